@@ -1,0 +1,345 @@
+"""The consumer: a main process that looks after its workers, and workers that claim and run jobs.
+
+The main process runs no jobs, so nothing a job does can keep it from its duties: it renews its workers' leases, sees a dead
+worker at once and gives its job back, takes back jobs whose lease ran out elsewhere, and tells a worker whose job was cancelled.
+It goes on doing so while it drains.
+"""
+
+import contextlib
+import ctypes
+import ctypes.util
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from huey.constants import WORKER_PROCESS
+from huey.consumer import Consumer, Environment, ProcessEnvironment, Worker
+from huey.exceptions import TaskTimeout
+
+from jobqueue import interrupts
+from jobqueue.context import ClaimedJob, current_job
+from jobqueue.database import DatabaseUnavailable
+from jobqueue.huey import DurableHuey
+
+logger = logging.getLogger("jobqueue.consumer")
+
+TURN = 0.2  # seconds between two looks of the main process at its workers
+SWEEP = 1.0  # seconds between sweeps
+IDLE = 1.0  # seconds that a worker waits for the bell before it looks by itself
+CANCEL_GRACE = 5.0  # seconds in which a worker must let go of a job that was taken from it, before it is killed
+TOKEN = 32  # characters of a token
+
+
+class DurableWorker(Worker):
+    """Claims a job, runs it, writes its end; waits for the bell when there is none."""
+
+    huey: DurableHuey
+
+    def __init__(self, *, consumer: str, name: str, parent: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.consumer = consumer
+        self.name = name
+        self.parent = parent
+        self.holds = multiprocessing.RawArray("c", TOKEN)  # the token it works under, for the main process to see
+
+    def loop(self, now: Any = None) -> None:
+        if os.getpid() != self.parent and os.getppid() != self.parent:
+            sys.exit("The consumer is gone; its workers go with it.")
+        try:
+            task = self.huey.claim(self.consumer, self.name)
+        except DatabaseUnavailable as error:
+            self._logger.warning("No claim: %s", error)
+            self.sleep()
+            return
+        if task is None:
+            self.huey.storage.bell.wait(IDLE, self.stop_flag.wait)
+            return
+        self.delay = self.default_delay
+        self.task_count += 1
+        self.holds.value = task.claim.token.encode()
+        try:
+            self.huey.execute(task)
+        finally:
+            self.holds.value = b""
+        self.recycle()
+
+    def recycle(self) -> None:
+        from huey.consumer import WorkerRecycle
+
+        if self.max_tasks and self.task_count >= self.max_tasks:
+            raise WorkerRecycle
+
+
+class DurableProcesses(ProcessEnvironment):
+    """Worker processes that die with their parent, and hear two signals only: the alarm of a timeout, and `look again`."""
+
+    LOOK_AGAIN = signal.SIGUSR1  # the claim may be gone
+
+    def create_process(self, runnable: Any, name: str) -> Any:
+        return self.mp.Process(target=runnable, name=name, daemon=False)  # a daemon may not start processes of its own
+
+    def init_child(self, process: DurableWorker) -> None:
+        die_with_parent(process.parent)
+        for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # The main process decides when a worker stops. Not SIG_IGN, which a task's own subprocesses would inherit.
+            signal.signal(stop, lambda *_: None)
+        signal.signal(signal.SIGALRM, lambda *_: interrupts.request(current_job().token, time_is_over))
+        signal.signal(self.LOOK_AGAIN, lambda *_: interrupts.request(current_job().token, lambda: lost(process.huey)))
+
+    @contextlib.contextmanager
+    def timeout(self, seconds: float) -> Iterator[None]:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def time_is_over() -> TaskTimeout | None:
+    """A reason to interrupt the current job, unless the alarm is an earlier job's."""
+    job = current_job()
+    if isinstance(job, ClaimedJob) and job.deadline is not None and time.monotonic() >= job.deadline:
+        return TaskTimeout("The job took longer than its timeout.")
+    return None
+
+
+def lost(huey: DurableHuey) -> interrupts.ClaimLost | None:
+    """A reason to interrupt the current job, if its claim does not hold any more."""
+    job = current_job()
+    try:
+        if isinstance(job, ClaimedJob) and not huey.ledger.still_held(job.id, job.token):
+            return interrupts.ClaimLost(f"Job {job.id} is no longer this worker's.")
+    except DatabaseUnavailable as error:
+        logger.warning("Whether job %s is still this worker's cannot be seen: %s", job.id, error)
+    return None
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel (Linux) to kill this process when its parent dies; elsewhere each claim looks whether it lives."""
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died in between
+        os._exit(1)
+
+
+class DurableConsumer(Consumer):
+    """Huey's consumer, with Huey's options. `shutdown_timeout` is the grace in seconds; the huey's `grace_s` if not given.
+
+    SIGTERM and SIGINT drain: no more claims, running jobs may end within the grace, then they go back to the queue.
+    """
+
+    worker_class = DurableWorker
+    huey: DurableHuey
+    worker_threads: list[tuple[DurableWorker, Any]]
+
+    def __init__(self, huey: DurableHuey, **options: Any) -> None:
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._worker_number = 0
+        super().__init__(huey, **options)
+        self.grace_s = huey.grace_s if self.shutdown_timeout is None else self.shutdown_timeout
+        self._interrupted = 0  # how many times SIGINT came: the second ends the grace
+        self._renewed_at = self._swept_at = 0.0
+        self._in_touch_since: float | None = None  # the database's time since which no lease of ours was late
+        self._last_contact = 0.0  # the database's time of the last renewal
+        self._minute = ""
+        self._gone: dict[str, float] = {}  # tokens that are no longer their worker's, and since when that is known
+
+    # --- starting ---
+
+    def get_environment(self, worker_type: str) -> Environment:
+        if worker_type == WORKER_PROCESS:
+            return DurableProcesses(self._graceful_sig, self._interrupt_sig)
+        environment: Environment = super().get_environment(worker_type)
+        return environment
+
+    def _create_worker(self) -> DurableWorker:
+        self._worker_number += 1
+        return self.worker_class(
+            consumer=self.id,
+            name=f"worker-{self._worker_number}",
+            parent=os.getpid(),
+            huey=self.huey,
+            stop_flag=self.stop_flag,
+            default_delay=self.default_delay,
+            max_delay=IDLE,
+            backoff=self.backoff,
+            max_tasks=self.max_tasks,
+        )
+
+    def start(self) -> None:
+        logger.info("Consumer %s starts %s %s workers.", self.id, self.workers, self.worker_type)
+        self.huey.migrate()
+        self.huey.ledger.greet(self.id, socket.gethostname(), os.getpid(), self.workers)
+        self._set_signal_handlers()
+        for _, process in self.worker_threads:
+            self._start(process)
+
+    def _start(self, process: Any) -> None:
+        self.huey.storage.close()  # a connection must not be carried into a fork
+        process.start()
+
+    def _handle_signal(self, signum: int, frame: Any) -> None:
+        self._signum = signum
+        self._restart, _ = self._signal_actions[signum]
+        self._interrupted += signum == signal.SIGINT
+
+    # --- the main process's turns ---
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT; start again on SIGHUP."""
+        try:
+            self.start()
+            while self._signum is None and not self.stop_flag.is_set():
+                self._turn()
+                self._replace_dead_workers()
+            self.stop(graceful=True)
+        finally:
+            self._kill_workers()
+        self.huey.notify_interrupted_tasks()
+        if self._restart:
+            os.execl(sys.executable, sys.executable, *sys.argv)
+
+    def _turn(self) -> None:
+        """Wait a little, or until a worker process ends, and do what is due."""
+        if self.environment.forks:
+            multiprocessing.connection.wait([p.sentinel for _, p in self.worker_threads if p.is_alive()], TURN)
+        else:
+            time.sleep(TURN)
+        now = time.monotonic()
+        try:
+            if now >= self._renewed_at + self.huey.renew_s:
+                self._renew()
+                self._renewed_at = now
+            self._tell_workers()
+            if now >= self._swept_at + SWEEP:
+                self._swept_at = now
+                self._sweep()
+        except DatabaseUnavailable as error:
+            logger.warning("Consumer %s is out of touch with its database: %s", self.id, error)
+            self._in_touch_since = None
+
+    def _renew(self) -> None:
+        now, _ = self.huey.ledger.renew(self.id, self.huey.lease_s)
+        late = now - self._last_contact > self.huey.lease_s  # an outage, or this machine slept
+        if self._in_touch_since is None or late:
+            self._in_touch_since = now
+        self._last_contact = now
+
+    def _sweep(self) -> None:
+        """What every consumer does for all: queue what is due, and take back what a dead consumer held.
+
+        Others get a full lease to renew after this consumer came (back) into touch: an outage must rescue nothing that lives.
+        """
+        self.huey.ledger.promote()
+        if self._in_touch_since is not None and self._last_contact - self._in_touch_since >= self.huey.lease_s:
+            for job_id in self.huey.ledger.rescue():
+                logger.warning("Job %s is taken back: nobody renewed its lease.", job_id)
+        if self.periodic:
+            self._enqueue_periodic_tasks()
+
+    def _enqueue_periodic_tasks(self) -> None:
+        """Once for each minute, whichever consumer is first: the job's id says which task and minute it is for."""
+        moment = self.huey._from_epoch(self._last_contact)
+        minute = moment.strftime("%Y-%m-%d %H:%M")
+        if minute == self._minute:
+            return
+        self._minute = minute
+        for task in self.huey.read_periodic(moment):
+            name = self.huey._registry.task_to_string(type(task))
+            task.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.huey.name}/{name}/{minute}"))
+            self.huey.enqueue(task)
+
+    def _tell_workers(self) -> None:
+        """Tell a worker whose job was cancelled or taken back; kill it if it does not let go."""
+        if not self.environment.forks:
+            return  # a thread sees it at its next step or progress
+        holding = {
+            worker.holds.value.decode(): process for worker, process in self.worker_threads if worker.holds.value
+        }
+        if not holding:
+            self._gone.clear()
+            return
+        held = self.huey.ledger.held(self.id)
+        now = time.monotonic()
+        self._gone = {token: self._gone.get(token, now) for token in holding.keys() - held}
+        for token, since in self._gone.items():
+            if now >= since + CANCEL_GRACE:
+                logger.warning(
+                    "Worker process %s does not let go of a job that is not its own; killing it.", holding[token].pid
+                )
+                holding[token].kill()
+            else:
+                self._signal(holding[token], DurableProcesses.LOOK_AGAIN)
+
+    def _replace_dead_workers(self) -> None:
+        workers = []
+        for worker, process in self.worker_threads:
+            if not self.environment.is_alive(process):
+                self._bury(worker, process)
+                worker = self._create_worker()
+                process = self._create_process(worker, worker.name)
+                self._start(process)
+            workers.append((worker, process))
+        self.worker_threads = workers
+
+    def _bury(self, worker: DurableWorker, process: Any) -> None:
+        """What a dead worker held goes back to the queue at once."""
+        try:
+            jobs = self.huey.ledger.lose_worker(self.id, worker.name)
+        except DatabaseUnavailable:
+            return  # the lease will run out
+        for job_id in jobs:
+            logger.warning(
+                "%s died (exit %s); its job %s goes back to the queue.",
+                worker.name,
+                getattr(process, "exitcode", "?"),
+                job_id,
+            )
+
+    # --- stopping ---
+
+    def stop(self, graceful: bool = False) -> None:
+        """Take no more. Gracefully: let running jobs end within the grace; then give back what still runs."""
+        self.stop_flag.set()
+        until = time.monotonic() + (self.grace_s if graceful else 0)
+        logger.info("Consumer %s stops; running jobs have %s s to end.", self.id, self.grace_s if graceful else 0)
+        while self._alive() and time.monotonic() < until and self._interrupted < 2:
+            self._turn()
+        for worker, process in self.worker_threads:
+            if not self.environment.is_alive(process):
+                self._bury(worker, process)
+        with contextlib.suppress(DatabaseUnavailable):
+            for job_id in self.huey.ledger.give_back(self.id):
+                logger.info("Job %s goes back to the queue: the consumer stops before it has ended.", job_id)
+            self.huey.ledger.leave(self.id)
+        self._kill_workers()
+
+    def _alive(self) -> list[Any]:
+        return [process for _, process in self.worker_threads if self.environment.is_alive(process)]
+
+    def _kill_workers(self) -> None:
+        """End worker processes: those with a job are told first, so that their tasks can clean up."""
+        if not self.environment.forks:
+            return
+        for process in self._alive():
+            self._signal(process, DurableProcesses.LOOK_AGAIN)
+        until = time.monotonic() + 0.5
+        for process in self._alive():
+            process.join(max(0.0, until - time.monotonic()))
+            process.kill()
+            process.join()
+
+    @staticmethod
+    def _signal(process: Any, signum: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signum)

@@ -1,0 +1,159 @@
+"""The job that the running code works for: its steps, which survive a crash, and its progress.
+
+Called outside a worker (in a notebook, a test, or `jobs run`) the same code gets an inert job: steps just run, progress is shown
+where there is someone to see it.
+"""
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, TypeVar, cast
+
+from huey.exceptions import TaskTimeout
+
+from jobqueue import codec
+from jobqueue.interrupts import ClaimLost
+from jobqueue.ledger import FenceRefused, Ledger
+
+T = TypeVar("T")
+
+PROGRESS_INTERVAL = 0.5  # seconds between two writes of a job's progress
+
+
+class CurrentJob:
+    """An inert job: the same methods, and nothing kept."""
+
+    id: str | None = None
+    token: str | None = None
+    owner: str | None = None
+    attempt = 1
+
+    def __init__(self, report: Callable[[float, float, str], None] | None = None) -> None:
+        self._report = report
+        self._names: set[str] = set()
+
+    def step(self, name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """The value of `function(*args, **kwargs)`, saved under a name.
+
+        An attempt after a crash or a retry gets the saved value instead of running the function again; the value is as it was
+        decoded, the first time too.
+        Raises ValueError for a name that this attempt has used already, ResultNotEncodable for a value that cannot be kept,
+        ClaimLost when the job was cancelled or given to another worker, TaskTimeout when its time is over.
+        """
+        self._once(name)
+        return cast(T, codec.decode(*codec.encode(function(*args, **kwargs))))
+
+    def progress(self, done: float, total: float, note: str = "") -> None:
+        """Say how far the job is: `done` of `total`, in any unit, and what it does now. Written twice a second at most."""
+        if self._report is not None:
+            self._report(done, total, note)
+        elif "ipykernel" in sys.modules:
+            _notebook_bar(done, total, note)
+
+    def _once(self, name: str) -> None:
+        if name in self._names:
+            raise ValueError(
+                f"The step {name!r} is there twice in this job. A step's value is found again by its name: give each its own, "
+                "for example by the item it works on."
+            )
+        self._names.add(name)
+
+
+class ClaimedJob(CurrentJob):
+    """A job that a worker has claimed. Its methods may be called from any thread that the task starts."""
+
+    def __init__(self, ledger: Ledger, job_id: str, token: str, attempt: int, owner: str | None) -> None:
+        super().__init__()
+        self.id: str = job_id
+        self.token: str = token
+        self.attempt = attempt
+        self.owner = owner
+        self.deadline: float | None = None  # by time.monotonic()
+        self._ledger = ledger
+        self._saved: set[str] | None = None
+        self._lock = threading.Lock()
+        self._written_at = 0.0
+        self._unwritten: tuple[float, float, str] | None = None
+
+    def step(self, name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        self._check()
+        with self._lock:
+            self._once(name)
+            if self._saved is None:
+                self._saved = self._ledger.step_names(self.id) if self.attempt > 1 else set()
+        if name in self._saved:
+            return cast(T, codec.decode(*self._ledger.step(self.id, name)))
+        value = codec.encode(function(*args, **kwargs))
+        with self._fenced():
+            self._ledger.save_step(self.id, self.token, name, value)
+        self._write_progress()
+        return cast(T, codec.decode(*value))
+
+    def progress(self, done: float, total: float, note: str = "") -> None:
+        self._check()
+        with self._lock:
+            self._unwritten = (float(done), float(total), str(note))
+        self._write_progress()
+
+    def _write_progress(self) -> None:
+        with self._lock:
+            if self._unwritten is None or time.monotonic() < self._written_at + PROGRESS_INTERVAL:
+                return
+            (done, total, note), self._unwritten = self._unwritten, None
+            self._written_at = time.monotonic()
+        with self._fenced():
+            self._ledger.progress(self.id, self.token, done, total, note)
+
+    def _check(self) -> None:
+        """Where no signal can interrupt a task (in a thread), its time ends here."""
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise TaskTimeout("The job's time is over.")
+
+    @contextlib.contextmanager
+    def _fenced(self) -> Iterator[None]:
+        try:
+            yield
+        except FenceRefused as refused:
+            raise ClaimLost(str(refused)) from refused
+
+
+_current: ContextVar[CurrentJob | None] = ContextVar("current_job", default=None)
+
+
+def current_job() -> CurrentJob:
+    """The job that the calling code works for; an inert one outside a worker.
+
+    A thread that the task starts has no current job of its own: hand it the task's.
+    """
+    return _current.get() or CurrentJob()
+
+
+@contextlib.contextmanager
+def working_for(job: CurrentJob) -> Iterator[None]:
+    """Make it the current job of the code inside."""
+    before = _current.set(job)
+    try:
+        yield
+    finally:
+        _current.reset(before)
+
+
+_bars: dict[str, Any] = {}
+
+
+def _notebook_bar(done: float, total: float, note: str) -> None:
+    """One bar for the cell that runs; a new one when the last was complete."""
+    from tqdm.auto import tqdm
+
+    bar = _bars.get("bar")
+    if bar is None or bar.total != total or bar.n > done:
+        bar = _bars["bar"] = tqdm(total=total)
+    bar.set_description_str(note, refresh=False)
+    bar.n = done
+    bar.refresh()
+    if done >= total:
+        bar.close()
+        del _bars["bar"]

@@ -1,0 +1,181 @@
+"""What a submit returns: a job's handle, and a look at the job."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from huey.api import Result, Task
+from huey.constants import EmptyData
+from huey.exceptions import ResultTimeout
+from huey.utils import Error
+
+from jobqueue import codec
+from jobqueue.database import Row
+from jobqueue.ledger import ERROR, State
+
+if TYPE_CHECKING:
+    from jobqueue.huey import DurableHuey
+
+
+class JobNotFound(LookupError):
+    """No job has this id."""
+
+
+class Unreadable(ValueError):
+    """The job's message does not verify, or names what this code does not know."""
+
+
+class Progress(NamedTuple):
+    done: float
+    total: float
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One look at a job. Times are aware, in UTC; None for what has not happened."""
+
+    id: str
+    task: str  # as Huey registers it: "app.jobs.analysis.analyse"
+    state: State
+    owner: str | None
+    priority: float
+    attempt: int
+    losses: int  # attempts that died with their worker
+    returns: int  # attempts given back when a consumer stopped
+    created_at: datetime
+    run_at: datetime | None
+    claimed_at: datetime | None
+    ended_at: datetime | None
+    worker: str | None
+    done: float | None
+    total: float | None
+    note: str
+    error: str  # a sentence for people; "" where nothing went wrong
+    traceback: str  # what is behind the error; only in a look at one job
+    _arguments: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]] = field(repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The task's short name."""
+        return self.task.rpartition(".")[2]
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """What was asked. Raises Unreadable."""
+        return self._arguments()[0]
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """What was asked, by keyword. Raises Unreadable."""
+        return self._arguments()[1]
+
+    @property
+    def progress(self) -> Progress | None:
+        return None if self.done is None or self.total is None else Progress(self.done, self.total, self.note)
+
+    @classmethod
+    def from_row(cls, row: Row, arguments: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]) -> "Job":
+        names = ("id", "task", "owner", "priority", "attempt", "losses", "returns", "worker", "done", "total", "note")
+        fields: dict[str, Any] = {name: row[name] for name in names}
+        for name in ("created_at", "run_at", "claimed_at", "ended_at"):
+            fields[name] = None if row[name] is None else datetime.fromtimestamp(row[name], UTC)
+        return cls(
+            state=State(row["state"]),
+            error=row["error"],
+            traceback=json.loads(row["failure"])["traceback"] if row["failure"] else "",
+            _arguments=arguments,
+            **fields,
+        )
+
+
+class JobHandle(Result):
+    """Huey's Result, and what the ledger knows besides."""
+
+    huey: "DurableHuey"
+    _result: Any
+
+    def __init__(self, huey: "DurableHuey", task: Task) -> None:
+        super().__init__(huey, task)
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.id}>"
+
+    def look(self) -> Job:
+        """Raises JobNotFound."""
+        return self.huey.look(self.id)
+
+    @property
+    def state(self) -> State:
+        """Raises JobNotFound."""
+        return self.look().state
+
+    @property
+    def progress(self) -> Progress | None:
+        """Raises JobNotFound."""
+        return self.look().progress
+
+    @property
+    def result(self) -> Any:
+        """What the job returned; None as long as it has not ended. Raises huey.exceptions.TaskException if it failed."""
+        return self.get()
+
+    def cancel(self) -> bool:
+        """End the job wherever it is; False if it had ended."""
+        return self.huey.ledger.cancel(self.id, "Cancelled.")
+
+    def retry(self) -> bool:
+        """Put a failed or cancelled job back in the queue; False if it is neither. What it saved under step names is kept."""
+        self.reset()
+        return self.huey.put_back(self.id)
+
+    def is_ready(self) -> bool:
+        return self._get() is not EmptyData
+
+    def _get(self, preserve: bool = False) -> Any:
+        """Reading leaves the result where it is, whatever `preserve` says."""
+        if self._result is EmptyData:
+            row = self.huey.ledger.result(self.id)
+            if row is not None and (row["body"] is not None or row["state"] == State.SUCCEEDED):
+                value = value_of(row)
+                if not State(row["state"]).ended:
+                    return value  # an error of an attempt; another one is due
+                self._result = value
+        return self._result
+
+    def get_raw_result(
+        self,
+        blocking: bool = False,
+        timeout: float | None = None,
+        backoff: float = 1.15,
+        max_delay: float = 1.0,
+        revoke_on_timeout: bool = False,
+        preserve: bool = False,
+    ) -> Any:
+        result = self._get()
+        if result is not EmptyData:
+            return result
+        if not blocking:
+            return None
+        if self.huey.storage.wait_result(self.id, timeout, backoff, max_delay):
+            result = self._get()
+            if result is not EmptyData:
+                return result
+            job = self.look()  # cancelled: there is no result, and none will come
+            return Error(
+                {"error": f"The job was {job.state}. {job.error}", "retries": 0, "traceback": "", "task_id": self.id}
+            )
+        if revoke_on_timeout:
+            self.revoke()
+        raise ResultTimeout(f"Job {self.id} has no result after {timeout} s.")
+
+
+def value_of(row: Row) -> Any:
+    """A result as Huey has it: the value, or an Error. `row` has media_type and body, which are None where nothing was saved."""
+    if row["media_type"] is None:
+        return None
+    if row["media_type"] == ERROR:
+        return Error(json.loads(row["body"]))
+    return codec.decode(row["media_type"], row["body"])

@@ -1,0 +1,511 @@
+"""DurableHuey: Huey on the ledger.
+
+Tasks, calls, pipelines, chords, signals and hooks are Huey's own. What differs is when things are written: a submit is one
+transaction with everything that follows from it, and an attempt's end is one with its result, its retry and what it enqueued.
+What Huey does after a task has returned is collected on the claim, and committed by `_finish`.
+"""
+
+import copy
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from huey import signals
+from huey.api import ChordResult, Huey, ResultGroup, Task, TaskWrapper, chord, group
+from huey.constants import EmptyData
+from huey.exceptions import RateLimitExceeded, RetryTask
+from huey.registry import Message
+from huey.utils import SKIPPED
+
+from jobqueue import codec, interrupts
+from jobqueue.checks import Check, checks
+from jobqueue.claim import TELLING, Claim, TaskExited, ending_claim, working_on
+from jobqueue.context import ClaimedJob, current_job, working_for
+from jobqueue.database import MEMORY, Database, DatabaseUnavailable, Row
+from jobqueue.handle import Job, JobHandle, JobNotFound, Unreadable, value_of
+from jobqueue.ledger import MAX_LOSSES, FenceRefused, Ledger, NewJob, Outcome, Retry, State, error_result
+from jobqueue.signing import KeyRing, development_key
+from jobqueue.storage import LedgerStorage
+from jobqueue.task import DurableTaskWrapper, seconds
+
+logger = logging.getLogger("jobqueue.huey")
+
+LEASE = 15  # seconds that a claim holds unless it is renewed
+RENEW = 5  # seconds between renewals
+GRACE = 25  # seconds that running jobs may go on after SIGTERM
+END_RETRY = 1.0  # seconds, at most, between two tries to write an end
+
+
+class DurableHuey(Huey):
+    """Huey whose queue, schedule, results, locks and counters are one ledger in a SQL database.
+
+    :param name: of the queue, for example the app's.
+    :param database_url: `sqlite:////abs/path.sqlite`; by default a file under var/ in the working directory.
+    :param secret_key: signs messages. Beside a SQLite file one is made at first use if none is given.
+    :param secret_key_fallbacks: earlier keys, under which waiting jobs were signed.
+    :param lease_s: seconds that a claim holds unless it is renewed.
+    :param renew_s: seconds between renewals.
+    :param grace_s: seconds that running jobs may go on after SIGTERM, before they are given back.
+    :param max_losses: workers that may die on one job before it fails as poison.
+    :param huey_kwargs: Huey's own: results, store_intermediate_errors, utc, immediate.
+
+    Nothing touches the disk or the network before the first use.
+    """
+
+    storage: LedgerStorage
+
+    def __init__(
+        self,
+        name: str = "huey",
+        database_url: str | None = None,
+        *,
+        secret_key: str | None = None,
+        secret_key_fallbacks: Sequence[str] = (),
+        lease_s: float = LEASE,
+        renew_s: float = RENEW,
+        grace_s: float = GRACE,
+        max_losses: int = MAX_LOSSES,
+        **huey_kwargs: Any,
+    ) -> None:
+        self.database_url = database_url or f"sqlite:///{Path('var', name).absolute()}.sqlite"
+        self.lease_s = lease_s
+        self.renew_s = renew_s
+        self.grace_s = grace_s
+        self.max_losses = max_losses
+        self._secret_key = secret_key
+        self._secret_key_fallbacks = secret_key_fallbacks
+        huey_kwargs.setdefault("serializer", KeyRing(self._keys))
+        super().__init__(name, **huey_kwargs)
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.storage.ledger
+
+    def _keys(self) -> list[str]:
+        if self._secret_key:
+            return [self._secret_key, *self._secret_key_fallbacks]
+        path = Database(self.database_url).path
+        if path is None or self.immediate:
+            return [secrets.token_hex()]
+        return [development_key(path.with_name("secret_key"))]
+
+    def get_storage(self, **kwargs: Any) -> LedgerStorage:
+        return self._storage_on(self.database_url)
+
+    def get_immediate_storage(self) -> LedgerStorage:
+        return self._storage_on(MEMORY)
+
+    def _storage_on(self, database_url: str) -> LedgerStorage:
+        ledger = Ledger(Database(database_url), self.max_losses)
+        return LedgerStorage(self.name, ledger, self._result_bytes, self._submit_message, self._claim_message)
+
+    def get_task_wrapper_class(self) -> type[TaskWrapper]:
+        return DurableTaskWrapper
+
+    def create_consumer(self, **options: Any) -> Any:
+        from jobqueue.consumer import DurableConsumer
+
+        return DurableConsumer(self, **options)
+
+    def migrate(self) -> None:
+        """Bring the ledger's schema to head now; otherwise its first use does."""
+        self.ledger.database.migrate()
+
+    def check(self) -> list[Check]:
+        """What the queue rests on, and whether it answers."""
+        return checks(self)
+
+    # --- looking at jobs ---
+
+    def job(self, job_id: str) -> JobHandle:
+        """A job's handle. Raises JobNotFound."""
+        self.look(job_id)
+        return JobHandle(self, Task(id=job_id))
+
+    def look(self, job_id: str) -> Job:
+        """Raises JobNotFound."""
+        row = self.ledger.look(job_id)
+        if row is None:
+            raise JobNotFound(f"No job has the id {job_id!r}.")
+        return self._as_job(row)
+
+    def jobs(
+        self,
+        task: TaskWrapper | str | None = None,
+        state: State | None = None,
+        owner: str | None = None,
+        limit: int = 50,
+    ) -> list[Job]:
+        """Jobs, newest first; `task` as its function or its full name."""
+        if isinstance(task, TaskWrapper):
+            task = self._registry.task_to_string(task.task_class)
+        return [self._as_job(row) for row in self.ledger.jobs(task=task, state=state, owner=owner, limit=limit)]
+
+    def put_back(self, job_id: str) -> bool:
+        """Try a failed or cancelled job again."""
+        put_back = self.ledger.put_back(job_id)
+        self._run_immediately()
+        return put_back
+
+    def _as_job(self, row: Row) -> Job:
+        def arguments() -> tuple[tuple[Any, ...], dict[str, Any]]:
+            try:
+                message: Message = self.serializer.deserialize(row["message"])
+            except Exception as error:
+                raise Unreadable(f"What job {row['id']} was asked cannot be read: {error}") from error
+            return tuple(message.args), dict(message.kwargs)
+
+        return Job.from_row(row, arguments)
+
+    # --- submitting ---
+
+    def enqueue(self, task: Task | group | chord) -> Any:
+        """Accept a task, with all that follows from it, in one transaction."""
+        rows: list[NewJob] = []
+        claim = ending_claim()
+        if claim is not None and claim.handles(task):
+            task.id = str(
+                uuid.uuid5(uuid.NAMESPACE_OID, f"{task.id}:{claim.job.attempt}")
+            )  # each attempt's error has its own
+        if isinstance(task, group):
+            groups = [self._plan(member, rows) for member in task.tasks]
+            self._submit(rows)
+            return ResultGroup([self._as_result(member) for member in groups]) if self.results else None
+        result = self._plan(task, rows)
+        self._submit(rows)
+        return self._as_result(result) if self.results else None
+
+    def _as_result(self, planned: Any) -> Any:
+        if isinstance(planned, ChordResult):
+            return planned
+        return ResultGroup(planned) if len(planned) > 1 else planned[0]
+
+    def _plan(self, task: Task | chord, rows: list[NewJob]) -> Any:
+        """Add a task's rows, its pipeline's and its chord's. Returns the handles of the pipeline, or a ChordResult."""
+        if isinstance(task, chord):
+            return self._plan_chord(task, rows, follower=None, index=None)
+        self._plan_pipeline(task, rows)
+        return self._pipeline_results(task)
+
+    def _plan_pipeline(
+        self,
+        head: Task,
+        rows: list[NewJob],
+        *,
+        pending: int = 0,
+        chord_size: int | None = None,
+        follower: str | None = None,
+        index: int | None = None,
+    ) -> None:
+        """`follower` and `index`: the chord callback that waits for the pipeline's last task, and its place in the chord."""
+        before: Task | None = None
+        task: Task | None = head
+        while task is not None:
+            after = task.on_complete
+            rows.append(
+                self._new_job(
+                    task,
+                    pending=pending if before is None else 1,
+                    chord_size=chord_size if before is None else None,
+                    follows=None if before is None else before.id,
+                    follower=follower if after is None else after.id,
+                    chord_index=index if after is None else None,
+                    owner=getattr(task, "owner", None) or getattr(head, "owner", None) or current_job().owner,
+                )
+            )
+            self._emit(signals.SIGNAL_ENQUEUED, task)
+            if task.eta is not None:
+                self._emit(signals.SIGNAL_SCHEDULED, task)
+            before, task = task, after
+
+    def _plan_chord(
+        self, planned: chord, rows: list[NewJob], *, follower: str | None, index: int | None
+    ) -> ChordResult:
+        callback, size = planned.callback, len(planned.tasks)
+        self._plan_pipeline(callback, rows, pending=size, chord_size=size, follower=follower, index=index)
+        results = []
+        for i, member in enumerate(planned.tasks):
+            if isinstance(member, group):
+                raise ValueError("cannot use `group` as a chord member - use .then() to convert to a `chord` first.")
+            if isinstance(member, chord):
+                self._plan_chord(member, rows, follower=callback.id, index=i)
+                tail = member.callback
+            else:
+                self._plan_pipeline(member, rows, follower=callback.id, index=i)
+                tail = member
+            while tail.on_complete is not None:
+                tail = tail.on_complete
+            results.append(JobHandle(self, tail))
+        pipeline = self._pipeline_results(callback)
+        return ChordResult(results, pipeline[0], ResultGroup(pipeline) if len(pipeline) > 1 else None)
+
+    def _pipeline_results(self, task: Task) -> list[JobHandle]:
+        return [JobHandle(self, result.task) for result in super()._pipeline_results(task)]
+
+    def _new_job(self, task: Task, **links: Any) -> NewJob:
+        task.resolve_expires(self.utc)
+        relative = task.expires and not isinstance(task.expires, datetime)
+        run_in = getattr(task, "run_in", None)
+        alone = copy.copy(task)  # what follows it has rows of its own
+        alone.on_complete = alone.chord_config = None
+        return NewJob(
+            id=task.id,
+            task=self._registry.task_to_string(type(task)),
+            message=self.serialize_task(alone),
+            priority=task.priority or 0,
+            run_in=run_in,
+            run_at=None if run_in is not None or task.eta is None else self._to_epoch(task.eta),
+            expires_in=seconds(task.expires) if relative else None,
+            expires_at=self._to_epoch(task.expires_resolved) if task.expires and not relative else None,
+            retries=task.retries,
+            retry_delay=task.retry_delay,
+            **links,
+        )
+
+    def _submit(self, rows: Sequence[NewJob]) -> None:
+        claim = ending_claim()
+        if claim is not None:
+            claim.submitted.extend(rows)
+            return
+        self.ledger.submit(rows)
+        self._run_immediately()
+
+    def _submit_message(self, data: bytes, priority: float | None, ts: datetime | None) -> None:
+        """A message that comes from elsewhere (Huey's storage interface)."""
+        task = self.deserialize_task(data)
+        task.priority = task.priority if priority is None else priority
+        task.eta = task.eta if ts is None else ts
+        self.enqueue(task)
+
+    # --- claiming ---
+
+    def dequeue(self) -> Task | None:
+        """Claim the next job, on behalf of whoever calls; a consumer's workers use `claim`."""
+        me = f"{socket.gethostname()}-{os.getpid()}"
+        return self.claim(me, threading.current_thread().name)
+
+    def claim(self, consumer: str, worker: str) -> Task | None:
+        """Claim the next due job of a task that this code knows. None where there is none, or it could not be read."""
+        while True:
+            token = uuid.uuid4().hex
+            row = self.ledger.claim(
+                list(self._registry._registry), token=token, consumer=consumer, worker=worker, lease_s=self.lease_s
+            )
+            if row is None:
+                return None
+            claim = Claim(row, token, ClaimedJob(self.ledger, row["id"], token, row["attempt"], row["owner"]))
+            try:
+                task = self.deserialize_task(row["message"])
+                self._give_input(task, row)
+            except Exception as error:
+                logger.exception("Job %s cannot be read.", row["id"])
+                sentence = f"The job cannot be read, and was not run: {error}"
+                result = error_result(sentence, row["id"], traceback.format_exc())
+                self._write_end(claim, Outcome(state=State.FAILED, error=sentence, result=result))
+                continue
+            task.eta = None
+            task.retries = row["retries"]
+            task.retry_delay = row["retry_delay"]
+            task.expires_resolved = None if row["expires_at"] is None else self._from_epoch(row["expires_at"])
+            task.claim = claim
+            claim.task = task
+            return task
+
+    def _run_immediately(self) -> None:
+        """In immediate mode a submit runs what it queued, and what that queues, before it returns."""
+        while self.immediate and (task := self.claim("immediate", uuid.uuid4().hex)) is not None:
+            self.execute(task)
+
+    def _claim_message(self) -> bytes | None:
+        task = self.dequeue()
+        return None if task is None else self.serialize_task(task)
+
+    def _give_input(self, task: Task, row: Row) -> None:
+        """A pipeline's next task is given the result before it, a chord's callback the list of its members' results."""
+        if row["chord_size"] is not None:
+            members = self.ledger.members(row["id"])
+            if len(members) != row["chord_size"]:
+                raise LookupError(f"only {len(members)} of its chord's {row['chord_size']} members are left")
+            task.extend_data(([_member_value(member) for member in members],))
+        elif row["follows"] is not None:
+            before = self.ledger.result(row["follows"])
+            if before is None:
+                raise LookupError(f"the job before it, {row['follows']}, is gone")
+            task.extend_data(value_of(before))
+
+    # --- running ---
+
+    def execute(self, task: Task, timestamp: datetime | None = None) -> Any:
+        claim: Claim | None = getattr(task, "claim", None)
+        if claim is None:
+            return super().execute(task, timestamp)
+        task.execute = lambda: self._run(claim, task)
+        before = working_on.set(claim)
+        with working_for(claim.job):
+            try:
+                return super().execute(task, self._from_epoch(claim.now))
+            except Exception as error:  # not the task's: a handler that cannot be pickled, say
+                logger.exception("Job %s could not be ended as Huey would.", claim.id)
+                claim.exception = claim.exception or error
+                claim.failure = claim.failure or self.build_error_result(task, error)
+                claim.signal = signals.SIGNAL_ERROR
+                if task.retries and claim.retry is None:
+                    self._requeue_task(task, self._from_epoch(claim.now))
+            finally:
+                self._finish(claim)
+                working_on.reset(before)
+        return None
+
+    def _run(self, claim: Claim, task: Task) -> Any:
+        """The task's own code: all that may be interrupted."""
+        claim.job.deadline = task._deadline
+        try:
+            interrupts.expose(claim.token)
+            claim.job._check()
+            value = type(task).execute(task)
+            claim.value = codec.encode(value)
+            return value
+        except codec.ResultNotEncodable as error:
+            task.retries = 0  # the next attempt would return the same
+            claim.exception = error
+            raise
+        except SystemExit as error:
+            claim.exception = TaskExited(f"The task called sys.exit({error.code!r}).")
+            raise claim.exception from error
+        except BaseException as error:
+            claim.exception = error
+            raise
+        finally:
+            interrupts.shield()
+            claim.ending = True
+
+    def _finish(self, claim: Claim) -> None:
+        """Write the end, and with it everything that was collected."""
+        outcome = claim.outcome()
+        if outcome is not None:
+            self._write_end(claim, outcome)
+        elif isinstance(claim.exception, interrupts.ClaimLost):
+            logger.info("Job %s was cancelled, or taken back, while it ran.", claim.id)
+        elif self.immediate:
+            self.ledger.cancel(claim.id, "Interrupted.")
+        else:
+            self._until_written(claim, lambda: self.ledger.lose(claim.id, claim.token, "interrupted from within"))
+
+    def _write_end(self, claim: Claim, outcome: Outcome) -> None:
+        try:
+            self._until_written(claim, lambda: self.ledger.end(claim.id, claim.token, outcome))
+        except Exception as error:  # not the connection: this end itself cannot be written
+            logger.exception("The end of job %s cannot be written.", claim.id)
+            failed = Outcome(state=State.FAILED, error=f"The job ran, but its end could not be written: {error}")
+            failed.result = error_result(failed.error, claim.id, traceback.format_exc())
+            self._until_written(claim, lambda: self.ledger.end(claim.id, claim.token, failed))
+
+    def _until_written(self, claim: Claim, write: Callable[[], object]) -> None:
+        """Try until it is written or refused: a worker that forgot an end would leave its job to be run again."""
+        pause = 0.05
+        while True:
+            try:
+                write()
+                return
+            except FenceRefused:
+                logger.warning("Job %s ended elsewhere: what this attempt did is dropped.", claim.id)
+                return
+            except DatabaseUnavailable as error:
+                logger.warning("The end of job %s is not written yet: %s", claim.id, error)
+                time.sleep(pause)
+                pause = min(pause * 2, END_RETRY)
+
+    # --- what Huey does with an attempt's end, collected ---
+
+    def _emit(self, signal: str, task: Task, *args: Any, **kwargs: Any) -> None:
+        claim: Claim | None = getattr(task, "claim", None)
+        if claim is not None and signal in TELLING:
+            claim.signal = signal
+            claim.ending = True
+        super()._emit(signal, task, *args, **kwargs)
+
+    def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
+        metadata: dict[str, Any] = super().build_error_result(task, exception)
+        claim: Claim | None = getattr(task, "claim", None)
+        if claim is not None:
+            claim.failure = metadata
+        return metadata
+
+    def put_result(self, key: str, data: Any) -> None:
+        claim = ending_claim()
+        if claim is None or key != claim.id:
+            super().put_result(key, data)
+
+    def delete(self, key: str) -> Any:
+        claim = ending_claim()
+        if claim is None:
+            return super().delete(key)
+        claim.deleted.append(key)
+        return True
+
+    def is_revoked(self, task: Any, timestamp: datetime | None = None, peek: bool = True) -> bool:
+        claim: Claim | None = getattr(task, "claim", None)
+        if claim is not None and not claim.revoked:
+            return False  # as the claim itself has seen
+        return bool(super().is_revoked(task, timestamp, peek))
+
+    def _requeue_task(self, task: Task, timestamp: datetime, retry_eta: datetime | None = None) -> None:
+        """The next attempt is the same job: its pause is counted by the ledger's clock."""
+        claim: Claim = task.claim
+        task.retries -= 1
+        exception, at, delay, next_delay = claim.exception, None, 0.0, task.retry_delay
+        if isinstance(exception, RateLimitExceeded):
+            delay = task.retry_delay or exception.delay
+        elif isinstance(exception, RetryTask) and exception.delay is not None:
+            delay = seconds(exception.delay)
+        elif retry_eta is not None:
+            at = self._to_epoch(retry_eta)
+        elif task.retry_delay:
+            delay = task.retry_delay
+            next_delay = delay * (task.retry_backoff or 1)
+        claim.retry = Retry(delay=delay, at=at, retries=task.retries, retry_delay=next_delay)
+        logger.info("Job %s is tried again; %s retries are left after that.", claim.id, task.retries)
+        self._emit(signals.SIGNAL_SCHEDULED if at or delay else signals.SIGNAL_ENQUEUED, task)
+
+    # --- results, locks, times ---
+
+    def result(self, id: str, *args: Any, **kwargs: Any) -> Any:
+        return JobHandle(self, Task(id=id)).get(*args, **kwargs)
+
+    def _result_handle(self, task: Task) -> JobHandle:
+        return JobHandle(self, task)
+
+    def _result_bytes(self, key: str) -> Any:
+        """A job's result as Huey would have stored it, for those who ask the storage."""
+        value = JobHandle(self, Task(id=key))._get()
+        return value if value is EmptyData else self.serializer.serialize(value)
+
+    def flush_locks(self, *names: str) -> set[str]:
+        """Only locks that no living job holds: those of a consumer that was killed."""
+        keys = {*self._locks, *(f"{self.name}.lock.{name.strip()}" for name in names)}
+        return {key.split(".lock.", 1)[-1] for key in keys if self.ledger.delete_stale_lock(key)}
+
+    def _to_epoch(self, moment: datetime) -> float:
+        """Huey's naive times are UTC, or the host's local time with utc=False."""
+        return (moment.replace(tzinfo=UTC) if self.utc else moment).timestamp()
+
+    def _from_epoch(self, seconds: float) -> datetime:
+        return (
+            datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None) if self.utc else datetime.fromtimestamp(seconds)
+        )
+
+
+def _member_value(member: Row) -> Any:
+    """What a chord's callback is given for a member: its result, its error, or Huey's SKIPPED."""
+    if member["state"] == State.SUCCEEDED or member["media_type"] is not None:
+        return value_of(member)
+    return SKIPPED

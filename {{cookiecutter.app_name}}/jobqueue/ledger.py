@@ -1,0 +1,417 @@
+"""The ledger: the truth about every job, in SQL.
+
+Each change of a job's state is one statement that names the state it expects, and for a running job the token of its claim: a
+write under a token that is no longer the job's changes nothing and is refused. What belongs to an end (its result, what
+follows, what is tried again) is committed with it. Times are the database's.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from jobqueue import statements as sql
+from jobqueue.database import Database, Row, Transaction
+
+MAX_LOSSES = 3  # attempts that died with their worker, after which the job is poison
+SWEEP_LIMIT = 200  # jobs that one sweep touches at most
+CONSUMER_FORGOTTEN = 24 * 3600  # seconds after which a consumer that was never seen again leaves the list
+
+ERROR = "application/vnd.jobqueue.error+json"  # the media type of a failed job's result: what Huey keeps of an error
+
+
+class State(StrEnum):
+    """Where a job is. It leaves one state for another only as TRANSITIONS says."""
+
+    WAITING = "waiting"  # follows another job, or all members of a chord
+    SCHEDULED = "scheduled"  # waits for its time: a delay, or the pause before a retry
+    QUEUED = "queued"  # a worker may claim it
+    RUNNING = "running"  # one claim holds it
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+
+
+# What may happen to a job: (state, event) -> the states it may be in afterwards.
+TRANSITIONS: dict[tuple[State, str], tuple[State, ...]] = {
+    (State.WAITING, "released"): (State.QUEUED, State.SCHEDULED),  # what it waited for has ended
+    (State.WAITING, "abandoned"): (State.CANCELLED,),  # the job before it in the pipeline did not succeed
+    (State.WAITING, "cancelled"): (State.CANCELLED,),
+    (State.SCHEDULED, "due"): (State.QUEUED,),
+    (State.SCHEDULED, "cancelled"): (State.CANCELLED,),
+    (State.QUEUED, "claimed"): (State.RUNNING,),
+    (State.QUEUED, "cancelled"): (State.CANCELLED,),
+    (State.RUNNING, "ended"): (State.SUCCEEDED, State.FAILED, State.CANCELLED),
+    (State.RUNNING, "retried"): (State.SCHEDULED, State.QUEUED),  # with a pause, or without one
+    (State.RUNNING, "lost"): (State.QUEUED, State.FAILED),  # its worker died; the last time it is poison
+    (State.RUNNING, "given back"): (State.QUEUED,),  # its consumer stopped; not counted against it
+    (State.RUNNING, "cancelled"): (State.CANCELLED,),
+    (State.FAILED, "put back"): (State.QUEUED, State.WAITING),  # by a person; what followed it waits again
+    (State.CANCELLED, "put back"): (State.QUEUED, State.WAITING),
+}
+
+
+class FenceRefused(Exception):
+    """The token is no longer the job's: another claim, or an end, came first. Nothing was written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """A row to be. Times are seconds since the epoch (`_at`) or from now on the database's clock (`_in`)."""
+
+    id: str
+    task: str
+    message: bytes
+    priority: float = 0
+    owner: str | None = None
+    run_at: float | None = None
+    run_in: float | None = None
+    expires_at: float | None = None
+    expires_in: float | None = None
+    retries: int = 0
+    retry_delay: float = 0
+    follower: str | None = None
+    chord_index: int | None = None
+    pending: int = 0
+    follows: str | None = None
+    chord_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """The attempt failed, and another is due: `delay` or `at` says when, `retries` and `retry_delay` what is left after it."""
+
+    delay: float = 0
+    at: float | None = None
+    retries: int
+    retry_delay: float
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """How an attempt ended, and all that is committed with it."""
+
+    state: State = State.SUCCEEDED
+    error: str = ""
+    result: tuple[str, bytes] | None = None
+    retry: Retry | None = None
+    submitted: list[NewJob] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+
+
+class Ledger:
+    """Jobs in one database, and what Huey keeps beside them. Raises DatabaseUnavailable when it does not answer."""
+
+    def __init__(self, database: Database, max_losses: int = MAX_LOSSES) -> None:
+        self.database = database
+        self.max_losses = max_losses
+
+    # --- a job's way ---
+
+    def submit(self, jobs: Sequence[NewJob]) -> None:
+        """Accept jobs, all or none. One whose id is known is that job already, and is left alone."""
+        with self.database.transaction() as tx:
+            _insert(tx, jobs)
+
+    def claim(self, tasks: Sequence[str], *, token: str, consumer: str, worker: str, lease_s: float) -> Row | None:
+        """The next job of these tasks, now running under the token; None where there is none.
+
+        A worker holds one job at most: what it still held was lost.
+        """
+        known = json.dumps(list(tasks))
+        with self.database.statement() as tx:
+            if tx.one(sql.ANY_TO_CLAIM, tasks=known) is None:
+                return None
+        with self.database.transaction() as tx:
+            for held in tx.all(sql.HELD_BY_WORKER, consumer=consumer, worker=worker):
+                self._lose(tx, held["id"], held["token"], f"worker {worker}")
+            return tx.one(sql.CLAIM, tasks=known, token=token, consumer=consumer, worker=worker, lease=lease_s)
+
+    def end(self, job_id: str, token: str, outcome: Outcome) -> None:
+        """Write how an attempt ended, and what comes with it. Raises FenceRefused."""
+        with self.database.transaction() as tx:
+            if outcome.retry is None:
+                row = tx.one(sql.END, id=job_id, token=token, state=outcome.state, error=outcome.error)
+            else:
+                retry = outcome.retry
+                row = tx.one(
+                    sql.RETRY, id=job_id, token=token, error=outcome.error, at=retry.at, delay=retry.delay,
+                    retries=retry.retries, retry_delay=retry.retry_delay,
+                )  # fmt: skip
+            if row is None:
+                raise FenceRefused(f"Job {job_id} is no longer held under token {token}.")
+            for key in outcome.deleted:
+                tx.run(sql.DELETE_ENTRY, key=key)
+            _insert(tx, outcome.submitted)
+            if outcome.result is not None:
+                _save_result(tx, job_id, outcome.result)
+            if outcome.retry is None:
+                _after_end(tx, row, outcome)
+
+    def lose(self, job_id: str, token: str, worker: str) -> bool:
+        """Its worker died: back to the queue, or failed as poison. False if the claim was over already."""
+        with self.database.transaction() as tx:
+            return self._lose(tx, job_id, token, worker)
+
+    def lose_worker(self, consumer: str, worker: str) -> list[str]:
+        """A worker died: what it held is lost. Returns the ids."""
+        with self.database.transaction() as tx:
+            held = tx.all(sql.HELD_BY_WORKER, consumer=consumer, worker=worker)
+            return [row["id"] for row in held if self._lose(tx, row["id"], row["token"], f"worker {worker}")]
+
+    def give_back(self, consumer: str) -> list[str]:
+        """A consumer stops: what its workers hold goes back to the queue, not counted against the jobs."""
+        with self.database.statement() as tx:
+            return [row["id"] for row in tx.all(sql.GIVE_BACK_ALL, consumer=consumer)]
+
+    def give_back_one(self, job_id: str, token: str) -> bool:
+        """One attempt was interrupted by a stop."""
+        with self.database.statement() as tx:
+            return tx.one(sql.GIVE_BACK, id=job_id, token=token) is not None
+
+    def cancel(self, job_id: str, reason: str = "cancelled") -> bool:
+        """End a job that has not ended. A running attempt finds its claim gone. False if it had ended."""
+        with self.database.transaction() as tx:
+            row = tx.one(sql.CANCEL, id=job_id, reason=reason)
+            if row is None:
+                return False
+            _after_end(tx, row, Outcome(state=State.CANCELLED, error=reason))
+            return True
+
+    def put_back(self, job_id: str) -> bool:
+        """Try a failed or cancelled job again, as a person asks; what was cancelled because of it waits again.
+
+        A job that waited for another which did not succeed is tried again from that one on. False if it is neither.
+        """
+        with self.database.transaction() as tx:
+            while (before := tx.one(sql.UNSUCCESSFUL_BEFORE, id=job_id)) is not None:
+                job_id = before["id"]
+            row = tx.one(sql.PUT_BACK, id=job_id)
+            if row is None:
+                return False
+            while row is not None and row["follower"] is not None:
+                tx.run(sql.DELETE_RESULT, id=row["id"])
+                row = tx.one(sql.WAIT_AGAIN, id=row["follower"])
+            return True
+
+    def still_held(self, job_id: str, token: str) -> bool:
+        """Whether the claim holds."""
+        with self.database.statement() as tx:
+            return tx.one(sql.STILL_HELD, id=job_id, token=token) is not None
+
+    def progress(self, job_id: str, token: str, done: float, total: float, note: str) -> None:
+        """Raises FenceRefused."""
+        with self.database.statement() as tx:
+            if not tx.run(sql.PROGRESS, id=job_id, token=token, done=done, total=total, note=note):
+                raise FenceRefused(f"Job {job_id} is no longer held under token {token}.")
+
+    def step_names(self, job_id: str) -> set[str]:
+        with self.database.statement() as tx:
+            return {row["name"] for row in tx.all(sql.STEP_NAMES, id=job_id)}
+
+    def step(self, job_id: str, name: str) -> tuple[str, bytes]:
+        with self.database.statement() as tx:
+            row = tx.one(sql.STEP, id=job_id, name=name)
+        assert row is not None, f"step {name!r} of job {job_id} was there a moment ago"
+        return row["media_type"], row["body"]
+
+    def save_step(self, job_id: str, token: str, name: str, value: tuple[str, bytes]) -> None:
+        """Raises FenceRefused."""
+        with self.database.transaction() as tx:
+            if tx.one(sql.STILL_HELD, id=job_id, token=token) is None:
+                raise FenceRefused(f"Job {job_id} is no longer held under token {token}.")
+            tx.run(sql.SAVE_STEP, id=job_id, name=name, media_type=value[0], body=value[1])
+
+    # --- what a consumer does for its workers, and for others' ---
+
+    def greet(self, consumer: str, host: str, pid: int, workers: int) -> None:
+        with self.database.transaction() as tx:
+            tx.run(sql.GREET, id=consumer, host=host, pid=pid, workers=workers)
+            tx.run(sql.FORGET, age=CONSUMER_FORGOTTEN)
+
+    def leave(self, consumer: str) -> None:
+        with self.database.statement() as tx:
+            tx.run(sql.LEAVE, id=consumer)
+
+    def renew(self, consumer: str, lease_s: float) -> tuple[float, set[str]]:
+        """Renew the leases of a consumer's workers. Returns the database's time, and the tokens that still hold."""
+        with self.database.transaction() as tx:
+            tokens = {row["token"] for row in tx.all(sql.RENEW, consumer=consumer, lease=lease_s)}
+            seen = tx.one(sql.SEEN, id=consumer)
+            return (seen or _now(tx))["now"], tokens
+
+    def held(self, consumer: str) -> set[str]:
+        """The tokens under which a consumer's workers hold jobs."""
+        with self.database.statement() as tx:
+            return {row["token"] for row in tx.all(sql.HELD_BY_CONSUMER, consumer=consumer)}
+
+    def promote(self) -> int:
+        """Queue the jobs whose time has come."""
+        with self.database.statement() as tx:
+            if tx.one(sql.ANY_DUE) is None:
+                return 0
+            return len(tx.all(sql.PROMOTE, limit=SWEEP_LIMIT))
+
+    def rescue(self) -> list[str]:
+        """Take back the jobs whose lease ran out: whoever held them is dead, or cut off. Returns their ids."""
+        with self.database.statement() as tx:
+            lapsed = tx.all(sql.LAPSED, limit=SWEEP_LIMIT)
+        return [row["id"] for row in lapsed if self.lose(row["id"], row["token"], f"worker {row['worker']}")]
+
+    # --- reading ---
+
+    def look(self, job_id: str) -> Row | None:
+        with self.database.statement() as tx:
+            return tx.one(sql.LOOK, id=job_id, error=ERROR)
+
+    def result(self, job_id: str) -> Row | None:
+        """State, and media type and body where there is a result; None for an unknown id."""
+        with self.database.statement() as tx:
+            return tx.one(sql.RESULT, id=job_id)
+
+    def ended(self, job_id: str) -> bool:
+        with self.database.statement() as tx:
+            return tx.one(sql.ENDED, id=job_id) is not None
+
+    def members(self, callback_id: str) -> list[Row]:
+        """A chord's members in their order: state, error, and result where there is one."""
+        with self.database.statement() as tx:
+            return tx.all(sql.MEMBERS, id=callback_id)
+
+    def jobs(self, *, task: str | None, state: str | None, owner: str | None, limit: int) -> list[Row]:
+        """Newest first."""
+        wanted = {"task": task, "state": state, "owner": owner}
+        conditions = " AND ".join(f"{name} = :{name}" for name, value in wanted.items() if value is not None)
+        with self.database.statement() as tx:
+            return tx.all(sql.LIST.format(conditions=conditions or "TRUE"), **wanted, limit=limit)
+
+    def consumers(self) -> list[Row]:
+        with self.database.statement() as tx:
+            return tx.all(sql.CONSUMERS)
+
+    def count(self, state: State) -> int:
+        with self.database.statement() as tx:
+            row = tx.one(sql.COUNT_STATE, state=state)
+            return int(row["n"]) if row else 0
+
+    def messages(self, state: State, limit: int | None) -> list[bytes]:
+        with self.database.statement() as tx:
+            return [row["message"] for row in tx.all(sql.MESSAGES, state=state, limit=-1 if limit is None else limit)]
+
+    def ids(self, state: State) -> list[str]:
+        with self.database.statement() as tx:
+            return [row["id"] for row in tx.all(sql.IDS, state=state)]
+
+    # --- Huey's key/value side ---
+
+    def put(self, key: str, value: bytes) -> None:
+        with self.database.statement() as tx:
+            tx.run(sql.PUT, key=key, value=value)
+
+    def put_if_free(self, key: str, value: bytes, holder: str | None, ttl: float | None) -> bool:
+        """Take a key that nobody has: free too are one past its time, and one held by a claim that is over."""
+        with self.database.statement() as tx:
+            return bool(tx.run(sql.PUT_IF_FREE, key=key, value=value, holder=holder, ttl=ttl))
+
+    def peek(self, keys: Sequence[str]) -> dict[str, bytes]:
+        with self.database.statement() as tx:
+            return {row["key"]: row["value"] for row in tx.all(sql.PEEK, keys=json.dumps(list(keys)))}
+
+    def pop(self, key: str) -> bytes | None:
+        with self.database.statement() as tx:
+            row = tx.one(sql.POP, key=key)
+            return None if row is None else row["value"]
+
+    def delete(self, key: str) -> bool:
+        with self.database.statement() as tx:
+            return bool(tx.run(sql.DELETE_ENTRY, key=key))
+
+    def delete_stale_lock(self, key: str) -> bool:
+        with self.database.statement() as tx:
+            return bool(tx.run(sql.DELETE_STALE_LOCK, key=key))
+
+    def add(self, key: str, amount: int) -> int:
+        with self.database.statement() as tx:
+            row = tx.one(sql.ADD, key=key, amount=amount)
+            assert row is not None
+            return int(row["value"])
+
+    def delete_counter(self, key: str) -> None:
+        with self.database.statement() as tx:
+            tx.run(sql.DELETE_COUNTER, key=key)
+
+    def entries(self) -> dict[str, bytes]:
+        with self.database.statement() as tx:
+            return {row["key"]: row["value"] for row in tx.all(sql.ENTRIES)}
+
+    def result_ids(self) -> list[str]:
+        with self.database.statement() as tx:
+            return [row["job_id"] for row in tx.all(sql.RESULT_IDS)]
+
+    def flush_results(self) -> None:
+        with self.database.transaction() as tx:
+            tx.run(sql.FLUSH_RESULTS)
+            tx.run(sql.FLUSH_ENTRIES)
+
+    def flush_counters(self) -> None:
+        with self.database.statement() as tx:
+            tx.run(sql.FLUSH_COUNTERS)
+
+    # --- helpers ---
+
+    def _lose(self, tx: Transaction, job_id: str, token: str, worker: str) -> bool:
+        poison = (
+            f"Its worker died {self.max_losses} times while running this job (last: {worker}), so it is not tried again. "
+            "It may need more memory than there is, or crash the interpreter."
+        )
+        row = tx.one(sql.LOSE, id=job_id, token=token, max_losses=self.max_losses, poison=poison)
+        if row is None:
+            return False
+        if row["state"] == State.FAILED:
+            outcome = Outcome(state=State.FAILED, error=poison)
+            _save_result(tx, job_id, error_result(poison, job_id))
+            _after_end(tx, row, outcome)
+        return True
+
+
+def error_result(error: str, job_id: str, traceback: str = "", retries: int = 0) -> tuple[str, bytes]:
+    """What is kept of an error as a job's result: the metadata of Huey's TaskException."""
+    return ERROR, json.dumps({"error": error, "retries": retries, "traceback": traceback, "task_id": job_id}).encode()
+
+
+def _insert(tx: Transaction, jobs: Sequence[NewJob]) -> None:
+    for job in jobs:
+        tx.run(sql.INSERT, **vars(job))
+
+
+def _save_result(tx: Transaction, job_id: str, result: tuple[str, bytes]) -> None:
+    tx.run(sql.SAVE_RESULT, id=job_id, media_type=result[0], body=result[1])
+
+
+def _after_end(tx: Transaction, row: Row, outcome: Outcome) -> None:
+    """Tell what waits for a job that has ended; whoever ended it (a worker, a cancel, the sweep) comes through here."""
+    follower, is_member = row["follower"], row["chord_index"] is not None
+    if follower is None:
+        return
+    if (
+        is_member or outcome.state is State.SUCCEEDED
+    ):  # a chord takes a failed member's error for its result, as Huey has it
+        if tx.run(sql.COUNT_ONCE, id=row["id"]):
+            tx.run(sql.RELEASE, id=follower)
+        return
+    error = f"Not run: the job before it, {row['id']}, was {outcome.state}. {outcome.error}".strip()
+    abandoned = tx.one(sql.ABANDON, id=follower, error=error)
+    if abandoned is not None:
+        if outcome.state is State.FAILED:
+            _save_result(tx, follower, outcome.result or error_result(outcome.error, row["id"]))
+        _after_end(tx, abandoned, Outcome(state=outcome.state, error=outcome.error, result=outcome.result))
+
+
+def _now(tx: Transaction) -> Row:
+    row = tx.one(sql.CLOCK)
+    assert row is not None
+    return row

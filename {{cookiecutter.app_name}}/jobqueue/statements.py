@@ -1,0 +1,212 @@
+"""Every SQL statement of the ledger, by name.
+
+`NOW` is the database's clock in seconds since the epoch; parameters are written `:name`. A statement that changes a job's state
+names the state it expects, and for a running job the token of its claim.
+"""
+
+CLOCK = "SELECT NOW AS now"
+
+AFTER = "id, state, follower, chord_index"  # what the end of a job needs to know of it
+ENDED_STATES = "('succeeded', 'failed', 'cancelled')"
+RELEASED = "CASE WHEN run_at > NOW THEN 'scheduled' ELSE 'queued' END"
+
+INSERT = """
+INSERT INTO jobs (id, task, state, priority, owner, message, run_at, expires_at, retries, retry_delay, attempt, losses, returns,
+                  follower, chord_index, counted, pending, follows, chord_size, note, error, created_at)
+SELECT :id, :task, CASE WHEN :pending > 0 THEN 'waiting' WHEN due > NOW THEN 'scheduled' ELSE 'queued' END, :priority, :owner,
+       :message, due, COALESCE(:expires_at, NOW + :expires_in), :retries, :retry_delay, 0, 0, 0,
+       :follower, :chord_index, FALSE, :pending, :follows, :chord_size, '', '', NOW
+FROM (SELECT COALESCE(:run_at, NOW + :run_in) AS due) AS start
+WHERE TRUE
+ON CONFLICT (id) DO NOTHING
+"""
+
+ANY_TO_CLAIM = """
+SELECT 1 FROM jobs WHERE state = 'queued' AND task IN (SELECT value FROM json_each(:tasks)) LIMIT 1
+"""
+
+CLAIM = """
+UPDATE jobs
+SET state = 'running', attempt = attempt + 1, token = :token, consumer = :consumer, worker = :worker, claimed_at = NOW,
+    lease_until = NOW + :lease
+WHERE seq = (SELECT seq FROM jobs
+             WHERE state = 'queued' AND task IN (SELECT value FROM json_each(:tasks))
+             ORDER BY priority DESC, seq LIMIT 1)
+RETURNING id, task, owner, message, attempt, retries, retry_delay, expires_at, follows, chord_size, NOW AS now,
+          EXISTS (SELECT 1 FROM entries WHERE key IN ('r:' || id, 'rt:' || task)) AS revoked
+"""
+
+END = f"""
+UPDATE jobs
+SET state = :state, error = :error, ended_at = NOW, token = NULL, lease_until = NULL
+WHERE id = :id AND token = :token AND state = 'running'
+RETURNING {AFTER}
+"""
+
+RETRY = f"""
+UPDATE jobs
+SET state = CASE WHEN COALESCE(:at, NOW + :delay) > NOW THEN 'scheduled' ELSE 'queued' END, run_at = COALESCE(:at, NOW + :delay),
+    retries = :retries, retry_delay = :retry_delay, error = :error, token = NULL, lease_until = NULL
+WHERE id = :id AND token = :token AND state = 'running'
+RETURNING {AFTER}
+"""
+
+LOSE = f"""
+UPDATE jobs
+SET state = CASE WHEN losses + 1 >= :max_losses THEN 'failed' ELSE 'queued' END,
+    ended_at = CASE WHEN losses + 1 >= :max_losses THEN NOW END,
+    error = CASE WHEN losses + 1 >= :max_losses THEN :poison ELSE error END,
+    losses = losses + 1, token = NULL, lease_until = NULL
+WHERE id = :id AND token = :token AND state = 'running'
+RETURNING {AFTER}
+"""
+
+GIVE_BACK = """
+UPDATE jobs SET state = 'queued', returns = returns + 1, token = NULL, lease_until = NULL
+WHERE id = :id AND token = :token AND state = 'running'
+RETURNING id
+"""
+
+GIVE_BACK_ALL = """
+UPDATE jobs SET state = 'queued', returns = returns + 1, token = NULL, lease_until = NULL
+WHERE consumer = :consumer AND state = 'running'
+RETURNING id
+"""
+
+CANCEL = f"""
+UPDATE jobs SET state = 'cancelled', error = :reason, ended_at = NOW, token = NULL, lease_until = NULL
+WHERE id = :id AND state IN ('waiting', 'scheduled', 'queued', 'running')
+RETURNING {AFTER}
+"""
+
+COUNT_ONCE = "UPDATE jobs SET counted = TRUE WHERE id = :id AND NOT counted"
+
+RELEASE = f"""
+UPDATE jobs
+SET pending = pending - 1, state = CASE WHEN state = 'waiting' AND pending <= 1 THEN {RELEASED} ELSE state END
+WHERE id = :id
+"""
+
+ABANDON = f"""
+UPDATE jobs SET state = 'cancelled', error = :error, ended_at = NOW
+WHERE id = :id AND state = 'waiting'
+RETURNING {AFTER}
+"""
+
+UNSUCCESSFUL_BEFORE = """
+SELECT before.id FROM jobs AS job JOIN jobs AS before ON before.id = job.follows
+WHERE job.id = :id AND job.state IN ('failed', 'cancelled') AND job.pending > 0 AND before.state IN ('failed', 'cancelled')
+"""
+
+PUT_BACK = f"""
+UPDATE jobs
+SET state = CASE WHEN pending > 0 THEN 'waiting' ELSE 'queued' END, error = '', ended_at = NULL, run_at = NULL, losses = 0
+WHERE id = :id AND state IN ('failed', 'cancelled')
+RETURNING {AFTER}
+"""
+
+WAIT_AGAIN = f"""
+UPDATE jobs SET state = 'waiting', error = '', ended_at = NULL
+WHERE id = :id AND state = 'cancelled' AND pending > 0
+RETURNING {AFTER}
+"""
+
+STILL_HELD = "SELECT 1 FROM jobs WHERE id = :id AND token = :token AND state = 'running'"
+
+PROGRESS = """
+UPDATE jobs SET done = :done, total = :total, note = :note WHERE id = :id AND token = :token AND state = 'running'
+"""
+
+STEP_NAMES = "SELECT name FROM steps WHERE job_id = :id"
+STEP = "SELECT media_type, body FROM steps WHERE job_id = :id AND name = :name"
+SAVE_STEP = """
+INSERT INTO steps (job_id, name, media_type, body, saved_at) VALUES (:id, :name, :media_type, :body, NOW)
+ON CONFLICT (job_id, name) DO NOTHING
+"""
+
+SAVE_RESULT = """
+INSERT INTO results (job_id, media_type, body, saved_at) VALUES (:id, :media_type, :body, NOW)
+ON CONFLICT (job_id) DO UPDATE SET media_type = excluded.media_type, body = excluded.body, saved_at = excluded.saved_at
+"""
+DELETE_RESULT = "DELETE FROM results WHERE job_id = :id"
+
+GREET = """
+INSERT INTO consumers (id, host, pid, workers, started_at, seen_at) VALUES (:id, :host, :pid, :workers, NOW, NOW)
+"""
+FORGET = "DELETE FROM consumers WHERE seen_at < NOW - :age"
+LEAVE = "DELETE FROM consumers WHERE id = :id"
+SEEN = "UPDATE consumers SET seen_at = NOW WHERE id = :id RETURNING NOW AS now"
+CONSUMERS = "SELECT *, NOW - seen_at AS silent_s FROM consumers ORDER BY started_at"
+
+RENEW = """
+UPDATE jobs SET lease_until = NOW + :lease WHERE consumer = :consumer AND state = 'running' RETURNING token
+"""
+HELD_BY_CONSUMER = "SELECT token FROM jobs WHERE consumer = :consumer AND state = 'running'"
+HELD_BY_WORKER = "SELECT id, token FROM jobs WHERE consumer = :consumer AND worker = :worker AND state = 'running'"
+LAPSED = (
+    "SELECT id, token, worker FROM jobs WHERE state = 'running' AND lease_until < NOW ORDER BY lease_until LIMIT :limit"
+)
+
+ANY_DUE = "SELECT 1 FROM jobs WHERE state = 'scheduled' AND run_at <= NOW LIMIT 1"
+PROMOTE = """
+UPDATE jobs SET state = 'queued'
+WHERE state = 'scheduled'
+  AND seq IN (SELECT seq FROM jobs WHERE state = 'scheduled' AND run_at <= NOW ORDER BY run_at LIMIT :limit)
+RETURNING id
+"""
+
+LOOK = """
+SELECT jobs.*, results.body AS failure
+FROM jobs LEFT JOIN results ON results.job_id = jobs.id AND results.media_type = :error
+WHERE jobs.id = :id
+"""
+RESULT = """
+SELECT jobs.state, jobs.error, results.media_type, results.body
+FROM jobs LEFT JOIN results ON results.job_id = jobs.id
+WHERE jobs.id = :id
+"""
+ENDED = f"SELECT 1 FROM jobs WHERE id = :id AND state IN {ENDED_STATES}"
+MEMBERS = """
+SELECT jobs.id, jobs.state, jobs.error, results.media_type, results.body
+FROM jobs LEFT JOIN results ON results.job_id = jobs.id
+WHERE jobs.follower = :id ORDER BY jobs.chord_index
+"""
+LIST = "SELECT *, NULL AS failure FROM jobs WHERE {conditions} ORDER BY seq DESC LIMIT :limit"
+COUNT_STATE = "SELECT count(*) AS n FROM jobs WHERE state = :state"
+MESSAGES = "SELECT message FROM jobs WHERE state = :state ORDER BY priority DESC, run_at, seq LIMIT :limit"
+IDS = "SELECT id FROM jobs WHERE state = :state"
+
+PUT = """
+INSERT INTO entries (key, value) VALUES (:key, :value)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, holder = NULL, expires_at = NULL
+"""
+PUT_IF_FREE = """
+INSERT INTO entries (key, value, holder, expires_at) VALUES (:key, :value, :holder, NOW + :ttl)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, holder = excluded.holder, expires_at = excluded.expires_at
+WHERE entries.expires_at < NOW
+   OR entries.holder IS NOT NULL AND NOT EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder AND state = 'running')
+"""
+PEEK = """
+SELECT key, value FROM entries
+WHERE key IN (SELECT value FROM json_each(:keys))
+  AND (expires_at IS NULL OR expires_at >= NOW)
+  AND (holder IS NULL OR EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder AND state = 'running'))
+"""
+POP = "DELETE FROM entries WHERE key = :key RETURNING value"
+DELETE_ENTRY = "DELETE FROM entries WHERE key = :key"
+DELETE_STALE_LOCK = """
+DELETE FROM entries
+WHERE key = :key
+  AND (holder IS NULL OR NOT EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder AND state = 'running'))
+"""
+ENTRIES = "SELECT key, value FROM entries"
+ADD = """
+INSERT INTO counters (key, value) VALUES (:key, :amount)
+ON CONFLICT (key) DO UPDATE SET value = counters.value + excluded.value
+RETURNING value
+"""
+DELETE_COUNTER = "DELETE FROM counters WHERE key = :key"
+RESULT_IDS = "SELECT job_id FROM results"
+FLUSH_RESULTS = "DELETE FROM results"
+FLUSH_ENTRIES = "DELETE FROM entries"
+FLUSH_COUNTERS = "DELETE FROM counters"

@@ -1,0 +1,86 @@
+"""Tasks as Huey has them, whose delays the ledger's clock counts, and which can be submitted with options."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from huey.api import ResultGroup, Task, TaskWrapper, group
+
+if TYPE_CHECKING:
+    from jobqueue.huey import DurableHuey
+
+
+class DurableTaskWrapper(TaskWrapper):
+    """Huey's task, whose delays are kept as delays (the ledger's clock counts them), and which can be submitted for an owner."""
+
+    huey: "DurableHuey"
+
+    def s(self, *args: Any, **kwargs: Any) -> Task:
+        delay = kwargs.get("delay")
+        task = super().s(*args, **kwargs)
+        if delay is not None:
+            task.run_in = seconds(delay)
+        return task
+
+    def schedule(
+        self,
+        args: Any = None,
+        kwargs: dict[str, Any] | None = None,
+        eta: datetime | None = None,
+        delay: float | timedelta | None = None,
+        **options: Any,
+    ) -> Any:
+        """Submit for later: `eta` a datetime, `delay` seconds or a timedelta; either may stand first, as in Huey."""
+        return self.huey.enqueue(self._scheduled(args, kwargs, eta, delay, options))
+
+    def _scheduled(self, args: Any, kwargs: Any, eta: Any, delay: Any, options: dict[str, Any]) -> Task:
+        if eta is None and delay is None:
+            if isinstance(args, datetime):
+                eta = args
+            elif isinstance(args, int | float | timedelta):
+                delay = args
+            else:
+                raise ValueError("schedule() missing required eta= or delay=")
+            args = None
+        if kwargs is not None and not isinstance(kwargs, dict):
+            raise ValueError("schedule() kwargs argument must be a dict.")
+        when = {"eta": eta} if delay is None else {"delay": delay}
+        task = self.s(**when)
+        for name, value in options.items():
+            if value is not None:
+                setattr(task, name, value)
+        task.args, task.kwargs = tuple(args or ()), kwargs or {}
+        task.revoke_id = f"r:{task.id}"
+        return task
+
+    def using(self, *, owner: str | None = None) -> "Using":
+        """The same task, submitted with options: `analyse.using(owner="ann")(tickers)`."""
+        return Using(self, owner)
+
+
+class Using:
+    """A task together with the options of a submit."""
+
+    def __init__(self, task: DurableTaskWrapper, owner: str | None) -> None:
+        self._task = task
+        self._owner = owner
+
+    def s(self, *args: Any, **kwargs: Any) -> Task:
+        return self._owned(self._task.s(*args, **kwargs))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._task.huey.enqueue(self.s(*args, **kwargs))
+
+    def schedule(self, args: Any = None, kwargs: Any = None, eta: Any = None, delay: Any = None, **options: Any) -> Any:
+        return self._task.huey.enqueue(self._owned(self._task._scheduled(args, kwargs, eta, delay, options)))
+
+    def map(self, items: Iterable[Any]) -> ResultGroup:
+        return self._task.huey.enqueue(group([self._owned(task) for task in self._task._apply(items)]))
+
+    def _owned(self, task: Task) -> Task:
+        task.owner = self._owner
+        return task
+
+
+def seconds(delay: float | timedelta) -> float:
+    return delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
