@@ -42,7 +42,8 @@ class Claim:
         self.job = job
         self.now: float = row["now"]
         self.revoked = bool(row["revoked"])
-        self.ending = False  # the task has returned: what is written from now on belongs to the end
+        self.started = False  # the task's own code has been entered
+        self.ending = False  # it has returned: what is written from now on belongs to the end
         self.signal: str | None = None  # the last that tells how it went
         self.exception: BaseException | None = None
         self.failure: dict[str, Any] | None = None  # Huey's metadata of the error

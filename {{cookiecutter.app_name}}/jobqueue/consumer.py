@@ -108,7 +108,7 @@ def time_is_over() -> TaskTimeout | None:
     """A reason to interrupt the current job, unless the alarm is an earlier job's."""
     job = current_job()
     if isinstance(job, ClaimedJob) and job.deadline is not None and time.monotonic() >= job.deadline:
-        return TaskTimeout("The job took longer than its timeout.")
+        return job.timed_out()
     return None
 
 
@@ -185,7 +185,8 @@ class DurableConsumer(Consumer):
             self._start(process)
 
     def _start(self, process: Any) -> None:
-        self.huey.storage.close()  # a connection must not be carried into a fork
+        if self.environment.forks:
+            self.huey.storage.close()  # a connection must not be carried into a fork
         process.start()
 
     def _handle_signal(self, signum: int, frame: Any) -> None:
@@ -229,7 +230,8 @@ class DurableConsumer(Consumer):
             self._in_touch_since = None
 
     def _renew(self) -> None:
-        now, _ = self.huey.ledger.renew(self.id, self.huey.lease_s)
+        alive = [worker.name for worker, process in self.worker_threads if self.environment.is_alive(process)]
+        now = self.huey.ledger.renew(self.id, alive, self.huey.lease_s)
         late = now - self._last_contact > self.huey.lease_s  # an outage, or this machine slept
         if self._in_touch_since is None or late:
             self._in_touch_since = now

@@ -71,6 +71,7 @@ class ClaimedJob(CurrentJob):
         self.token: str = token
         self.attempt = attempt
         self.owner = owner
+        self.timeout_s: float | None = None
         self.deadline: float | None = None  # by time.monotonic()
         self._ledger = ledger
         self._saved: set[str] | None = None
@@ -79,7 +80,7 @@ class ClaimedJob(CurrentJob):
         self._unwritten: tuple[float, float, str] | None = None
 
     def step(self, name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        self._check()
+        self.check_time()
         with self._lock:
             self._once(name)
             if self._saved is None:
@@ -93,7 +94,7 @@ class ClaimedJob(CurrentJob):
         return cast(T, codec.decode(*value))
 
     def progress(self, done: float, total: float, note: str = "") -> None:
-        self._check()
+        self.check_time()
         with self._lock:
             self._unwritten = (float(done), float(total), str(note))
         self._write_progress()
@@ -107,10 +108,13 @@ class ClaimedJob(CurrentJob):
         with self._fenced():
             self._ledger.progress(self.id, self.token, done, total, note)
 
-    def _check(self) -> None:
+    def check_time(self) -> None:
         """Where no signal can interrupt a task (in a thread), its time ends here."""
         if self.deadline is not None and time.monotonic() >= self.deadline:
-            raise TaskTimeout("The job's time is over.")
+            raise self.timed_out()
+
+    def timed_out(self) -> TaskTimeout:
+        return TaskTimeout(f"Timed out: it took longer than the {self.timeout_s:g} s that it may.")
 
     @contextlib.contextmanager
     def _fenced(self) -> Iterator[None]:

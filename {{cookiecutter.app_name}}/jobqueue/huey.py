@@ -176,25 +176,19 @@ class DurableHuey(Huey):
             task.id = str(
                 uuid.uuid5(uuid.NAMESPACE_OID, f"{task.id}:{claim.job.attempt}")
             )  # each attempt's error has its own
-        if isinstance(task, group):
-            groups = [self._plan(member, rows) for member in task.tasks]
-            self._submit(rows)
-            return ResultGroup([self._as_result(member) for member in groups]) if self.results else None
         result = self._plan(task, rows)
         self._submit(rows)
-        return self._as_result(result) if self.results else None
+        return result if self.results else None
 
-    def _as_result(self, planned: Any) -> Any:
-        if isinstance(planned, ChordResult):
-            return planned
-        return ResultGroup(planned) if len(planned) > 1 else planned[0]
-
-    def _plan(self, task: Task | chord, rows: list[NewJob]) -> Any:
-        """Add a task's rows, its pipeline's and its chord's. Returns the handles of the pipeline, or a ChordResult."""
+    def _plan(self, task: Task | group | chord, rows: list[NewJob]) -> Any:
+        """Add a task's rows, and those of all that follows from it. Returns what Huey's enqueue does."""
+        if isinstance(task, group):
+            return ResultGroup([self._plan(member, rows) for member in task.tasks])
         if isinstance(task, chord):
             return self._plan_chord(task, rows, follower=None, index=None)
         self._plan_pipeline(task, rows)
-        return self._pipeline_results(task)
+        handles = self._pipeline_results(task)
+        return ResultGroup(handles) if len(handles) > 1 else handles[0]
 
     def _plan_pipeline(
         self,
@@ -315,7 +309,9 @@ class DurableHuey(Huey):
             task.eta = None
             task.retries = row["retries"]
             task.retry_delay = row["retry_delay"]
-            task.expires_resolved = None if row["expires_at"] is None else self._from_epoch(row["expires_at"])
+            task.expires_resolved = None  # a job that was begun in time is kept
+            if row["expires_at"] is not None and row["attempt"] == 1:
+                task.expires_resolved = self._from_epoch(row["expires_at"])
             task.claim = claim
             claim.task = task
             return task
@@ -367,10 +363,11 @@ class DurableHuey(Huey):
 
     def _run(self, claim: Claim, task: Task) -> Any:
         """The task's own code: all that may be interrupted."""
-        claim.job.deadline = task._deadline
+        claim.job.deadline, claim.job.timeout_s = task._deadline, task.timeout
         try:
+            claim.started = True
             interrupts.expose(claim.token)
-            claim.job._check()
+            claim.job.check_time()
             value = type(task).execute(task)
             claim.value = codec.encode(value)
             return value
@@ -446,10 +443,10 @@ class DurableHuey(Huey):
             super().put_result(key, data)
 
     def delete(self, key: str) -> Any:
-        claim = ending_claim()
-        if claim is None:
+        claim = working_on.get()
+        if claim is None or (claim.started and not claim.ending):
             return super().delete(key)
-        claim.deleted.append(key)
+        claim.deleted.append(key)  # a revocation that this attempt uses up is used up when it ends
         return True
 
     def is_revoked(self, task: Any, timestamp: datetime | None = None, peek: bool = True) -> bool:

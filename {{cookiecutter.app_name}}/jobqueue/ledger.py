@@ -237,12 +237,14 @@ class Ledger:
         with self.database.statement() as tx:
             tx.run(sql.LEAVE, id=consumer)
 
-    def renew(self, consumer: str, lease_s: float) -> tuple[float, set[str]]:
-        """Renew the leases of a consumer's workers. Returns the database's time, and the tokens that still hold."""
+    def renew(self, consumer: str, workers: Sequence[str], lease_s: float) -> float:
+        """Renew the leases of these workers of a consumer. Returns the database's time."""
         with self.database.transaction() as tx:
-            tokens = {row["token"] for row in tx.all(sql.RENEW, consumer=consumer, lease=lease_s)}
-            seen = tx.one(sql.SEEN, id=consumer)
-            return (seen or _now(tx))["now"], tokens
+            tx.run(sql.RENEW, consumer=consumer, workers=json.dumps(list(workers)), lease=lease_s)
+            tx.run(sql.SEEN, id=consumer)
+            clock = tx.one(sql.CLOCK)
+            assert clock is not None
+            return float(clock["now"])
 
     def held(self, consumer: str) -> set[str]:
         """The tokens under which a consumer's workers hold jobs."""
@@ -409,9 +411,3 @@ def _after_end(tx: Transaction, row: Row, outcome: Outcome) -> None:
         if outcome.state is State.FAILED:
             _save_result(tx, follower, outcome.result or error_result(outcome.error, row["id"]))
         _after_end(tx, abandoned, Outcome(state=outcome.state, error=outcome.error, result=outcome.result))
-
-
-def _now(tx: Transaction) -> Row:
-    row = tx.one(sql.CLOCK)
-    assert row is not None
-    return row

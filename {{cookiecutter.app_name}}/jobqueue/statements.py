@@ -135,11 +135,12 @@ INSERT INTO consumers (id, host, pid, workers, started_at, seen_at) VALUES (:id,
 """
 FORGET = "DELETE FROM consumers WHERE seen_at < NOW - :age"
 LEAVE = "DELETE FROM consumers WHERE id = :id"
-SEEN = "UPDATE consumers SET seen_at = NOW WHERE id = :id RETURNING NOW AS now"
+SEEN = "UPDATE consumers SET seen_at = NOW WHERE id = :id"
 CONSUMERS = "SELECT *, NOW - seen_at AS silent_s FROM consumers ORDER BY started_at"
 
 RENEW = """
-UPDATE jobs SET lease_until = NOW + :lease WHERE consumer = :consumer AND state = 'running' RETURNING token
+UPDATE jobs SET lease_until = NOW + :lease
+WHERE consumer = :consumer AND worker IN (SELECT value FROM json_each(:workers)) AND state = 'running'
 """
 HELD_BY_CONSUMER = "SELECT token FROM jobs WHERE consumer = :consumer AND state = 'running'"
 HELD_BY_WORKER = "SELECT id, token FROM jobs WHERE consumer = :consumer AND worker = :worker AND state = 'running'"
