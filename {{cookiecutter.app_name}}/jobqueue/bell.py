@@ -1,7 +1,7 @@
 """What wakes an idle worker when there may be something to do. It carries no data: a ring that is lost costs a second.
 
-On SQLite the bell is the file's own data version, which changes with every commit of another connection and is read from shared
-memory: looking twenty times a second costs next to nothing.
+On SQLite the bell is the file's own data version, which changes with every commit of another connection and is read
+from shared memory: looking twenty times a second costs next to nothing.
 """
 
 import os
@@ -23,7 +23,7 @@ class Bell:
         self._ear = threading.local()
 
     def wait(self, timeout: float, pause: Callable[[float], object] = time.sleep) -> None:
-        """Return when something was committed since this thread last waited, when `pause` returns true, or at the timeout.
+        """Return when something was committed since this thread last waited, or at the timeout, or when `pause` says so.
 
         timeout in seconds. `pause(seconds)` is what a worker sleeps by: its stop flag's `wait`.
         """

@@ -1,7 +1,7 @@
 """Results and steps to bytes and back, by media type. Nothing here is pickled: what is read is data, never code.
 
-A value comes back as the type that went in, or is refused when it is saved. Containers hold anything that is kept; a DataFrame
-within a dict costs no more than one alone. pandas, NumPy and Plotly are imported only by those who use them.
+A value comes back as the type that went in, or is refused when it is saved. Containers hold anything that is kept; a
+DataFrame within a dict costs no more than one alone. pandas, NumPy and Plotly are imported only by those who use them.
 """
 
 import io
@@ -69,9 +69,9 @@ def _to_tree(value: Any, where: str, parts: list[bytes]) -> Any:
     tag, to_data = _encoder(kind)
     if to_data is None:
         raise ResultNotEncodable(
-            f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be kept. Return numbers, text, bytes, dates, "
-            "lists, tuples, sets and dicts of them, NumPy arrays, pandas DataFrames, Series and indexes, or Plotly figures: "
-            "for a model, say, its parameters as a dict."
+            f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be kept. Return numbers, text, "
+            "bytes, dates, lists, tuples, sets and dicts of them, NumPy arrays, pandas DataFrames, Series and indexes, "
+            "or Plotly figures: for a model, say, its parameters as a dict."
         )
     try:
         data = to_data(value)

@@ -1,8 +1,8 @@
 """The consumer: a main process that looks after its workers, and workers that claim and run jobs.
 
-The main process runs no jobs, so nothing a job does can keep it from its duties: it renews its workers' leases, sees a dead
-worker at once and gives its job back, takes back jobs whose lease ran out elsewhere, and tells a worker whose job was cancelled.
-It goes on doing so while it drains.
+The main process runs no jobs, so nothing a job does can keep it from its duties: it renews its workers' leases, sees a
+dead worker at once and gives its job back, takes back jobs whose lease ran out elsewhere, and tells a worker whose job
+was cancelled. It goes on doing so while it drains.
 """
 
 import contextlib
@@ -80,7 +80,7 @@ class DurableWorker(Worker):
 
 
 class DurableProcesses(ProcessEnvironment):
-    """Worker processes that die with their parent, and hear two signals only: the alarm of a timeout, and `look again`."""
+    """Worker processes that die with their parent and hear two signals: the alarm of a timeout, and "look again"."""
 
     LOOK_AGAIN = signal.SIGUSR1  # the claim may be gone
 
@@ -133,7 +133,9 @@ def die_with_parent(parent: int) -> None:
 
 
 class DurableConsumer(Consumer):
-    """Huey's consumer, with Huey's options. `shutdown_timeout` is the grace in seconds; the huey's `grace_s` if not given.
+    """Huey's consumer, with Huey's options.
+
+    `shutdown_timeout` is the grace in seconds; the huey's `grace_s` if not given.
 
     SIGTERM and SIGINT drain: no more claims, running jobs may end within the grace, then they go back to the queue.
     """
@@ -240,7 +242,8 @@ class DurableConsumer(Consumer):
     def _sweep(self) -> None:
         """What every consumer does for all: queue what is due, and take back what a dead consumer held.
 
-        Others get a full lease to renew after this consumer came (back) into touch: an outage must rescue nothing that lives.
+        Others get a full lease to renew after this consumer came (back) into touch: an outage must rescue nothing that
+        lives.
         """
         self.huey.ledger.promote()
         if self._in_touch_since is not None and self._last_contact - self._in_touch_since >= self.huey.lease_s:

@@ -1,7 +1,7 @@
 """The job that the running code works for: its steps, which survive a crash, and its progress.
 
-Called outside a worker (in a notebook, a test, or `jobs run`) the same code gets an inert job: steps just run, progress is shown
-where there is someone to see it.
+Called outside a worker (in a notebook, a test, or `jobs run`) the same code gets an inert job: steps just run, progress
+is shown where there is someone to see it.
 """
 
 import contextlib
@@ -38,16 +38,19 @@ class CurrentJob:
     def step(self, name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """The value of `function(*args, **kwargs)`, saved under a name.
 
-        An attempt after a crash or a retry gets the saved value instead of running the function again; the value is as it was
-        decoded, the first time too.
-        Raises ValueError for a name that this attempt has used already, ResultNotEncodable for a value that cannot be kept,
-        ClaimLost when the job was cancelled or given to another worker, TaskTimeout when its time is over.
+        An attempt after a crash or a retry gets the saved value instead of running the function again; the value is as
+        it was decoded, the first time too. Raises ValueError for a name that this attempt has used already,
+        ResultNotEncodable for a value that cannot be kept, ClaimLost when the job was cancelled or given to another
+        worker, TaskTimeout when its time is over.
         """
         self._once(name)
         return cast(T, codec.decode(*codec.encode(function(*args, **kwargs))))
 
     def progress(self, done: float, total: float, note: str = "") -> None:
-        """Say how far the job is: `done` of `total`, in any unit, and what it does now. Written twice a second at most."""
+        """Say how far the job is: `done` of `total`, in any unit, and what it does now.
+
+        Written twice a second at most.
+        """
         if self._report is not None:
             self._report(done, total, note)
         elif "ipykernel" in sys.modules:
@@ -56,8 +59,8 @@ class CurrentJob:
     def _once(self, name: str) -> None:
         if name in self._names:
             raise ValueError(
-                f"The step {name!r} is there twice in this job. A step's value is found again by its name: give each its own, "
-                "for example by the item it works on."
+                f"The step {name!r} is there twice in this job. A step's value is found again by its name: "
+                "give each its own, for example by the item it works on."
             )
         self._names.add(name)
 

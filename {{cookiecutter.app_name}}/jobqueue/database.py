@@ -1,7 +1,7 @@
 """Connections to the ledger's database: one pool per process, opened at first use and never carried over a fork.
 
-Statements on a job's path go straight through the driver. They are written once, with `:name` parameters, and `NOW` for the
-database's own clock: seconds since the epoch, the only clock that the ledger knows.
+Statements on a job's path go straight through the driver. They are written once, with `:name` parameters, and `NOW` for
+the database's own clock: seconds since the epoch, the only clock that the ledger knows.
 """
 
 import contextlib

@@ -119,7 +119,10 @@ class JobHandle(Result):
 
     @property
     def result(self) -> Any:
-        """What the job returned; None as long as it has not ended. Raises huey.exceptions.TaskException if it failed."""
+        """What the job returned; None as long as it has not ended.
+
+        Raises huey.exceptions.TaskException if it failed.
+        """
         return self.get()
 
     def cancel(self) -> bool:
@@ -127,7 +130,10 @@ class JobHandle(Result):
         return self.huey.ledger.cancel(self.id, "Cancelled.")
 
     def retry(self) -> bool:
-        """Put a failed or cancelled job back in the queue; False if it is neither. What it saved under step names is kept."""
+        """Put a failed or cancelled job back in the queue; False if it is neither.
+
+        What it saved under step names is kept.
+        """
         self.reset()
         return self.huey.put_back(self.id)
 
@@ -173,7 +179,10 @@ class JobHandle(Result):
 
 
 def value_of(row: Row) -> Any:
-    """A result as Huey has it: the value, or an Error. `row` has media_type and body, which are None where nothing was saved."""
+    """A result as Huey has it: the value, or an Error.
+
+    `row` has media_type and body, which are None where nothing was saved.
+    """
     if row["media_type"] is None:
         return None
     if row["media_type"] == ERROR:

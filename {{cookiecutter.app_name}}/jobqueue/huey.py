@@ -1,8 +1,8 @@
 """DurableHuey: Huey on the ledger.
 
-Tasks, calls, pipelines, chords, signals and hooks are Huey's own. What differs is when things are written: a submit is one
-transaction with everything that follows from it, and an attempt's end is one with its result, its retry and what it enqueued.
-What Huey does after a task has returned is collected on the claim, and committed by `_finish`.
+Tasks, calls, pipelines, chords, signals and hooks are Huey's own. What differs is when things are written: a submit is
+one transaction with everything that follows from it, and an attempt's end is one with its result, its retry and what it
+enqueued. What Huey does after a task has returned is collected on the claim, and committed by `_finish`.
 """
 
 import copy
@@ -200,7 +200,7 @@ class DurableHuey(Huey):
         follower: str | None = None,
         index: int | None = None,
     ) -> None:
-        """`follower` and `index`: the chord callback that waits for the pipeline's last task, and its place in the chord."""
+        """`follower`, `index`: the chord callback that waits for the pipeline's last task, and its place in the chord."""
         before: Task | None = None
         task: Task | None = head
         while task is not None:

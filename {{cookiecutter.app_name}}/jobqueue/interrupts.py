@@ -1,8 +1,9 @@
 """Timeouts and cancels, raised inside a running task but never inside a statement of the ledger.
 
-A signal can land between any two bytecodes. An exception that lands in the middle of a database call leaves a connection that
-nobody can use, so interrupts wait while a ledger statement runs and are raised when it is done. An interrupt names the token of
-the claim it means: what comes late never hits the worker's next job. A claim is interrupted once at most.
+A signal can land between any two bytecodes. An exception that lands in the middle of a database call leaves a
+connection that nobody can use, so interrupts wait while a ledger statement runs and are raised when it is done. An
+interrupt names the token of the claim it means: what comes late never hits the worker's next job. A claim is
+interrupted once at most.
 """
 
 import threading
@@ -57,7 +58,7 @@ def shield() -> None:
 
 
 def request(token: str | None, reason: Reason) -> None:
-    """Interrupt this thread, now or after the statement it is in, if it still works for that token and there is a reason."""
+    """Interrupt this thread, at once or after its statement, if it works for that token and there is a reason."""
     if token is None or token != _here.token:
         return
     if _here.depth:

@@ -1,8 +1,8 @@
 """The ledger: the truth about every job, in SQL.
 
-Each change of a job's state is one statement that names the state it expects, and for a running job the token of its claim: a
-write under a token that is no longer the job's changes nothing and is refused. What belongs to an end (its result, what
-follows, what is tried again) is committed with it. Times are the database's.
+Each change of a job's state is one statement that names the state it expects, and for a running job the token of its
+claim: a write under a token that is no longer the job's changes nothing and is refused. What belongs to an end (its
+result, what follows, what is tried again) is committed with it. Times are the database's.
 """
 
 import json
@@ -83,7 +83,7 @@ class NewJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """The attempt failed, and another is due: `delay` or `at` says when, `retries` and `retry_delay` what is left after it."""
+    """The attempt failed and another is due: `delay` or `at` says when, `retries` and `retry_delay` what is left then."""
 
     delay: float = 0
     at: float | None = None
@@ -367,8 +367,8 @@ class Ledger:
 
     def _lose(self, tx: Transaction, job_id: str, token: str, worker: str) -> bool:
         poison = (
-            f"Its worker died {self.max_losses} times while running this job (last: {worker}), so it is not tried again. "
-            "It may need more memory than there is, or crash the interpreter."
+            f"Its worker died {self.max_losses} times while running this job (last: {worker}), so it is not tried "
+            "again. It may need more memory than there is, or crash the interpreter."
         )
         row = tx.one(sql.LOSE, id=job_id, token=token, max_losses=self.max_losses, poison=poison)
         if row is None:

@@ -1,7 +1,7 @@
 """Every SQL statement of the ledger, by name.
 
-`NOW` is the database's clock in seconds since the epoch; parameters are written `:name`. A statement that changes a job's state
-names the state it expects, and for a running job the token of its claim.
+`NOW` is the database's clock in seconds since the epoch; parameters are written `:name`. A statement that changes a
+job's state names the state it expects, and for a running job the token of its claim.
 """
 
 CLOCK = "SELECT NOW AS now"
@@ -11,11 +11,11 @@ ENDED_STATES = "('succeeded', 'failed', 'cancelled')"
 RELEASED = "CASE WHEN run_at > NOW THEN 'scheduled' ELSE 'queued' END"
 
 INSERT = """
-INSERT INTO jobs (id, task, state, priority, owner, message, run_at, expires_at, retries, retry_delay, attempt, losses, returns,
-                  follower, chord_index, counted, pending, follows, chord_size, note, error, created_at)
-SELECT :id, :task, CASE WHEN :pending > 0 THEN 'waiting' WHEN due > NOW THEN 'scheduled' ELSE 'queued' END, :priority, :owner,
-       :message, due, COALESCE(:expires_at, NOW + :expires_in), :retries, :retry_delay, 0, 0, 0,
-       :follower, :chord_index, FALSE, :pending, :follows, :chord_size, '', '', NOW
+INSERT INTO jobs (id, task, state, priority, owner, message, run_at, expires_at, retries, retry_delay,
+                  attempt, losses, returns, follower, chord_index, counted, pending, follows, chord_size, note, error, created_at)
+SELECT :id, :task, CASE WHEN :pending > 0 THEN 'waiting' WHEN due > NOW THEN 'scheduled' ELSE 'queued' END,
+       :priority, :owner, :message, due, COALESCE(:expires_at, NOW + :expires_in), :retries, :retry_delay,
+       0, 0, 0, :follower, :chord_index, FALSE, :pending, :follows, :chord_size, '', '', NOW
 FROM (SELECT COALESCE(:run_at, NOW + :run_in) AS due) AS start
 WHERE TRUE
 ON CONFLICT (id) DO NOTHING
@@ -45,8 +45,8 @@ RETURNING {AFTER}
 
 RETRY = f"""
 UPDATE jobs
-SET state = CASE WHEN COALESCE(:at, NOW + :delay) > NOW THEN 'scheduled' ELSE 'queued' END, run_at = COALESCE(:at, NOW + :delay),
-    retries = :retries, retry_delay = :retry_delay, error = :error, token = NULL, lease_until = NULL
+SET state = CASE WHEN COALESCE(:at, NOW + :delay) > NOW THEN 'scheduled' ELSE 'queued' END,
+    run_at = COALESCE(:at, NOW + :delay), retries = :retries, retry_delay = :retry_delay, error = :error, token = NULL, lease_until = NULL
 WHERE id = :id AND token = :token AND state = 'running'
 RETURNING {AFTER}
 """
@@ -95,12 +95,14 @@ RETURNING {AFTER}
 
 UNSUCCESSFUL_BEFORE = """
 SELECT before.id FROM jobs AS job JOIN jobs AS before ON before.id = job.follows
-WHERE job.id = :id AND job.state IN ('failed', 'cancelled') AND job.pending > 0 AND before.state IN ('failed', 'cancelled')
+WHERE job.id = :id AND job.state IN ('failed', 'cancelled') AND job.pending > 0
+  AND before.state IN ('failed', 'cancelled')
 """
 
 PUT_BACK = f"""
 UPDATE jobs
-SET state = CASE WHEN pending > 0 THEN 'waiting' ELSE 'queued' END, error = '', ended_at = NULL, run_at = NULL, losses = 0
+SET state = CASE WHEN pending > 0 THEN 'waiting' ELSE 'queued' END,
+    error = '', ended_at = NULL, run_at = NULL, losses = 0
 WHERE id = :id AND state IN ('failed', 'cancelled')
 RETURNING {AFTER}
 """

@@ -1,7 +1,7 @@
 """Huey's storage interface, all of it, on the ledger.
 
-DurableHuey submits, claims and ends jobs on the ledger itself; this is what the rest of Huey (results, revocations, locks, rate
-limits, counters, flushes) and its users reach for. Reading a result never removes it.
+DurableHuey submits, claims and ends jobs on the ledger itself; this is what the rest of Huey (results, revocations,
+locks, rate limits, counters, flushes) and its users reach for. Reading a result never removes it.
 """
 
 import time
@@ -18,7 +18,10 @@ from jobqueue.ledger import Ledger, State
 
 
 class LedgerStorage(BaseStorage):
-    """`as_result(job_id)` gives a job's result in Huey's own bytes, or EmptyData; `submit(message, run_at)` accepts a message."""
+    """`as_result(job_id)` gives a job's result in Huey's own bytes, or EmptyData.
+
+    `submit(message, run_at)` accepts a message.
+    """
 
     blocking = True
     priority = True

@@ -1,0 +1,132 @@
+"""The embedded queue (SQLite, no server) beside stock Huey on SQLite, and what a whole idle app costs. Run by `make bench`.
+
+Prints how long a job waits on an idle queue from its submit to its start, for both in one run; the processor time of an app that
+does nothing; and the memory of its web process when every page has been visited.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+KIT = Path(__file__).parent.parent
+TEMPLATE = KIT / "{{cookiecutter.app_name}}"
+JOBS = 200
+PAUSE = 0.25  # seconds between two jobs, in which the queue is idle
+IDLE = 30  # seconds over which an idle app's processor time is taken
+
+TASKS = """
+import time
+from pathlib import Path
+
+{make}
+
+@huey.task()
+def started():
+    return time.time()
+"""
+OURS = 'from jobqueue import DurableHuey\nhuey = DurableHuey("bench", "sqlite:///{path}")'
+STOCK = 'from huey import SqliteHuey\nhuey = SqliteHuey("bench", filename="{path}")'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--app", type=Path, help="a baked and installed app to measure; its web process must not be running")
+    arguments = parser.parse_args()
+    print(f"submit to start on an idle queue, {JOBS} jobs, 2 process workers, SQLite (ms)")
+    print(f"{'':16}{'p50':>10}{'p99':>10}{'max':>10}")
+    ours, stock = latencies("ours", OURS), latencies("stock SqliteHuey", STOCK)
+    print(f"{'ours / stock':16}" + "".join(f"{a / b:10.2f}" for a, b in zip(ours, stock, strict=True)))
+    if arguments.app is not None:
+        idle_app(arguments.app)
+
+
+def latencies(label: str, make: str) -> tuple[float, float, float]:
+    """Milliseconds from submit to start: median, 99th percentile, greatest."""
+    with tempfile.TemporaryDirectory() as folder:
+        module = Path(folder, f"bench_{label.split()[0]}.py")
+        module.write_text(TASKS.format(make=make.format(path=Path(folder, "jobs.sqlite"))))
+        sys.path[:0] = [folder, str(TEMPLATE)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([folder, str(TEMPLATE)])}
+        consumer = [Path(sys.executable).with_name("huey_consumer"), f"{module.stem}.huey", "-k", "process", "-w", "2", "-q"]
+        task = __import__(module.stem).started
+        with running([str(part) for part in consumer], env=environment, cwd=folder):
+            task().get(blocking=True, timeout=30)  # it is up
+            waits = []
+            for _ in range(JOBS):
+                time.sleep(PAUSE)
+                submitted = time.time()
+                waits.append((task().get(blocking=True, timeout=30) - submitted) * 1000)
+    found = statistics.median(waits), statistics.quantiles(waits, n=100)[98], max(waits)
+    print(f"{label:16}" + "".join(f"{value:10.1f}" for value in found))
+    return found
+
+
+def idle_app(app: Path) -> None:
+    """Processor time of web and workers that do nothing, and memory of a web process with every page visited."""
+    environment = os.environ | {"PORT": "8059", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    with running([str(Path(sys.executable).with_name("honcho")), "start"], cwd=app, env=environment) as honcho:
+        wait_for("http://127.0.0.1:8059/health")
+        pages = visit_every_page(app)
+        processes = psutil.Process(honcho.pid).children(recursive=True)
+        before = cpu_seconds(processes)
+        time.sleep(IDLE)
+        share = (cpu_seconds(processes) - before) / IDLE
+        web = max(process.memory_info().rss for process in processes if "gunicorn" in " ".join(process.cmdline()))
+    print(f"idle app, {len(processes)} processes: {share:.2%} of a core over {IDLE} s")
+    print(f"web process with {pages} pages visited: {web / 1e6:.0f} MB resident")
+
+
+def visit_every_page(app: Path) -> int:
+    """Open each page in Chromium, so that its callbacks run too."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM"), args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto("http://127.0.0.1:8059/", wait_until="networkidle")
+        links = {link.get_attribute("href") for link in page.locator("a[href^='/']").all()}
+        for link in sorted(filter(None, links)):
+            page.goto(f"http://127.0.0.1:8059{link}", wait_until="networkidle")
+        browser.close()
+    return len(links)
+
+
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    return sum(process.cpu_times().user + process.cpu_times().system for process in processes)
+
+
+def wait_for(url: str) -> None:
+    until = time.monotonic() + 30
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def running(command: list[str], **options: object) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)  # type: ignore[call-overload]
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+
+
+if __name__ == "__main__":
+    main()
