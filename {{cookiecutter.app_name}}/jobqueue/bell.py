@@ -23,7 +23,7 @@ class Bell:
         self._ear = threading.local()
 
     def wait(self, timeout: float, pause: Callable[[float], object] = time.sleep) -> None:
-        """Return when something was committed since this thread last waited, or at the timeout, or when `pause` says so.
+        """Return when something was committed since this thread last waited, or at the timeout, or if `pause` says so.
 
         timeout in seconds. `pause(seconds)` is what a worker sleeps by: its stop flag's `wait`.
         """

@@ -6,8 +6,10 @@ enqueued. What Huey does after a task has returned is collected on the claim, an
 """
 
 import copy
+import importlib
 import logging
 import os
+import pkgutil
 import secrets
 import socket
 import threading
@@ -50,6 +52,7 @@ class DurableHuey(Huey):
 
     :param name: of the queue, for example the app's.
     :param database_url: `sqlite:////abs/path.sqlite`; by default a file under var/ in the working directory.
+    :param tasks_in: the package whose modules hold the tasks; a consumer imports them all.
     :param secret_key: signs messages. Beside a SQLite file one is made at first use if none is given.
     :param secret_key_fallbacks: earlier keys, under which waiting jobs were signed.
     :param lease_s: seconds that a claim holds unless it is renewed.
@@ -68,6 +71,7 @@ class DurableHuey(Huey):
         name: str = "huey",
         database_url: str | None = None,
         *,
+        tasks_in: str | None = None,
         secret_key: str | None = None,
         secret_key_fallbacks: Sequence[str] = (),
         lease_s: float = LEASE,
@@ -77,6 +81,7 @@ class DurableHuey(Huey):
         **huey_kwargs: Any,
     ) -> None:
         self.database_url = database_url or f"sqlite:///{Path('var', name).absolute()}.sqlite"
+        self.tasks_in = tasks_in
         self.lease_s = lease_s
         self.renew_s = renew_s
         self.grace_s = grace_s
@@ -114,7 +119,15 @@ class DurableHuey(Huey):
     def create_consumer(self, **options: Any) -> Any:
         from jobqueue.consumer import DurableConsumer
 
+        self.discover()
         return DurableConsumer(self, **options)
+
+    def discover(self) -> None:
+        """Import every module of the package that holds the tasks, so that all of them are known."""
+        if self.tasks_in is not None:
+            package = importlib.import_module(self.tasks_in)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self.tasks_in}.{module.name}")
 
     def migrate(self) -> None:
         """Bring the ledger's schema to head now; otherwise its first use does."""
@@ -200,7 +213,7 @@ class DurableHuey(Huey):
         follower: str | None = None,
         index: int | None = None,
     ) -> None:
-        """`follower`, `index`: the chord callback that waits for the pipeline's last task, and its place in the chord."""
+        """`follower`, `index`: the chord callback that waits for the last task, and its place in that chord."""
         before: Task | None = None
         task: Task | None = head
         while task is not None:

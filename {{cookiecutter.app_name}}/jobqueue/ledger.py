@@ -83,7 +83,7 @@ class NewJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """The attempt failed and another is due: `delay` or `at` says when, `retries` and `retry_delay` what is left then."""
+    """The attempt failed and another is due: `delay` or `at` says when, `retries` and `retry_delay` what is left."""
 
     delay: float = 0
     at: float | None = None

@@ -12,7 +12,8 @@ RELEASED = "CASE WHEN run_at > NOW THEN 'scheduled' ELSE 'queued' END"
 
 INSERT = """
 INSERT INTO jobs (id, task, state, priority, owner, message, run_at, expires_at, retries, retry_delay,
-                  attempt, losses, returns, follower, chord_index, counted, pending, follows, chord_size, note, error, created_at)
+                  attempt, losses, returns, follower,
+                  chord_index, counted, pending, follows, chord_size, note, error, created_at)
 SELECT :id, :task, CASE WHEN :pending > 0 THEN 'waiting' WHEN due > NOW THEN 'scheduled' ELSE 'queued' END,
        :priority, :owner, :message, due, COALESCE(:expires_at, NOW + :expires_in), :retries, :retry_delay,
        0, 0, 0, :follower, :chord_index, FALSE, :pending, :follows, :chord_size, '', '', NOW
@@ -46,7 +47,8 @@ RETURNING {AFTER}
 RETRY = f"""
 UPDATE jobs
 SET state = CASE WHEN COALESCE(:at, NOW + :delay) > NOW THEN 'scheduled' ELSE 'queued' END,
-    run_at = COALESCE(:at, NOW + :delay), retries = :retries, retry_delay = :retry_delay, error = :error, token = NULL, lease_until = NULL
+    run_at = COALESCE(:at, NOW + :delay), retries = :retries, retry_delay = :retry_delay,
+    error = :error, token = NULL, lease_until = NULL
 WHERE id = :id AND token = :token AND state = 'running'
 RETURNING {AFTER}
 """

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class DurableTaskWrapper(TaskWrapper):
-    """Huey's task; its delays are kept as delays, which the ledger's clock counts, and it can be submitted for an owner."""
+    """Huey's task; its delays are kept as delays, counted by the ledger's clock, and it may have an owner."""
 
     huey: "DurableHuey"
 
