@@ -8,7 +8,7 @@ from huey.api import Task
 from huey.exceptions import TaskTimeout
 
 from jobqueue import codec
-from jobqueue.context import ClaimedJob
+from jobqueue.context import ClaimedJob, printable
 from jobqueue.database import Row
 from jobqueue.ledger import NewJob, Outcome, Retry, State, error_result
 
@@ -29,7 +29,7 @@ TELLING = frozenset(
 
 
 class TaskExited(Exception):
-    """The task called sys.exit(): an attempt that failed, not a reason to stop the worker."""
+    """The task called sys.exit(), or let asyncio's CancelledError out: it failed, and its worker goes on."""
 
 
 class Claim:
@@ -37,6 +37,7 @@ class Claim:
 
     def __init__(self, row: Row, token: str, job: ClaimedJob) -> None:
         self.id: str = row["id"]
+        self.has_follower = row["follower"] is not None
         self.task: Task | None = None
         self.token = token
         self.job = job
@@ -74,7 +75,6 @@ class Claim:
             outcome.state, outcome.error = State.CANCELLED, "Revoked before it ran."
         elif self.signal == signals.SIGNAL_EXPIRED:
             outcome.state, outcome.error = State.FAILED, "Expired: no worker was free before its time was over."
-            outcome.result = error_result(outcome.error, self.id)
         elif self.signal == signals.SIGNAL_CANCELED:
             outcome.state, outcome.error = State.CANCELLED, outcome.error or "Cancelled before it ran."
         elif self.failure is not None:
@@ -95,7 +95,7 @@ def ending_claim() -> Claim | None:
 
 def sentence(exception: BaseException) -> str:
     """What went wrong, for a person: the exception's own words, with its name where they do not say enough."""
-    text = str(exception).strip()
+    text = printable(str(exception)).strip()
     if isinstance(exception, codec.ResultNotEncodable | TaskExited | TaskTimeout):
         return text
     name = type(exception).__name__

@@ -1,9 +1,10 @@
 """Results and steps to bytes and back, by media type. Nothing here is pickled: what is read is data, never code.
 
-A value comes back as the type that went in, or is refused when it is saved. Containers hold anything that is kept; a
-DataFrame within a dict costs no more than one alone. pandas, NumPy and Plotly are imported only by those who use them.
+A value comes back as the type that went in, or is refused when it is saved. A value is a tree in JSON, in which an object
+with one key that begins with `$` says how to read what it holds; arrays and bytes lie behind the tree.
 """
 
+import base64
 import io
 import json
 import struct
@@ -15,6 +16,10 @@ from zoneinfo import ZoneInfo
 
 TREE = "application/vnd.jobqueue.tree"
 LENGTH = struct.Struct(">Q")  # before the tree, and before each of its parts
+SAFE_INT = 2**63  # beyond it an integer is written in hexadecimal, which Python reads at any length
+
+Keep = Callable[[Any], Any]  # a value within the value, to its tree
+Read = Callable[[Any], Any]  # and back
 
 
 class ResultNotEncodable(TypeError):
@@ -26,12 +31,12 @@ def encode(value: Any) -> tuple[str, bytes]:
 
     Raises ResultNotEncodable, naming the type, where it is, and what to do.
     """
-    parts: list[bytes] = []
+    writer = _Writer()
     try:
-        tree = json.dumps(_to_tree(value, "result", parts), separators=(",", ":")).encode()
+        tree = json.dumps(writer.tree(value, "result"), separators=(",", ":")).encode()
     except RecursionError as error:
         raise ResultNotEncodable("The result contains itself, or is nested too deeply to be kept.") from error
-    return TREE, b"".join(LENGTH.pack(len(part)) + part for part in (tree, *parts))
+    return TREE, b"".join(LENGTH.pack(len(part)) + part for part in (tree, *writer.parts))
 
 
 def decode(media_type: str, body: bytes) -> Any:
@@ -41,86 +46,76 @@ def decode(media_type: str, body: bytes) -> Any:
     parts = []
     view = memoryview(body)
     while view:
-        (length,) = LENGTH.unpack_from(view)
-        part = view[LENGTH.size : LENGTH.size + length]
-        if len(part) < length:
+        if len(view) < LENGTH.size or len(view) - LENGTH.size < (length := LENGTH.unpack_from(view)[0]):
             raise ValueError("The stored value is cut short.")
-        parts.append(bytes(part))
+        parts.append(bytes(view[LENGTH.size : LENGTH.size + length]))
         view = view[LENGTH.size + length :]
-    return _from_tree(json.loads(parts[0]), parts[1:])
+    return _Reader(parts[1:]).value(json.loads(parts[0]))
 
 
-def _to_tree(value: Any, where: str, parts: list[bytes]) -> Any:
-    kind = type(value)
-    if value is None or kind in (bool, int, float, str):
-        return value
-    if kind is list:
-        return [_to_tree(item, f"{where}[{i}]", parts) for i, item in enumerate(value)]
-    if kind is dict:
-        if all(type(key) is str and not key.startswith("$") for key in value):
-            return {key: _to_tree(item, f"{where}[{key!r}]", parts) for key, item in value.items()}
-        pairs = [
-            [_to_tree(key, f"a key of {where}", parts), _to_tree(item, f"{where}[{key!r}]", parts)]
-            for key, item in value.items()
-        ]
-        return {"$dict": pairs}
-    if kind in (tuple, set, frozenset):
-        return {f"${kind.__name__}": [_to_tree(item, f"{where}[{i}]", parts) for i, item in enumerate(value)]}
-    tag, to_data = _encoder(kind)
-    if to_data is None:
-        raise ResultNotEncodable(
-            f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be kept. Return numbers, text, "
-            "bytes, dates, lists, tuples, sets and dicts of them, NumPy arrays, pandas DataFrames, Series and indexes, "
-            "or Plotly figures: for a model, say, its parameters as a dict."
-        )
-    try:
-        data = to_data(value)
-    except ResultNotEncodable:
-        raise
-    except Exception as error:
-        raise ResultNotEncodable(
-            f"{where} is a {kind.__module__}.{kind.__qualname__} that cannot be kept: {error}. "
-            "A column or array must hold values of one type; convert it, or turn it into text."
-        ) from error
-    if isinstance(data, bytes):
-        parts.append(data)
-        data = len(parts) - 1
-    elif isinstance(data, tuple):  # a table, and what a table does not hold
-        table, extra = data
-        parts.append(table)
-        data = [len(parts) - 1, _to_tree(extra, where, parts)]
-    return {f"${tag}": data}
+class _Writer:
+    """Turns values to trees; what JSON cannot hold well goes to `parts`."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def tree(self, value: Any, where: str) -> Any:
+        kind = type(value)
+        if value is None or kind in (bool, float, str) or (kind is int and -SAFE_INT < value < SAFE_INT):
+            return value
+        if kind is list:
+            return [self.tree(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        if kind is dict:
+            return self._dict(value, where)
+        if kind in (tuple, set, frozenset):
+            return {f"${kind.__name__}": [self.tree(item, f"{where}[{i}]") for i, item in enumerate(value)]}
+        tag, write = _how_to_write(kind)
+        if write is None:
+            raise ResultNotEncodable(
+                f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be kept. Return numbers, text, "
+                "bytes, dates, lists, tuples, sets and dicts of them, NumPy arrays, pandas DataFrames, Series and indexes, or "
+                "Plotly figures: for a model, say, its parameters as a dict."
+            )
+        try:
+            data = write(value, lambda part: self.tree(part, where))
+        except ResultNotEncodable:
+            raise
+        except Exception as error:
+            raise ResultNotEncodable(
+                f"{where} is a {kind.__module__}.{kind.__qualname__} that cannot be kept: {error}"
+            ) from error
+        if isinstance(data, bytes):
+            self.parts.append(data)
+            data = len(self.parts) - 1
+        return {f"${tag}": data}
+
+    def _dict(self, value: dict[Any, Any], where: str) -> Any:
+        items = {key: self.tree(item, f"{where}[{key!r}]") for key, item in value.items()}
+        if all(type(key) is str and not key.startswith("$") for key in items):
+            return items
+        return {"$dict": [[self.tree(key, f"a key of {where}"), item] for key, item in items.items()]}
 
 
-def _from_tree(tree: Any, parts: list[bytes]) -> Any:
-    if isinstance(tree, list):
-        return [_from_tree(item, parts) for item in tree]
-    if not isinstance(tree, dict):
-        return tree
-    tag = next(iter(tree), "")
-    if not tag.startswith("$"):
-        return {key: _from_tree(item, parts) for key, item in tree.items()}
-    data = tree[tag]
-    match tag:
-        case "$dict":
-            return {_from_tree(key, parts): _from_tree(item, parts) for key, item in data}
-        case "$tuple":
-            return tuple(_from_tree(item, parts) for item in data)
-        case "$set":
-            return {_from_tree(item, parts) for item in data}
-        case "$frozenset":
-            return frozenset(_from_tree(item, parts) for item in data)
-        case "$series":
-            frame = _read_table(parts[data[0]])
-            return frame.iloc[:, 0].rename(_from_tree(data[1], parts))
-        case "$index":
-            return _read_table(parts[data[0]]).index
-        case _:
-            return _DECODERS[tag](parts[data] if tag in _IN_PARTS else data)
+class _Reader:
+    def __init__(self, parts: list[bytes]) -> None:
+        self.parts = parts
+
+    def value(self, tree: Any) -> Any:
+        if isinstance(tree, list):
+            return [self.value(item) for item in tree]
+        if not isinstance(tree, dict):
+            return tree
+        tag = next(iter(tree), "")
+        if not tag.startswith("$"):
+            return {key: self.value(item) for key, item in tree.items()}
+        data = tree[tag]
+        if tag in _IN_PARTS:
+            return _IN_PARTS[tag](self.parts[data])
+        return _HOW_TO_READ[tag](data, self.value)
 
 
-def _encoder(kind: type) -> tuple[str, Callable[[Any], Any] | None]:
-    """How a type is written; the module's name is enough to tell, so that nothing is imported to find out."""
+def _how_to_write(kind: type) -> tuple[str, Callable[[Any, Keep], Any] | None]:
+    """A type's tag and writer. Its module's name tells the library, so that none is imported to find out."""
     if kind in _PLAIN:
         return _PLAIN[kind]
     library = kind.__module__.partition(".")[0]
@@ -128,43 +123,27 @@ def _encoder(kind: type) -> tuple[str, Callable[[Any], Any] | None]:
         import numpy as np
 
         if kind is np.ndarray:
-            return "array", _write_array
+            return "array", lambda value, keep: _write_array(value)
         if issubclass(kind, np.generic):
-            return "scalar", lambda value: _write_array(np.asarray(value))
+            return "scalar", lambda value, keep: _write_array(np.asarray(value))
     elif library == "pandas":
-        import pandas as pd
+        from jobqueue import frames
 
-        if kind is pd.DataFrame:
-            return "frame", _write_table
-        if kind is pd.Series:
-            return "series", lambda value: (_write_table(value.rename("values").to_frame()), value.name)
-        if issubclass(kind, pd.Index):
-            return "index", lambda value: (_write_table(pd.DataFrame(index=value)), None)
-        if kind is pd.Timestamp:
-            return "timestamp", lambda value: [value.isoformat(), _zone(value.tzinfo), value.unit]
-        if kind is pd.Timedelta:
-            return "timedelta64", lambda value: [value.isoformat(), value.unit]
-        if value_is_missing(kind):
-            return "missing", lambda value: "NaT" if value is pd.NaT else "NA"
+        return frames.how_to_write(kind)
     elif library == "plotly":
         from plotly.graph_objects import Figure
 
         if kind is Figure:
-            return "figure", lambda value: value.to_json().encode()
+            return "figure", lambda value, keep: value.to_json().encode()
     return "", None
 
 
-def value_is_missing(kind: type) -> bool:
-    """Whether a type is that of pd.NaT or pd.NA."""
-    return kind.__name__ in ("NaTType", "NAType")
-
-
 def _zone(zone: Any) -> str | None:
-    """An IANA name; None for a naive time, or where the offset says it all."""
-    return getattr(zone, "key", None) if zone is not None else None
+    """An IANA name; None for no zone, or where the offset says it all."""
+    return getattr(zone, "key", None)
 
 
-def _read_datetime(data: list[Any]) -> datetime:
+def _read_datetime(data: list[Any], read: Read) -> datetime:
     text, zone, fold = data
     value = datetime.fromisoformat(text)
     if zone is not None:
@@ -174,29 +153,17 @@ def _read_datetime(data: list[Any]) -> datetime:
     return value.replace(fold=fold)
 
 
-def _read_timestamp(data: list[Any]) -> Any:
-    import pandas as pd
-
-    text, zone, unit = data
-    value = pd.Timestamp(text)
-    return (value.tz_convert(zone) if zone else value).as_unit(unit)
-
-
-def _read_timedelta64(data: list[Any]) -> Any:
-    import pandas as pd
-
-    return pd.Timedelta(data[0]).as_unit(data[1])
-
-
-def _read_missing(name: str) -> Any:
-    import pandas as pd
-
-    return getattr(pd, name)
+def _read_time(data: list[Any], read: Read) -> time:
+    text, zone, fold = data
+    value = time.fromisoformat(text)
+    return (value if zone is None else value.replace(tzinfo=ZoneInfo(zone))).replace(fold=fold)
 
 
 def _write_array(value: Any) -> bytes:
     import numpy as np
 
+    if value.dtype.hasobject:
+        raise ValueError("its values are Python objects of any type; convert it to numbers or text, or to a list.")
     buffer = io.BytesIO()
     np.save(buffer, value, allow_pickle=False)
     return buffer.getvalue()
@@ -208,54 +175,58 @@ def _read_array(body: bytes) -> Any:
     return np.load(io.BytesIO(body), allow_pickle=False)
 
 
-def _write_table(frame: Any) -> bytes:
-    import pyarrow as pa
-
-    if not frame.columns.is_unique:
-        raise ValueError(f"its columns are not unique: {sorted(map(str, frame.columns[frame.columns.duplicated()]))}")
-    table = pa.Table.from_pandas(frame)
-    sink = io.BytesIO()
-    with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
-
-
-def _read_table(body: bytes) -> Any:
-    import pyarrow as pa
-
-    return pa.ipc.open_file(io.BytesIO(body)).read_all().to_pandas()
-
-
 def _read_figure(body: bytes) -> Any:
-    import plotly.io
+    from plotly.graph_objects import Figure
 
-    return plotly.io.from_json(body.decode())
+    return Figure(json.loads(body, object_hook=_plain_array))
 
 
-_PLAIN: dict[type, tuple[str, Callable[[Any], Any]]] = {
-    bytes: ("bytes", lambda value: value),
-    complex: ("complex", lambda value: [value.real, value.imag]),
-    datetime: ("datetime", lambda value: [value.isoformat(), _zone(value.tzinfo), value.fold]),
-    date: ("date", date.isoformat),
-    time: ("time", time.isoformat),
-    timedelta: ("timedelta", lambda value: [value.days, value.seconds, value.microseconds]),
-    Decimal: ("decimal", str),
+def _plain_array(item: dict[str, Any]) -> Any:
+    """Plotly writes an array as its type and its bytes in base 64; a figure's numbers are to be read again."""
+    if not {"dtype", "bdata"} <= item.keys():
+        return item
+    import numpy as np
+
+    array = np.frombuffer(base64.b64decode(item["bdata"]), dtype=item["dtype"])
+    shape = item.get("shape")
+    return array if shape is None else array.reshape([int(size) for size in str(shape).split(",")])
+
+
+def _read_pandas(data: Any, read: Read) -> Any:
+    from jobqueue import frames
+
+    return frames.read(data, read)
+
+
+_PLAIN: dict[type, tuple[str, Callable[[Any, Keep], Any]]] = {
+    int: ("int", lambda value, keep: hex(value)),
+    bytes: ("bytes", lambda value, keep: value),
+    complex: ("complex", lambda value, keep: [value.real, value.imag]),
+    datetime: ("datetime", lambda value, keep: [value.isoformat(), _zone(value.tzinfo), value.fold]),
+    date: ("date", lambda value, keep: value.isoformat()),
+    time: ("time", lambda value, keep: [value.isoformat(), _zone(value.tzinfo), value.fold]),
+    timedelta: ("timedelta", lambda value, keep: [value.days, value.seconds, value.microseconds]),
+    Decimal: ("decimal", lambda value, keep: str(value)),
 }
 
-_DECODERS: dict[str, Callable[[Any], Any]] = {
-    "$bytes": lambda body: body,
-    "$complex": lambda data: complex(*data),
+_HOW_TO_READ: dict[str, Callable[[Any, Read], Any]] = {
+    "$dict": lambda data, read: {read(key): read(item) for key, item in data},
+    "$tuple": lambda data, read: tuple(read(item) for item in data),
+    "$set": lambda data, read: {read(item) for item in data},
+    "$frozenset": lambda data, read: frozenset(read(item) for item in data),
+    "$int": lambda data, read: int(data, 16),
+    "$complex": lambda data, read: complex(*data),
     "$datetime": _read_datetime,
-    "$date": date.fromisoformat,
-    "$time": time.fromisoformat,
-    "$timedelta": lambda data: timedelta(*data),
-    "$decimal": Decimal,
+    "$date": lambda data, read: date.fromisoformat(data),
+    "$time": _read_time,
+    "$timedelta": lambda data, read: timedelta(*data),
+    "$decimal": lambda data, read: Decimal(data),
+    "$pandas": _read_pandas,
+}
+
+_IN_PARTS: dict[str, Callable[[bytes], Any]] = {
+    "$bytes": lambda body: body,
     "$array": _read_array,
     "$scalar": lambda body: _read_array(body)[()],
-    "$frame": _read_table,
     "$figure": _read_figure,
-    "$timestamp": _read_timestamp,
-    "$timedelta64": _read_timedelta64,
-    "$missing": _read_missing,
 }
-_IN_PARTS = frozenset({"$bytes", "$array", "$scalar", "$frame", "$figure"})

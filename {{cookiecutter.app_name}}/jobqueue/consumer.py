@@ -258,11 +258,17 @@ class DurableConsumer(Consumer):
         minute = moment.strftime("%Y-%m-%d %H:%M")
         if minute == self._minute:
             return
-        self._minute = minute
-        for task in self.huey.read_periodic(moment):
+        for task in self.huey._registry.periodic_tasks:
             name = self.huey._registry.task_to_string(type(task))
-            task.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.huey.name}/{name}/{minute}"))
-            self.huey.enqueue(task)
+            try:
+                due = task.validate_datetime(moment)
+            except Exception:
+                logger.exception("The schedule of %s cannot be read.", name)
+                continue
+            if due:
+                task.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.huey.name}/{name}/{minute}"))
+                self.huey.enqueue(task)
+        self._minute = minute
 
     def _tell_workers(self) -> None:
         """Tell a worker whose job was cancelled or taken back; kill it if it does not let go."""

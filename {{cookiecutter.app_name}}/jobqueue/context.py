@@ -99,7 +99,7 @@ class ClaimedJob(CurrentJob):
     def progress(self, done: float, total: float, note: str = "") -> None:
         self.check_time()
         with self._lock:
-            self._unwritten = (float(done), float(total), str(note))
+            self._unwritten = (float(done), float(total), printable(note))
         self._write_progress()
 
     def _write_progress(self) -> None:
@@ -125,6 +125,11 @@ class ClaimedJob(CurrentJob):
             yield
         except FenceRefused as refused:
             raise ClaimLost(str(refused)) from refused
+
+
+def printable(text: str) -> str:
+    """Text that any database takes: file names may carry bytes that are no characters."""
+    return str(text).encode("utf-8", "replace").decode()
 
 
 _current: ContextVar[CurrentJob | None] = ContextVar("current_job", default=None)

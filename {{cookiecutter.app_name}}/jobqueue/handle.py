@@ -1,19 +1,21 @@
 """What a submit returns: a job's handle, and a look at the job."""
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from huey.api import Result, Task
 from huey.constants import EmptyData
 from huey.exceptions import ResultTimeout
-from huey.utils import Error
+from huey.utils import Error, normalize_time
 
 from jobqueue import codec
 from jobqueue.database import Row
 from jobqueue.ledger import ERROR, State
+from jobqueue.task import seconds
 
 if TYPE_CHECKING:
     from jobqueue.huey import DurableHuey
@@ -136,6 +138,29 @@ class JobHandle(Result):
         """
         self.reset()
         return self.huey.put_back(self.id)
+
+    def reschedule(
+        self,
+        eta: datetime | None = None,
+        delay: float | timedelta | None = None,
+        expires: Any = None,
+        priority: float | None = None,
+        preserve_pipeline: bool = True,
+    ) -> Any:
+        """Run it at another time: this job is cancelled, and another takes its place before what follows.
+
+        Only for a handle that a submit returned; a job found by its id does not know its task.
+        """
+        new = copy.copy(self.task)
+        new.id = new.create_id()
+        new.revoke_id = f"r:{new.id}"
+        new.eta = None if eta is None and delay is None else normalize_time(eta, delay, self.huey.utc)
+        new.run_in = None if delay is None else seconds(delay)
+        new.priority = self.task.priority if priority is None else priority
+        new.expires = self.task.expires if expires is None else expires
+        if not preserve_pipeline:
+            new.on_complete = new.on_error = None
+        return self.huey.reschedule(self.task, new, preserve_pipeline)
 
     def is_ready(self) -> bool:
         return self._get() is not EmptyData

@@ -5,6 +5,7 @@ one transaction with everything that follows from it, and an attempt's end is on
 enqueued. What Huey does after a task has returned is collected on the claim, and committed by `_finish`.
 """
 
+import contextlib
 import copy
 import importlib
 import logging
@@ -16,13 +17,13 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from huey import signals
-from huey.api import ChordResult, Huey, ResultGroup, Task, TaskWrapper, chord, group
+from huey.api import ChordResult, Huey, PeriodicTask, ResultGroup, Task, TaskWrapper, chord, group
 from huey.constants import EmptyData
 from huey.exceptions import RateLimitExceeded, RetryTask
 from huey.registry import Message
@@ -87,6 +88,7 @@ class DurableHuey(Huey):
         self.grace_s = grace_s
         self.max_losses = max_losses
         self._secret_key = secret_key
+        self._throw_away_key = secrets.token_hex()
         self._secret_key_fallbacks = secret_key_fallbacks
         huey_kwargs.setdefault("serializer", KeyRing(self._keys))
         super().__init__(name, **huey_kwargs)
@@ -100,7 +102,7 @@ class DurableHuey(Huey):
             return [self._secret_key, *self._secret_key_fallbacks]
         path = Database(self.database_url).path
         if path is None or self.immediate:
-            return [secrets.token_hex()]
+            return [self._throw_away_key]
         return [development_key(path.with_name("secret_key"))]
 
     def get_storage(self, **kwargs: Any) -> LedgerStorage:
@@ -146,7 +148,10 @@ class DurableHuey(Huey):
 
     def look(self, job_id: str) -> Job:
         """Raises JobNotFound."""
-        row = self.ledger.look(job_id)
+        try:
+            row = self.ledger.look(job_id)
+        except UnicodeEncodeError:  # an id from an address bar may be anything
+            row = None
         if row is None:
             raise JobNotFound(f"No job has the id {job_id!r}.")
         return self._as_job(row)
@@ -199,8 +204,7 @@ class DurableHuey(Huey):
             return ResultGroup([self._plan(member, rows) for member in task.tasks])
         if isinstance(task, chord):
             return self._plan_chord(task, rows, follower=None, index=None)
-        self._plan_pipeline(task, rows)
-        handles = self._pipeline_results(task)
+        handles = self._handles(self._plan_pipeline(task, rows))
         return ResultGroup(handles) if len(handles) > 1 else handles[0]
 
     def _plan_pipeline(
@@ -212,51 +216,70 @@ class DurableHuey(Huey):
         chord_size: int | None = None,
         follower: str | None = None,
         index: int | None = None,
-    ) -> None:
-        """`follower`, `index`: the chord callback that waits for the last task, and its place in that chord."""
-        before: Task | None = None
-        task: Task | None = head
-        while task is not None:
-            after = task.on_complete
+    ) -> list[Task]:
+        """Add the rows of a task and of its `.then(...)`s. Returns these tasks.
+
+        `follower`, `index`: the chord callback that waits for the last of them, and its place in that chord.
+        """
+        tasks = _pipeline(head)
+        owner = getattr(head, "owner", None) or current_job().owner
+        for task, before, after in zip(tasks, [None, *tasks], [*tasks[1:], None], strict=False):
             rows.append(
                 self._new_job(
                     task,
+                    owner=getattr(task, "owner", None) or owner,
                     pending=pending if before is None else 1,
                     chord_size=chord_size if before is None else None,
                     follows=None if before is None else before.id,
                     follower=follower if after is None else after.id,
                     chord_index=index if after is None else None,
-                    owner=getattr(task, "owner", None) or getattr(head, "owner", None) or current_job().owner,
                 )
             )
             self._emit(signals.SIGNAL_ENQUEUED, task)
             if task.eta is not None:
                 self._emit(signals.SIGNAL_SCHEDULED, task)
-            before, task = task, after
+        return tasks
 
     def _plan_chord(
         self, planned: chord, rows: list[NewJob], *, follower: str | None, index: int | None
     ) -> ChordResult:
-        callback, size = planned.callback, len(planned.tasks)
-        self._plan_pipeline(callback, rows, pending=size, chord_size=size, follower=follower, index=index)
-        results = []
+        size = len(planned.tasks)
+        callback, *after = self._plan_pipeline(
+            planned.callback, rows, pending=size, chord_size=size, follower=follower, index=index
+        )
+        last = []  # of each member's pipeline
         for i, member in enumerate(planned.tasks):
             if isinstance(member, group):
                 raise ValueError("cannot use `group` as a chord member - use .then() to convert to a `chord` first.")
             if isinstance(member, chord):
-                self._plan_chord(member, rows, follower=callback.id, index=i)
-                tail = member.callback
+                inner = self._plan_chord(member, rows, follower=callback.id, index=i)
+                last.append(list(inner.pipeline_results or [inner.callback])[-1].task)
             else:
-                self._plan_pipeline(member, rows, follower=callback.id, index=i)
-                tail = member
-            while tail.on_complete is not None:
-                tail = tail.on_complete
-            results.append(JobHandle(self, tail))
-        pipeline = self._pipeline_results(callback)
-        return ChordResult(results, pipeline[0], ResultGroup(pipeline) if len(pipeline) > 1 else None)
+                last.append(self._plan_pipeline(member, rows, follower=callback.id, index=i)[-1])
+        handles = self._handles([callback, *after])
+        return ChordResult(self._handles(last), handles[0], ResultGroup(handles) if after else None)
+
+    def _handles(self, tasks: Iterable[Task]) -> list[JobHandle]:
+        return [JobHandle(self, task) for task in tasks]
+
+    def reschedule(self, old: Task, new: Task, keep_follower: bool) -> Any:
+        """Submit a task in place of one that has not ended: what follows the one then follows the other.
+
+        Where the old one has ended, the new one is submitted with what followed it.
+        """
+        after, new.on_complete = new.on_complete, None
+        if not self.ledger.replace(old.id, self._new_job(new, owner=getattr(old, "owner", None)), keep_follower):
+            new.on_complete = after
+            return self.enqueue(new)
+        new.submitted = True
+        self._emit(signals.SIGNAL_ENQUEUED, new)
+        self._run_immediately()
+        new.on_complete = after
+        handles = self._pipeline_results(new)
+        return ResultGroup(handles) if len(handles) > 1 else handles[0]
 
     def _pipeline_results(self, task: Task) -> list[JobHandle]:
-        return [JobHandle(self, result.task) for result in super()._pipeline_results(task)]
+        return self._handles(result.task for result in super()._pipeline_results(task))
 
     def _new_job(self, task: Task, **links: Any) -> NewJob:
         task.resolve_expires(self.utc)
@@ -313,6 +336,10 @@ class DurableHuey(Huey):
             try:
                 task = self.deserialize_task(row["message"])
                 self._give_input(task, row)
+            except DatabaseUnavailable:
+                with contextlib.suppress(DatabaseUnavailable):
+                    self.ledger.give_back_one(row["id"], token)
+                raise
             except Exception as error:
                 logger.exception("Job %s cannot be read.", row["id"])
                 sentence = f"The job cannot be read, and was not run: {error}"
@@ -382,18 +409,19 @@ class DurableHuey(Huey):
             interrupts.expose(claim.token)
             claim.job.check_time()
             value = type(task).execute(task)
-            claim.value = codec.encode(value)
+            if claim.has_follower or (self.results and not isinstance(task, PeriodicTask)):
+                claim.value = codec.encode(value)
             return value
         except codec.ResultNotEncodable as error:
             task.retries = 0  # the next attempt would return the same
             claim.exception = error
             raise
-        except SystemExit as error:
-            claim.exception = TaskExited(f"The task called sys.exit({error.code!r}).")
-            raise claim.exception from error
-        except BaseException as error:
+        except (Exception, KeyboardInterrupt) as error:
             claim.exception = error
             raise
+        except BaseException as error:
+            claim.exception = TaskExited(f"The task left with {error!r}.")
+            raise claim.exception from error
         finally:
             interrupts.shield()
             claim.ending = True
@@ -457,8 +485,10 @@ class DurableHuey(Huey):
 
     def delete(self, key: str) -> Any:
         claim = working_on.get()
-        if claim is None or (claim.started and not claim.ending):
+        if claim is None:
             return super().delete(key)
+        if claim.started and not claim.ending:
+            return self.ledger.release(key, claim.token)
         claim.deleted.append(key)  # a revocation that this attempt uses up is used up when it ends
         return True
 
@@ -519,3 +549,20 @@ def _member_value(member: Row) -> Any:
     if member["state"] == State.SUCCEEDED or member["media_type"] is not None:
         return value_of(member)
     return SKIPPED
+
+
+def _pipeline(head: Task) -> list[Task]:
+    """A task and its `.then(...)`s. One that was submitted before stands for another job, as in Huey: it gets an id."""
+    tasks: list[Task] = []
+    task: Task | None = head
+    while task is not None:
+        if getattr(task, "submitted", False):
+            task = copy.copy(task)
+            task.id = task.create_id()
+            task.revoke_id = f"r:{task.id}"
+            if tasks:
+                tasks[-1].on_complete = task
+        task.submitted = True
+        tasks.append(task)
+        task = task.on_complete
+    return tasks

@@ -193,9 +193,26 @@ class Ledger:
             row = tx.one(sql.PUT_BACK, id=job_id)
             if row is None:
                 return False
-            while row is not None and row["follower"] is not None:
+            while row is not None:
                 tx.run(sql.DELETE_RESULT, id=row["id"])
+                if row["counted"] and tx.run(sql.AWAIT_ONE_MORE, id=row["follower"]):
+                    tx.run(sql.UNCOUNT, id=row["id"])  # its chord has not fired yet, and waits for it again
                 row = tx.one(sql.WAIT_AGAIN, id=row["follower"])
+            return True
+
+    def replace(self, job_id: str, new: NewJob, keep_follower: bool) -> bool:
+        """End a job that has not ended, and accept another in its place among those that follow it. False if it had."""
+        with self.database.transaction() as tx:
+            old = tx.one(sql.CANCEL, id=job_id, reason=f"Rescheduled as {new.id}.")
+            if old is None:
+                return False
+            _insert(tx, [new])
+            if keep_follower:
+                tx.run(sql.TAKE_PLACE, id=new.id, follower=old["follower"], chord_index=old["chord_index"])
+                tx.run(sql.TAKE_PLACE, id=job_id, follower=None, chord_index=None)
+                tx.run(sql.FOLLOW, id=old["follower"], before=job_id, after=new.id)
+            else:
+                _after_end(tx, old, Outcome(state=State.CANCELLED, error="Rescheduled without what follows."))
             return True
 
     def still_held(self, job_id: str, token: str) -> bool:
@@ -331,6 +348,11 @@ class Ledger:
     def delete(self, key: str) -> bool:
         with self.database.statement() as tx:
             return bool(tx.run(sql.DELETE_ENTRY, key=key))
+
+    def release(self, key: str, token: str) -> bool:
+        """Delete an entry, unless it is a lock that another living claim holds."""
+        with self.database.statement() as tx:
+            return bool(tx.run(sql.RELEASE_LOCK, key=key, holder=token))
 
     def delete_stale_lock(self, key: str) -> bool:
         with self.database.statement() as tx:

@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,16 @@ from huey.serializer import Serializer, SignedSerializer
 class KeyRing(Serializer):
     """Signs with the first key and verifies with any, so that a key can be rotated while jobs wait under the old one.
 
-    The keys are asked for at first use: importing an app writes no key file.
+    The keys are asked for when they are used: importing an app writes no key file.
     """
 
     def __init__(self, keys: Callable[[], Sequence[str]]) -> None:
         super().__init__()
         self._keys = keys
 
-    @cached_property
+    @property
     def _signers(self) -> list[SignedSerializer]:
-        return [SignedSerializer(secret=key) for key in self._keys()]
+        return [_signer(key) for key in self._keys()]
 
     def _serialize(self, data: Any) -> bytes:
         signed: bytes = self._signers[0]._serialize(data)
@@ -39,6 +39,12 @@ class KeyRing(Serializer):
         raise ValueError("The signature does not verify: it was written under another SECRET_KEY, or is not whole.")
 
 
+@cache
+def _signer(key: str) -> SignedSerializer:
+    return SignedSerializer(secret=key)
+
+
+@cache
 def development_key(path: Path) -> str:
     """The key kept in a file, made once if there is none, readable by its owner alone."""
     if not path.exists():

@@ -33,7 +33,8 @@ SET state = 'running', attempt = attempt + 1, token = :token, consumer = :consum
 WHERE seq = (SELECT seq FROM jobs
              WHERE state = 'queued' AND task IN (SELECT value FROM json_each(:tasks))
              ORDER BY priority DESC, seq LIMIT 1)
-RETURNING id, task, owner, message, attempt, retries, retry_delay, expires_at, follows, chord_size, NOW AS now,
+RETURNING id, task, owner, follower, message, attempt, retries, retry_delay, expires_at, follows, chord_size,
+          NOW AS now,
           EXISTS (SELECT 1 FROM entries WHERE key IN ('r:' || id, 'rt:' || task)) AS revoked
 """
 
@@ -104,16 +105,22 @@ WHERE job.id = :id AND job.state IN ('failed', 'cancelled') AND job.pending > 0
 PUT_BACK = f"""
 UPDATE jobs
 SET state = CASE WHEN pending > 0 THEN 'waiting' ELSE 'queued' END,
-    error = '', ended_at = NULL, run_at = NULL, losses = 0
+    error = '', ended_at = NULL, run_at = NULL, losses = 0, done = NULL, total = NULL, note = ''
 WHERE id = :id AND state IN ('failed', 'cancelled')
-RETURNING {AFTER}
+RETURNING {AFTER}, counted
 """
 
 WAIT_AGAIN = f"""
 UPDATE jobs SET state = 'waiting', error = '', ended_at = NULL
 WHERE id = :id AND state = 'cancelled' AND pending > 0
-RETURNING {AFTER}
+RETURNING {AFTER}, counted
 """
+
+AWAIT_ONE_MORE = "UPDATE jobs SET pending = pending + 1 WHERE id = :id AND state = 'waiting'"
+UNCOUNT = "UPDATE jobs SET counted = FALSE WHERE id = :id"
+
+TAKE_PLACE = "UPDATE jobs SET follower = :follower, chord_index = :chord_index WHERE id = :id"
+FOLLOW = "UPDATE jobs SET follows = :after WHERE id = :id AND follows = :before"
 
 STILL_HELD = "SELECT 1 FROM jobs WHERE id = :id AND token = :token AND state = 'running'"
 
@@ -199,6 +206,12 @@ WHERE key IN (SELECT value FROM json_each(:keys))
 """
 POP = "DELETE FROM entries WHERE key = :key RETURNING value"
 DELETE_ENTRY = "DELETE FROM entries WHERE key = :key"
+RELEASE_LOCK = """
+DELETE FROM entries
+WHERE key = :key
+  AND (holder IS NULL OR holder = :holder
+       OR NOT EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder AND state = 'running'))
+"""
 DELETE_STALE_LOCK = """
 DELETE FROM entries
 WHERE key = :key

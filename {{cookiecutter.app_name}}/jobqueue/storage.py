@@ -79,8 +79,9 @@ class LedgerStorage(BaseStorage):
         self._cancel_all(State.SCHEDULED)
 
     def _cancel_all(self, state: State) -> None:
-        for job_id in self.ledger.ids(state):
-            self.ledger.cancel(job_id, "Flushed.")
+        while ids := self.ledger.ids(state):  # a cancel may queue what follows
+            for job_id in ids:
+                self.ledger.cancel(job_id, "Flushed.")
 
     # Keys and values: a key may be a job's id, and then the value is its result.
 

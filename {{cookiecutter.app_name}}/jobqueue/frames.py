@@ -1,0 +1,164 @@
+"""pandas' DataFrames, Series, indexes and scalars as trees of arrays, for `codec`.
+
+Each is written by its own structure (labels, index, and columns by their dtype), so that what comes back has the same
+labels and dtypes. A dtype that is not known here is refused when it is saved, not found out when it is read.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Keep = Callable[[Any], Any]
+Read = Callable[[Any], Any]
+
+
+def how_to_write(kind: type) -> tuple[str, Callable[[Any, Keep], Any] | None]:
+    """The tag and the writer of a pandas type; no writer for one that is not kept."""
+    if kind is pd.DataFrame:
+        return "pandas", _write_frame
+    if kind is pd.Series:
+        return "pandas", lambda value, keep: [
+            "series", keep(value.index), _write_values(value, keep), keep(value.name)
+        ]  # fmt: skip
+    if issubclass(kind, pd.Index):
+        return "pandas", _write_index
+    if kind is pd.Timestamp:
+        return "pandas", lambda value, keep: ["timestamp", keep(value.to_numpy()), _zone_name(value)]
+    if kind is pd.Timedelta:
+        return "pandas", lambda value, keep: ["timedelta", keep(value.to_numpy())]
+    if kind in (type(pd.NaT), type(pd.NA)):
+        return "pandas", lambda value, keep: ["missing", "NaT" if value is pd.NaT else "NA"]
+    return "", None
+
+
+def read(data: list[Any], read: Read) -> Any:
+    """What `how_to_write` wrote."""
+    kind, *rest = data
+    return _HOW_TO_READ[kind](rest, read)
+
+
+def _write_frame(frame: pd.DataFrame, keep: Keep) -> list[Any]:
+    dtypes = set(frame.dtypes)
+    if len(dtypes) == 1 and isinstance(dtype := next(iter(dtypes)), np.dtype) and dtype.kind != "O":
+        columns: Any = keep(frame.to_numpy())  # one block
+    else:
+        columns = [_write_values(frame.iloc[:, i], keep) for i in range(frame.shape[1])]
+    return ["frame", keep(frame.columns), keep(frame.index), columns]
+
+
+def _read_frame(data: list[Any], read: Read) -> pd.DataFrame:
+    columns, index, values = read(data[0]), read(data[1]), data[2]
+    if isinstance(values, dict):
+        return pd.DataFrame(read(values), index=index, columns=columns)
+    frame = pd.DataFrame(
+        {i: pd.Series(_read_values(item, read), index=index) for i, item in enumerate(values)}, index=index
+    )
+    frame.columns = columns
+    return frame
+
+
+def _write_index(index: pd.Index, keep: Keep) -> list[Any]:
+    if isinstance(index, pd.RangeIndex):
+        return ["range", index.start, index.stop, index.step, keep(index.name)]
+    if isinstance(index, pd.MultiIndex):
+        levels = [keep(index.get_level_values(i)) for i in range(index.nlevels)]
+        return ["multi", levels, [keep(name) for name in index.names]]
+    return ["index", _write_values(index, keep), keep(index.name)]
+
+
+def _read_index(data: list[Any], read: Read) -> pd.Index:
+    return pd.Index(_read_values(data[0], read), name=read(data[1]), tupleize_cols=False)
+
+
+def _read_multi(data: list[Any], read: Read) -> pd.MultiIndex:
+    return pd.MultiIndex.from_arrays([read(level) for level in data[0]], names=[read(name) for name in data[1]])
+
+
+def _write_values(column: pd.Series | pd.Index, keep: Keep) -> list[Any]:
+    """The values of a column or an index, by their dtype."""
+    dtype, values = column.dtype, column.array
+    match dtype:
+        case np.dtype() if dtype.kind == "O":
+            return ["object", keep(list(values))]
+        case np.dtype():
+            return ["array", keep(column.to_numpy())]
+        case pd.CategoricalDtype():
+            return ["categorical", keep(np.asarray(values.codes)), keep(dtype.categories), bool(dtype.ordered)]
+        case pd.DatetimeTZDtype() | pd.PeriodDtype() if pd.api.types.pandas_dtype(str(dtype)) == dtype:
+            return ["ordinals", keep(values.asi8), str(dtype)]
+        case pd.IntervalDtype():
+            return ["intervals", keep(values.left), keep(values.right), dtype.closed]
+        case pd.StringDtype():
+            text = [None if missing else item for item, missing in zip(values, values.isna(), strict=True)]
+            return ["text", text, dtype.storage, dtype.na_value is pd.NA]
+        case pd.BooleanDtype() | pd.Float32Dtype() | pd.Float64Dtype():
+            return _write_masked(values, keep)
+        case _ if pd.api.types.is_integer_dtype(dtype) and str(dtype) in _NULLABLE_INTEGERS:
+            return _write_masked(values, keep)
+    raise ValueError(f"the dtype {dtype} is not kept; convert it, for example with .astype(object) or .astype(str).")
+
+
+def _write_masked(values: Any, keep: Keep) -> list[Any]:
+    filled = values.to_numpy(dtype=values.dtype.numpy_dtype, na_value=0)
+    return ["masked", keep(filled), keep(np.asarray(values.isna())), str(values.dtype)]
+
+
+def _read_values(data: list[Any], read: Read) -> Any:
+    kind, first, *rest = data
+    match kind:
+        case "object":
+            items = read(first)
+            values = np.empty(len(items), dtype=object)
+            for i, item in enumerate(items):  # not all at once: lists within would become dimensions
+                values[i] = item
+            return values if len(items) else pd.array([], dtype=object)
+        case "array":
+            return read(first)
+        case "categorical":
+            return pd.Categorical.from_codes(read(first), categories=read(rest[0]), ordered=rest[1])
+        case "ordinals":
+            dtype = pd.api.types.pandas_dtype(rest[0])
+            if isinstance(dtype, pd.PeriodDtype):
+                return pd.arrays.PeriodArray(read(first), dtype=dtype)
+            times = pd.DatetimeIndex(read(first).view(f"M8[{dtype.unit}]"))
+            return times.tz_localize("UTC").tz_convert(dtype.tz).array
+        case "intervals":
+            return pd.arrays.IntervalArray.from_arrays(read(first), read(rest[0]), closed=rest[1])
+        case "text":
+            missing = pd.NA if rest[1] else np.nan
+            return pd.array(first, dtype=pd.StringDtype(rest[0], na_value=missing))
+        case "masked":
+            values = pd.array(read(first), dtype=rest[1])
+            values[read(rest[0])] = pd.NA
+            return values
+    raise ValueError(f"a column of kind {kind!r} is not known to this code.")
+
+
+def _zone_name(value: pd.Timestamp) -> str | None:
+    if value.tz is None:
+        return None
+    name = str(value.tz)
+    if pd.Timestamp(value.to_numpy()).tz_localize("UTC").tz_convert(name) != value:
+        raise ValueError(f"its time zone {value.tz!r} is not kept; use an IANA name.")
+    return name
+
+
+def _read_timestamp(data: list[Any], read: Read) -> pd.Timestamp:
+    moment = pd.Timestamp(read(data[0]))
+    return moment if data[1] is None else moment.tz_localize("UTC").tz_convert(data[1])
+
+
+_NULLABLE_INTEGERS = frozenset(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
+
+_HOW_TO_READ: dict[str, Callable[[list[Any], Read], Any]] = {
+    "frame": _read_frame,
+    "series": lambda data, read: pd.Series(_read_values(data[1], read), index=read(data[0]), name=read(data[2])),
+    "range": lambda data, read: pd.RangeIndex(*data[:3], name=read(data[3])),
+    "multi": _read_multi,
+    "index": _read_index,
+    "timestamp": _read_timestamp,
+    "timedelta": lambda data, read: pd.Timedelta(read(data[0])),
+    "missing": lambda data, read: getattr(pd, data[0]),
+}
