@@ -1,0 +1,222 @@
+"""TRANSITIONS is the truth: each event, in each state, does what the table says, and where it says nothing, nothing at all."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from conftest import HueyFactory
+from jobqueue import State
+from jobqueue import statements as sql
+from jobqueue.ledger import TRANSITIONS, FenceRefused, Ledger, NewJob, Outcome, Retry
+
+TASK = "tests.task"
+TOKEN = "the claim's token"
+CLAIM = {"token": TOKEN, "consumer": "consumer", "worker": "worker", "lease_s": 60}
+
+TABLES = ["jobs", "results", "steps", "entries", "counters", "consumers"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One way in which an event may happen, and the state that a job must then be in, if the event may happen to it."""
+
+    name: str
+    do: Callable[[Ledger], object]
+    to: State
+    given: dict[str, Any] = field(default_factory=dict)  # columns of the job beforehand
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} to {self.to}"
+
+
+def end(state: State) -> Callable[[Ledger], None]:
+    return lambda ledger: ledger.end("job", TOKEN, Outcome(state=state))
+
+
+def retry(delay: float) -> Callable[[Ledger], None]:
+    outcome = Outcome(error="no luck", retry=Retry(delay=delay, retries=1, retry_delay=delay))
+    return lambda ledger: ledger.end("job", TOKEN, outcome)
+
+
+def run(statement: str, **params: Any) -> Callable[[Ledger], None]:
+    def do(ledger: Ledger) -> None:
+        with ledger.database.transaction() as tx:
+            tx.run(statement, id="job", **params)
+
+    return do
+
+
+LATER = 4e9  # seconds since the epoch: some time in 2096
+FORMER = 1.0
+
+EVENTS = [
+    Event("released", run(sql.RELEASE), State.QUEUED, {"pending": 1}),
+    Event("released", run(sql.RELEASE), State.SCHEDULED, {"pending": 1, "run_at": LATER}),
+    Event("abandoned", run(sql.ABANDON, error="the job before it failed"), State.CANCELLED),
+    Event("cancelled", lambda ledger: ledger.cancel("job"), State.CANCELLED),
+    Event("due", lambda ledger: ledger.promote(), State.QUEUED, {"run_at": FORMER}),
+    Event("claimed", lambda ledger: ledger.claim([TASK], **(CLAIM | {"token": "another"})), State.RUNNING),
+    Event("ended", end(State.SUCCEEDED), State.SUCCEEDED),
+    Event("ended", end(State.FAILED), State.FAILED),
+    Event("ended", end(State.CANCELLED), State.CANCELLED),
+    Event("retried", retry(60), State.SCHEDULED),
+    Event("retried", retry(0), State.QUEUED),
+    Event("lost", lambda ledger: ledger.lose("job", TOKEN, "worker"), State.QUEUED),
+    Event("lost", lambda ledger: ledger.lose("job", TOKEN, "worker"), State.FAILED, {"losses": 2}),
+    Event("lost", lambda ledger: ledger.lose_worker("consumer", "worker"), State.QUEUED),
+    Event("lost", lambda ledger: ledger.rescue(), State.QUEUED, {"lease_until": FORMER}),
+    Event("given back", lambda ledger: ledger.give_back("consumer"), State.QUEUED),
+    Event("given back", lambda ledger: ledger.give_back_one("job", TOKEN), State.QUEUED),
+    Event("put back", lambda ledger: ledger.put_back("job"), State.QUEUED),
+    Event("put back", lambda ledger: ledger.put_back("job"), State.WAITING, {"pending": 1}),
+]
+
+
+@pytest.fixture
+def ledger(make_huey: HueyFactory) -> Ledger:
+    return make_huey().ledger
+
+
+def bring_to(ledger: Ledger, state: State, columns: dict[str, Any] | None = None) -> None:
+    """One job in a state, by the ways that jobs take."""
+    waits = {State.WAITING: {"pending": 1}, State.SCHEDULED: {"run_in": 3600.0}}.get(state, {})
+    ledger.submit([NewJob(id="job", task=TASK, message=b"", **waits)])
+    if state is State.RUNNING or state.ended:
+        ledger.claim([TASK], **CLAIM)
+    if state.ended:
+        ledger.end("job", TOKEN, Outcome(state=state))
+    for column, value in (columns or {}).items():
+        with ledger.database.transaction() as tx:
+            tx.run(f"UPDATE jobs SET {column} = :value", value=value)
+    assert state_of(ledger) is state
+
+
+def state_of(ledger: Ledger) -> State:
+    row = ledger.result("job")
+    assert row is not None
+    return State(row["state"])
+
+
+def contents(ledger: Ledger) -> dict[str, list[dict[str, Any]]]:
+    with ledger.database.transaction() as tx:
+        return {table: [dict(row) for row in tx.all(f"SELECT * FROM {table}")] for table in TABLES}
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.label)
+@pytest.mark.parametrize("state", State)
+def test_an_event_does_what_the_table_says_and_else_nothing(ledger: Ledger, state: State, event: Event) -> None:
+    bring_to(ledger, state, event.given)
+    before = contents(ledger)
+    try:
+        event.do(ledger)
+    except FenceRefused:
+        assert contents(ledger) == before
+    if (state, event.name) in TRANSITIONS:
+        assert event.to in TRANSITIONS[state, event.name]
+        assert state_of(ledger) is event.to
+        return
+    after = contents(ledger)
+    if event.name == "released":  # counts what it waits for in any state
+        before["jobs"][0]["pending"] -= 1
+    assert after == before
+
+
+def test_the_events_tried_here_are_all_that_the_table_knows_with_every_state_that_they_lead_to() -> None:
+    tried = {(event.name, event.to) for event in EVENTS}
+    told = {(name, state) for (_, name), states in TRANSITIONS.items() for state in states}
+    assert tried == told
+
+
+def test_no_event_leads_out_of_success() -> None:
+    assert not [event for state, event in TRANSITIONS if state is State.SUCCEEDED]
+
+
+STALE = "a token of long ago"
+
+FENCED: dict[str, Callable[[Ledger], object]] = {
+    "end": lambda ledger: ledger.end("job", STALE, Outcome(result=("type", b"body"), submitted=[OTHER], deleted=["key"])),
+    "retry": lambda ledger: ledger.end("job", STALE, Outcome(retry=Retry(retries=1, retry_delay=1))),
+    "progress": lambda ledger: ledger.progress("job", STALE, 1, 2, "late"),
+    "step": lambda ledger: ledger.save_step("job", STALE, "name", ("type", b"body")),
+    "lose": lambda ledger: ledger.lose("job", STALE, "worker"),
+    "give back": lambda ledger: ledger.give_back_one("job", STALE),
+}
+OTHER = NewJob(id="other", task=TASK, message=b"")
+
+
+@pytest.mark.parametrize("write", FENCED)
+@pytest.mark.parametrize("state", State)
+def test_a_stale_token_changes_nothing_in_any_state(ledger: Ledger, state: State, write: str) -> None:
+    ledger.put("key", b"value")
+    bring_to(ledger, state)
+    before = contents(ledger)
+    try:
+        assert FENCED[write](ledger) is False
+    except FenceRefused as refused:
+        assert STALE in str(refused)
+    assert contents(ledger) == before
+
+
+def test_a_claim_is_one_attempt_more_under_a_new_token_with_a_lease(ledger: Ledger) -> None:
+    bring_to(ledger, State.RUNNING)
+    (job,) = contents(ledger)["jobs"]
+    assert (job["attempt"], job["token"], job["consumer"], job["worker"]) == (1, TOKEN, "consumer", "worker")
+    assert job["lease_until"] - job["claimed_at"] == pytest.approx(60, abs=1)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.label)
+def test_a_job_that_runs_no_more_has_neither_token_nor_lease(ledger: Ledger, event: Event) -> None:
+    bring_to(ledger, State.RUNNING, event.given)
+    try:
+        event.do(ledger)
+    except FenceRefused:
+        return
+    (job,) = contents(ledger)["jobs"]
+    assert (job["token"] is None, job["lease_until"] is None) == (job["state"] != "running",) * 2
+    assert (job["ended_at"] is not None) == State(job["state"]).ended
+
+
+def test_losses_and_returns_are_counted_apart(ledger: Ledger) -> None:
+    bring_to(ledger, State.RUNNING)
+    ledger.give_back("consumer")
+    ledger.claim([TASK], **CLAIM)
+    ledger.lose("job", TOKEN, "worker")
+    (job,) = contents(ledger)["jobs"]
+    assert (job["state"], job["returns"], job["losses"], job["attempt"]) == ("queued", 1, 1, 2)
+
+
+def test_a_worker_that_claims_again_has_lost_what_it_held(ledger: Ledger) -> None:
+    bring_to(ledger, State.RUNNING)
+    ledger.submit([OTHER])
+    claimed = ledger.claim([TASK], **(CLAIM | {"token": "next"}))
+    assert claimed is not None
+    held = {job["id"]: (job["state"], job["losses"]) for job in contents(ledger)["jobs"]}
+    assert held == {"job": ("running", 1), "other": ("queued", 0)}  # first in is first out, though it was lost
+
+
+def test_only_tasks_that_the_worker_knows_are_claimed(ledger: Ledger) -> None:
+    bring_to(ledger, State.QUEUED)
+    assert ledger.claim(["tests.newer"], **CLAIM) is None
+    assert state_of(ledger) is State.QUEUED
+
+
+def test_a_submit_is_all_or_nothing_and_one_whose_id_is_known_is_that_job(ledger: Ledger) -> None:
+    bring_to(ledger, State.SUCCEEDED)
+    before = contents(ledger)
+    ledger.submit([NewJob(id="job", task="tests.something.else", message=b"x")])
+    assert contents(ledger) == before
+    with pytest.raises(Exception, match="NOT NULL"):
+        ledger.submit([OTHER, NewJob(id="broken", task=None, message=b"")])  # type: ignore[arg-type]
+    assert contents(ledger) == before
+
+
+def test_only_a_lease_that_ran_out_is_rescued(ledger: Ledger) -> None:
+    bring_to(ledger, State.RUNNING)
+    assert ledger.rescue() == []
+    ledger.renew("consumer", ["another worker"], 3600)
+    assert contents(ledger)["jobs"][0]["lease_until"] < FORMER + contents(ledger)["jobs"][0]["claimed_at"] + 61
+    ledger.renew("consumer", ["worker"], -1)
+    assert ledger.rescue() == ["job"]
+    assert ledger.rescue() == []
