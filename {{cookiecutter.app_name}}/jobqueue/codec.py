@@ -1,6 +1,6 @@
 """Results and steps to bytes and back, by media type. Nothing here is pickled: what is read is data, never code.
 
-A value comes back as the type that went in, or is refused when it is saved. A value is a tree in JSON, in which an object
+A value comes back as the type that went in, or is refused when it is saved. It is a tree in JSON, in which an object
 with one key that begins with `$` says how to read what it holds; arrays and bytes lie behind the tree.
 """
 

@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from huey import signals
@@ -472,6 +473,7 @@ class DurableHuey(Huey):
         super()._emit(signal, task, *args, **kwargs)
 
     def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
+        exception.__traceback__ = _from_the_task(exception.__traceback__)
         metadata: dict[str, Any] = super().build_error_result(task, exception)
         claim: Claim | None = getattr(task, "claim", None)
         if claim is not None:
@@ -549,6 +551,14 @@ def _member_value(member: Row) -> Any:
     if member["state"] == State.SUCCEEDED or member["media_type"] is not None:
         return value_of(member)
     return SKIPPED
+
+
+def _from_the_task(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback from the task's own code on: how it was called interests nobody."""
+    inner = trace
+    while inner is not None and inner.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("huey", "jobqueue"):
+        inner = inner.tb_next
+    return inner or trace
 
 
 def _pipeline(head: Task) -> list[Task]:
