@@ -1,0 +1,34 @@
+"""Drops what the answers exclude, from one list, and says what to type next. The standard library alone, and no network."""
+
+import shutil
+from pathlib import Path
+
+# Of the portfolio example; what is left without these is the blank one.
+PORTFOLIO = [
+    "app/jobs/analysis.py",
+    "app/jobs/frontier.py",
+    "app/pages/analysis.py",
+    "app/pages/frontier.py",
+    "app/portfolio",
+    "notebooks/prices.ipynb",
+]
+# Left by who worked on the template, and copied with it.
+CACHES = ["__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"]
+FOLDERS = ["app", "jobqueue", "notebooks", "tests"]
+
+
+def main() -> None:
+    dropped = [Path(cache) for cache in CACHES]
+    dropped += [found for folder in FOLDERS for cache in CACHES for found in Path(folder).rglob(cache)]
+    if "{{ cookiecutter.example }}" == "blank":
+        dropped += [Path(name) for name in PORTFOLIO]
+    for path in dropped:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    print("\nMade {{ cookiecutter.app_name }}. Next:\n\n    cd {{ cookiecutter.app_name }}\n    make start\n")
+
+
+if __name__ == "__main__":
+    main()

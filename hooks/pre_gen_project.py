@@ -1,0 +1,116 @@
+"""Refuses answers that could not work, before a file is written. Says what is wrong and what would be right.
+
+Runs with the standard library alone. cookiecutter fills in the answers below, and removes the folder when this fails.
+"""
+
+import json
+import re
+import sys
+import unicodedata
+from pathlib import Path
+
+# JSON as a raw string: no quote or backslash of an answer can end it.
+ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+GIVEN = json.loads(r"""{{ (_cookiecutter if _cookiecutter is defined else cookiecutter) | tojson }}""")
+
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+LONGEST = 40  # characters of a name
+
+# A name is a distribution and a command at once. What is in the app's environment would be replaced or hidden by it:
+# distributions, what they import as, and their commands. The kit's tests compare this list with the pinned environment.
+DEPENDENCIES = """
+alembic annotated-types anyio appnope arrow ast-serialize astral asttokens attr attrs binaryornot blinker certifi cffi
+cffi-gen-src charset-normalizer clarabel click cloudpickle colorama comm cookiecutter coverage coverage3 cronsim cvxpy
+cvxpy-base dash dash-ag-grid dash-generate-components dash-mantine-components dash-update-components dateutil debugpy
+debugpy-adapter dmypy dotenv execnet executing f2py fastjsonschema flask greenlet gunicorn gunicornc honcho huey
+huey-consumer hypothesis idna importlib-metadata iniconfig ipykernel ipykernel-launcher ipython
+ipython-pygments-lexers ipython3 itsdangerous janus jedi jinja2 joblib jsonschema jsonschema-specifications jupyter
+jupyter-client jupyter-core jupyter-kernel jupyter-kernelspec jupyter-migrate jupyter-run jupyter-troubleshoot
+jupyter-trust lazy-importer librt mako mako-render markdown-it markdown-it-py markupsafe matplotlib-inline mdurl mypy
+mypy-extensions mypyc narwhals nbformat nbval nest-asyncio nest-asyncio2 normalizer numpy numpy-config packaging
+pandas parso pathspec pexpect pip pip3 platformdirs playwright plotly plotly-get-chrome pluggy prompt-toolkit psutil
+psutil-stubs psycopg psycopg-binary psycopg-c psycopg-pool ptyprocess pure-eval py pyarrow pycparser pydantic
+pydantic-core pydantic-settings pygmentize pygments pytest pytest-playwright pytest-xdist python python-dateutil
+python-dotenv python-slugify python3 pyyaml pyzmq qdldl redis referencing renderer requests retrying rich rpds rpds-py
+ruff scikit-learn scipy setup setuptools skfolio sklearn slugify sortedcontainers sparsediffpy sqlalchemy stack-data
+stubgen stubtest text-unidecode threadpoolctl tornado tqdm traitlets types-psutil typing-extensions typing-inspection
+tzdata urllib3 uv valkey watchfiles wcwidth werkzeug xdist yaml zipp zmq
+""".split()
+
+# What the app's folder and its Makefile lean on, and what every shell knows.
+OURS = "app jobqueue jobs notebooks test tests var build dist main site src web worker".split()
+COMMANDS = "activate bash cat cd cp env exec git ls make mv node npm rm sh sudo venv wheel".split()
+# Windows opens a device for these, whatever the folder.
+DEVICES = "con prn aux nul".split() + [port + str(number) for port in ("com", "lpt") for number in range(10)]
+
+
+def main() -> None:
+    problems = [problem for problem in (name_problem(ANSWERS["app_name"]), *text_problems()) if problem]
+    if problems:
+        remove_folders(ANSWERS["app_name"])
+        sys.exit("\n".join(["Nothing was made:", *problems]))
+
+
+def name_problem(name: str) -> str:
+    """Why this cannot be the app's name, with one that can; empty if it can."""
+    reason = form_problem(name) or taken_problem(name)
+    return reason and f"  app_name: {name!r} {reason}. {suggestion(name)!r} would do."
+
+
+def form_problem(name: str) -> str:
+    if len(name) > LONGEST:
+        return f"has {len(name)} characters, and a name has {LONGEST} at most"
+    if not NAME.fullmatch(name):
+        return "is not small letters (a-z) and digits in words joined by single hyphens, beginning with a letter"
+    return ""
+
+
+def taken_problem(name: str) -> str:
+    if name in {module.replace("_", "-") for module in sys.stdlib_module_names}:
+        return "is a module of Python's standard library"
+    if name in DEPENDENCIES:
+        return "is a package or command that the app itself needs"
+    if name in OURS:
+        return "is used inside the app already"
+    if name in COMMANDS:
+        return "is a command that a shell needs"
+    if name in DEVICES:
+        return "is reserved by Windows for a device"
+    return ""
+
+
+def suggestion(name: str) -> str:
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if not words:
+        return "my-app"
+    if not words[0].isalpha():
+        words = f"app-{words}"
+    words = words[:LONGEST].rstrip("-")
+    return f"{words[: LONGEST - 4].rstrip('-')}-app" if taken_problem(words) else words
+
+
+def text_problems() -> list[str]:
+    """Title, description and author take any text that can be printed on one line."""
+    problems = []
+    for key in ("app_title", "description", "author"):
+        text = str(GIVEN[key])
+        unprintable = [char for char in text if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")]
+        if unprintable:
+            problems.append(f"  {key}: {text!r} holds {unprintable[0]!r}, which cannot be printed. Take it out.")
+        elif not text.strip():
+            problems.append(f"  {key} is empty. Give it at least one letter.")
+    return problems
+
+
+def remove_folders(name: str) -> None:
+    """cookiecutter itself removes the last folder alone of a name such as `a/b`."""
+    output = Path(ANSWERS["_output_dir"])
+    folder = Path.cwd()
+    while "/" in name and output in folder.parents and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+if __name__ == "__main__":
+    main()
