@@ -28,14 +28,15 @@ def outcome(handle: Any) -> Any:
 class Flaky:
     """Raises the exceptions it is given, one at each call, then returns what came of it."""
 
-    def __init__(self, *exceptions: BaseException) -> None:
+    def __init__(self, *exceptions: Callable[[], BaseException] | BaseException) -> None:
         self.left = list(exceptions)
         self.times: list[float] = []
 
     def __call__(self) -> str:
         self.times.append(time.monotonic())
         if self.left:
-            raise self.left.pop(0)
+            error = self.left.pop(0)
+            raise error if isinstance(error, BaseException) else error()
         return "done"
 
     @property
@@ -84,21 +85,21 @@ def test_options_of_a_call_override_those_of_the_task(any_huey: Huey) -> None:
 
 
 # options, exceptions -> the pauses between calls, in units of PAUSE
-PAUSES: dict[str, tuple[dict[str, Any], Callable[[], list[BaseException]], list[float]]] = {
-    "retry_delay": ({"retries": 2, "retry_delay": PAUSE}, lambda: [ValueError()] * 2, [1, 1]),
-    "retry_backoff": ({"retries": 2, "retry_delay": PAUSE, "retry_backoff": 2}, lambda: [ValueError()] * 2, [1, 2]),
-    "RetryTask(delay)": ({}, lambda: [RetryTask(delay=PAUSE)], [1]),
-    "RetryTask(delay=0)": ({"retry_delay": 9}, lambda: [RetryTask(delay=0)], [0]),
-    "RetryTask(delay=timedelta)": ({}, lambda: [RetryTask(delay=timedelta(seconds=PAUSE))], [1]),
-    "RetryTask(eta)": ({}, lambda: [RetryTask(eta=datetime.now(UTC) + timedelta(seconds=PAUSE))], [1]),
-    "RetryTask() and retry_delay": ({"retry_delay": PAUSE}, lambda: [RetryTask()], [1]),
+PAUSES: dict[str, tuple[dict[str, Any], list[Callable[[], BaseException]], list[float]]] = {
+    "retry_delay": ({"retries": 2, "retry_delay": PAUSE}, [ValueError] * 2, [1, 1]),
+    "retry_backoff": ({"retries": 2, "retry_delay": PAUSE, "retry_backoff": 2}, [ValueError] * 2, [1, 2]),
+    "RetryTask(delay)": ({}, [lambda: RetryTask(delay=PAUSE)], [1]),
+    "RetryTask(delay=0)": ({"retry_delay": 9}, [lambda: RetryTask(delay=0)], [0]),
+    "RetryTask(delay=timedelta)": ({}, [lambda: RetryTask(delay=timedelta(seconds=PAUSE))], [1]),
+    "RetryTask(eta)": ({}, [lambda: RetryTask(eta=datetime.now(UTC) + timedelta(seconds=PAUSE))], [1]),
+    "RetryTask() and retry_delay": ({"retry_delay": PAUSE}, [RetryTask], [1]),
 }
 
 
 @pytest.mark.parametrize("case", PAUSES)
 def test_the_pause_before_another_try_is_what_was_asked(any_huey: Huey, case: str) -> None:
     options, exceptions, pauses = PAUSES[case]
-    flaky = Flaky(*exceptions())
+    flaky = Flaky(*exceptions)
     handle = any_huey.task(name="flaky", **options)(lambda: flaky())()
     work(any_huey, until=lambda: flaky.calls == len(pauses) + 1)
     assert outcome(handle) == "done"

@@ -1,5 +1,6 @@
 """Locks and rate limits, as Huey documents them; and a lock that dies with its holder, which Huey has not."""
 
+import threading
 import time
 from typing import Any
 
@@ -21,7 +22,9 @@ def test_who_finds_a_lock_taken_fails_and_it_is_free_afterwards(any_huey: Huey, 
     def outer() -> None:
         with any_huey.lock_task("report"):
             ran.append(any_huey.is_locked("report"))
-            work(any_huey)  # another worker, meanwhile
+            another_worker = threading.Thread(target=work, args=[any_huey])
+            another_worker.start()
+            another_worker.join()
 
     @any_huey.task()
     @any_huey.lock_task("report")
