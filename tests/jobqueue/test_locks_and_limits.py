@@ -8,7 +8,7 @@ import pytest
 from consumers import work
 from huey.api import Huey
 from huey.exceptions import RateLimitExceeded, TaskException, TaskLockedException
-from jobqueue import DurableHuey
+from jobqueue import DurableHuey, current_job
 from jobqueue.context import working_for
 
 
@@ -122,22 +122,41 @@ def test_a_lock_of_a_job_that_runs_is_not_flushed(huey: DurableHuey, two_claims:
     assert huey.flush_locks("report") == {"report"}
 
 
-def test_who_lost_its_claim_does_not_open_the_lock_of_the_next_holder(
-    huey: DurableHuey, two_claims: tuple[Any, Any]
-) -> None:
-    late, holder = two_claims
-    lock = huey.lock_task("report")
-    with working_for(late.job):
-        lock.acquire()
-    huey.ledger.lose_worker("consumer", "worker-1")
-    with working_for(holder.job):
-        lock.acquire()
-    with working_for(late.job):
-        lock.release()
-    assert huey.is_locked("report")
-    with working_for(holder.job):
-        lock.release()
+def test_who_lost_its_claim_does_not_open_the_lock_of_the_next_holder(huey: DurableHuey) -> None:
+    taken, look_at_it = threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    @huey.task()
+    def late() -> None:
+        if current_job().attempt > 1:
+            return
+        with huey.lock_task("report"):
+            huey.ledger.lose_worker(*held_by(huey))
+            holder()
+            another_worker.start()
+            taken.wait(5)
+        seen.append(huey.is_locked("report"))
+        look_at_it.set()
+
+    @huey.task(priority=1)
+    @huey.lock_task("report")
+    def holder() -> None:
+        taken.set()
+        look_at_it.wait(5)
+
+    another_worker = threading.Thread(target=work, args=[huey])
+    late()
+    work(huey)
+    another_worker.join()
+    assert seen == [True]
     assert not huey.is_locked("report")
+
+
+def held_by(huey: DurableHuey) -> tuple[str, str]:
+    """The consumer and the worker of the only job that runs."""
+    with huey.ledger.database.statement() as tx:
+        (job,) = tx.all("SELECT consumer, worker FROM jobs WHERE state = 'running'")
+    return job["consumer"], job["worker"]
 
 
 # --- rate limits ---

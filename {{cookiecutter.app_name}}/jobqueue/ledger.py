@@ -430,6 +430,6 @@ def _after_end(tx: Transaction, row: Row, outcome: Outcome) -> None:
     error = f"Not run: the job before it, {row['id']}, was {outcome.state}. {outcome.error}".strip()
     abandoned = tx.one(sql.ABANDON, id=follower, error=error)
     if abandoned is not None:
-        if outcome.state is State.FAILED:
-            _save_result(tx, follower, outcome.result or error_result(outcome.error, row["id"]))
+        if outcome.result is not None:
+            _save_result(tx, follower, outcome.result)
         _after_end(tx, abandoned, Outcome(state=outcome.state, error=outcome.error, result=outcome.result))
