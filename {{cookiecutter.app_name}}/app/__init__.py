@@ -1,0 +1,1 @@
+"""The app: pages, the jobs behind them, and the command line."""

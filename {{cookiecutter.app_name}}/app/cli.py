@@ -1,0 +1,217 @@
+"""One command for all there is to do around the app: `python -m app`, or the app's own name once it is installed.
+
+Nothing here imports Dash or pandas, so that a look at the queue is quick.
+"""
+
+import inspect
+import json
+import logging
+from datetime import datetime
+from typing import Any
+
+import click
+from huey.api import TaskWrapper
+
+from app.jobs import huey
+from app.settings import settings
+from jobqueue import DatabaseUnavailable, Job, JobHandle, JobNotFound, State, Unreadable
+from jobqueue.context import CurrentJob, working_for
+
+
+class Command(click.Group):
+    """Says in a sentence when the database does not answer."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DatabaseUnavailable as error:
+            raise click.ClickException(f"The database does not answer: {error}\nSee: python -m app doctor") from error
+
+
+@click.group(cls=Command)
+def main() -> None:
+    """Run the worker, look after jobs, and see whether all is well."""
+
+
+# --- worker ---
+
+
+@main.command()
+@click.option("--workers", default=settings.workers, show_default=True, type=click.IntRange(min=1), help="Jobs at a time.")
+def worker(workers: int) -> None:
+    """Run jobs until told to stop (Ctrl-C or SIGTERM lets running jobs end first)."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    huey.create_consumer(workers=workers, worker_type="process").run()
+
+
+# --- jobs ---
+
+
+@main.group()
+def jobs() -> None:
+    """List, show, cancel, retry and run jobs."""
+
+
+@jobs.command("list")
+@click.option("--state", type=click.Choice([state.value for state in State]), help="Only those in this state.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1))
+def list_jobs(state: str | None, limit: int) -> None:
+    """The latest jobs, newest first."""
+    found = huey.jobs(state=State(state) if state else None, limit=limit)
+    for job in found:
+        click.echo(f"{job.id}  {_time(job.created_at)}  {job.state.value:<9}  {job.name}{_progress(job)}")
+    if not found:
+        click.echo("No jobs." if state is None else f"No job is {state}.")
+
+
+@jobs.command()
+@click.argument("job_id", metavar="ID")
+def show(job_id: str) -> None:
+    """All that is known about a job, and what went wrong in a sentence."""
+    job = _handle(job_id).look()
+    click.echo(f"{job.name} is {job.state.value}{_progress(job)}")
+    if job.error:
+        click.secho(job.error, fg="red" if job.state is State.FAILED else None)
+    click.echo(f"\nid        {job.id}\ntask      {job.task}\nasked     {_asked(job)}")
+    if job.owner is not None:
+        click.echo(f"owner     {job.owner}")
+    click.echo(f"created   {_time(job.created_at)}")
+    for name, moment in (("starts", job.run_at), ("claimed", job.claimed_at), ("ended", job.ended_at)):
+        if moment is not None:
+            click.echo(f"{name:<9} {_time(moment)}")
+    click.echo(f"attempt   {job.attempt} (workers lost: {job.losses}, given back at a stop: {job.returns})")
+    if job.worker is not None:
+        click.echo(f"worker    {job.worker}")
+    if job.traceback:
+        click.echo(f"\n{job.traceback.rstrip()}")
+
+
+@jobs.command()
+@click.argument("job_id", metavar="ID")
+def cancel(job_id: str) -> None:
+    """End a job, wherever it is."""
+    handle = _handle(job_id)
+    if not handle.cancel():
+        raise click.ClickException(f"Nothing to cancel: the job has {handle.state.value} already.")
+    click.echo("Cancelled.")
+
+
+@jobs.command()
+@click.argument("job_id", metavar="ID")
+def retry(job_id: str) -> None:
+    """Put a failed or cancelled job back in the queue; the steps that it had done are kept."""
+    handle = _handle(job_id)
+    if not handle.retry():
+        raise click.ClickException(
+            f"Only a failed or cancelled job can be tried again; this one is {handle.state.value}."
+        )
+    click.echo("Queued again.")
+
+
+@jobs.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
+def run(name: str, arguments: tuple[str, ...]) -> None:
+    """Run a task here and now, without the queue: breakpoint() works, and progress is printed.
+
+    NAME is the function's. Values are JSON where they can be read as such, and text otherwise: training=1260, risk=cvar,
+    'assets=["AAPL", "XOM"]'.
+    """
+    function = _task(name).func
+    given = _arguments(function, name, arguments)
+    with working_for(CurrentJob(report=_print_progress)):
+        result = function(**given)
+    click.echo(result)
+
+
+# --- doctor ---
+
+
+@main.command()
+def doctor() -> None:
+    """What is configured, what answers, and what to do about what does not. Exits with 1 if something does not."""
+    click.echo(f"   {'production' if settings.production else 'development'}, port {settings.port}, {settings.workers} workers, "
+               f"grace {settings.worker_grace:g} s, lease {settings.lease:g} s")  # fmt: skip
+    huey.discover()
+    click.echo(f"   tasks: {', '.join(sorted(_tasks()))}")
+    findings = huey.check()
+    for finding in findings:
+        click.secho(f"{'ok' if finding.ok else '!!'} {finding.name}: {finding.detail}", fg=None if finding.ok else "red")
+        if not finding.ok and finding.remedy:
+            click.echo(f"   {finding.remedy}")
+    if not all(finding.ok for finding in findings):
+        raise SystemExit(1)
+
+
+# --- helpers ---
+
+
+def _handle(job_id: str) -> JobHandle:
+    try:
+        return huey.job(job_id)
+    except JobNotFound as error:
+        raise click.ClickException(f"{error} To see those there are: python -m app jobs list") from error
+
+
+def _tasks() -> dict[str, TaskWrapper]:
+    """The tasks by their short names: functions in app/jobs with `@huey.task()` above them."""
+    import sys
+
+    huey.discover()
+    return {
+        name: value
+        for module_name, module in list(sys.modules.items())
+        if module_name.startswith("app.jobs.")
+        for name, value in vars(module).items()
+        if isinstance(value, TaskWrapper)
+    }
+
+
+def _task(name: str) -> TaskWrapper:
+    tasks = _tasks()
+    if name not in tasks:
+        raise click.ClickException(f"There is no task {name!r}. There are: {', '.join(sorted(tasks))}.")
+    return tasks[name]
+
+
+def _arguments(function: Any, name: str, arguments: tuple[str, ...]) -> dict[str, Any]:
+    """The function's keyword arguments, or a message that says what it takes."""
+    takes = f"{name} takes {inspect.signature(function)}."
+    given: dict[str, Any] = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals:
+            raise click.ClickException(f"{argument!r} is not of the form key=value. {takes}")
+        if key in given:
+            raise click.ClickException(f"{key!r} is given twice. {takes}")
+        try:
+            given[key] = json.loads(value)
+        except json.JSONDecodeError:
+            given[key] = value
+    try:
+        inspect.signature(function).bind(**given)
+    except TypeError as error:
+        raise click.ClickException(f"That does not fit: {error}. {takes}") from error
+    return given
+
+
+def _print_progress(done: float, total: float, note: str) -> None:
+    click.echo(f"{done:g} of {total:g}  {note}", err=True)
+
+
+def _asked(job: Job) -> str:
+    try:
+        return ", ".join([*map(repr, job.args), *(f"{key}={value!r}" for key, value in job.kwargs.items())]) or "nothing"
+    except Unreadable as error:
+        return f"cannot be read: {error}"
+
+
+def _progress(job: Job) -> str:
+    if job.progress is None or job.state is State.SUCCEEDED:
+        return ""
+    done, total, note = job.progress
+    return f", {done:g} of {total:g}" + (f": {note}" if note else "")
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,19 @@
+"""The app's queue. Workers find every module in this folder; a job is a function with `@huey.task()` above it.
+
+Pages import these modules too, so what is heavy (skfolio, scikit-learn) is imported inside the task, where only a worker gets.
+"""
+
+from app.about import about
+from app.settings import settings
+from jobqueue import DurableHuey
+
+huey = DurableHuey(
+    about.name,
+    settings.database_url,
+    secret_key=settings.secret_key,
+    secret_key_fallbacks=settings.secret_key_fallbacks,
+    lease_s=settings.lease,
+    renew_s=settings.lease / 3,
+    grace_s=settings.worker_grace,
+    tasks_in=__name__,
+)

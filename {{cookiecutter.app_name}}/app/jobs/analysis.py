@@ -1,0 +1,56 @@
+"""The long job: a walk-forward analysis. The work is in app/portfolio; here is how it survives a crash and says how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.jobs import huey
+from app.portfolio import prices, request, statistics, walk_forward
+from app.portfolio.universe import DAYS, SYMBOLS
+from jobqueue import current_job
+
+
+@huey.task()
+def analyse(
+    assets: Sequence[str] = SYMBOLS,
+    risk: str = "cvar",
+    training: int = 1260,
+    rebalance: int = 21,
+    cap: float = 1.0,
+) -> dict[str, Any]:
+    """Fit a portfolio to the last `training` days, hold it for `rebalance` days, and so on through 33 years of prices.
+
+    :param assets: symbols.
+    :param risk: "cvar" or "variance", the least of which is sought.
+    :param training: trading days.
+    :param rebalance: trading days.
+    :param cap: the most that one asset may weigh, above 0 and up to 1.
+    Returns `returns` (a frame of days: portfolio and index), `weights` (a frame: a row a window) and `statistics` (a dict of
+    the two: name to value). Raises ValueError for a request that makes no sense.
+    """
+    request.check(assets=assets, risk=risk, training=training, rebalance=rebalance, cap=cap)
+    job = current_job()
+    plan = walk_forward.windows(DAYS, training, rebalance)
+    if job.attempt == 1:  # after a crash the bar stays where it was
+        job.progress(0, len(plan), "loading prices")
+    returns = prices.load_returns(assets)
+
+    weights = []
+    for number, window in enumerate(plan, start=1):
+        first, last = returns.index[[window.start, window.split - 1]]
+        job.progress(number - 1, len(plan), f"window {number} of {len(plan)}: training {first:%Y-%m-%d} to {last:%Y-%m-%d}")
+        # A step's value is kept: an attempt after a crash goes on with the first window that is not there.
+        weights.append(job.step(f"window:{number}", walk_forward.fit_window, returns, window, risk, cap))
+
+    job.progress(len(plan), len(plan), "computing statistics")
+    earned, weight_table, turnover = walk_forward.hold(returns, plan, weights)
+    index = prices.load_index_returns().loc[earned.index].rename("index")
+    return {
+        "returns": earned.to_frame().join(index),
+        "weights": weight_table,
+        "statistics": {
+            "portfolio": statistics.summary(earned, statistics.yearly_turnover(turnover, rebalance)),
+            "index": statistics.summary(index, turnover=float("nan")),
+        },
+    }

@@ -1,0 +1,74 @@
+"""The efficient frontier: a second job, to show how little a job and its page need."""
+
+from typing import Any
+
+import dash
+import dash_mantine_components as dmc
+from dash import Input, Output, State, callback, dcc, html
+from dash.development.base_component import Component
+
+from app.job_status import job_status, no_such_job
+from app.jobs import huey
+from app.jobs.frontier import efficient_frontier
+from app.portfolio.universe import NAMES, SYMBOLS
+from jobqueue import JobNotFound
+
+dash.register_page(__name__, path="/frontier", name="Frontier", order=1)
+
+
+def layout(job: Any = None, **_: object) -> Component:
+    return dmc.Stack(
+        [
+            dmc.Title("Efficient frontier", order=2),
+            dmc.Text("For each expected return, the portfolio that reaches it with the least volatility."),
+            dmc.MultiSelect(
+                id="frontier-assets",
+                label="Assets",
+                data=[{"value": symbol, "label": f"{symbol} · {name}"} for symbol, name in NAMES.items()],
+                value=list(SYMBOLS),
+                searchable=True,
+                clearable=True,
+            ),
+            dmc.Button("Compute", id="frontier-start", w="fit-content"),
+            html.Div(id="frontier-job"),
+            dcc.Store(id="frontier-id", data=job),
+            dcc.Interval(id="frontier-tick", interval=500),
+            dcc.Location(id="frontier-address", refresh="callback-nav"),
+        ]
+    )
+
+
+@callback(
+    Output("frontier-address", "search"),
+    Output("frontier-assets", "error"),
+    Input("frontier-start", "n_clicks"),
+    State("frontier-assets", "value"),
+    running=[(Output("frontier-start", "disabled"), True, False)],
+    prevent_initial_call=True,
+)
+def start(_: int, assets: list[str]) -> tuple[Any, str | None]:
+    if len(assets) < 2:
+        return dash.no_update, "Choose at least two assets."
+    return f"?job={efficient_frontier(assets).id}", None
+
+
+@callback(
+    Output("frontier-job", "children"),
+    Output("frontier-tick", "disabled"),
+    Input("frontier-tick", "n_intervals"),
+    State("frontier-id", "data"),
+)
+def show(_: int, job_id: str | None) -> tuple[list[Component], bool]:
+    if not job_id:
+        return [], True
+    try:
+        job = huey.look(str(job_id))
+    except JobNotFound:
+        return [no_such_job(job_id)], True
+    shown = [job_status(job)]
+    if job.name == "efficient_frontier" and job.state == "succeeded":
+        from app.portfolio import figures
+
+        result = huey.result(job.id)
+        shown.append(dcc.Graph(figure=figures.frontier(result["frontier"], result["assets"]), config={"displaylogo": False}))
+    return shown, job.state.ended

@@ -1,0 +1,58 @@
+"""The smallest page: ask for a job, watch it, see what came of it. Copy this file for one of your own."""
+
+from typing import Any
+
+import dash
+import dash_mantine_components as dmc
+from dash import Input, Output, State, callback, dcc, html
+from dash.development.base_component import Component
+
+from app.job_status import job_status, no_such_job
+from app.jobs import huey
+from app.jobs.hello import greet
+from jobqueue import JobNotFound
+
+dash.register_page(__name__, path="/hello", name="Hello", order=90)
+
+
+def layout(job: Any = None, **_: object) -> Component:
+    """The job's id is in the address, so a reload, or another browser, shows the same job."""
+    return dmc.Stack(
+        [
+            dmc.Title("Hello", order=2),
+            dmc.TextInput(id="hello-name", label="Your name", value="world", maw=300),
+            dmc.Button("Say hello", id="hello-start", w="fit-content"),
+            html.Div(id="hello-job"),
+            dcc.Store(id="hello-id", data=job),
+            dcc.Interval(id="hello-tick", interval=500),
+            dcc.Location(id="hello-address", refresh="callback-nav"),
+        ]
+    )
+
+
+@callback(
+    Output("hello-address", "search"),
+    Input("hello-start", "n_clicks"),
+    State("hello-name", "value"),
+    running=[(Output("hello-start", "disabled"), True, False)],
+    prevent_initial_call=True,
+)
+def start(_: int, name: str) -> str:
+    return f"?job={greet(name).id}"
+
+
+@callback(
+    Output("hello-job", "children"),
+    Output("hello-tick", "disabled"),
+    Input("hello-tick", "n_intervals"),
+    State("hello-id", "data"),
+)
+def show(_: int, job_id: str | None) -> tuple[list[Component], bool]:
+    if not job_id:
+        return [], True
+    try:
+        job = huey.look(str(job_id))
+    except JobNotFound:
+        return [no_such_job(job_id)], True
+    result = huey.result(job_id) if job.state == "succeeded" else None
+    return [job_status(job), dmc.Text(result, size="xl", mt="md")], job.state.ended

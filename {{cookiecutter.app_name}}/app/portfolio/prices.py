@@ -1,0 +1,23 @@
+"""Daily prices of 20 large US stocks and of their index, 1990 to 2022, bundled with skfolio: no download."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def load_returns(assets: Sequence[str]) -> pd.DataFrame:
+    """Daily returns, a row a day and a column an asset, in the order asked for; 0.01 is one per cent."""
+    from skfolio.datasets import load_sp500_dataset
+
+    return load_sp500_dataset()[list(assets)].pct_change().iloc[1:]
+
+
+def load_index_returns() -> pd.Series:
+    """Daily returns of the S&P 500, on the same days."""
+    from skfolio.datasets import load_sp500_index
+
+    return load_sp500_index()["SP500"].pct_change().iloc[1:]

@@ -1,0 +1,83 @@
+"""What an analysis may be asked, and what is wrong with a request: the page and the job use the same rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.portfolio.universe import DAYS, DAYS_PER_YEAR, SYMBOLS
+
+RISKS = {"cvar": "CVaR at 95 %", "variance": "Variance"}
+MIN_TRAINING = 60  # days: with fewer, twenty assets are fitted to noise
+WHOLE_NUMBER = "Enter a whole number of trading days."
+
+
+def errors(assets: Any, risk: Any, training: Any, rebalance: Any, cap: Any) -> dict[str, str]:
+    """What is wrong with a request, by field; empty if nothing is.
+
+    :param assets: symbols.
+    :param risk: a key of RISKS.
+    :param training: days that each portfolio is fitted to.
+    :param rebalance: days that it is then held.
+    :param cap: the most that one asset may weigh, above 0 and up to 1.
+    """
+    found = {
+        "assets": _assets(assets),
+        "risk": "" if isinstance(risk, str) and risk in RISKS else f"Choose one of {', '.join(RISKS)}; this is {risk!r}.",
+        "training": _days(training, MIN_TRAINING, DAYS - 1),
+        "rebalance": _days(rebalance, 1, DAYS_PER_YEAR),
+        "cap": _cap(cap),
+    }
+    if not found["training"] and not found["rebalance"] and training + rebalance > DAYS:
+        found["training"] = (
+            f"{training} days of training and {rebalance} days of holding do not fit into the {DAYS} days of history. "
+            f"Train on {DAYS - rebalance} days at most."
+        )
+    if not found["assets"] and not found["cap"] and cap * len(assets) < 1 - 1e-9:
+        found["cap"] = (
+            f"{len(assets)} assets of {100 * cap:g} % at most add up to {100 * cap * len(assets):g} %, not to 100 %. "
+            f"Allow {100 / len(assets):.4g} % or more, or choose more assets."
+        )
+    return {field: message for field, message in found.items() if message}
+
+
+def in_words(request: dict[str, Any]) -> str:
+    """What was asked, in a line; `request` as `errors` takes it."""
+    assets = request["assets"]
+    which = ", ".join(assets) if len(assets) <= 5 else f"{len(assets)} assets"
+    return (
+        f"{which} · {RISKS[request['risk']]} · trained on {request['training']} days, held for {request['rebalance']} · "
+        f"{100 * request['cap']:.4g} % at most"
+    )
+
+
+def check(**request: Any) -> None:
+    """Raises ValueError, saying all that is wrong with a request."""
+    if found := errors(**request):
+        raise ValueError(" ".join(f"{field}: {message}" for field, message in found.items()))
+
+
+def _assets(assets: Any) -> str:
+    if not isinstance(assets, Sequence) or isinstance(assets, str) or not assets:
+        return "Choose at least one asset."
+    if unknown := [str(asset) for asset in assets if asset not in SYMBOLS]:
+        return f"There are no prices of {', '.join(unknown)}. There are: {', '.join(SYMBOLS)}."
+    if len(set(assets)) < len(assets):
+        return "Choose each asset once."
+    return ""
+
+
+def _days(days: Any, least: int, most: int) -> str:
+    if not isinstance(days, int) or isinstance(days, bool):
+        return WHOLE_NUMBER
+    if not least <= days <= most:
+        return f"Enter between {least} and {most} trading days; this is {days}."
+    return ""
+
+
+def _cap(cap: Any) -> str:
+    if not isinstance(cap, int | float) or isinstance(cap, bool) or cap != cap:
+        return "Enter a number."
+    if not 0 < cap <= 1:
+        return f"Enter more than 0 and up to 100 %; this is {100 * cap:g} %."
+    return ""

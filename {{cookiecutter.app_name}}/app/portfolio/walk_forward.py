@@ -1,0 +1,81 @@
+"""Walk-forward optimisation: fit a portfolio to the past, hold it for a while, move on, fit again.
+
+Each window is fitted by one call that depends on nothing but its arguments, so that a job can keep every window's weights and
+go on, after a crash, with the first that is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows of the returns: trained on [start, split), held over [split, end)."""
+
+    start: int
+    split: int
+    end: int
+
+
+def windows(days: int, training: int, rebalance: int) -> list[Window]:
+    """All windows in their order. Days at the end that do not fill a holding period are left out."""
+    return [
+        Window(split - training, split, split + rebalance)
+        for split in range(training, days - rebalance + 1, rebalance)
+    ]
+
+
+def fit_window(returns: pd.DataFrame, window: Window, risk: str, cap: float) -> np.ndarray:
+    """The weights, an asset each, of the portfolio with the least risk over the window's training days.
+
+    :param returns: daily returns, a row a day and a column an asset.
+    :param risk: "cvar" (the mean loss on the worst 5 % of days: Rockafellar & Uryasev, "Optimization of conditional
+        value-at-risk", Journal of Risk 2, 2000) or "variance" (Markowitz, "Portfolio selection", Journal of Finance 7, 1952).
+    :param cap: the most that one asset may weigh. No asset is sold short, and the weights add up to 1.
+    """
+    from skfolio import RiskMeasure
+    from skfolio.optimization import MeanRisk
+
+    model = MeanRisk(risk_measure=RiskMeasure[risk.upper()], max_weights=cap)
+    model.fit(returns.iloc[window.start : window.split])
+    weights: np.ndarray = model.weights_
+    return weights
+
+
+def hold(
+    returns: pd.DataFrame, plan: Sequence[Window], weights: Sequence[np.ndarray]
+) -> tuple[pd.Series, pd.DataFrame, pd.Series]:
+    """What the portfolios earned while they were held.
+
+    Within a window nothing is traded: weights drift with prices.
+    Returns the portfolio's daily returns; the weights at the start of each window, a row a window; and the turnover at that
+    moment, half the sum of all changes in weight (0: nothing was traded, 1: everything was sold and something else bought).
+    The first purchase is not counted.
+    """
+    import numpy as np
+    import pandas as pd
+
+    earned, turnover = [], [0.0]
+    drifted = weights[0]
+    for number, (window, target) in enumerate(zip(plan, weights, strict=True)):
+        if number:
+            turnover.append(float(np.abs(target - drifted).sum() / 2))
+        growth = target * (1 + returns.iloc[window.split : window.end].to_numpy()).cumprod(axis=0)
+        value = growth.sum(axis=1)
+        earned.append(value / np.concatenate([[target.sum()], value[:-1]]) - 1)
+        drifted = growth[-1] / value[-1]
+    days = returns.index[plan[0].split : plan[-1].end]
+    starts = returns.index[[window.split for window in plan]]
+    return (
+        pd.Series(np.concatenate(earned), index=days, name="portfolio"),
+        pd.DataFrame(np.array(weights), index=starts, columns=returns.columns),
+        pd.Series(turnover, index=starts, name="turnover"),
+    )

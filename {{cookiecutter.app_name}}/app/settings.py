@@ -1,0 +1,88 @@
+"""Every environment variable that the app knows, read once, typed. `.env` beside pyproject.toml is read too; the environment wins.
+
+Production refuses to start on a default that is only right on one's own machine.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.about import ROOT
+
+SHORTEST_KEY = 32  # characters
+PLACEHOLDERS = ("change", "placeholder", "example", "secret", "your-", "your_", "<")  # parts that no random key has
+MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'
+
+
+class SettingsError(SystemExit):
+    """The app cannot start as it is configured. A SystemExit: whatever was starting ends with the sentence alone."""
+
+
+class Settings(BaseSettings):
+    """Each field is the environment variable of its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_file=ROOT / ".env", env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True
+    )
+
+    app_env: Literal["development", "production"] = "development"
+    dyno: str | None = None  # set by Heroku: that is production
+    database_url: str = f"sqlite:///{ROOT / 'var' / 'jobs.sqlite'}"
+    secret_key: str | None = None  # signs what waits in the queue; in development one is made beside the SQLite file
+    secret_key_fallbacks: Annotated[tuple[str, ...], NoDecode] = ()  # earlier keys, comma separated, while jobs wait
+    port: int = Field(8050, ge=1, le=65535)
+    workers: int = Field(2, ge=1)  # jobs that run at the same time in one consumer
+    worker_grace: float = Field(25, ge=0)  # seconds that running jobs may go on after SIGTERM
+    lease: float = Field(15, ge=1)  # seconds until a job whose consumer is not heard of goes to another
+
+    @property
+    def production(self) -> bool:
+        return self.app_env == "production" or self.dyno is not None
+
+    @field_validator("secret_key_fallbacks", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fit_for_production(self) -> "Settings":
+        if not self.production:
+            return self
+        key = self.secret_key or ""
+        if not key:
+            raise ValueError(f"SECRET_KEY is not set. Set it, the same for web and workers; to make one: {MAKE_A_KEY}")
+        if len(key) < SHORTEST_KEY or len(set(key)) < 10 or any(word in key.lower() for word in PLACEHOLDERS):
+            raise ValueError(
+                f"SECRET_KEY is a placeholder, or shorter than {SHORTEST_KEY} characters. "
+                f"Set a key of your own; to make one: {MAKE_A_KEY}"
+            )
+        if "database_url" not in self.model_fields_set:
+            raise ValueError("DATABASE_URL is not set. Set it to a Postgres database: postgresql://user:password@host/name")
+        if self.database_url.startswith("sqlite"):
+            raise ValueError(
+                "DATABASE_URL is a SQLite file, which does not outlive a deploy. "
+                "Set it to a Postgres database: postgresql://user:password@host/name"
+            )
+        return self
+
+
+def load(env_file: Path | None = ROOT / ".env") -> Settings:
+    """Raises SettingsError, which says what to set."""
+    try:
+        return Settings(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings takes it
+    except ValidationError as error:
+        raise SettingsError("\n".join(_sentence(problem) for problem in error.errors())) from None
+
+
+def _sentence(problem: object) -> str:
+    match problem:
+        case {"loc": (str(field), *_), "msg": str(message), "input": given}:
+            return f"{field.upper()} is {given!r}: {message}."
+        case {"ctx": {"error": error}}:
+            return f"This is production (APP_ENV or DYNO says so), and {error}"
+    return str(problem)
+
+
+settings = load()
