@@ -1,15 +1,15 @@
-# make demo     bake the portfolio example to build/ and run it (http://localhost:8050)
-# make test     every test; a fault kills real processes, so those run one at a time at the end
+# make demo     bake the portfolio example to build/ and run it, on http://localhost:8050
+# make test     every test: those that kill processes or drive a browser one at a time, at the end
 # make lint     style (ruff) and types (mypy), of the kit and of the template where it lies
 # make lock     pin the newest versions of all that the examples and the kit need
-# make faults   the fault tests alone; make soak N=10 repeats them
-# make bench    this queue beside its peers
+# make faults   the tests that kill processes, alone; make soak N=10 repeats them
+# make bench    this queue beside stock Huey, and what an idle app costs
 # make venv     the one environment that all of these use, in .venv
 
 PYTHON ?= python3
 BIN := .venv/bin
-TEMPLATE := {{cookiecutter.app_name}}
 DEMO := build/portfolio-desk
+BAKE := $(BIN)/cookiecutter --default-config --no-input
 # The template holds no Jinja in its Python, so it is run where it lies: no caches may lie there too, they would be baked.
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -37,12 +37,35 @@ venv: .venv/ready
 demo: venv
 	@mkdir -p $(DEMO)
 	find $(DEMO) -mindepth 1 -maxdepth 1 ! -name var -exec rm -rf {} +
-	$(BIN)/cookiecutter --default-config --no-input --overwrite-if-exists --output-dir build . app_title="Portfolio desk"
+	$(BAKE) --overwrite-if-exists --output-dir build . app_title="Portfolio desk"
 	@printf '\n  Open http://localhost:8050 - Ctrl-C stops it.\n\n'
 	cd $(DEMO) && PATH="$(CURDIR)/$(BIN):$$PATH" honcho start
 
+# These keep time, so nothing else may run beside them.
+SERIAL := tests/faults tests/end_to_end
+
 test: venv
-	$(BIN)/python -m pytest -n 2 --ignore tests/faults
+	@CHROMIUM=$$($(BIN)/python tests/chromium.py) && export CHROMIUM && set -x && \
+	$(BIN)/python -m pytest -n 2 $(SERIAL:%=--ignore=%) && \
+	$(BIN)/python -m pytest $(SERIAL)
+
+faults: venv
+	$(BIN)/python -m pytest tests/faults
+
+N ?= 10
+soak: venv
+	@for round in $$(seq $(N)); do \
+	  printf 'round %s of %s: ' $$round $(N); \
+	  said=$$($(BIN)/python -m pytest -q tests/faults 2>&1) || { echo "$$said"; exit 1; }; \
+	  echo "$$said" | tail -n 1; \
+	done
+
+# An app of its own, on a port of its own, beside whatever runs.
+bench: venv
+	rm -rf build/bench
+	$(BAKE) --output-dir build/bench . app_name=bench
+	echo PORT=8059 > build/bench/bench/.env
+	CHROMIUM=$$($(BIN)/python tests/chromium.py) $(BIN)/python benchmarks/embedded.py --app build/bench/bench
 
 lint: venv
 	$(BIN)/ruff check .
@@ -54,8 +77,8 @@ UV_COMPILE = $(BIN)/uv pip compile --universal --upgrade --generate-hashes --pyt
 
 lock: venv
 	rm -rf build/lock
-	$(BIN)/cookiecutter --default-config --no-input --output-dir build/lock . app_name=with-portfolio example=portfolio
-	$(BIN)/cookiecutter --default-config --no-input --output-dir build/lock . app_name=with-blank example=blank
+	$(BAKE) --output-dir build/lock . app_name=with-portfolio example=portfolio
+	$(BAKE) --output-dir build/lock . app_name=with-blank example=blank
 	$(UV_COMPILE) build/lock/with-portfolio/pyproject.toml --output-file templates/requirements-portfolio.txt
 	$(UV_COMPILE) build/lock/with-blank/pyproject.toml --constraint templates/requirements-portfolio.txt \
 	  --output-file templates/requirements-blank.txt

@@ -1,0 +1,56 @@
+"""How the tests bake an app and install it: as a user does, but for the user's own configuration and a second download."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+from cookiecutter.main import cookiecutter
+
+KIT = Path(__file__).parent.parent
+TEMPLATE = KIT / "{{cookiecutter.app_name}}"
+EXAMPLES = ("portfolio", "blank")
+PROGRAMS = Path(sys.executable).parent
+
+Bake = Callable[..., Path]  # of the fixtures `bake` and `installed`
+
+
+def bake(output: Path, *, overwrite: bool = False, **answers: str) -> Path:
+    """The app of these answers in `output`, with the hooks run; what cookiecutter raises is raised."""
+    output.mkdir(parents=True, exist_ok=True)
+    made = cookiecutter(
+        str(KIT),
+        no_input=True,
+        extra_context=answers,
+        output_dir=str(output),
+        config_file=str(configuration(output.parent)),
+        overwrite_if_exists=overwrite,
+    )
+    return Path(made)
+
+
+def configuration(folder: Path) -> Path:
+    """A configuration of cookiecutter that keeps what it remembers in this folder."""
+    path = folder / "cookiecutter.yaml"
+    path.write_text(json.dumps({"cookiecutters_dir": str(folder / "templates"), "replay_dir": str(folder / "replays")}))
+    return path
+
+
+def install(app: Path) -> None:
+    """Into an environment of the app's own in `.venv`, which sees all that is in the kit's and adds the app alone."""
+    thin = app / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", thin], check=True)
+    packages = Path(sysconfig.get_path("purelib", scheme="venv", vars={"base": str(thin)}))
+    packages.joinpath("kit.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
+    pip = [sys.executable, "-m", "pip", "--python", str(thin / "bin" / "python")]
+    subprocess.run([*pip, "install", *offline, "--editable", str(app)], check=True)
+
+
+def with_programs(*folders: Path, **settings: str) -> dict[str, str]:
+    """This process's environment with these folders' programs first, and the kit's after them."""
+    path = os.pathsep.join(map(str, [*folders, PROGRAMS, os.environ["PATH"]]))
+    return os.environ | {"PATH": path, **settings}

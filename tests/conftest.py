@@ -1,0 +1,64 @@
+"""Baked apps for every folder of tests: each is made once in a session, by whichever of its processes needs it first."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+from zlib import crc32
+
+import baking
+import pytest
+from baking import Bake
+
+
+@pytest.fixture(scope="session")
+def template_root() -> Path:
+    return baking.TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def bake(shared: Path) -> Bake:
+    """`bake(example="blank", author="Ann")` is the folder of that app. Copy it before you change or run it."""
+
+    def baked(example: str = "portfolio", **answers: str) -> Path:
+        asked = {"example": example, **answers}
+        place = shared / f"bake-{crc32(repr(sorted(asked.items())).encode()):08x}"
+        with made_once(place) as made:
+            if not made:
+                baking.bake(place / "apps", **asked)
+        return next((place / "apps").iterdir())
+
+    return baked
+
+
+@pytest.fixture(scope="session")
+def installed(bake: Bake, shared: Path) -> Bake:
+    """`installed(example="blank")` is such a folder with the app installed: its `python` and its command are in `.venv/bin`."""
+
+    def made(example: str = "portfolio") -> Path:
+        place = shared / f"installed-{example}"
+        with made_once(place) as done:
+            if not done:
+                shutil.copytree(bake(example), place)
+                baking.install(place)
+        return place
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """One folder for all processes of a parallel run."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder if worker_id == "master" else folder.parent
+
+
+@contextmanager
+def made_once(place: Path) -> Iterator[bool]:
+    """Whether the place has been made before, by any process of this run: only one at a time is let in."""
+    with place.with_name(f"{place.name}.lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        done = place.with_name(f"{place.name}.done")
+        yield done.exists()
+        done.touch()

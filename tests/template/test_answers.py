@@ -1,0 +1,120 @@
+"""Title, description and author: any text that can be printed, shown unchanged wherever the app shows it."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import baking
+import pytest
+from markdown_it import MarkdownIt
+
+TEXTS = {
+    "all at once": """L'Éq "Q" {{7*7}} <b>""",
+    "backslashes": r"C:\new\table \u0041 \\",
+    "quotes": "'''three''' \"\"\"three\"\"\"",
+    "Jinja": "{{ 7 * 7 }} {# not a comment #} {{ 'x' }}",
+    "Markdown": "*a* _b_ **c** `d` [e](f) ![g](h) ~i~ # j ##",
+    "HTML": "<script>alert(1)</script> &amp; &lt;",
+    "a list": "- not a list",
+    "a numbered list": "12. not a list",
+    "a quotation": "> not a quotation",
+    "a rule": "---",
+    "scripts": "日本語 Ελληνικά עברית 👩‍💻 🎉",
+    "shell": "$(rm -rf /) `id` ${HOME} %PATH% \\n",
+}
+
+
+@pytest.fixture(params=TEXTS)
+def text(request: pytest.FixtureRequest) -> str:
+    return TEXTS[request.param]
+
+
+@pytest.fixture
+def app(text: str, tmp_path: Path) -> Path:
+    return baking.bake(
+        tmp_path / "out", app_title=text, description=text, author=text, app_name="odd", example="blank"
+    )
+
+
+def test_a_text_comes_out_unchanged_in_pyproject(app: Path, text: str) -> None:
+    pyproject = tomllib.loads(app.joinpath("pyproject.toml").read_text(encoding="utf-8"))
+    assert pyproject["tool"]["app"]["title"] == text
+    assert pyproject["project"]["description"] == text
+    assert pyproject["project"]["authors"] == [{"name": text}]
+    assert json.loads(app.joinpath("app.json").read_text(encoding="utf-8"))["description"] == text
+
+
+def test_a_text_comes_out_unchanged_in_the_readme(app: Path, text: str) -> None:
+    shown = shown_texts(app.joinpath("README.md").read_text(encoding="utf-8"))
+    assert shown[:3] == [text, text, f"By {text}."]
+
+
+def test_a_text_comes_out_unchanged_on_the_page(app: Path, text: str) -> None:
+    asked = "from app.web import server as s; c = s.test_client(); print(c.get('/', follow_redirects=True).text)"
+    page = subprocess.run([sys.executable, "-c", asked], cwd=app, check=True, capture_output=True, text=True).stdout
+    assert text in Title(page).text
+    asked = "from app.web import server as s; print(s.test_client().get('/_dash-layout').text)"
+    page = subprocess.run([sys.executable, "-c", asked], cwd=app, check=True, capture_output=True, text=True).stdout
+    assert text in strings_in(json.loads(page))
+
+
+def test_an_app_of_odd_texts_installs(tmp_path: Path) -> None:
+    odd = TEXTS["all at once"]
+    app = baking.bake(tmp_path / "out", app_title=odd, description=odd, author=odd, app_name="odd", example="blank")
+    baking.install(app)
+    asked = "from importlib.metadata import metadata; about = metadata('odd'); print(about['Summary'], about['Author'])"
+    told = subprocess.run([app / ".venv/bin/python", "-c", asked], check=True, capture_output=True, text=True).stdout
+    assert told == f"{odd} {odd}\n"
+
+
+def test_the_name_is_made_from_the_title(tmp_path: Path) -> None:
+    assert baking.bake(tmp_path / "out", app_title="L'Équipe: Risk & Return", example="blank").name == "l-equipe-risk-return"
+
+
+def test_what_is_typed_at_a_prompt_comes_out_unchanged(tmp_path: Path) -> None:
+    """Even what Jinja could not read, since cookiecutter renders none of it."""
+    typed = '{{ open {% ended }} {{ cookiecutter.author }} "Q" <b>'
+    answers = [typed, "typed", typed, typed, "2"]
+    command = [sys.executable, "-m", "cookiecutter", "--config-file", baking.configuration(tmp_path), baking.KIT]
+    subprocess.run(command, cwd=tmp_path, input="\n".join(answers) + "\n", text=True, check=True, capture_output=True)
+    pyproject = tomllib.loads(tmp_path.joinpath("typed", "pyproject.toml").read_text(encoding="utf-8"))
+    assert pyproject["tool"]["app"]["title"] == typed
+    assert pyproject["project"]["authors"] == [{"name": typed}]
+    assert "skfolio" not in str(pyproject["project"]["dependencies"])
+
+
+def shown_texts(markdown: str) -> list[str]:
+    """What a reader sees of each block of text."""
+    blocks = [block for block in MarkdownIt("commonmark").parse(markdown) if block.type == "inline"]
+    assert all(not child.type.startswith("html") for block in blocks[:3] for child in block.children or [])
+    return ["".join(child.content for child in block.children or []) for block in blocks]
+
+
+def strings_in(tree: object) -> set[str]:
+    """Every string in what JSON made."""
+    if isinstance(tree, str):
+        return {tree}
+    branches = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    return {text for branch in branches for text in strings_in(branch)}
+
+
+class Title(HTMLParser):
+    """The title of a page, as a browser's tab has it."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text = ""
+        self._inside = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self._inside = tag == "title"
+
+    def handle_data(self, data: str) -> None:
+        self.text += data if self._inside else ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = False

@@ -1,0 +1,158 @@
+"""What a bake leaves: the exact files, the same each time, at once, from this machine alone; clean, and passing its own tests."""
+
+import filecmp
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import baking
+import pytest
+from baking import Bake
+
+# In every app. The engine's own are the template's, whatever they are.
+FILES = """
+.env .gitignore .python-version Makefile Procfile Procfile.dev README.md app.json pyproject.toml requirements.txt
+""".split()
+# Only where the example is the portfolio.
+PORTFOLIO = """
+""".split()
+
+AT_MOST = 3  # seconds for a bake, hooks included
+CACHES = ("__pycache__", "_cache")
+
+
+@pytest.fixture(params=baking.EXAMPLES, ids="example:{}".format)
+def example(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def app(example: str, bake: Bake) -> Path:
+    return bake(example=example)
+
+
+def test_the_exact_files_are_made(app: Path, example: str) -> None:
+    engine = {name for name in files(baking.TEMPLATE) if name.startswith("jobqueue/")}
+    assert sorted(files(app)) == sorted({*FILES, *engine, *(PORTFOLIO if example == "portfolio" else ())})
+
+
+def test_no_jinja_is_left(app: Path) -> None:
+    for name in files(app):
+        assert "cookiecutter" not in name
+        if not name.endswith((".py", ".ipynb", ".js", ".css")):
+            assert not re.search(r"\{[{%#]|[}%#]\}|cookiecutter", app.joinpath(name).read_text()), name
+
+
+def test_python_and_notebooks_are_the_templates_own(app: Path) -> None:
+    for name in files(app):
+        if name.endswith((".py", ".ipynb")):
+            assert filecmp.cmp(app / name, baking.TEMPLATE / name, shallow=False), name
+
+
+def test_two_bakes_are_identical(app: Path, example: str, tmp_path: Path) -> None:
+    again = baking.bake(tmp_path / "out", example=example)
+    assert again.name == app.name
+    assert contents(again) == contents(app)
+
+
+def test_a_second_bake_over_the_first_keeps_what_the_app_made(tmp_path: Path) -> None:
+    made = baking.bake(tmp_path / "out", example="blank")
+    ledger = made / "var" / "jobs.sqlite"
+    ledger.parent.mkdir()
+    ledger.write_text("jobs")
+    made.joinpath("README.md").unlink()
+    baking.bake(tmp_path / "out", example="blank", overwrite=True)
+    assert ledger.read_text() == "jobs"
+    assert made.joinpath("README.md").exists()
+
+
+def test_a_bake_is_done_in_a_moment_without_any_network(example: str, tmp_path: Path) -> None:
+    tmp_path.joinpath("sitecustomize.py").write_text(NO_NETWORK)
+    command = [sys.executable, "-m", "cookiecutter", "--config-file", baking.configuration(tmp_path), "--no-input"]
+    took = 0.0
+    for attempt in ("first", "second", "third"):  # the machine may be busy
+        began = time.monotonic()
+        subprocess.run(
+            [*without_network(), *command, "--output-dir", tmp_path / attempt, baking.KIT, f"example={example}"],
+            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            check=True,
+        )
+        if (took := time.monotonic() - began) < AT_MOST:
+            return
+    pytest.fail(f"took {took:.1f} s")
+
+
+def test_env_has_the_port_and_no_secret(app: Path) -> None:
+    settings = [line for line in app.joinpath(".env").read_text().splitlines() if not line.startswith("#")]
+    assert settings == ["PORT=8050"]
+
+
+def test_git_keeps_neither_settings_nor_ledger_nor_environment(app: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(app, tmp_path / "app")
+    for name in ("var/jobs.sqlite", ".venv/ready", "odd.egg-info/PKG-INFO", "app/__pycache__/web.pyc"):
+        copy.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
+        copy.joinpath(name).touch()
+    subprocess.run(["git", "init", "--quiet", copy], check=True)
+    listed = subprocess.run(
+        ["git", "-C", copy, "ls-files", "--others", "--exclude-standard"], check=True, capture_output=True, text=True
+    )
+    assert set(listed.stdout.splitlines()) == files(app) - {".env"}
+
+
+def test_it_is_clean_and_typed(app: Path, tmp_path: Path) -> None:
+    mypy = ["mypy", f"--cache-dir={tmp_path}"]
+    for check in (["ruff", "check", "--no-cache"], ["ruff", "format", "--check", "--no-cache"], mypy):
+        done = subprocess.run([baking.PROGRAMS / check[0], *check[1:]], cwd=app, capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join(check)}\n{done.stdout}{done.stderr}"
+
+
+def test_its_own_tests_pass(example: str, installed: Bake, tmp_path: Path) -> None:
+    python = installed(example=example) / ".venv" / "bin" / "python"
+    done = subprocess.run(
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'base'}"],
+        cwd=installed(example=example),
+        env=baking.with_programs(python.parent),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_its_command_is_installed_under_its_name(installed: Bake, bake: Bake) -> None:
+    app = installed(example="blank")
+    command = app / ".venv" / "bin" / bake(example="blank").name
+    told = subprocess.run([command, "--help"], cwd=app, check=True, capture_output=True, text=True).stdout
+    for part in ("worker", "jobs", "doctor"):
+        assert part in told
+
+
+# A socket that is connected, or a name that is looked up, ends the program: in cookiecutter and in its hooks.
+NO_NETWORK = """
+import sys
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname"):
+        raise SystemExit(f"a bake reaches for the network: {event} {arguments}")
+
+sys.addaudithook(refuse)
+"""
+
+
+def without_network() -> list[str]:
+    """Runs a command with no network at all, where the system permits."""
+    isolated = ["unshare", "--map-root-user", "--net"]
+    permitted = shutil.which("unshare") and subprocess.run([*isolated, "true"], capture_output=True).returncode == 0
+    return isolated if permitted else []
+
+
+def files(app: Path) -> set[str]:
+    found = {path.relative_to(app) for path in app.rglob("*") if path.is_file()}
+    return {path.as_posix() for path in found if not any(part.endswith(CACHES) for part in path.parts)}
+
+
+def contents(app: Path) -> dict[str, tuple[bytes, int]]:
+    return {name: (app.joinpath(name).read_bytes(), app.joinpath(name).stat().st_mode) for name in files(app)}

@@ -1,0 +1,125 @@
+"""Which names an app can have. A refused one says what is wrong and what would do, and nothing is left behind."""
+
+import ast
+import importlib.metadata
+import re
+import sys
+from pathlib import Path
+
+import baking
+import pytest
+
+SUPPORTED = ["a", "desk", "desk2", "portfolio-desk", "a1-b2-c3", "my-json", "con-air", "x" * 40]
+
+# name -> what the message says is wrong, and the name that it offers
+REFUSED = {
+    "Desk": ("is not small letters", "desk"),
+    "my desk": ("is not small letters", "my-desk"),
+    "my_desk": ("is not small letters", "my-desk"),
+    "my--desk": ("is not small letters", "my-desk"),
+    "-desk": ("is not small letters", "desk"),
+    "desk-": ("is not small letters", "desk"),
+    "2desks": ("is not small letters", "app-2desks"),
+    "déjà-vu": ("is not small letters", "deja-vu"),
+    "日本": ("is not small letters", "my-app"),
+    "desk\n": ("is not small letters", "desk"),
+    'desk"': ("is not small letters", "desk"),
+    "desk'''": ("is not small letters", "desk"),
+    "../desk": ("is not small letters", "desk"),
+    "my/own/desk": ("is not small letters", "my-own-desk"),
+    "x" * 41: ("has 41 characters", "x" * 40),
+    "json": ("standard library", "json-app"),
+    "xml": ("standard library", "xml-app"),
+    "this": ("standard library", "this-app"),
+    "dash": ("the app itself needs", "dash-app"),
+    "huey": ("the app itself needs", "huey-app"),
+    "sklearn": ("the app itself needs", "sklearn-app"),
+    "scikit-learn": ("the app itself needs", "scikit-learn-app"),
+    "python": ("the app itself needs", "python-app"),
+    "redis": ("the app itself needs", "redis-app"),
+    "app": ("used inside the app", "app-app"),
+    "jobqueue": ("used inside the app", "jobqueue-app"),
+    "test": ("used inside the app", "test-app"),
+    "tests": ("used inside the app", "tests-app"),
+    "make": ("a command that a shell needs", "make-app"),
+    "activate": ("a command that a shell needs", "activate-app"),
+    "con": ("reserved by Windows", "con-app"),
+    "nul": ("reserved by Windows", "nul-app"),
+    "lpt9": ("reserved by Windows", "lpt9-app"),
+    "CON": ("is not small letters", "con-app"),
+}
+
+
+@pytest.mark.parametrize("name", SUPPORTED, ids="name:{}".format)
+def test_a_good_name_is_folder_distribution_and_command(name: str, tmp_path: Path) -> None:
+    app = baking.bake(tmp_path / "out", app_name=name, example="blank")
+    assert app == tmp_path / "out" / name
+    pyproject = app.joinpath("pyproject.toml").read_text()
+    assert f'name = "{name}"' in pyproject
+    assert f'"{name}" = "app.cli:main"' in pyproject
+
+
+@pytest.mark.parametrize("name", REFUSED, ids=lambda name: f"name:{ascii(name)}")
+def test_a_bad_name_is_refused_and_leaves_nothing(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wrong, right = REFUSED[name]
+    output = tmp_path / "in" / "out"
+    with pytest.raises(Exception):  # noqa: B017  cookiecutter has several for a hook that fails
+        baking.bake(output, app_name=name, example="blank")
+    said = capfd.readouterr().err
+    assert f"app_name: {name!r} " in said
+    assert wrong in said
+    assert f"{right!r} would do" in said
+    assert [path for path in output.parent.rglob("*") if "replays" not in path.parts] == [
+        output.parent / "cookiecutter.yaml",
+        output,
+    ]
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."], ids=lambda name: f"name:{name!r}")
+def test_a_name_that_is_no_folder_of_its_own_is_refused_and_removes_nothing(name: str, tmp_path: Path) -> None:
+    kept = tmp_path / "out" / "kept"
+    kept.mkdir(parents=True)
+    with pytest.raises(Exception, match="already exists"):
+        baking.bake(tmp_path / "out", app_name=name, example="blank")
+    assert kept.exists()
+
+
+@pytest.mark.parametrize("key", ["app_title", "description", "author"])
+@pytest.mark.parametrize("text", ["", "  ", "two\nlines", "a\ttab", "\x1b[31mred", "\u2028"], ids=ascii)
+def test_a_text_that_cannot_be_printed_is_refused(
+    key: str, text: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Exception):  # noqa: B017
+        baking.bake(tmp_path / "out", app_name="desk", example="blank", **{key: text})
+    assert f"  {key}" in capfd.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_every_pinned_package_module_and_command_is_a_refused_name() -> None:
+    normal = {name: name.lower().replace("_", "-") for name in names_in_the_environment()}
+    could_be_chosen = {name for name in normal.values() if re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name)}
+    refused = words_of_the_hook("DEPENDENCIES")
+    assert not sorted(could_be_chosen - refused - set(sys.stdlib_module_names)), "add these in hooks/pre_gen_project.py"
+
+
+def names_in_the_environment() -> set[str]:
+    """Distributions pinned by the kit, which pins all that the apps need; what they import as; their commands."""
+    pinned = re.findall(r"^([\w.-]+)==", (baking.KIT / "requirements.txt").read_text(), re.MULTILINE)
+    modules = importlib.metadata.packages_distributions()
+    imported = {module for module, owners in modules.items() if {normal_form(name) for name in owners} & {*pinned}}
+    commands = {command.name for command in importlib.metadata.entry_points(group="console_scripts")}
+    return {*pinned, *imported, *commands}
+
+
+def normal_form(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def words_of_the_hook(name: str) -> set[str]:
+    source = (baking.KIT / "hooks" / "pre_gen_project.py").read_text()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return set(eval(ast.unparse(node.value)))
+    raise LookupError(f"hooks/pre_gen_project.py has no {name}")

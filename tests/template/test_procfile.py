@@ -1,0 +1,76 @@
+"""The contract of the Procfile that was baked: honcho, Heroku and Dokku read these very lines."""
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import baking
+import pytest
+from baking import Bake
+from honcho.environ import parse_procfile
+
+DEMO = "build/portfolio-desk"
+
+
+@pytest.fixture(params=baking.EXAMPLES, ids="example:{}".format)
+def example(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def app(example: str, bake: Bake) -> Path:
+    return bake(example=example)
+
+
+def test_it_names_web_and_worker_a_line_each(app: Path) -> None:
+    assert list(processes(app / "Procfile")) == ["web", "worker"]
+    assert list(processes(app / "Procfile.dev")) == ["web", "worker"]
+    assert [line.split(":")[0] for line in app.joinpath("Procfile").read_text().splitlines()] == ["web", "worker"]
+
+
+def test_every_program_that_it_names_is_installed(app: Path) -> None:
+    for name in ("Procfile", "Procfile.dev"):
+        for command in processes(app / name).values():
+            program = next(word for word in shlex.split(command) if "=" not in word)
+            assert shutil.which(program, path=str(baking.PROGRAMS)), f"{name} runs {program}, which is not installed"
+
+
+def test_web_serves_on_the_port_that_it_is_given_with_threads(app: Path) -> None:
+    web = shlex.split(processes(app / "Procfile")["web"])
+    assert web[:2] == ["gunicorn", "app.web:server"]
+    assert option(web, "--bind") == "0.0.0.0:$PORT"
+    assert int(option(web, "--threads")) > 1
+    assert "--no-control-socket" in web
+
+
+def test_worker_is_the_apps_own_command(app: Path) -> None:
+    assert processes(app / "Procfile")["worker"] == "python -m app worker"
+
+
+def test_in_development_a_running_job_is_given_back_before_the_worker_is_killed(app: Path) -> None:
+    worker = shlex.split(processes(app / "Procfile.dev")["worker"])
+    grace = next(float(word.split("=")[1]) for word in worker if word.startswith("WORKER_GRACE="))
+    assert grace < float(option(worker, "--sigint-timeout")) / 2
+    assert "python -m app worker" in worker
+
+
+def test_hosts_start_one_of_each_and_wait_for_the_health_check(app: Path) -> None:
+    told = json.loads(app.joinpath("app.json").read_text())
+    assert told["formation"] == {name: {"quantity": 1} for name in processes(app / "Procfile")}
+    assert told["env"]["APP_ENV"]["value"] == "production"
+    assert told["env"]["SECRET_KEY"]["generator"] == "secret"
+    assert told["healthchecks"]["web"][0]["path"] == "/health"
+
+
+def test_the_kits_own_runs_the_demo(bake: Bake) -> None:
+    demo = processes(bake("portfolio") / "Procfile")
+    assert processes(baking.KIT / "Procfile") == {name: f"cd {DEMO} && exec {command}" for name, command in demo.items()}
+
+
+def processes(procfile: Path) -> dict[str, str]:
+    return dict(parse_procfile(procfile.read_text()).processes)
+
+
+def option(command: list[str], name: str) -> str:
+    return command[command.index(name) + 1]

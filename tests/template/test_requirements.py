@@ -1,0 +1,72 @@
+"""What an app installs is pinned: every version, for every platform, with hashes, from whatever index the user has."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import baking
+import pytest
+from baking import Bake
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+Pins = dict[str, list[Version]]
+
+
+@pytest.fixture(params=baking.EXAMPLES, ids="example:{}".format)
+def example(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def app(example: str, bake: Bake) -> Path:
+    return bake(example=example)
+
+
+def test_every_dependency_is_pinned_within_its_bounds(app: Path) -> None:
+    pins = pinned(app / "requirements.txt")
+    for wanted in dependencies(app):
+        found = pins.get(canonicalize_name(wanted.name), [])
+        assert found, f"{wanted} is in pyproject.toml and not in requirements.txt: make lock"
+        assert all(wanted.specifier.contains(version) for version in found), f"{wanted} is pinned to {found}"
+
+
+def test_every_pin_has_a_hash_and_none_names_an_index(app: Path) -> None:
+    for text in [app.joinpath("requirements.txt").read_text(), baking.KIT.joinpath("requirements.txt").read_text()]:
+        assert "://" not in text
+        assert "--index-url" not in text
+        for entry in re.sub(r"\\\n\s*", "", text).splitlines():
+            assert entry.startswith("#") or re.search(r"==[^ ]+ .*--hash=sha256:[0-9a-f]{64}", entry), entry
+
+
+def test_the_kit_has_what_both_examples_pin(app: Path) -> None:
+    """So that one environment runs every bake, and runs what the app's user runs."""
+    kit = pinned(baking.KIT / "requirements.txt")
+    assert {name: kit.get(name) for name in pinned(app / "requirements.txt")} == pinned(app / "requirements.txt")
+
+
+def test_the_kit_pins_what_it_and_the_apps_developers_need(app: Path) -> None:
+    kit = pinned(baking.KIT / "requirements.txt")
+    for wanted in [*dependencies(app, "dev"), *dependencies(baking.KIT)]:
+        assert all(wanted.specifier.contains(version) for version in kit[canonicalize_name(wanted.name)])
+
+
+def test_blank_installs_nothing_of_the_portfolio_example(bake: Bake) -> None:
+    extra = pinned(bake("portfolio") / "requirements.txt").keys() - pinned(bake("blank") / "requirements.txt").keys()
+    assert {"skfolio", "scikit-learn", "scipy", "cvxpy-base"} <= extra
+    assert "skfolio" not in bake("blank").joinpath("pyproject.toml").read_text()
+
+
+def dependencies(project: Path, extra: str = "") -> list[Requirement]:
+    about = tomllib.loads(project.joinpath("pyproject.toml").read_text())["project"]
+    listed = about["optional-dependencies"][extra] if extra else about["dependencies"]
+    return [Requirement(line) for line in listed]
+
+
+def pinned(requirements: Path) -> Pins:
+    """Name -> its versions: there are several where they differ between platforms."""
+    pins: Pins = {}
+    for name, version in re.findall(r"^([\w.-]+)==([^ ;]+)", requirements.read_text(), re.MULTILINE):
+        pins.setdefault(canonicalize_name(name), []).append(Version(version))
+    return pins
