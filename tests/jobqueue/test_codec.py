@@ -138,6 +138,7 @@ KEPT: dict[str, Any] = {
     "missing values": [pd.NaT, pd.NA, None, math.nan],
     "a time that comes twice": datetime(2020, 10, 25, 2, 30, fold=1, tzinfo=PARIS),
     "text that is not valid": "\ud800\0",
+    "a number of 5,000 digits": [10**5000, -(10**5000)],
     "a frame deep in a tree": {"by year": [({2020: column([1.5])}, np.arange(2)), b""], ("a", 1): pd.Series([1])},
 }
 
@@ -183,6 +184,8 @@ AWKWARD: dict[str, Any] = {
     "the shortest span": pd.Timedelta.min,
     "a time of day with a zone": time(12, tzinfo=PARIS),
     "a time of day that comes twice": time(1, fold=1),
+    "columns of one name": with_columns(["a", "a"]),
+    "complex numbers in a frame": column([1j]),
     "a column called as Arrow calls an index": pd.DataFrame({"__index_level_0__": [1]}, index=["x"]),
 }
 
@@ -276,12 +279,10 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
     "a generator": ((i for i in ()), ["generator"]),
     "a function": (len, ["builtin_function_or_method"]),
     "an exception": (ValueError("x"), ["builtins.ValueError"]),
-    "an array of objects": (np.array([None, "x"]), ["numpy.ndarray", "one type"]),
+    "an array of objects": (np.array([None, "x"]), ["numpy.ndarray", "Python objects", "convert it"]),
     "a masked array": (np.ma.array([1]), ["MaskedArray"]),
-    "columns of one name": ([with_columns(["a", "a"])], ["result[0]", "pandas.DataFrame", "not unique: ['a']"]),
-    "complex numbers in a frame": ({"x": column([1j])}, ["result['x']", "pandas.DataFrame", "one type"]),
+    "models in a frame": ({"x": column([Model()])}, ["result['x']", "test_codec.Model"]),
     "a list in itself": (LOOP, ["contains itself"]),
-    "a number of 5,000 digits": (10**5000, ["result"]),
 }
 
 
@@ -324,6 +325,8 @@ def assert_same(again: Any, value: Any) -> None:
             assert_same(one, other)
     elif isinstance(value, dict):
         assert_same(list(again.items()), list(value.items()))
+    elif type(value) is int:  # repr refuses great ones
+        assert again == value
     elif isinstance(value, set | frozenset):
         assert sorted(map(repr, again)) == sorted(map(repr, value))
     elif isinstance(value, datetime) and value.tzinfo is not None:
