@@ -10,8 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := build/portfolio-desk
 BAKE := $(BIN)/cookiecutter --default-config --no-input
-# The template holds no Jinja in its Python, so it is run where it lies: no caches may lie there too, they would be baked.
-export PYTHONDONTWRITEBYTECODE := 1
+TEMPLATE := {{cookiecutter.app_name}}
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -71,6 +70,7 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd '$(TEMPLATE)' && $(CURDIR)/$(BIN)/mypy --cache-dir $(CURDIR)/.mypy_cache
 
 UV_COMPILE = $(BIN)/uv pip compile --universal --upgrade --generate-hashes --python-version 3.11 --no-annotate \
   --no-emit-index-url --custom-compile-command "make lock" --quiet

@@ -1,4 +1,4 @@
-"""Drops what the answers exclude, from one list, and says what to type next. The standard library alone, and no network."""
+"""Drops what the answers exclude, by one list, and says what to type next. The standard library alone, and no network."""
 
 import shutil
 from pathlib import Path
@@ -14,13 +14,14 @@ PORTFOLIO = [
 ]
 # Left by who worked on the template, and copied with it.
 CACHES = ["__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"]
+EXAMPLE: str = "{{ cookiecutter.example }}"
 FOLDERS = ["app", "jobqueue", "notebooks", "tests"]
 
 
 def main() -> None:
     dropped = [Path(cache) for cache in CACHES]
     dropped += [found for folder in FOLDERS for cache in CACHES for found in Path(folder).rglob(cache)]
-    if "{{ cookiecutter.example }}" == "blank":
+    if EXAMPLE == "blank":
         dropped += [Path(name) for name in PORTFOLIO]
     for path in dropped:
         if path.is_dir():

@@ -1,4 +1,4 @@
-"""How the tests bake an app and install it: as a user does, but for the user's own configuration and a second download."""
+"""How the tests bake an app and install it: as a user does, but without the user's configuration or a second download."""
 
 import json
 import os
@@ -18,7 +18,7 @@ PROGRAMS = Path(sys.executable).parent
 Bake = Callable[..., Path]  # of the fixtures `bake` and `installed`
 
 
-def bake(output: Path, *, overwrite: bool = False, **answers: str) -> Path:
+def bake(output: Path, overwrite: bool = False, /, **answers: str) -> Path:
     """The app of these answers in `output`, with the hooks run; what cookiecutter raises is raised."""
     output.mkdir(parents=True, exist_ok=True)
     made = cookiecutter(

@@ -17,7 +17,9 @@ APPLICATIONS = ["Chromium.app/Contents/MacOS/Chromium", "Google Chrome.app/Conte
 # Each is tried in turn, until there is one.
 INSTALLERS = [[[sys.executable, "-m", "playwright", "install", "chromium"]]]
 if shutil.which("apt-get") and os.geteuid() == 0:
-    INSTALLERS += [[["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]]]
+    INSTALLERS += [
+        [["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]]
+    ]
 
 
 def main() -> None:

@@ -1,15 +1,22 @@
-"""Baked apps for every folder of tests: each is made once in a session, by whichever of its processes needs it first."""
+"""Baked apps for every folder of tests: each is made once in a run, by whichever of its processes needs it first."""
 
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 from zlib import crc32
 
-import baking
 import pytest
-from baking import Bake
+
+from tests import baking
+from tests.baking import Bake
+
+# Tests import the template where it lies while others bake it: nothing may be written there.
+sys.dont_write_bytecode = True
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +41,7 @@ def bake(shared: Path) -> Bake:
 
 @pytest.fixture(scope="session")
 def installed(bake: Bake, shared: Path) -> Bake:
-    """`installed(example="blank")` is such a folder with the app installed: its `python` and its command are in `.venv/bin`."""
+    """`installed(example="blank")`: such a folder with the app installed, its command and its `python` in `.venv/bin`."""
 
     def made(example: str = "portfolio") -> Path:
         place = shared / f"installed-{example}"

@@ -7,9 +7,10 @@ import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 
-import baking
 import pytest
 from markdown_it import MarkdownIt
+
+from tests import baking
 
 TEXTS = {
     "all at once": """L'Éq "Q" {{7*7}} <b>""",
@@ -34,9 +35,7 @@ def text(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def app(text: str, tmp_path: Path) -> Path:
-    return baking.bake(
-        tmp_path / "out", app_title=text, description=text, author=text, app_name="odd", example="blank"
-    )
+    return baking.bake(tmp_path / "out", app_title=text, description=text, author=text, app_name="odd", example="blank")
 
 
 def test_a_text_comes_out_unchanged_in_pyproject(app: Path, text: str) -> None:
@@ -71,14 +70,18 @@ def test_an_app_of_odd_texts_installs(tmp_path: Path) -> None:
 
 
 def test_the_name_is_made_from_the_title(tmp_path: Path) -> None:
-    assert baking.bake(tmp_path / "out", app_title="L'Équipe: Risk & Return", example="blank").name == "l-equipe-risk-return"
+    assert (
+        baking.bake(tmp_path / "out", app_title="L'Équipe: Risk & Return", example="blank").name
+        == "l-equipe-risk-return"
+    )
 
 
 def test_what_is_typed_at_a_prompt_comes_out_unchanged(tmp_path: Path) -> None:
     """Even what Jinja could not read, since cookiecutter renders none of it."""
     typed = '{{ open {% ended }} {{ cookiecutter.author }} "Q" <b>'
     answers = [typed, "typed", typed, typed, "2"]
-    command = [sys.executable, "-m", "cookiecutter", "--config-file", baking.configuration(tmp_path), baking.KIT]
+    config = str(baking.configuration(tmp_path))
+    command = [sys.executable, "-m", "cookiecutter", "--config-file", config, str(baking.KIT)]
     subprocess.run(command, cwd=tmp_path, input="\n".join(answers) + "\n", text=True, check=True, capture_output=True)
     pyproject = tomllib.loads(tmp_path.joinpath("typed", "pyproject.toml").read_text(encoding="utf-8"))
     assert pyproject["tool"]["app"]["title"] == typed

@@ -9,9 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-import baking
 import pytest
-from baking import Bake
+
+from tests import baking
+from tests.baking import Bake
 
 # In every app. The engine's own are the template's, whatever they are.
 FILES = """
@@ -65,19 +66,20 @@ def test_a_second_bake_over_the_first_keeps_what_the_app_made(tmp_path: Path) ->
     ledger.parent.mkdir()
     ledger.write_text("jobs")
     made.joinpath("README.md").unlink()
-    baking.bake(tmp_path / "out", example="blank", overwrite=True)
+    baking.bake(tmp_path / "out", True, example="blank")
     assert ledger.read_text() == "jobs"
     assert made.joinpath("README.md").exists()
 
 
 def test_a_bake_is_done_in_a_moment_without_any_network(example: str, tmp_path: Path) -> None:
     tmp_path.joinpath("sitecustomize.py").write_text(NO_NETWORK)
-    command = [sys.executable, "-m", "cookiecutter", "--config-file", baking.configuration(tmp_path), "--no-input"]
+    config = str(baking.configuration(tmp_path))
+    command = [sys.executable, "-m", "cookiecutter", "--config-file", config, "--no-input", str(baking.KIT)]
     took = 0.0
     for attempt in ("first", "second", "third"):  # the machine may be busy
         began = time.monotonic()
         subprocess.run(
-            [*without_network(), *command, "--output-dir", tmp_path / attempt, baking.KIT, f"example={example}"],
+            [*without_network(), *command, f"example={example}", "--output-dir", str(tmp_path / attempt)],
             env=os.environ | {"PYTHONPATH": str(tmp_path)},
             check=True,
         )

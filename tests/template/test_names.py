@@ -6,8 +6,9 @@ import re
 import sys
 from pathlib import Path
 
-import baking
 import pytest
+
+from tests import baking
 
 SUPPORTED = ["a", "desk", "desk2", "portfolio-desk", "a1-b2-c3", "my-json", "con-air", "x" * 40]
 
@@ -60,9 +61,7 @@ def test_a_good_name_is_folder_distribution_and_command(name: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", REFUSED, ids=lambda name: f"name:{ascii(name)}")
-def test_a_bad_name_is_refused_and_leaves_nothing(
-    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bad_name_is_refused_and_leaves_nothing(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     wrong, right = REFUSED[name]
     output = tmp_path / "in" / "out"
     with pytest.raises(Exception):  # noqa: B017  cookiecutter has several for a hook that fails

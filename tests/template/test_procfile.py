@@ -5,10 +5,11 @@ import shlex
 import shutil
 from pathlib import Path
 
-import baking
 import pytest
-from baking import Bake
 from honcho.environ import parse_procfile
+
+from tests import baking
+from tests.baking import Bake
 
 DEMO = "build/portfolio-desk"
 
@@ -65,7 +66,9 @@ def test_hosts_start_one_of_each_and_wait_for_the_health_check(app: Path) -> Non
 
 def test_the_kits_own_runs_the_demo(bake: Bake) -> None:
     demo = processes(bake("portfolio") / "Procfile")
-    assert processes(baking.KIT / "Procfile") == {name: f"cd {DEMO} && exec {command}" for name, command in demo.items()}
+    assert processes(baking.KIT / "Procfile") == {
+        name: f"cd {DEMO} && exec {command}" for name, command in demo.items()
+    }
 
 
 def processes(procfile: Path) -> dict[str, str]:

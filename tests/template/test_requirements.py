@@ -4,12 +4,13 @@ import re
 import tomllib
 from pathlib import Path
 
-import baking
 import pytest
-from baking import Bake
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from tests import baking
+from tests.baking import Bake
 
 Pins = dict[str, list[Version]]
 
