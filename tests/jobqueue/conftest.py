@@ -1,6 +1,5 @@
 """A ledger of its own for every test. A storage is one entry of STORAGES: each test of the ledger runs on every one."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,6 @@ from typing import Any
 import pytest
 from huey import SqliteHuey
 from huey.api import Huey
-
-sys.path.insert(0, str(Path(__file__).parent))  # consumers.py
 
 from jobqueue import DurableHuey
 

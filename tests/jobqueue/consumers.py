@@ -1,4 +1,4 @@
-"""Consumers for the tests: real ones in processes of their own, and a worker in the test's own thread where that is enough."""
+"""Consumers for the tests: real ones in processes of their own; a worker in the test's thread where that is enough."""
 
 import os
 import signal
@@ -10,8 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jobqueue
 from huey.api import Huey
+
+import jobqueue
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""What Huey documents of calls, run on Huey's own storage and on ours: results, times, priorities, revocations, lists."""
+"""What Huey documents of calls, on its own storage and on ours: results, times, priorities, revocations, lists."""
 
 import threading
 import time
@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest import HueyFactory
-from consumers import work
 from huey.api import Huey
 from huey.exceptions import ResultTimeout
+
 from jobqueue import DurableHuey, State
+from tests.jobqueue.conftest import HueyFactory
+from tests.jobqueue.consumers import work
 
 SOON = 0.15  # seconds
 
@@ -209,7 +210,9 @@ def test_a_naive_eta_is_local_time(any_huey: Huey, note: Any, spy: Spy) -> None:
     assert spy.runs == ["past"]
 
 
-def test_with_local_times_throughout_delays_etas_and_expiries_hold(make_any_huey: Callable[..., Huey], spy: Spy) -> None:
+def test_with_local_times_throughout_delays_etas_and_expiries_hold(
+    make_any_huey: Callable[..., Huey], spy: Spy
+) -> None:
     huey = make_any_huey(utc=False)
 
     @huey.task()
@@ -329,7 +332,9 @@ def test_rescheduled_without_a_time_it_runs_at_once(any_huey: Huey, note: Any, s
 
 
 @pytest.mark.parametrize("first_to_run", ["the old", "the new"])
-def test_what_follows_a_rescheduled_job_follows_the_new_one(any_huey: Huey, note: Any, spy: Spy, first_to_run: str) -> None:
+def test_what_follows_a_rescheduled_job_follows_the_new_one(
+    any_huey: Huey, note: Any, spy: Spy, first_to_run: str
+) -> None:
     old, new = (0.0, SOON) if first_to_run == "the old" else (SOON, 0.0)
     first, _ = any_huey.enqueue(note.s("x", delay=old).then(note))
     first.reschedule(delay=new)

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from consumers import work
 from huey import chord, group
 from huey.api import Huey
 from huey.exceptions import CancelExecution, TaskException
 from huey.utils import SKIPPED, Error
+
 from jobqueue import DurableHuey, State
+from tests.jobqueue.consumers import work
 
 
 @dataclass
@@ -155,7 +156,10 @@ Members = Callable[[Desk], list[Any]]
 
 CHORDS: dict[str, tuple[Members, list[Any]]] = {
     "one": (lambda d: [d.add.s(1)], [1]),
-    "three, in their order": (lambda d: [d.add.s(3, priority=1), d.add.s(2, priority=3), d.add.s(1, priority=2)], [3, 2, 1]),
+    "three, in their order": (
+        lambda d: [d.add.s(3, priority=1), d.add.s(2, priority=3), d.add.s(1, priority=2)],
+        [3, 2, 1],
+    ),
     "none": (lambda d: [], []),
     "a failing one": (lambda d: [d.add.s(1), d.fail.s(), d.add.s(3)], [1, "error: ValueError('no')", 3]),
     "all failing": (lambda d: [d.fail.s(), d.fail.s()], ["error: ValueError('no')"] * 2),
@@ -163,13 +167,25 @@ CHORDS: dict[str, tuple[Members, list[Any]]] = {
     "an expired one": (lambda d: [d.add.s(1), d.add.s(2, expires=-1)], [1, "skipped"]),
     "one that returns nothing": (lambda d: [d.nothing.s(), d.add.s(1)], [None, 1]),
     "pipelines": (lambda d: [d.add.s(1).then(d.add, 10), d.add.s(2).then(d.add, 20).then(d.add, 30)], [11, 52]),
-    "a pipeline that fails at its head": (lambda d: [d.fail.s().then(d.add).then(d.add), d.add.s(1)], ["error: ValueError('no')", 1]),
-    "a pipeline that fails at its end": (lambda d: [d.add.s(1).then(d.fail), d.add.s(1)], ["error: ValueError('no')", 1]),
+    "a pipeline that fails at its head": (
+        lambda d: [d.fail.s().then(d.add).then(d.add), d.add.s(1)],
+        ["error: ValueError('no')", 1],
+    ),
+    "a pipeline that fails at its end": (
+        lambda d: [d.add.s(1).then(d.fail), d.add.s(1)],
+        ["error: ValueError('no')", 1],
+    ),
     "a pipeline that expires at its head": (lambda d: [d.add.s(1, expires=-1).then(d.add), d.add.s(1)], ["skipped", 1]),
     "a chord": (lambda d: [chord([d.add.s(1), d.add.s(2)], d.collect.s()), d.add.s(3)], [[1, 2], 3]),
     "an empty chord": (lambda d: [chord([], d.collect.s()), d.add.s(3)], [[], 3]),
-    "a chord that goes on": (lambda d: [group([d.add.s(1), d.add.s(2)]).then(d.collect).then(d.collect), d.add.s(3)], [[1, 2], 3]),
-    "chords in chords": (lambda d: [chord([chord([d.add.s(1)], d.collect.s()), d.add.s(2)], d.collect.s())], [[[1], 2]]),
+    "a chord that goes on": (
+        lambda d: [group([d.add.s(1), d.add.s(2)]).then(d.collect).then(d.collect), d.add.s(3)],
+        [[1, 2], 3],
+    ),
+    "chords in chords": (
+        lambda d: [chord([chord([d.add.s(1)], d.collect.s()), d.add.s(2)], d.collect.s())],
+        [[[1], 2]],
+    ),
     "a chord with a failing member": (lambda d: [chord([d.fail.s()], d.collect.s())], [["error: ValueError('no')"]]),
     "later ones": (lambda d: [d.add.s(1, delay=0.1), d.add.s(2)], [1, 2]),
 }

@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest import HueyFactory
-from consumers import work
 from huey.api import Huey
 from huey.exceptions import CancelExecution, RetryTask, TaskException, TaskTimeout
+
 from jobqueue import DurableHuey, State, current_job
+from tests.jobqueue.conftest import HueyFactory
+from tests.jobqueue.consumers import work
 
 PAUSE = 0.1  # seconds
 

@@ -5,11 +5,12 @@ import time
 from typing import Any
 
 import pytest
-from consumers import work
 from huey.api import Huey
 from huey.exceptions import RateLimitExceeded, TaskException, TaskLockedException
+
 from jobqueue import DurableHuey, current_job
 from jobqueue.context import working_for
+from tests.jobqueue.consumers import work
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from consumers import work
 from huey import signals
 from huey.api import Huey
 from huey.exceptions import CancelExecution, RetryTask, TaskException
+
 from jobqueue import DurableHuey, State
+from tests.jobqueue.consumers import work
 
 
 def fail() -> None:
@@ -71,7 +72,11 @@ SIGNALS: dict[str, tuple[Callable[[Huey], Any], dict[str, Any], list[str]]] = {
         {"retries": 1, "retry_delay": 60},
         ["enqueued", "executing", "error", "retrying", "scheduled"],
     ),
-    "is over its limit": (limited, {"retry_delay": 60}, ["enqueued", "executing", "rate-limited", "retrying", "scheduled"]),
+    "is over its limit": (
+        limited,
+        {"retry_delay": 60},
+        ["enqueued", "executing", "rate-limited", "retrying", "scheduled"],
+    ),
 }
 
 

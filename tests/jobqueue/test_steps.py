@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from consumers import environment, work
+
 from jobqueue import ClaimLost, DurableHuey, ResultNotEncodable, State, current_job
 from jobqueue.context import PROGRESS_INTERVAL, CurrentJob, working_for
+from tests.jobqueue.consumers import environment, work
 
 
 def test_an_attempt_gets_what_an_earlier_one_saved(huey: DurableHuey) -> None:
@@ -246,4 +247,3 @@ def test_a_notebook_shows_a_bar() -> None:
     assert "fitting" in run.stderr
     assert "3/3" in run.stderr
     assert run.stdout == ""
-

@@ -1,18 +1,19 @@
-"""TRANSITIONS is the truth: each event, in each state, does what the table says, and where it says nothing, nothing at all."""
+"""TRANSITIONS is the truth: in each state each event does what the table says, and where it says nothing, nothing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from conftest import HueyFactory
+
 from jobqueue import State
 from jobqueue import statements as sql
 from jobqueue.ledger import TRANSITIONS, FenceRefused, Ledger, NewJob, Outcome, Retry
+from tests.jobqueue.conftest import HueyFactory
 
 TASK = "tests.task"
 TOKEN = "the claim's token"
-CLAIM = {"token": TOKEN, "consumer": "consumer", "worker": "worker", "lease_s": 60}
+CLAIM: dict[str, Any] = {"token": TOKEN, "consumer": "consumer", "worker": "worker", "lease_s": 60}
 
 TABLES = ["jobs", "results", "steps", "entries", "counters", "consumers"]
 
@@ -81,8 +82,8 @@ def ledger(make_huey: HueyFactory) -> Ledger:
 
 def bring_to(ledger: Ledger, state: State, columns: dict[str, Any] | None = None) -> None:
     """One job in a state, by the ways that jobs take."""
-    waits = {State.WAITING: {"pending": 1}, State.SCHEDULED: {"run_in": 3600.0}}.get(state, {})
-    ledger.submit([NewJob(id="job", task=TASK, message=b"", **waits)])
+    columns_of: dict[State, dict[str, Any]] = {State.WAITING: {"pending": 1}, State.SCHEDULED: {"run_in": 3600.0}}
+    ledger.submit([NewJob(id="job", task=TASK, message=b"", **columns_of.get(state, {}))])
     if state is State.RUNNING or state.ended:
         ledger.claim([TASK], **CLAIM)
     if state.ended:
@@ -134,16 +135,18 @@ def test_no_event_leads_out_of_success() -> None:
 
 
 STALE = "a token of long ago"
+OTHER = NewJob(id="other", task=TASK, message=b"")
 
 FENCED: dict[str, Callable[[Ledger], object]] = {
-    "end": lambda ledger: ledger.end("job", STALE, Outcome(result=("type", b"body"), submitted=[OTHER], deleted=["key"])),
+    "end": lambda ledger: ledger.end(
+        "job", STALE, Outcome(result=("type", b"body"), submitted=[OTHER], deleted=["key"])
+    ),
     "retry": lambda ledger: ledger.end("job", STALE, Outcome(retry=Retry(retries=1, retry_delay=1))),
     "progress": lambda ledger: ledger.progress("job", STALE, 1, 2, "late"),
     "step": lambda ledger: ledger.save_step("job", STALE, "name", ("type", b"body")),
     "lose": lambda ledger: ledger.lose("job", STALE, "worker"),
     "give back": lambda ledger: ledger.give_back_one("job", STALE),
 }
-OTHER = NewJob(id="other", task=TASK, message=b"")
 
 
 @pytest.mark.parametrize("write", FENCED)
