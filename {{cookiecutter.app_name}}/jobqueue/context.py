@@ -158,7 +158,10 @@ _bars: dict[str, Any] = {}
 
 def _notebook_bar(done: float, total: float, note: str) -> None:
     """One bar for the cell that runs; a new one when the last was complete."""
-    from tqdm.auto import tqdm
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return
 
     bar = _bars.get("bar")
     if bar is None or bar.total != total or bar.n > done:

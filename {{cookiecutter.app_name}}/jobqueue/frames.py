@@ -52,9 +52,7 @@ def _read_frame(data: list[Any], read: Read) -> pd.DataFrame:
     columns, index, values = read(data[0]), read(data[1]), data[2]
     if isinstance(values, dict):
         return pd.DataFrame(read(values), index=index, columns=columns)
-    frame = pd.DataFrame(
-        {i: pd.Series(_read_values(item, read), index=index) for i, item in enumerate(values)}, index=index
-    )
+    frame = pd.DataFrame({i: _read_series(item, read, index) for i, item in enumerate(values)}, index=index)
     frame.columns = columns
     return frame
 
@@ -69,7 +67,7 @@ def _write_index(index: pd.Index, keep: Keep) -> list[Any]:
 
 
 def _read_index(data: list[Any], read: Read) -> pd.Index:
-    return pd.Index(_read_values(data[0], read), name=read(data[1]), tupleize_cols=False)
+    return pd.Index(_read_values(data[0], read), dtype=_told_dtype(data[0]), name=read(data[1]), tupleize_cols=False)
 
 
 def _read_multi(data: list[Any], read: Read) -> pd.MultiIndex:
@@ -105,6 +103,15 @@ def _write_masked(values: Any, keep: Keep) -> list[Any]:
     return ["masked", keep(filled), keep(np.asarray(values.isna())), str(values.dtype)]
 
 
+def _read_series(data: list[Any], read: Read, index: pd.Index, name: Any = None) -> pd.Series:
+    return pd.Series(_read_values(data, read), index=index, name=name, dtype=_told_dtype(data))
+
+
+def _told_dtype(data: list[Any]) -> type | None:
+    """pandas would guess what a column of objects holds; all others know their dtype."""
+    return object if data[0] == "object" else None
+
+
 def _read_values(data: list[Any], read: Read) -> Any:
     kind, first, *rest = data
     match kind:
@@ -113,7 +120,7 @@ def _read_values(data: list[Any], read: Read) -> Any:
             values = np.empty(len(items), dtype=object)
             for i, item in enumerate(items):  # not all at once: lists within would become dimensions
                 values[i] = item
-            return values if len(items) else pd.array([], dtype=object)
+            return values
         case "array":
             return read(first)
         case "categorical":
@@ -154,7 +161,7 @@ _NULLABLE_INTEGERS = frozenset(f"{sign}Int{bits}" for sign in ("", "U") for bits
 
 _HOW_TO_READ: dict[str, Callable[[list[Any], Read], Any]] = {
     "frame": _read_frame,
-    "series": lambda data, read: pd.Series(_read_values(data[1], read), index=read(data[0]), name=read(data[2])),
+    "series": lambda data, read: _read_series(data[1], read, read(data[0]), read(data[2])),
     "range": lambda data, read: pd.RangeIndex(*data[:3], name=read(data[3])),
     "multi": _read_multi,
     "index": _read_index,
