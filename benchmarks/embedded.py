@@ -23,6 +23,7 @@ KIT = Path(__file__).parent.parent
 TEMPLATE = KIT / "{{cookiecutter.app_name}}"
 JOBS = 200
 PAUSE = 0.25  # seconds between two jobs, in which the queue is idle
+PORT = 8059
 IDLE = 30  # seconds over which an idle app's processor time is taken
 
 TASKS = """
@@ -74,9 +75,10 @@ def latencies(label: str, make: str) -> tuple[float, float, float]:
 
 def idle_app(app: Path) -> None:
     """Processor time of web and workers that do nothing, and memory of a web process with every page visited."""
-    environment = os.environ | {"PORT": "8059", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    Path(app, ".env").write_text(f"PORT={PORT}\n")
     with running([str(Path(sys.executable).with_name("honcho")), "start"], cwd=app, env=environment) as honcho:
-        wait_for("http://127.0.0.1:8059/health")
+        wait_for(f"http://127.0.0.1:{PORT}/health")
         pages = visit_every_page(app)
         processes = psutil.Process(honcho.pid).children(recursive=True)
         before = cpu_seconds(processes)
@@ -94,10 +96,10 @@ def visit_every_page(app: Path) -> int:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM"), args=["--no-sandbox"])
         page = browser.new_page()
-        page.goto("http://127.0.0.1:8059/", wait_until="networkidle")
+        page.goto(f"http://127.0.0.1:{PORT}/", wait_until="networkidle")
         links = {link.get_attribute("href") for link in page.locator("a[href^='/']").all()}
         for link in sorted(filter(None, links)):
-            page.goto(f"http://127.0.0.1:8059{link}", wait_until="networkidle")
+            page.goto(f"http://127.0.0.1:{PORT}{link}", wait_until="networkidle")
         browser.close()
     return len(links)
 

@@ -1,0 +1,47 @@
+"""Fixtures: an app that runs, and a browser that complains."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.end_to_end.running import RunningApp
+
+
+@pytest.fixture
+def app(tmp_path: Path, bake: Callable[..., Path], request: pytest.FixtureRequest) -> Iterator[RunningApp]:
+    """The portfolio example, or the one that the test names: `@pytest.mark.parametrize("app", ["blank"], indirect=True)`."""
+    folder = tmp_path / "app"
+    shutil.copytree(bake(example=getattr(request, "param", "portfolio")), folder)
+    running = RunningApp(folder)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, object]:
+    quiet = ["background-networking", "component-update", "sync", "quic", "gpu"]
+    arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in quiet)]
+    return (
+        {"executable_path": os.environ["CHROMIUM"], "args": arguments}
+        if "CHROMIUM" in os.environ
+        else {"args": arguments}
+    )
+
+
+@pytest.fixture
+def watched(page: Page) -> Iterator[Page]:
+    """A page that fails its test on any console error and on any request to another host."""
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: None if is_local(request.url) else complaints.append(f"asks {request.url}"))
+    yield page
+    assert not complaints
+
+
+def is_local(url: str) -> bool:
+    return url.startswith(("http://127.0.0.1:", "data:", "blob:", "about:"))

@@ -1,0 +1,85 @@
+"""A baked app as it runs: its own Procfile under honcho, on a port of its own, and Chromium before it."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+WAIT = 10  # seconds that anything may take to come up
+
+
+def wait_until(condition: Callable[[], object], what: str | Callable[[], str], timeout: float = WAIT) -> object:
+    """The condition's first true value; fails the test with `what` if there is none in time."""
+    until = time.monotonic() + timeout
+    while not (found := condition()):
+        if time.monotonic() > until:
+            pytest.fail(f"not within {timeout} s: {what if isinstance(what, str) else what()}")
+        time.sleep(0.02)
+    return found
+
+
+class RunningApp:
+    """A baked app in a folder of its own. `start` runs its Procfile, `kill` ends all of it with SIGKILL."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        Path(folder, ".env").write_text(f"PORT={self.port}\n")  # honcho takes it from nowhere else
+        self.log = folder / "honcho.log"
+        self.honcho: subprocess.Popen[bytes] | None = None
+
+    def start(self, **environment: str) -> None:
+        programs = Path(sys.executable).parent
+        settings = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", **environment}
+        with self.log.open("ab") as log:
+            command = [str(programs / "honcho"), "start"]
+            self.honcho = subprocess.Popen(
+                command, cwd=self.folder, env=os.environ | settings, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_until(self.answers, lambda: f"{self.url}/health answers\n{self.log.read_text()[-3000:]}")
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=1) as response:
+            return bool(response.status == 200)
+        return False
+
+    def processes(self) -> list[psutil.Process]:
+        """All of the app's processes, honcho included."""
+        if self.honcho is None or not psutil.pid_exists(self.honcho.pid):
+            return []
+        top = psutil.Process(self.honcho.pid)
+        return [top, *top.children(recursive=True)]
+
+    def kill(self) -> None:
+        """SIGKILL to everything: web, consumer and workers."""
+        processes = self.processes()
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=WAIT)
+        if self.honcho is not None:
+            self.honcho.wait(timeout=WAIT)
+            self.honcho = None
+
+    def stop(self) -> None:
+        if self.honcho is not None:
+            self.honcho.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.honcho.wait(timeout=WAIT)
+            self.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

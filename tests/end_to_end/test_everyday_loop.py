@@ -1,0 +1,75 @@
+"""What `make start` runs, while somebody edits the app: Procfile.dev, which restarts what a change concerns."""
+
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from jobqueue import DurableHuey, JobHandle, State
+from tests.end_to_end.running import RunningApp, wait_until
+
+MISTAKE = "\ndef mistake(:\n"
+
+pytestmark = pytest.mark.parametrize("app", ["blank"], indirect=True)
+
+
+def test_a_mistake_shows_in_browser_and_terminal_and_mending_it_is_enough(app: RunningApp) -> None:
+    app.start(PROCFILE="Procfile.dev")
+    assert shown(app, "/hello")[0] == 200
+    with changed(app, "app/pages/hello.py", MISTAKE):
+        wait_until(lambda: shown(app, "/hello")[0] == 500, "the page shows that there is a mistake")
+        assert "SyntaxError" in shown(app, "/hello")[1]
+        assert "SyntaxError" in app.log.read_text()
+    wait_until(lambda: shown(app, "/hello")[0] == 200, "the page is there again")
+
+
+def test_a_change_gives_the_running_job_back_and_it_ends(app: RunningApp) -> None:
+    app.start(PROCFILE="Procfile.dev")
+    job = submitted(app, seconds=3)
+    wait_until(lambda: job.state is State.RUNNING, "the job runs")
+    with changed(app, "app/jobs/hello.py", MISTAKE):
+        wait_until(lambda: job.look().returns == 1, "the job goes back to the queue")
+        wait_until(lambda: worker_says(app, "SyntaxError"), "the worker says what the mistake is")
+    wait_until(lambda: job.state is State.SUCCEEDED, "the job ends in the mended worker")
+    assert job.look().losses == 0
+    assert job.get() == "Hello, ann!"
+
+
+class changed:
+    """A file of the app with something at its end, and afterwards without."""
+
+    def __init__(self, app: RunningApp, name: str, added: str) -> None:
+        self.path = app.folder / name
+        self.before = self.path.read_text()
+        self.added = added
+
+    def __enter__(self) -> None:
+        self.path.write_text(self.before + self.added)
+
+    def __exit__(self, *_: object) -> None:
+        self.path.write_text(self.before)
+
+
+def shown(app: RunningApp, path: str) -> tuple[int, str]:
+    """Status and text of a page; 0 while the web process starts again."""
+    try:
+        with urllib.request.urlopen(app.url + path, timeout=5) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def submitted(app: RunningApp, seconds: int) -> JobHandle:
+    call = f"from app.jobs.hello import greet; print(greet('ann', {seconds}).id)"
+    job_id = subprocess.check_output([sys.executable, "-c", call], cwd=app.folder, text=True).strip()
+    return DurableHuey("seen", f"sqlite:///{Path(app.folder, 'var', 'jobs.sqlite')}").job(job_id)
+
+
+def worker_says(app: RunningApp, text: str) -> bool:
+    return any("worker.1" in line and text in line for line in app.log.read_text().splitlines())

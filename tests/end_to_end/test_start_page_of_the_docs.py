@@ -1,0 +1,74 @@
+"""docs/start.md, followed to the letter in a fresh bake: its files are pasted, its commands run, its page is used."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+from playwright.sync_api import Page, expect
+
+from tests.end_to_end.running import RunningApp
+
+START = Path(__file__).parents[2] / "docs" / "start.md"
+
+
+def blocks() -> Iterator[tuple[str, str]]:
+    """The fenced blocks: what stands behind the opening fence, and the text."""
+    for token in MarkdownIt().parse(START.read_text(encoding="utf-8")):
+        if token.type == "fence":
+            yield token.info, token.content
+
+
+def paste_files(folder: Path) -> list[str]:
+    pasted = []
+    for info, text in blocks():
+        if "file=" in info:
+            name = info.partition("file=")[2]
+            Path(folder, name).write_text(text, encoding="utf-8")
+            pasted.append(name)
+    return pasted
+
+
+def run(folder: Path, command: list[str]) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.check_output(
+        command, cwd=folder, env=os.environ | {"PATH": path}, text=True, stderr=subprocess.STDOUT
+    )
+
+
+def test_its_commands_do_what_it_says(app: RunningApp) -> None:
+    assert paste_files(app.folder) == ["app/jobs/primes.py", "app/pages/primes.py"]
+    ran, output = 0, ""
+    for info, text in blocks():
+        if info == "sh run":
+            output = run(app.folder, ["bash", "-ec", text])
+        elif info == "python run":
+            output = run(app.folder, ["python", "-c", text])
+            assert output.splitlines()[-1] == "queued"
+        elif info == "text output":
+            assert output.splitlines()[-1] == text.strip()
+        ran += info.endswith(" run")
+    assert ran == 3
+    # The last command took the example away: what is left is whole.
+    assert not Path(app.folder, "app", "portfolio").exists()
+    run(app.folder, ["python", "-m", "pytest", "-q"])
+
+
+def test_its_page_counts_primes(app: RunningApp, watched: Page) -> None:
+    paste_files(app.folder)
+    app.start()
+    watched.goto(f"{app.url}/primes")
+    watched.get_by_role("button", name="Count").click()
+    expect(watched.get_by_text("41,538 primes")).to_be_visible(timeout=10_000)
+    assert "?job=" in watched.url
+    watched.reload()
+    expect(watched.get_by_text("41,538 primes")).to_be_visible()
+
+
+@pytest.mark.parametrize("app", ["blank"], indirect=True)
+def test_it_reads_the_same_in_the_blank_example(app: RunningApp) -> None:
+    paste_files(app.folder)
+    assert run(app.folder, ["python", "-m", "app", "jobs", "run", "count_primes", "below=100"]).splitlines()[-1] == "25"
