@@ -36,7 +36,7 @@ venv: .venv/ready
 demo: venv
 	@mkdir -p $(DEMO)
 	find $(DEMO) -mindepth 1 -maxdepth 1 ! -name var -exec rm -rf {} +
-	$(BAKE) --overwrite-if-exists --output-dir build . app_title="Portfolio desk"
+	$(BAKE) --overwrite-if-exists --output-dir build . app_title="Portfolio desk" >/dev/null
 	@printf '\n  Open http://localhost:8050 - Ctrl-C stops it.\n\n'
 	cd $(DEMO) && PATH="$(CURDIR)/$(BIN):$$PATH" honcho start
 

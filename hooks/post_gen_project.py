@@ -8,6 +8,7 @@ PORTFOLIO = [
     "app/jobs/analysis.py",
     "app/jobs/frontier.py",
     "app/pages/analysis.py",
+    "app/pages/analysis_results.py",
     "app/pages/frontier.py",
     "app/portfolio",
     "notebooks/prices.ipynb",
