@@ -112,15 +112,11 @@ class Database:
                     yield cursor
                 finally:
                     cursor.close()
-            except (
-                sqlite3.OperationalError,
-                sqlite3.InterfaceError,
-                sa.exc.OperationalError,
-                sa.exc.TimeoutError,
-            ) as error:
+            except (sqlite3.Error, sa.exc.SQLAlchemyError) as error:
                 if connection is not None and not self.in_memory:
                     connection.invalidate()
-                raise DatabaseUnavailable(f"{self.url.render_as_string(hide_password=True)}: {error}") from error
+                self._tell(error)
+                raise
             finally:
                 if connection is not None:
                     connection.close()
@@ -156,12 +152,20 @@ class Database:
                 migrations.upgrade(engine)
 
     def migrate(self) -> None:
-        """Make the database ready now, rather than at its first use."""
+        """Make the database ready now, rather than at its first use. Raises DatabaseUnavailable."""
         with interrupts.deferred():
             try:
                 self._open()
-            except (sqlite3.OperationalError, sa.exc.OperationalError) as error:
-                raise DatabaseUnavailable(f"{self.url.render_as_string(hide_password=True)}: {error}") from error
+            except (sqlite3.Error, sa.exc.SQLAlchemyError) as error:
+                self._tell(error)
+                raise
+
+    def _tell(self, error: Exception) -> None:
+        """Raises DatabaseUnavailable where the database is at fault, not a statement or a value."""
+        cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        at_fault = isinstance(cause, sqlite3.OperationalError | sqlite3.InterfaceError | sa.exc.TimeoutError)
+        if at_fault or type(cause) is sqlite3.DatabaseError:  # the last: a damaged file, or one that is no database
+            raise DatabaseUnavailable(f"{self.url.render_as_string(hide_password=True)}: {cause}") from error
 
     def close(self) -> None:
         """Close every connection of this process; the next statement opens one again. Due before every fork."""
