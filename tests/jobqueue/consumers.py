@@ -56,6 +56,31 @@ def environment(*folders: Path, **variables: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"} | variables
 
 
+AT_ONCE = """
+import multiprocessing, sys
+import jobqueue
+{code}
+def run(barrier, queue):
+    barrier.wait(10)
+    try:
+        queue.put(start(*sys.argv[1:]))
+    except BaseException as error:
+        queue.put(repr(error))
+context = multiprocessing.get_context("fork")
+barrier, queue = context.Barrier({n}), context.Queue()
+processes = [context.Process(target=run, args=(barrier, queue)) for _ in range({n})]
+[process.start() for process in processes]
+print(*[queue.get(timeout=20) for _ in processes], sep="\\n")
+"""
+
+
+def start_at_once(n: int, code: str, *args: object) -> list[str]:
+    """What `start(*args)`, which the code defines, returns in each of n processes that begin it at the same moment."""
+    script = AT_ONCE.format(code=code, n=n)  # each is a fork of one that has imported all: no import sets them apart
+    command = [sys.executable, "-c", script, *map(str, args)]
+    return subprocess.run(command, env=environment(), stdout=-1, text=True, check=True, timeout=30).stdout.splitlines()
+
+
 class ConsumerProcess:
     """A consumer's main process. Its workers are found by their parent, as an operator would."""
 
