@@ -31,18 +31,16 @@ class Glance:
 
 
 def glance(job: Job, earlier: Glance | None = None) -> Glance | None:
-    """The first look at the attempt that runs; `earlier` is what the page has kept."""
-    if job.state is not State.RUNNING or job.claimed_at is None:
+    """The first look at the attempt that runs, once it has got somewhere; `earlier` is what the page has kept."""
+    if job.state is not State.RUNNING or not job.done:
         return None
     if earlier is not None and earlier.attempt == job.attempt:
         return earlier
-    if job.attempt == 1:
-        return Glance(1, job.claimed_at.timestamp(), 0)  # later attempts begin with steps that are done already
-    return Glance(job.attempt, datetime.now(UTC).timestamp(), job.done) if job.done else None
+    return Glance(job.attempt, datetime.now(UTC).timestamp(), job.done)
 
 
 def job_status(job: Job, since: Glance | None = None) -> Component:
-    """A job in words, with a bar while it runs; `since` makes the time left right for an attempt after a crash."""
+    """A job in words, with a bar while it runs; `since` is for the time left, which else is told of first attempts only."""
     running = job.state is State.RUNNING
     parts: list[Component] = [
         dmc.Group(
@@ -53,7 +51,7 @@ def job_status(job: Job, since: Glance | None = None) -> Component:
     if running:
         share = 100 * job.done / job.total if job.done is not None and job.total else 0
         parts.append(dmc.Progress(value=share, animated=True, size="lg", **{"aria-label": "Progress"}))
-        left = time_left(job, since or glance(job))
+        left = time_left(job, since)
         parts.append(dmc.Text(" · ".join(filter(None, [job.note, left])), size="sm", c="dimmed"))
     if job.traceback and job.state is State.FAILED:
         parts.append(
@@ -102,9 +100,15 @@ def sentence(job: Job) -> str:
             return job.error or "Cancelled."
 
 
-def time_left(job: Job, since: Glance | None) -> str:
+def time_left(job: Job, since: Glance | None = None) -> str:
     """In words, from how fast the attempt has been; "" where that cannot be told yet."""
-    if since is None or job.done is None or job.total is None or job.done <= since.done:
+    if job.done is None or job.total is None or job.claimed_at is None:
+        return ""
+    if since is None or job.done <= since.done:
+        if job.attempt > 1:  # it began with steps that were done already
+            return ""
+        since = Glance(1, job.claimed_at.timestamp(), 0)
+    if job.done <= since.done:
         return ""
     seconds = (datetime.now(UTC).timestamp() - since.at) / (job.done - since.done) * (job.total - job.done)
     return f"about {in_words(seconds)} left"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from app.jobs import huey
 from app.portfolio import prices, request, statistics, walk_forward
 from app.portfolio.universe import DAYS, SYMBOLS
@@ -26,8 +28,9 @@ def analyse(
     :param training: trading days.
     :param rebalance: trading days.
     :param cap: the most that one asset may weigh, above 0 and up to 1.
-    Returns `returns` (a frame of days: portfolio and index), `weights` (a frame: a row a window) and `statistics` (a dict of
-    the two: name to value). Raises ValueError for a request that makes no sense.
+    Returns arrays, which the web process reads without pandas: `days`, and on each what `portfolio` and `index` returned;
+    `starts` (a day a window), `assets`, and the `weights` (a row a window, a column an asset) held from then on; and the
+    `statistics` of portfolio and index, by name. Raises ValueError for a request that makes no sense.
     """
     request.check(assets=assets, risk=risk, training=training, rebalance=rebalance, cap=cap)
     job = current_job()
@@ -44,11 +47,16 @@ def analyse(
         weights.append(job.step(f"window:{number}", walk_forward.fit_window, returns, window, risk, cap))
 
     job.progress(len(plan), len(plan), "computing statistics")
-    earned, weight_table, turnover = walk_forward.hold(returns, plan, weights)
-    index = prices.load_index_returns().loc[earned.index].rename("index")
+    earned, turnover = walk_forward.hold(returns, plan, weights)
+    days = returns.index[plan[0].split : plan[-1].end]
+    index = prices.load_index_returns()[days].to_numpy()
     return {
-        "returns": earned.to_frame().join(index),
-        "weights": weight_table,
+        "days": days.to_numpy("datetime64[D]"),
+        "portfolio": earned,
+        "index": index,
+        "starts": returns.index[[window.split for window in plan]].to_numpy("datetime64[D]"),
+        "assets": list(assets),
+        "weights": np.array(weights),
         "statistics": {
             "portfolio": statistics.summary(earned, statistics.yearly_turnover(turnover, rebalance)),
             "index": statistics.summary(index, turnover=float("nan")),

@@ -1,31 +1,25 @@
 """The short job: an efficient frontier, a point at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from app.jobs import huey
 from app.portfolio import frontier, prices
 from app.portfolio.universe import SYMBOLS
 from jobqueue import current_job
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 @huey.task()
-def efficient_frontier(assets: Sequence[str] = SYMBOLS, points: int = 30) -> dict[str, pd.DataFrame]:
-    """The frontier over the whole history (`frontier`: a row a point), and each asset by itself (`assets`)."""
-    import pandas as pd
-
+def efficient_frontier(assets: Sequence[str] = SYMBOLS, points: int = 30) -> dict[str, Any]:
+    """The frontier over the whole history, from the least risk to the highest return, and each asset by itself."""
     job = current_job()
     job.progress(0, points, "loading prices")
     returns = prices.load_returns(assets)
-    rows = [frontier.least_risk(returns)]
-    lowest, highest = rows[0]["return"], frontier.highest_return(returns)
+    alone = frontier.single_assets(returns)
+    portfolios = [frontier.least_risk(returns)]
+    lowest, highest = portfolios[0]["return"], max(asset["return"] for asset in alone.values())
     for point in range(1, points):
         target = lowest + (highest - lowest) * point / (points - 1)
         job.progress(point, points, f"a return of {target:.1%} a year")
-        rows.append(frontier.least_risk(returns, target))
-    return {"frontier": pd.DataFrame(rows), "assets": frontier.single_assets(returns)}
+        portfolios.append(frontier.least_risk(returns, target))
+    return {"frontier": portfolios, "assets": alone}

@@ -17,7 +17,7 @@ from app.jobs import huey
 from app.jobs.analysis import analyse
 from app.pages import analysis_results as results
 from app.portfolio import request
-from app.portfolio.universe import DAYS_PER_YEAR, FIRST_DAY, LAST_DAY, NAMES, SYMBOLS
+from app.portfolio.universe import DAYS_PER_YEAR, FIRST_DAY, LAST_DAY, SYMBOLS
 from jobqueue import Job, JobNotFound, Unreadable
 from jobqueue import State as JobState
 
@@ -29,17 +29,17 @@ dash.register_page(__name__, path=PATH, name="Analysis", order=0)
 
 
 def layout(job: Any = None, beside: Any = None, **_: object) -> Component:
+    """On a phone what was asked for comes first, and the form after it."""
+    wanted = form(asked(find(job)) or DEFAULTS)
     return html.Div(
         [
             dmc.Grid(
                 [
-                    dmc.GridCol(form(asked(find(job)) or DEFAULTS), span={"base": 12, "md": 4}),
-                    dmc.GridCol(panel(job), span={"base": 12, "md": 8}),
+                    dmc.GridCol(wanted, span={"base": 12, "md": 3}, order={"base": 2 if job else 1, "md": 1}),
+                    dmc.GridCol(panel(job), span={"base": 12, "md": 9}, order={"base": 1 if job else 2, "md": 2}),
                 ],
-                gutter="lg",
+                gutter="xl",
             ),
-            dcc.Loading(html.Div(id="analysis-results"), delay_show=300),
-            html.Div(id="analysis-past"),
             dcc.Store(id="analysis-ids", data={"job": job, "beside": beside}),
             dcc.Store(id="analysis-glance"),
             dcc.Interval(id="analysis-tick", interval=1000),
@@ -57,7 +57,7 @@ def form(values: dict[str, Any]) -> Component:
                 dmc.MultiSelect(
                     id="analysis-assets",
                     label="Assets",
-                    data=[{"value": symbol, "label": f"{symbol} · {name}"} for symbol, name in NAMES.items()],
+                    data=list(SYMBOLS),
                     value=list(values["assets"]),
                     searchable=True,
                     clearable=True,
@@ -134,7 +134,9 @@ def panel(job_id: Any) -> Component:
             dmc.Button("Run again", id="analysis-again", display="none", variant="light", size="compact-sm"),
         ]
     )
-    return dmc.Stack([introduction, html.Div(id="analysis-asked"), html.Div(id="analysis-job"), buttons], gap="md")
+    shown = ["asked", "job", "results", "past"]
+    parts = {name: html.Div(id=f"analysis-{name}") for name in shown}
+    return html.Div([introduction, dmc.Stack([parts["asked"], parts["job"], buttons], gap="sm"), parts["results"], parts["past"]])
 
 
 def find(job_id: Any) -> Job | None:

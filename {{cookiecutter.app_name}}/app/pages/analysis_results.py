@@ -1,22 +1,22 @@
 """What came of an analysis, as charts, a table and files. Part of the analysis page; it registers no page of its own."""
 
-from __future__ import annotations
-
+import csv
 import html as text
+import io
+import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from importlib.resources import files
+from typing import Any
 
 import dash_mantine_components as dmc
+import numpy as np
 from dash import dcc
 from dash.development.base_component import Component
 
-from app.portfolio import statistics
+from app.portfolio import figures, statistics
 from app.portfolio.universe import INDEX_NAME
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import plotly.graph_objects as go
 
 THIS, BESIDE = "This analysis", "Beside it"
 ROWS = {
@@ -45,97 +45,104 @@ DOWNLOADS = {
 
 def report(result: dict[str, Any], beside: dict[str, Any] | None = None) -> Component:
     """Four charts and the statistics of an analysis; of two, over the days that both cover."""
-    files = [
+    buttons = [
         dmc.Button(download.label, id=f"analysis-get-{what}", variant="default", size="compact-sm")
         for what, download in DOWNLOADS.items()
     ]
+    drawn = [
+        dmc.GridCol(
+            dcc.Graph(id=f"analysis-{name}", figure=chart, config={"displaylogo": False, "responsive": True}),
+            span={"base": 12, "lg": 6},
+        )
+        for name, chart in charts(result, beside).items()
+    ]
     return dmc.Stack(
         [
-            dmc.Grid(
-                [
-                    dmc.GridCol(_graph(name, figure), span={"base": 12, "lg": 6})
-                    for name, figure in charts(result, beside).items()
-                ],
-                gutter="lg",
-            ),
-            dmc.TableScrollContainer(_table(figures(result, beside)), minWidth=420),
-            dmc.Group(files, gap="xs"),
+            dmc.TableScrollContainer(_table(compare(result, beside)), minWidth=420),
+            dmc.Grid(drawn, gutter="lg"),
+            dmc.Group(buttons, gap="xs"),
         ],
-        mt="lg",
+        mt="md",
     )
 
 
-def charts(result: dict[str, Any], beside: dict[str, Any] | None = None) -> dict[str, go.Figure]:
-    from app.portfolio import figures as draw
-
-    lines = _lines(result, beside)
+def charts(result: dict[str, Any], beside: dict[str, Any] | None = None) -> dict[str, figures.Chart]:
+    days, lines = _lines(result, beside)
     drawn = {
-        "equity": draw.equity(lines),
-        "drawdown": draw.drawdown(lines),
-        "weights": draw.weights(result["weights"]),
-        "years": draw.years(lines),
+        "equity": figures.equity(days, lines),
+        "drawdown": figures.drawdown(days, lines),
+        "weights": figures.weights(result["starts"], result["assets"], result["weights"]),
+        "years": figures.years(days, lines),
     }
     if beside:
-        drawn["weights-beside"] = draw.weights(beside["weights"], "Weights of the one beside it")
+        drawn["weights-beside"] = figures.weights(
+            beside["starts"], beside["assets"], beside["weights"], "Weights of the one beside it"
+        )
     return drawn
 
 
-def figures(result: dict[str, Any], beside: dict[str, Any] | None = None) -> pd.DataFrame:
-    """The statistics: a row each, a column a portfolio."""
-    import pandas as pd
-
+def compare(result: dict[str, Any], beside: dict[str, Any] | None = None) -> dict[str, dict[str, float]]:
+    """The statistics of each portfolio, by name."""
+    own = result["statistics"]
     if not beside:
-        own = result["statistics"]
-        return pd.DataFrame({THIS: own["portfolio"], INDEX_NAME: own["index"]})
-    turnover = {THIS: result["statistics"]["portfolio"]["turnover"], BESIDE: beside["statistics"]["portfolio"]["turnover"]}
-    return pd.DataFrame(
-        {
-            name: statistics.summary(returns, turnover.get(name, math.nan))
-            for name, returns in _lines(result, beside).items()
-        }
-    )
+        return {THIS: own["portfolio"], INDEX_NAME: own["index"]}
+    turnover = {THIS: own["portfolio"]["turnover"], BESIDE: beside["statistics"]["portfolio"]["turnover"]}
+    _, lines = _lines(result, beside)
+    return {name: statistics.summary(returns, turnover.get(name, math.nan)) for name, returns in lines.items()}
 
 
 def as_file(what: str, result: dict[str, Any], title: str) -> str:
     """The text of a download."""
     if what == "weights":
-        return str(result["weights"].to_csv(index_label="from", date_format="%Y-%m-%d", float_format="%.6f"))
+        rows = ([start, *weights.round(6)] for start, weights in zip(result["starts"], result["weights"], strict=True))
+        return _csv(["from", *result["assets"]], rows)
     if what == "returns":
-        return str(result["returns"].to_csv(index_label="day", date_format="%Y-%m-%d", float_format="%.8f"))
+        columns = (result["days"], result["portfolio"].round(8), result["index"].round(8))
+        return _csv(["day", "portfolio", "index"], zip(*columns, strict=True))
     if what == "statistics":
-        return str(figures(result).to_csv(index_label="statistic"))
-    parts = [f"<!doctype html><meta charset=utf-8><title>{text.escape(title)}</title><h1>{text.escape(title)}</h1>"]
-    for number, figure in enumerate(charts(result).values()):
-        parts.append(figure.to_html(full_html=False, include_plotlyjs=number == 0))  # once, whole: it works offline
-    return "\n".join(parts)
+        table = compare(result)
+        return _csv(["statistic", *table], ([name, *(column[name] for column in table.values())] for name in ROWS))
+    return _page(title, charts(result))
 
 
-def _lines(result: dict[str, Any], beside: dict[str, Any] | None) -> dict[str, pd.Series]:
-    """Daily returns by name; with a second analysis, over the days that both cover."""
-    returns = result["returns"]
+def _lines(result: dict[str, Any], beside: dict[str, Any] | None) -> tuple[figures.Days, dict[str, figures.Floats]]:
+    """Days, and daily returns by name; with a second analysis, the days that both cover."""
+    days = result["days"]
     if not beside:
-        return {THIS: returns["portfolio"], INDEX_NAME: returns["index"]}
-    other = beside["returns"]["portfolio"].rename("beside")
-    shared = returns.join(other, how="inner")
-    return {THIS: shared["portfolio"], INDEX_NAME: shared["index"], BESIDE: shared["beside"]}
+        return days, {THIS: result["portfolio"], INDEX_NAME: result["index"]}
+    shared, here, there = np.intersect1d(days, beside["days"], assume_unique=True, return_indices=True)
+    return shared, {
+        THIS: result["portfolio"][here],
+        INDEX_NAME: result["index"][here],
+        BESIDE: beside["portfolio"][there],
+    }
 
 
-def _graph(name: str, figure: go.Figure) -> Component:
-    return dcc.Graph(id=f"analysis-{name}", figure=figure, config={"displaylogo": False, "responsive": True})
+def _table(columns: dict[str, dict[str, float]]) -> Component:
+    head = dmc.TableTr([dmc.TableTh(""), *(dmc.TableTh(name, ta="right") for name in columns)])
+    rows = []
+    for name, (label, form) in ROWS.items():
+        values = [column[name] for column in columns.values()]
+        cells = [dmc.TableTd("–" if math.isnan(value) else form.format(value), ta="right") for value in values]
+        rows.append(dmc.TableTr([dmc.TableTd(label), *cells]))
+    return dmc.Table([dmc.TableThead(head), dmc.TableTbody(rows)])
 
 
-def _table(table: pd.DataFrame) -> Component:
-    head = dmc.TableTr([dmc.TableTh(""), *(dmc.TableTh(name, ta="right") for name in table.columns)])
-    rows = [
-        dmc.TableTr(
-            [
-                dmc.TableTd(label),
-                *(
-                    dmc.TableTd("–" if math.isnan(value) else form.format(value), ta="right")
-                    for value in table.loc[name]
-                ),
-            ]
-        )
-        for name, (label, form) in ROWS.items()
-    ]
-    return dmc.Table([dmc.TableThead(head), dmc.TableTbody(rows)], maw=720)
+def _csv(head: list[str], rows: Iterable[Iterable[Any]]) -> str:
+    written = io.StringIO()
+    writer = csv.writer(written)
+    writer.writerow(head)
+    writer.writerows(rows)
+    return written.getvalue()
+
+
+def _page(title: str, drawn: dict[str, figures.Chart]) -> str:
+    """A page with the charts and Plotly's script in it, so that it works offline."""
+    script = files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
+    data = json.dumps(list(drawn.values())).replace("<", "\\u003c")
+    return (
+        f"<!doctype html><meta charset=utf-8><title>{text.escape(title)}</title><h1>{text.escape(title)}</h1>"
+        f"<script>{script}</script><script>"
+        f"for (const chart of {data}) Plotly.newPlot(document.body.appendChild(document.createElement('div')), chart);"
+        "</script>"
+    )

@@ -10,7 +10,8 @@ from dash.development.base_component import Component
 from app.job_status import job_status, no_such_job
 from app.jobs import huey
 from app.jobs.frontier import efficient_frontier
-from app.portfolio.universe import NAMES, SYMBOLS
+from app.portfolio import figures
+from app.portfolio.universe import SYMBOLS
 from jobqueue import JobNotFound
 
 dash.register_page(__name__, path="/frontier", name="Frontier", order=1)
@@ -24,7 +25,7 @@ def layout(job: Any = None, **_: object) -> Component:
             dmc.MultiSelect(
                 id="frontier-assets",
                 label="Assets",
-                data=[{"value": symbol, "label": f"{symbol} · {name}"} for symbol, name in NAMES.items()],
+                data=list(SYMBOLS),
                 value=list(SYMBOLS),
                 searchable=True,
                 clearable=True,
@@ -67,8 +68,6 @@ def show(_: int, job_id: str | None) -> tuple[list[Component], bool]:
         return [no_such_job(job_id)], True
     shown = [job_status(job)]
     if job.name == "efficient_frontier" and job.state == "succeeded":
-        from app.portfolio import figures
-
         result = huey.result(job.id)
         shown.append(dcc.Graph(figure=figures.frontier(result["frontier"], result["assets"]), config={"displaylogo": False}))
     return shown, job.state.ended

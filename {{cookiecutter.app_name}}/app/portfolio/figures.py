@@ -1,18 +1,21 @@
-"""The charts of an analysis. They have no background and grey lines: assets/charts.css gives their text the page's colours,
-light or dark.
+"""The charts of an analysis, as Plotly figures in the form of plain dicts: Dash takes them as they are, `go.Figure(chart)` makes
+the object of one, and the web process is spared Plotly's Python classes.
+
+They have no background and grey lines: assets/charts.css gives their text the page's colours, light or dark.
 """
 
-from __future__ import annotations
-
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import Any
 
-import plotly.graph_objects as go
+import numpy as np
+from numpy.typing import NDArray
 
 from app.portfolio import statistics
+from app.portfolio.universe import NAMES
 
-if TYPE_CHECKING:
-    import pandas as pd
+Chart = dict[str, Any]
+Days = NDArray[np.datetime64]
+Floats = NDArray[np.float64]
 
 GRID = "rgba(134, 142, 150, 0.25)"
 GREY = "#868e96"
@@ -20,95 +23,139 @@ COLOURS = ("#228be6", GREY, "#fd7e14")  # the analysis, the index, the analysis 
 PALETTE = ("#228be6", "#fd7e14", "#40c057", "#e64980", "#7950f2", "#15aabf", "#fab005", "#fa5252", "#82c91e", "#be4bdb")
 
 
-def equity(lines: dict[str, pd.Series]) -> go.Figure:
+def equity(days: Days, lines: dict[str, Floats]) -> Chart:
     """What 1 became: `lines` are daily returns by name."""
-    figure = _lines({name: _weekly(statistics.equity(returns)).last() for name, returns in lines.items()}, "%{y:.2f}")
-    return _laid_out(figure, "Growth of 1", yaxis={"type": "log", "dtick": "D2", "tickformat": "~g"})
+    drawn = {name: statistics.equity(returns)[_weeks(days)] for name, returns in lines.items()}
+    return _chart("Growth of 1", _lines(days, drawn, "%{y:.2f}"), yaxis={"type": "log", "dtick": "D2", "tickformat": "~g"})
 
 
-def drawdown(lines: dict[str, pd.Series]) -> go.Figure:
+def drawdown(days: Days, lines: dict[str, Floats]) -> Chart:
     """How far below the highest value so far, the deepest of each week."""
-    figure = _lines({name: _weekly(statistics.drawdown(returns)).min() for name, returns in lines.items()}, "%{y:.1%}")
-    return _laid_out(figure, "Drawdown", yaxis={"tickformat": ".0%"})
+    starts = np.concatenate([[0], _weeks(days)[:-1] + 1])
+    drawn = {name: np.minimum.reduceat(statistics.drawdown(returns), starts) for name, returns in lines.items()}
+    return _chart("Drawdown", _lines(days, drawn, "%{y:.1%}"), yaxis={"tickformat": ".0%"})
 
 
-def weights(table: pd.DataFrame, title: str = "Weights") -> go.Figure:
+def weights(starts: Days, assets: list[str], table: Floats, title: str = "Weights") -> Chart:
     """The share of each asset from window to window, the largest at the bottom; those that were never held are left out."""
-    held = table.loc[:, table.max() > 0.001]
-    order = held.mean().sort_values(ascending=False).index
-    figure = go.Figure(
-        [
-            go.Scatter(
-                x=held.index, y=held[asset].clip(lower=0).round(4), name=str(asset), stackgroup="all", mode="lines",
-                line={"width": 0, "color": colour, "shape": "hv"}, fillcolor=colour, hovertemplate="%{y:.1%}",
-            )
-            for asset, colour in zip(order, cycle(PALETTE), strict=False)
-        ]
-    )  # fmt: skip
-    return _laid_out(figure, title, yaxis={"tickformat": ".0%", "range": [0, 1]}, legend={"traceorder": "reversed"})
+    order = [number for number in np.argsort(-table.mean(axis=0)) if table[:, number].max() > 0.001]
+    traces = [
+        {
+            "x": _text(starts),
+            "y": _rounded(table[:, number].clip(0)),
+            "name": assets[number],
+            "type": "scatter",
+            "mode": "lines",
+            "stackgroup": "all",
+            "line": {"width": 0, "color": colour, "shape": "hv"},
+            "fillcolor": colour,
+            "hovertemplate": "%{y:.1%}",
+        }
+        for number, colour in zip(order, cycle(PALETTE), strict=False)
+    ]
+    return _chart(title, traces, yaxis={"tickformat": ".0%", "range": [0, 1]}, height=420)
 
 
-def years(lines: dict[str, pd.Series]) -> go.Figure:
+def years(days: Days, lines: dict[str, Floats]) -> Chart:
     """What each calendar year earned."""
-    figure = go.Figure()
+    traces = []
     for (name, returns), colour in zip(lines.items(), COLOURS, strict=False):
-        earned = statistics.yearly_returns(returns)
-        figure.add_bar(x=earned.index, y=earned.round(4), name=name, marker_color=colour, hovertemplate="%{y:.1%}")
-    return _laid_out(figure, "Return in each year", yaxis={"tickformat": ".0%"}, bargap=0.25)
+        year, earned = statistics.yearly_returns(days, returns)
+        traces.append(
+            {
+                "x": year.tolist(),
+                "y": _rounded(earned),
+                "name": name,
+                "type": "bar",
+                "marker": {"color": colour},
+                "hovertemplate": "%{y:.1%}",
+            }
+        )
+    return _chart("Return in each year", traces, yaxis={"tickformat": ".0%"}, bargap=0.25, height=420)
 
 
-def frontier(points: pd.DataFrame, assets: pd.DataFrame) -> go.Figure:
+def frontier(portfolios: list[dict[str, Any]], assets: dict[str, dict[str, float]]) -> Chart:
     """Return against volatility: the frontier, and each asset by itself."""
-    figure = go.Figure(
-        [
-            go.Scatter(
-                x=points["volatility"], y=points["return"], name="Efficient frontier", mode="lines+markers",
-                line={"color": COLOURS[0]}, hovertemplate="%{y:.1%} at a volatility of %{x:.1%}<extra></extra>",
-            ),
-            go.Scatter(
-                x=assets["volatility"], y=assets["return"], text=list(assets.index), name="Single assets",
-                mode="markers+text", textposition="top center", marker={"color": GREY},
-                hovertemplate="%{text}: %{y:.1%} at a volatility of %{x:.1%}<extra></extra>",
-            ),
-        ]
-    )  # fmt: skip
-    return _laid_out(
-        figure,
+    place = "%{y:.1%} at a volatility of %{x:.1%}<extra></extra>"
+    traces = [
+        {
+            "x": [portfolio["volatility"] for portfolio in portfolios],
+            "y": [portfolio["return"] for portfolio in portfolios],
+            "name": "Efficient frontier",
+            "type": "scatter",
+            "mode": "lines+markers",
+            "line": {"color": COLOURS[0]},
+            "hovertemplate": place,
+        },
+        {
+            "x": [asset["volatility"] for asset in assets.values()],
+            "y": [asset["return"] for asset in assets.values()],
+            "text": list(assets),
+            "customdata": [NAMES[symbol] for symbol in assets],
+            "name": "Single assets",
+            "type": "scatter",
+            "mode": "markers+text",
+            "textposition": "top center",
+            "marker": {"color": GREY},
+            "hovertemplate": "%{customdata}: " + place,
+        },
+    ]
+    return _chart(
         "Expected return and volatility, a year's",
-        xaxis={"tickformat": ".0%", "title": "Volatility", "rangemode": "tozero"},
-        yaxis={"tickformat": ".0%", "title": "Return", "rangemode": "tozero"},
+        traces,
+        xaxis={"tickformat": ".0%", "title": {"text": "Volatility"}, "rangemode": "tozero"},
+        yaxis={"tickformat": ".0%", "title": {"text": "Return"}, "rangemode": "tozero"},
         hovermode="closest",
         height=480,
     )
 
 
-def _weekly(values: pd.Series) -> pd.api.typing.Resampler:
-    """A point a week: decades of days are more than a screen has pixels."""
-    return values.resample("W")
+def _weeks(days: Days) -> NDArray[np.intp]:
+    """Where each week ends: a point a week will do, as decades of days are more than a screen has pixels."""
+    week = days.astype("datetime64[W]").astype(np.int64)
+    return np.append(np.flatnonzero(np.diff(week)), len(days) - 1)
 
 
-def _lines(lines: dict[str, pd.Series], hover: str) -> go.Figure:
-    return go.Figure(
-        [
-            go.Scatter(x=y.index, y=y.round(4), name=name, mode="lines", line={"color": c, "width": 1.5}, hovertemplate=hover)
-            for (name, y), c in zip(lines.items(), COLOURS, strict=False)
-        ]
-    )
+def _lines(days: Days, lines: dict[str, Floats], hover: str) -> list[dict[str, Any]]:
+    x = _text(days[_weeks(days)])
+    return [
+        {
+            "x": x,
+            "y": _rounded(y),
+            "name": name,
+            "type": "scatter",
+            "mode": "lines",
+            "line": {"color": colour, "width": 1.5},
+            "hovertemplate": hover,
+        }
+        for (name, y), colour in zip(lines.items(), COLOURS, strict=False)
+    ]
 
 
-def _laid_out(figure: go.Figure, title: str, **layout: object) -> go.Figure:
-    figure.update_layout(
-        template="none",
-        title={"text": title, "x": 0, "xref": "paper", "font": {"size": 16}},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": GREY, "family": "inherit"},
-        margin={"l": 48, "r": 8, "t": 40, "b": 32},
-        height=340,
-        hovermode="x unified",
-        legend={"orientation": "h", "y": -0.12},
-    )
-    figure.update_layout(layout)
-    figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID, automargin=True)
-    figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID, automargin=True)
-    return figure
+def _chart(title: str, traces: list[dict[str, Any]], **layout: Any) -> Chart:
+    axis = {"gridcolor": GRID, "zerolinecolor": GRID, "automargin": True}
+    return {
+        "data": traces,
+        "layout": {
+            "title": {"text": title, "x": 0, "xref": "paper", "font": {"size": 16}},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"color": GREY, "family": "inherit"},
+            "margin": {"l": 48, "r": 8, "t": 40, "b": 32},
+            "height": 340,
+            "hovermode": "x unified",
+            "legend": {"orientation": "h", "y": -0.12},
+            **layout,
+            "xaxis": {**axis, **layout.get("xaxis", {})},
+            "yaxis": {**axis, **layout.get("yaxis", {})},
+        },
+    }
+
+
+def _text(days: Days) -> list[str]:
+    return list(np.datetime_as_string(days, unit="D"))
+
+
+def _rounded(values: Floats) -> list[float]:
+    rounded: list[float] = values.round(4).tolist()
+    return rounded

@@ -5,16 +5,17 @@ Merton, "An analytic derivation of the efficient portfolio frontier", Journal of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.portfolio.universe import DAYS_PER_YEAR
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 
-def least_risk(returns: pd.DataFrame, target: float | None = None) -> dict[str, float]:
-    """Expected return and volatility (a year's, as fractions) of the least risky portfolio, and each asset's weight in it.
+def least_risk(returns: pd.DataFrame, target: float | None = None) -> dict[str, Any]:
+    """The least risky portfolio: its expected `return` and `volatility` (a year's, as fractions), and `weights` by asset.
 
     :param returns: daily returns, a row a day and a column an asset.
     :param target: the yearly return to reach; whichever the least risk has if not given. Nothing is sold short.
@@ -24,24 +25,17 @@ def least_risk(returns: pd.DataFrame, target: float | None = None) -> dict[str, 
 
     model = MeanRisk(risk_measure=RiskMeasure.VARIANCE, min_return=None if target is None else target / DAYS_PER_YEAR)
     model.fit(returns)
-    earned = returns.to_numpy() @ model.weights_
     weights = {str(asset): float(weight) for asset, weight in zip(returns.columns, model.weights_, strict=True)}
+    return {**_figures(returns.to_numpy() @ model.weights_), "weights": weights}
+
+
+def single_assets(returns: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Each asset held alone: its `return` and `volatility`. The highest return is where the frontier ends."""
+    return {str(asset): _figures(column.to_numpy()) for asset, column in returns.items()}
+
+
+def _figures(returns: np.ndarray) -> dict[str, float]:
     return {
-        "return": float(earned.mean() * DAYS_PER_YEAR),
-        "volatility": float(earned.std(ddof=1) * DAYS_PER_YEAR**0.5),
-        **weights,
+        "return": float(returns.mean() * DAYS_PER_YEAR),
+        "volatility": float(returns.std(ddof=1) * DAYS_PER_YEAR**0.5),
     }
-
-
-def highest_return(returns: pd.DataFrame) -> float:
-    """What the asset with the highest mean return earns in a year: where the frontier ends."""
-    return float(returns.mean().max() * DAYS_PER_YEAR)
-
-
-def single_assets(returns: pd.DataFrame) -> pd.DataFrame:
-    """Each asset held alone: a row an asset, with `return` and `volatility`."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        {"return": returns.mean() * DAYS_PER_YEAR, "volatility": returns.std(ddof=1) * DAYS_PER_YEAR**0.5}
-    )

@@ -1,38 +1,40 @@
-"""Figures by which portfolios are compared. Returns are daily and fractions (0.01 is one per cent); results are a year's."""
+"""Figures by which portfolios are compared. Returns are daily and fractions (0.01 is one per cent); results are a year's.
 
-from __future__ import annotations
+NumPy is all that they need, so the web process computes them too; what they are given may be an array or a pandas Series.
+"""
 
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from app.portfolio.universe import DAYS_PER_YEAR
 
-if TYPE_CHECKING:
-    import pandas as pd
+Floats = NDArray[np.float64]
 
 
-def cagr(returns: pd.Series) -> float:
+def cagr(returns: ArrayLike) -> float:
     """Compound annual growth rate: the constant yearly return that leads to the same end."""
-    return float((1 + returns).prod() ** (DAYS_PER_YEAR / len(returns)) - 1)
+    returns = np.asarray(returns)
+    return float(np.prod(1 + returns) ** (DAYS_PER_YEAR / len(returns)) - 1)
 
 
-def volatility(returns: pd.Series) -> float:
+def volatility(returns: ArrayLike) -> float:
     """Standard deviation of daily returns (of a sample), times the square root of a year's days."""
-    return float(returns.std(ddof=1) * DAYS_PER_YEAR**0.5)
+    return float(np.std(returns, ddof=1) * DAYS_PER_YEAR**0.5)
 
 
-def sharpe(returns: pd.Series, risk_free: float = 0.0) -> float:
+def sharpe(returns: ArrayLike, risk_free: float = 0.0) -> float:
     """Mean excess return for each unit of volatility. NaN if there is no volatility.
 
     Sharpe, "The Sharpe ratio", Journal of Portfolio Management 21, 1994.
 
     :param risk_free: what is earned without risk, in a day.
     """
-    excess = returns - risk_free
-    spread = excess.std(ddof=1)
+    excess = np.asarray(returns) - risk_free
+    spread = np.std(excess, ddof=1)
     return float(excess.mean() / spread * DAYS_PER_YEAR**0.5) if spread > 0 else float("nan")
 
 
-def sortino(returns: pd.Series, target: float = 0.0) -> float:
+def sortino(returns: ArrayLike, target: float = 0.0) -> float:
     """Mean return above a target for each unit of downside deviation. NaN if no day fell short of it.
 
     The downside deviation is the root of the mean square of all shortfalls, over all days.
@@ -40,23 +42,23 @@ def sortino(returns: pd.Series, target: float = 0.0) -> float:
 
     :param target: a day's.
     """
-    above = returns - target
-    downside = float((above.clip(upper=0) ** 2).mean() ** 0.5)
+    above = np.asarray(returns) - target
+    downside = np.mean(np.minimum(above, 0) ** 2) ** 0.5
     return float(above.mean() / downside * DAYS_PER_YEAR**0.5) if downside > 0 else float("nan")
 
 
-def equity(returns: pd.Series) -> pd.Series:
+def equity(returns: ArrayLike) -> Floats:
     """What 1 invested at the start is worth at each day's end."""
-    return (1 + returns).cumprod()
+    return np.cumprod(1 + np.asarray(returns))
 
 
-def drawdown(returns: pd.Series) -> pd.Series:
+def drawdown(returns: ArrayLike) -> Floats:
     """How far each day's value is below the highest so far, the start included: 0 at a high, -0.2 at 20 per cent below."""
     value = equity(returns)
-    return value / value.cummax().clip(lower=1) - 1
+    return value / np.maximum(np.maximum.accumulate(value), 1) - 1
 
 
-def max_drawdown(returns: pd.Series) -> float:
+def max_drawdown(returns: ArrayLike) -> float:
     """The deepest drawdown, as a negative fraction.
 
     Magdon-Ismail & Atiya, "Maximum drawdown", Risk 17, 2004.
@@ -64,25 +66,27 @@ def max_drawdown(returns: pd.Series) -> float:
     return float(drawdown(returns).min())
 
 
-def yearly_turnover(turnover: pd.Series, rebalance: int) -> float:
-    """The share of the portfolio that is replaced in a year, on average: 1 is all of it, once.
+def yearly_turnover(turnover: ArrayLike, rebalance: int) -> float:
+    """The share of the portfolio that is replaced in a year, on average: 1 is all of it, once. NaN without a rebalancing.
 
     DeMiguel, Garlappi & Uppal, "Optimal versus naive diversification", Review of Financial Studies 22, 2009, whose measure
-    counts what is sold and what is bought; here a replacement counts once. NaN if there was one window only.
+    counts what is sold and what is bought; here a replacement counts once.
 
-    :param turnover: at each rebalancing, the first purchase in front.
+    :param turnover: the share replaced at each rebalancing.
     :param rebalance: days between two of them.
     """
-    return float(turnover.iloc[1:].mean() * DAYS_PER_YEAR / rebalance)
+    turnover = np.asarray(turnover)
+    return float(turnover.mean() * DAYS_PER_YEAR / rebalance) if len(turnover) else float("nan")
 
 
-def yearly_returns(returns: pd.Series) -> pd.Series:
-    """What each calendar year earned; the first and the last may be parts of a year."""
-    return (1 + returns).groupby(returns.index.year).prod() - 1
+def yearly_returns(days: ArrayLike, returns: ArrayLike) -> tuple[NDArray[np.int64], Floats]:
+    """The calendar years, and what each earned; the first and the last may be parts of a year. `days` are in order."""
+    years, starts = np.unique(np.asarray(days, dtype="datetime64[Y]"), return_index=True)
+    return years.astype(np.int64) + 1970, np.multiply.reduceat(1 + np.asarray(returns), starts) - 1
 
 
-def summary(returns: pd.Series, turnover: float) -> dict[str, float]:
-    """All of them, by name."""
+def summary(returns: ArrayLike, turnover: float) -> dict[str, float]:
+    """All of them, by name; `turnover` is a year's."""
     return {
         "cagr": cagr(returns),
         "volatility": volatility(returns),

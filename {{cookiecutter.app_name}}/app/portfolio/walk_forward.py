@@ -52,30 +52,23 @@ def fit_window(returns: pd.DataFrame, window: Window, risk: str, cap: float) -> 
 
 def hold(
     returns: pd.DataFrame, plan: Sequence[Window], weights: Sequence[np.ndarray]
-) -> tuple[pd.Series, pd.DataFrame, pd.Series]:
-    """What the portfolios earned while they were held.
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the portfolios earned while they were held, and how much was traded between them.
 
     Within a window nothing is traded: weights drift with prices.
-    Returns the portfolio's daily returns; the weights at the start of each window, a row a window; and the turnover at that
-    moment, half the sum of all changes in weight (0: nothing was traded, 1: everything was sold and something else bought).
-    The first purchase is not counted.
+    Returns the daily returns from the first window's split to the last one's end; and the turnover of each rebalancing, half
+    the sum of all changes in weight (0: nothing was traded, 1: all was sold and something else bought). The first purchase
+    is none.
     """
     import numpy as np
-    import pandas as pd
 
-    earned, turnover = [], [0.0]
-    drifted = weights[0]
-    for number, (window, target) in enumerate(zip(plan, weights, strict=True)):
-        if number:
+    earned, turnover = [], []
+    drifted = None
+    for window, target in zip(plan, weights, strict=True):
+        if drifted is not None:
             turnover.append(float(np.abs(target - drifted).sum() / 2))
-        growth = target * (1 + returns.iloc[window.split : window.end].to_numpy()).cumprod(axis=0)
+        growth = target * np.cumprod(1 + returns.iloc[window.split : window.end].to_numpy(), axis=0)
         value = growth.sum(axis=1)
         earned.append(value / np.concatenate([[target.sum()], value[:-1]]) - 1)
         drifted = growth[-1] / value[-1]
-    days = returns.index[plan[0].split : plan[-1].end]
-    starts = returns.index[[window.split for window in plan]]
-    return (
-        pd.Series(np.concatenate(earned), index=days, name="portfolio"),
-        pd.DataFrame(np.array(weights), index=starts, columns=returns.columns),
-        pd.Series(turnover, index=starts, name="turnover"),
-    )
+    return np.concatenate(earned), np.array(turnover)
