@@ -26,8 +26,9 @@ venv: .venv/ready
 	  test -x $(BIN)/python || uv venv --python $(PYTHON) .venv; \
 	  uv pip sync --python .venv requirements.txt; \
 	else \
-	  set -e -x; \
+	  set -e; \
 	  test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
+	  echo "Installing into .venv: with pip, some minutes."; \
 	  $(BIN)/python -m pip install --quiet -r requirements.txt; \
 	fi
 	@touch $@

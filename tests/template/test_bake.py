@@ -17,9 +17,17 @@ from tests.baking import Bake
 # In every app. The engine's own are the template's, whatever they are.
 FILES = """
 .env .gitignore .python-version Makefile Procfile Procfile.dev README.md app.json pyproject.toml requirements.txt
+app/__init__.py app/__main__.py app/about.py app/cli.py app/job_status.py app/settings.py app/web.py
+app/assets/charts.css
+app/jobs/__init__.py app/jobs/hello.py
+app/pages/__init__.py app/pages/hello.py app/pages/not_found_404.py
 """.split()
 # Only where the example is the portfolio.
 PORTFOLIO = """
+app/jobs/analysis.py app/jobs/frontier.py
+app/pages/analysis.py app/pages/analysis_results.py app/pages/frontier.py
+app/portfolio/__init__.py app/portfolio/figures.py app/portfolio/frontier.py app/portfolio/prices.py
+app/portfolio/request.py app/portfolio/statistics.py app/portfolio/universe.py app/portfolio/walk_forward.py
 """.split()
 
 AT_MOST = 3  # seconds for a bake, hooks included
