@@ -1,0 +1,85 @@
+"""Real consumers on a real ledger, with leases and graces short enough to wait for."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jobqueue import DurableHuey
+from tests.faults.fault_jobs import tasks_on
+from tests.jobqueue.conftest import STORAGES
+from tests.jobqueue.consumers import ConsumerProcess, consumer_process, environment, wait_until
+
+LEASE = 2.0  # seconds
+GRACE = 2.0  # seconds
+SETTINGS = {"lease_s": LEASE, "renew_s": 0.5, "grace_s": GRACE}
+KIT = Path(__file__).parents[2]
+
+StartConsumer = Callable[..., ConsumerProcess]
+
+
+@pytest.fixture(params=STORAGES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return STORAGES[request.param](tmp_path)
+
+
+@pytest.fixture
+def huey(database_url: str) -> Iterator[DurableHuey]:
+    """The web's side: it submits, and looks."""
+    huey = DurableHuey("faults", database_url, secret_key="a key for tests", **SETTINGS)
+    huey.migrate()
+    yield huey
+    huey.storage.close()
+
+
+@pytest.fixture
+def tasks(huey: DurableHuey) -> SimpleNamespace:
+    return tasks_on(huey)
+
+
+@pytest.fixture
+def start(huey: DurableHuey, tmp_path: Path) -> Iterator[StartConsumer]:
+    """Start a consumer, which is there (greeted the ledger, all workers alive) on return; none is left in the end."""
+    with ExitStack() as stack:
+
+        def start(
+            workers: int = 1, worker_type: str = "process", busy_timeout: float = 10, **settings: Any
+        ) -> ConsumerProcess:
+            known = len(huey.ledger.consumers())
+            options = {
+                "url": huey.database_url,
+                "workers": workers,
+                "worker_type": worker_type,
+                "busy_timeout": busy_timeout,
+                "settings": SETTINGS | settings,
+            }
+            consumer = stack.enter_context(
+                consumer_process(
+                    ["-m", "tests.faults.run_consumer", json.dumps(options)],
+                    log=tmp_path / "consumer.log",
+                    env=environment(KIT),
+                    cwd=tmp_path,
+                )
+            )
+            wait_until(lambda: len(huey.ledger.consumers()) > known)
+            if worker_type == "process":
+                wait_until(lambda: len(consumer.worker_pids()) == workers)
+            return consumer
+
+        yield start
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """Where the jobs note what they do."""
+    return str(tmp_path / "notes.txt")
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> Path:
+    """Touched, it lets a job go on that waits for it."""
+    return tmp_path / "go"

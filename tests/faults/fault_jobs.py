@@ -1,0 +1,207 @@
+"""The jobs that the faults hit. What they do outside of the ledger they note in a file, a line at a time, with their process id."""
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from huey.api import Task
+
+from jobqueue import DurableHuey, current_job
+
+LONG = 60.0  # seconds: longer than any test waits
+
+
+def note(path: str, *words: object) -> None:
+    """A line is written whole, whoever is killed meanwhile."""
+    line = " ".join(map(str, [*words, os.getpid()])) + "\n"
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, line.encode())
+    os.close(descriptor)
+
+
+def notes(path: Path) -> list[list[str]]:
+    """The lines' words; the last is the process id."""
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_for(path: str) -> None:
+    while not os.path.exists(path):
+        time.sleep(0.005)
+
+
+@contextmanager
+def all_signals_blocked() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def tasks_on(huey: DurableHuey) -> SimpleNamespace:
+    """The tasks, by their names."""
+
+    @huey.task()
+    def quick(value: Any = None, *more: Any) -> Any:
+        return value
+
+    @huey.task()
+    def collect(path: str, values: list[Any]) -> list[Any]:
+        note(path, "collected")
+        return [value if isinstance(value, int) else type(value).__name__ for value in values]
+
+    @huey.task()
+    def walk(path: str, steps: int, pause: float) -> list[int]:
+        """Steps, each of which is noted when it begins."""
+
+        def window(number: int) -> int:
+            note(path, number)
+            time.sleep(pause)
+            return number
+
+        job = current_job()
+        values = []
+        for number in range(steps):
+            job.progress(number, steps, f"window {number}")
+            values.append(job.step(f"window:{number}", window, number))
+        return values
+
+    @huey.task()
+    def slow_at_first(path: str, seconds: float = LONG) -> int:
+        """Its first attempt takes long, the next ones none."""
+        note(path, "began")
+        until = time.monotonic() + seconds
+        while current_job().attempt == 1 and time.monotonic() < until:
+            time.sleep(0.01)
+        note(path, "ended")
+        return current_job().attempt
+
+    @huey.task()
+    def dies(how: str, path: str) -> None:
+        note(path, how)
+        if how == "exit":
+            os._exit(1)
+        os.kill(os.getpid(), signal.Signals[how])
+        time.sleep(LONG)
+
+    @huey.task(retries=3)
+    def stubborn(how: str, path: str) -> str:
+        """Runs on in one of the ways in which jobs are hard to cancel."""
+        note(path, "began")
+        match how:
+            case "in Python":
+                while True:
+                    time.sleep(0.01)
+            case "swallowing exceptions":
+                while True:
+                    try:
+                        time.sleep(0.01)
+                    except Exception:
+                        note(path, "swallowed")
+            case "with progress":
+                while True:
+                    current_job().progress(1, 2)
+            case "in a call of C":
+                hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000_000)
+            case "with all signals blocked":
+                with all_signals_blocked():
+                    time.sleep(LONG)
+        return "went on"
+
+    @huey.task()
+    def undisturbed(seconds: float) -> str:
+        """Tells what disturbs it."""
+        until = time.monotonic() + seconds
+        try:
+            while time.monotonic() < until:
+                time.sleep(0.001)
+        except BaseException as error:
+            return repr(error)
+        return "undisturbed"
+
+    @huey.task()
+    def hammer(number: int) -> None:
+        """Every statement that a job makes, without a pause, until its time is over."""
+        job = current_job()
+        turn = 0
+        while True:
+            turn += 1
+            job.step(f"turn:{turn}", list, range(turn))
+            job.progress(turn, turn + 1, "hammering")
+            with huey.lock_task(f"lock:{number}"):
+                if turn % 4 == 1:
+                    quick(number, priority=-1)
+            job._written_at = 0  # write the next progress too
+
+    @huey.task()
+    def late(what: str, path: str, go: str) -> str:
+        """Its first attempt goes on when it is told to; by then another one has ended the job."""
+        job = current_job()
+        job.progress(job.attempt, 9, f"attempt {job.attempt}")
+        note(path, "began", job.attempt)
+        if job.attempt > 1:
+            job.step("a step", str, "of the second")
+            return "the second"
+        wait_for(go)
+        try:
+            if what == "step":
+                job.step("a late step", str, "of the first")
+            if what == "progress":
+                time.sleep(0.6)  # past the throttle
+                job.progress(8, 9, "late")
+        except BaseException as error:
+            note(path, "refused", type(error).__name__)
+            raise
+        note(path, "went on")
+        return "the first"
+
+    @huey.task()
+    def waits(path: str, go: str) -> int:
+        note(path, "began")
+        wait_for(go)
+        return current_job().attempt
+
+    @huey.task()
+    def crashing(point: str, fails: bool, path: str) -> str:
+        note(path, "ran")
+        if fails:
+            raise ValueError("so that a handler is told")
+        return "done"
+
+    @huey.task()
+    def told(path: str, outcome: Any) -> None:
+        note(path, "told")
+
+    @huey.task()
+    def member(number: int, seconds: float) -> int:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            current_job().progress(number, 30)
+            time.sleep(0.005)
+        return current_job().step("value", int, number)
+
+    def crash(point: str, task: Task) -> None:
+        """Die at this point of a job's first attempt."""
+        if task.name == "crashing" and task.args[0] == point and task.claim.job.attempt == 1:
+            os._exit(9)
+
+    @huey.signal()
+    def crash_in_signal(signum: str, task: Task, *args: Any) -> None:
+        if hasattr(task, "claim"):
+            crash(f"signal {signum}", task)
+
+    @huey.pre_execute()
+    def crash_before(task: Task) -> None:
+        crash("before", task)
+
+    @huey.post_execute()
+    def crash_after(task: Task, value: Any, error: Exception | None) -> None:
+        crash("after", task)
+
+    return SimpleNamespace(**{name: task for name, task in locals().items() if name != "huey"})

@@ -1,0 +1,22 @@
+"""A consumer as operators run it: its own process, stopped by signals. `run_consumer.py '{"url": ..., ...}'`."""
+
+import json
+import logging
+import sys
+
+import jobqueue.database
+from jobqueue import DurableHuey
+from tests.faults.fault_jobs import tasks_on
+
+
+def main() -> None:
+    options = json.loads(sys.argv[1])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
+    jobqueue.database.BUSY_TIMEOUT = options["busy_timeout"]
+    huey = DurableHuey("faults", options["url"], secret_key="a key for tests", **options["settings"])
+    tasks_on(huey)
+    huey.create_consumer(workers=options["workers"], worker_type=options["worker_type"]).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""kill -9, at the moments that hurt: of a worker, of the consumer's main process, of everything."""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from huey import chord
+from huey.exceptions import TaskException
+from huey.utils import Error
+
+from jobqueue import DurableHuey, State
+from tests.faults.conftest import LEASE, StartConsumer
+from tests.faults.fault_jobs import notes
+from tests.jobqueue.consumers import alive, kill, wait_until
+
+STEPS = 12
+
+
+def test_a_killed_worker_repeats_no_step_but_the_one_in_flight_and_is_replaced_at_once(
+    start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    start()
+    handle = tasks.walk(path, STEPS, 0.15)
+    in_flight = []
+    for fraction in (1 / 3, 2 / 3):
+        wait_until(lambda fraction=fraction: len(notes(Path(path))) - len(in_flight) >= STEPS * fraction)
+        *_, (number, pid) = notes(Path(path))
+        kill(int(pid))
+        killed_at = time.time()
+        wait_until(lambda pid=pid: not alive(int(pid)))
+        in_flight.append(notes(Path(path))[-1][0])
+        attempt = len(in_flight) + 1
+        wait_until(lambda attempt=attempt: handle.look().attempt == attempt)
+        assert handle.look().claimed_at.timestamp() - killed_at < 1
+    assert handle.get(blocking=True, timeout=10) == list(range(STEPS))
+    times = Counter(number for number, _ in notes(Path(path)))
+    assert set(times) == {str(number) for number in range(STEPS)}
+    assert {number for number, n in times.items() if n > 1} <= set(in_flight)
+    job = handle.look()
+    assert (job.attempt, job.losses, job.returns, job.error) == (3, 2, 0, "")
+
+
+def test_when_the_main_process_is_killed_its_workers_go_with_it_and_another_consumer_does_their_jobs(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    consumer = start(workers=2)
+    busy = [tasks.slow_at_first(path) for _ in range(2)]
+    wait_until(lambda: len(notes(Path(path))) == 2)
+    waiting = [tasks.quick(i) for i in range(3)]
+    workers = consumer.worker_pids()
+    kill(consumer.pid)
+    wait_until(lambda: not any(alive(pid) for pid in workers), timeout=1)
+    assert [handle.state for handle in busy + waiting] == [State.RUNNING] * 2 + [State.QUEUED] * 3
+    start()
+    assert [handle.get(blocking=True, timeout=10) for handle in waiting] == [0, 1, 2]
+    for handle in busy:
+        assert handle.get(blocking=True, timeout=10) == 2
+        assert handle.look().losses == 1
+
+
+def test_an_idle_worker_goes_with_the_main_process_too(huey: DurableHuey, start: StartConsumer, tasks: Any) -> None:
+    consumer = start(workers=2)
+    workers = consumer.worker_pids()
+    kill(consumer.pid)
+    handle = tasks.quick(1)
+    wait_until(lambda: not any(alive(pid) for pid in workers), timeout=1)
+    assert handle.state is State.QUEUED
+
+
+def test_after_everything_was_killed_a_start_is_enough(start: StartConsumer, tasks: SimpleNamespace, path: str) -> None:
+    consumer = start(workers=2)
+    handle = tasks.slow_at_first(path)
+    wait_until(lambda: notes(Path(path)))
+    consumer.kill_all()
+    meanwhile = tasks.quick(1)
+    begun = time.monotonic()
+    start(workers=2)
+    assert meanwhile.get(blocking=True, timeout=5) == 1
+    assert handle.get(blocking=True, timeout=10) == 2
+    assert time.monotonic() - begun < LEASE * 2 + 4
+
+
+def test_a_consumer_that_lives_does_the_jobs_of_one_that_was_killed(
+    start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    consumer = start()
+    handle = tasks.slow_at_first(path)
+    wait_until(lambda: notes(Path(path)))
+    start()
+    consumer.kill_all()
+    assert handle.get(blocking=True, timeout=10) == 2
+    assert handle.look().losses == 1
+
+
+@pytest.mark.parametrize("how", ["exit", "SIGKILL", "SIGSEGV"])
+def test_a_job_that_kills_its_worker_three_times_is_poison_and_the_others_go_on(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, how: str
+) -> None:
+    start()
+    first, follower = huey.enqueue(tasks.dies.s(how, path).then(tasks.quick))
+    result = huey.enqueue(chord([tasks.quick.s(1), tasks.dies.s(how, path), tasks.quick.s(3)], tasks.collect.s(path)))
+    other = tasks.quick("other")
+    assert other.get(blocking=True, timeout=10) == "other"
+    assert result.get(blocking=True, timeout=10) == [1, Error.__name__, 3]
+    assert len(notes(Path(path))) == 7  # each three times, and the chord's callback once
+    job = first.look()
+    assert (job.state, job.attempt, job.losses, follower.state) == (State.FAILED, 3, 3, State.CANCELLED)
+    assert "died 3 times" in job.error
+    for handle in (first, follower):
+        with pytest.raises(TaskException, match="died 3 times"):
+            handle.get(blocking=True, timeout=1)
+
+
+# Where a worker dies, in Huey's hooks and signals -> how often the task's own code runs
+POINTS = {
+    ("before", False): 1,
+    ("signal executing", False): 1,
+    ("after", False): 2,
+    ("signal complete", False): 2,
+    ("after", True): 2,
+    ("signal error", True): 2,
+}
+
+
+@pytest.mark.parametrize(("point", "fails"), POINTS)
+def test_a_crash_around_an_attempts_end_repeats_the_attempt_and_what_follows_happens_once(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, point: str, fails: bool
+) -> None:
+    start()
+    first, follower = huey.enqueue(tasks.crashing.s(point, fails, path).then(tasks.told, path).error(tasks.told, path))
+    wait_until(lambda: notes(Path(path))[-1:] and notes(Path(path))[-1][0] == "told")
+    job = first.look()
+    assert (job.state, job.attempt, job.losses) == (State.FAILED if fails else State.SUCCEEDED, 2, 1)
+    wait_until(lambda: all(job.state.ended for job in huey.jobs()))
+    assert [words[0] for words in notes(Path(path))] == ["ran"] * POINTS[point, fails] + ["told"]
+    assert follower.state is (State.CANCELLED if fails else State.SUCCEEDED)
+
+
+def test_a_chord_whose_workers_are_killed_at_random_calls_back_once_with_all_values(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed: {seed}")
+    dice = random.Random(seed)
+    consumer = start(workers=2, max_losses=1000)
+    members = [tasks.member.s(i, dice.uniform(0.01, 0.2)) for i in range(30)]
+    result = huey.enqueue(chord(members, tasks.collect.s(path)))
+    kills = 0
+    while sum(job.state is State.SUCCEEDED for job in huey.jobs(task=tasks.member)) < 27:
+        pids = consumer.worker_pids()
+        if pids:
+            os.kill(dice.choice(pids), signal.SIGKILL)
+            kills += 1
+        time.sleep(dice.uniform(0.05, 0.3))  # the moments are the point of it
+    assert result.get(blocking=True, timeout=10) == list(range(30))
+    (callback,) = huey.jobs(task=tasks.collect)
+    assert len(notes(Path(path))) <= callback.attempt
+    assert {job.state for job in huey.jobs()} == {State.SUCCEEDED}
+    assert kills >= 5
+    with huey.ledger.database.statement() as tx:
+        assert [row[0] for row in tx.all("PRAGMA integrity_check")] == ["ok"]  # type: ignore[call-overload]
