@@ -67,7 +67,7 @@ EVENTS = [
     Event("lost", lambda ledger: ledger.lose("job", TOKEN, "worker"), State.QUEUED),
     Event("lost", lambda ledger: ledger.lose("job", TOKEN, "worker"), State.FAILED, {"losses": 2}),
     Event("lost", lambda ledger: ledger.lose_worker("consumer", "worker"), State.QUEUED),
-    Event("lost", lambda ledger: ledger.rescue(), State.QUEUED, {"lease_until": FORMER}),
+    Event("lost", lambda ledger: ledger.rescue("another", []), State.QUEUED, {"lease_until": FORMER}),
     Event("given back", lambda ledger: ledger.give_back("consumer"), State.QUEUED),
     Event("given back", lambda ledger: ledger.give_back_one("job", TOKEN), State.QUEUED),
     Event("put back", lambda ledger: ledger.put_back("job"), State.QUEUED),
@@ -217,9 +217,17 @@ def test_a_submit_is_all_or_nothing_and_one_whose_id_is_known_is_that_job(ledger
 
 def test_only_a_lease_that_ran_out_is_rescued(ledger: Ledger) -> None:
     bring_to(ledger, State.RUNNING)
-    assert ledger.rescue() == []
+    assert ledger.rescue("another", []) == []
     ledger.renew("consumer", ["another worker"], -1)
-    assert ledger.rescue() == []
+    assert ledger.rescue("another", []) == []
     ledger.renew("consumer", ["worker"], -1)
-    assert ledger.rescue() == ["job"]
-    assert ledger.rescue() == []
+    assert ledger.rescue("another", []) == ["job"]
+    assert ledger.rescue("another", []) == []
+
+
+def test_a_consumer_does_not_rescue_what_its_own_living_workers_hold(ledger: Ledger) -> None:
+    """A renewal that took longer than a lease leaves its own jobs lapsed for a moment."""
+    ledger.submit([NewJob(id="job", task="task", message=b"")])
+    ledger.claim(["task"], token="token", consumer="mine", worker="worker-1", lease_s=-1)
+    assert ledger.rescue("mine", ["worker-1"]) == []
+    assert ledger.rescue("mine", ["worker-2"]) == ["job"]

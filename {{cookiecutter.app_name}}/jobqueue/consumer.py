@@ -232,9 +232,10 @@ class DurableConsumer(Consumer):
             self._in_touch_since = None
 
     def _renew(self) -> None:
-        alive = [worker.name for worker, process in self.worker_threads if self.environment.is_alive(process)]
-        now = self.huey.ledger.renew(self.id, alive, self.huey.lease_s)
-        late = now - self._last_contact > self.huey.lease_s  # an outage, or this machine slept
+        started = time.monotonic()
+        now = self.huey.ledger.renew(self.id, self._living_workers(), self.huey.lease_s)
+        slow = time.monotonic() - started > self.huey.lease_s
+        late = slow or now - self._last_contact > self.huey.lease_s  # an outage, or this machine slept
         if self._in_touch_since is None or late:
             self._in_touch_since = now
         self._last_contact = now
@@ -247,7 +248,7 @@ class DurableConsumer(Consumer):
         """
         self.huey.ledger.promote()
         if self._in_touch_since is not None and self._last_contact - self._in_touch_since >= self.huey.lease_s:
-            for job_id in self.huey.ledger.rescue():
+            for job_id in self.huey.ledger.rescue(self.id, self._living_workers()):
                 logger.warning("Job %s is taken back: nobody renewed its lease.", job_id)
         if self.periodic:
             self._enqueue_periodic_tasks()
@@ -334,6 +335,9 @@ class DurableConsumer(Consumer):
                 logger.info("Job %s goes back to the queue: the consumer stops before it has ended.", job_id)
             self.huey.ledger.leave(self.id)
         self._kill_workers()
+
+    def _living_workers(self) -> list[str]:
+        return [worker.name for worker, process in self.worker_threads if self.environment.is_alive(process)]
 
     def _alive(self) -> list[Any]:
         return [process for _, process in self.worker_threads if self.environment.is_alive(process)]

@@ -275,10 +275,14 @@ class Ledger:
                 return 0
             return len(tx.all(sql.PROMOTE, limit=SWEEP_LIMIT))
 
-    def rescue(self) -> list[str]:
-        """Take back the jobs whose lease ran out: whoever held them is dead, or cut off. Returns their ids."""
+    def rescue(self, consumer: str, workers: Sequence[str]) -> list[str]:
+        """Take back the jobs whose lease ran out: whoever held them is dead, or cut off. Returns their ids.
+
+        Not those of the consumer that asks and of these workers, which it sees to be alive: there it was a renewal that
+        took longer than a lease.
+        """
         with self.database.statement() as tx:
-            lapsed = tx.all(sql.LAPSED, limit=SWEEP_LIMIT)
+            lapsed = tx.all(sql.LAPSED, consumer=consumer, workers=json.dumps(list(workers)), limit=SWEEP_LIMIT)
         return [row["id"] for row in lapsed if self.lose(row["id"], row["token"], f"worker {row['worker']}")]
 
     # --- reading ---

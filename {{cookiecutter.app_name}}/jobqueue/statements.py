@@ -155,9 +155,12 @@ WHERE consumer = :consumer AND worker IN (SELECT value FROM json_each(:workers))
 """
 HELD_BY_CONSUMER = "SELECT token FROM jobs WHERE consumer = :consumer AND state = 'running'"
 HELD_BY_WORKER = "SELECT id, token FROM jobs WHERE consumer = :consumer AND worker = :worker AND state = 'running'"
-LAPSED = (
-    "SELECT id, token, worker FROM jobs WHERE state = 'running' AND lease_until < NOW ORDER BY lease_until LIMIT :limit"
-)
+LAPSED = """
+SELECT id, token, worker FROM jobs
+WHERE state = 'running' AND lease_until < NOW
+  AND NOT (consumer = :consumer AND worker IN (SELECT value FROM json_each(:workers)))
+ORDER BY lease_until LIMIT :limit
+"""
 
 ANY_DUE = "SELECT 1 FROM jobs WHERE state = 'scheduled' AND run_at <= NOW LIMIT 1"
 PROMOTE = """

@@ -1,0 +1,104 @@
+"""The portfolio page in Chromium, before the app's real Procfile: what a person does, and what must never show."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from jobqueue import DurableHuey
+from tests.end_to_end.running import RunningApp, wait_until
+
+SLOW = 60_000  # milliseconds that an analysis may take on a busy machine
+
+
+@pytest.fixture
+def desk(app: RunningApp, watched: Page) -> Page:
+    app.start()
+    watched.goto(app.url)
+    expect(watched.get_by_role("heading", name="Walk-forward analysis")).to_be_visible()
+    return watched
+
+
+def fill(desk: Page, label: str, value: str) -> None:
+    field = desk.get_by_label(label)
+    field.fill(value)
+    field.blur()
+
+
+def start(desk: Page) -> None:
+    desk.get_by_role("button", name="Start the analysis").click()
+
+
+def percent(bar: Locator) -> float:
+    return float(bar.get_attribute("aria-valuenow") or 0)
+
+
+def test_an_analysis_from_the_form_to_four_charts_over_a_reload(desk: Page, app: RunningApp, tmp_path: Path) -> None:
+    fill(desk, "Training window", "504")
+    fill(desk, "Rebalanced every", "63")
+    start(desk)
+    expect(desk.get_by_text(re.compile(r"window \d+ of 123"))).to_be_visible(timeout=SLOW)
+    assert "job=" in desk.url
+    bar = desk.get_by_role("progressbar")
+    before = percent(bar)
+    wait_until(lambda: percent(bar) > before, "progress moves")
+
+    desk.reload()
+    expect(desk.get_by_text(re.compile(r"window \d+ of 123"))).to_be_visible(timeout=SLOW)
+    expect(desk.get_by_text("Done in")).to_be_visible(timeout=SLOW)
+    expect(desk.locator(".js-plotly-plot")).to_have_count(4)
+    for figure in ("Sharpe", "Sortino", "drawdown", "Volatility", "Turnover", "CAGR"):
+        expect(desk.get_by_role("cell", name=re.compile(figure, re.IGNORECASE)).first).to_be_visible()
+
+    with desk.expect_download() as download:
+        desk.get_by_role("button", name=re.compile("weights", re.IGNORECASE)).click()
+    download.value.save_as(tmp_path / "weights.csv")
+    rows = list(csv.reader((tmp_path / "weights.csv").open()))
+    assert len(rows) == 1 + 123
+    assert all(abs(sum(map(float, row[1:])) - 1) < 1e-6 for row in rows[1:])
+
+    elsewhere = desk.context.browser.new_context().new_page()  # type: ignore[union-attr]
+    elsewhere.goto(desk.url)
+    expect(elsewhere.locator(".js-plotly-plot")).to_have_count(4, timeout=10_000)
+    elsewhere.close()
+
+
+def test_cancel_ends_the_job_and_says_so(desk: Page, app: RunningApp) -> None:
+    start(desk)
+    expect(desk.get_by_text(re.compile(r"window \d+ of 335"))).to_be_visible(timeout=SLOW)
+    desk.get_by_role("button", name="Cancel").click()
+    expect(desk.get_by_text("Cancelled.")).to_be_visible()
+    expect(desk.get_by_role("button", name="Try again")).to_be_visible()
+    expect(desk.get_by_role("progressbar")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "message"),
+    [
+        ("Training window", "8300", "Train on"),
+        ("Training window", "", "Enter a whole number"),
+        ("Rebalanced every", "0", "Enter between"),
+        ("Weight of one asset, at most", "4", "add up to 80 %"),
+        ("Assets", "", "Choose at least one asset"),
+    ],
+    ids=lambda value: value.replace(" ", "-") or "empty",
+)
+def test_what_cannot_be_is_refused_beside_its_field(
+    desk: Page, app: RunningApp, label: str, value: str, message: str
+) -> None:
+    if label == "Assets":
+        for _ in range(20):
+            desk.locator("#analysis-assets").press("Backspace")
+    else:
+        fill(desk, label, value)
+    start(desk)
+    expect(desk.get_by_text(message)).to_be_visible()
+    assert "job=" not in desk.url
+    assert DurableHuey("seen", f"sqlite:///{app.folder}/var/jobs.sqlite").jobs() == []
+
+
+def test_an_address_of_no_job_says_so(desk: Page, app: RunningApp) -> None:
+    desk.goto(f"{app.url}/analysis?job=%3Cscript%3Enone")
+    expect(desk.get_by_text("No such job")).to_be_visible()
