@@ -1,6 +1,7 @@
 """The jobs that the faults hit. What they do outside of the ledger they note in a file, a line at a time, with their process id."""
 
 import hashlib
+import multiprocessing
 import os
 import signal
 import time
@@ -28,6 +29,10 @@ def note(path: str, *words: object) -> None:
 def notes(path: Path) -> list[list[str]]:
     """The lines' words; the last is the process id."""
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def square(number: int) -> int:
+    return number * number
 
 
 def wait_for(path: str) -> None:
@@ -185,6 +190,20 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
             current_job().progress(number, 30)
             time.sleep(0.005)
         return current_job().step("value", int, number)
+
+    @huey.task()
+    def pool_of_processes(n: int) -> list[int]:
+        """Forked, so with all that the worker's process has set up."""
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            return pool.map(square, range(n))
+
+    @huey.task()
+    def terminates_its_child() -> int | None:
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(LONG,))
+        child.start()
+        child.terminate()
+        child.join()
+        return child.exitcode
 
     def crash(point: str, task: Task) -> None:
         """Die at this point of a job's first attempt."""

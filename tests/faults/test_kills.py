@@ -164,4 +164,4 @@ def test_a_chord_whose_workers_are_killed_at_random_calls_back_once_with_all_val
     assert {job.state for job in huey.jobs()} == {State.SUCCEEDED}
     assert kills >= 5
     with huey.ledger.database.statement() as tx:
-        assert [row[0] for row in tx.all("PRAGMA integrity_check")] == ["ok"]  # type: ignore[call-overload]
+        assert [row["integrity_check"] for row in tx.all("PRAGMA integrity_check")] == ["ok"]

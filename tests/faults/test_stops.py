@@ -1,0 +1,140 @@
+"""SIGTERM, SIGINT, SIGHUP: running jobs get their grace, then they go back to the queue, and nothing is counted against them."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from jobqueue import DurableHuey, State
+from tests.faults.conftest import GRACE, StartConsumer
+from tests.faults.fault_jobs import notes
+from tests.jobqueue.consumers import alive, wait_until
+
+
+@pytest.mark.parametrize("times", [1, 10])
+def test_a_job_longer_than_the_grace_is_given_back_uncounted_and_ends_in_the_next_consumer(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, times: int
+) -> None:
+    consumer = start()
+    handle = tasks.slow_at_first(path)
+    wait_until(lambda: notes(Path(path)))
+    workers = consumer.worker_pids()
+    begun = time.monotonic()
+    for _ in range(times):
+        consumer.send(signal.SIGTERM)
+        time.sleep(0.01)  # one at a time: equal signals that wait are one
+    leases = set()
+    while consumer.process.poll() is None:
+        leases.add(lease_until(huey, handle.id))
+        time.sleep(0.02)
+    took = time.monotonic() - begun
+    assert consumer.process.returncode == 0
+    assert GRACE <= took < GRACE + 2
+    assert len(leases - {None}) >= 3  # renewed all the while, each half second
+    job = handle.look()
+    assert (job.state, job.returns, job.losses, job.attempt) == (State.QUEUED, 1, 0, 1)
+    assert not any(alive(pid) for pid in workers)
+    assert huey.ledger.consumers() == []
+    start()
+    assert handle.get(blocking=True, timeout=5) == 2
+
+
+def lease_until(huey: DurableHuey, job_id: str) -> float | None:
+    with huey.ledger.database.statement() as tx:
+        row = tx.one("SELECT lease_until FROM jobs WHERE id = :id", id=job_id)
+    assert row is not None
+    return row["lease_until"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("worker_type", ["process", "thread"])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_job_that_ends_within_the_grace_succeeds_and_no_other_is_begun(
+    start: StartConsumer, tasks: SimpleNamespace, path: str, worker_type: str, signum: int
+) -> None:
+    consumer = start(worker_type=worker_type)
+    handle = tasks.slow_at_first(path, seconds=0.8)
+    wait_until(lambda: notes(Path(path)))
+    waiting = tasks.quick(1)
+    consumer.send(signum)
+    assert consumer.wait() == 0
+    assert (handle(), handle.look().returns, waiting.state) == (1, 0, State.QUEUED)
+
+
+def test_a_thread_that_does_not_end_within_the_grace_is_given_back_too(
+    start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    consumer = start(worker_type="thread", grace_s=0.5)
+    handle = tasks.slow_at_first(path)
+    wait_until(lambda: notes(Path(path)))
+    consumer.send(signal.SIGTERM)
+    assert consumer.wait(5) == 0
+    assert (handle.state, handle.look().returns, handle.look().losses) == (State.QUEUED, 1, 0)
+
+
+def test_an_idle_consumer_stops_at_once(start: StartConsumer, tasks: SimpleNamespace) -> None:
+    consumer = start(workers=2)
+    begun = time.monotonic()
+    consumer.send(signal.SIGTERM)
+    assert consumer.wait() == 0
+    assert time.monotonic() - begun < 1.5
+
+
+def test_a_second_sigint_ends_the_grace(start: StartConsumer, tasks: SimpleNamespace, path: str) -> None:
+    consumer = start(grace_s=60)
+    handle = tasks.slow_at_first(path)
+    wait_until(lambda: notes(Path(path)))
+    consumer.send(signal.SIGINT)
+    wait_until(lambda: "stops" in consumer.log.read_text())
+    assert consumer.process.poll() is None
+    consumer.send(signal.SIGINT)
+    assert consumer.wait(3) == 0
+    assert (handle.state, handle.look().returns) == (State.QUEUED, 1)
+
+
+def test_a_worker_that_dies_during_the_grace_has_lost_its_job_and_the_stop_goes_on(
+    start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    consumer = start(grace_s=30)
+    handle = tasks.slow_at_first(path)
+    wait_until(lambda: notes(Path(path)))
+    (worker,) = consumer.worker_pids()
+    consumer.send(signal.SIGTERM)
+    wait_until(lambda: "stops" in consumer.log.read_text())
+    os.kill(worker, signal.SIGKILL)
+    assert consumer.wait(3) == 0
+    assert (handle.state, handle.look().losses, handle.look().returns) == (State.QUEUED, 1, 0)
+
+
+def test_sighup_starts_anew_and_the_jobs_go_on(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    consumer = start(grace_s=0.3)
+    handle = tasks.slow_at_first(path)
+    wait_until(lambda: notes(Path(path)))
+    (before,) = huey.ledger.consumers()
+    consumer.send(signal.SIGHUP)
+    assert handle.get(blocking=True, timeout=10) == 2
+    (after,) = huey.ledger.consumers()
+    assert (after["pid"], after["pid"]) == (before["pid"], consumer.pid)
+    assert after["id"] != before["id"]
+
+
+def test_signals_to_a_worker_do_not_stop_it_but_stop_what_it_started(
+    start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    """A terminal's Ctrl-C reaches all processes: only the main one decides."""
+    consumer = start()
+    handle = tasks.undisturbed(0.5)
+    wait_until(lambda: handle.state is State.RUNNING)
+    (worker,) = consumer.worker_pids()
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(worker, signum)
+    assert handle.get(blocking=True, timeout=5) == "undisturbed"
+    pool = tasks.pool_of_processes(4)
+    assert pool.get(blocking=True, timeout=8) == [0, 1, 4, 9]
+    child = tasks.terminates_its_child()
+    assert child.get(blocking=True, timeout=5) == -signal.SIGTERM
+    assert consumer.worker_pids() == [worker]

@@ -1,0 +1,114 @@
+"""Processes that stop and come back, and a database that does not answer: what is late is refused, what ended is written."""
+
+import os
+import signal
+import sqlite3
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from jobqueue import DurableHuey, State
+from tests.faults.conftest import LEASE, StartConsumer
+from tests.faults.fault_jobs import notes
+from tests.jobqueue.consumers import wait_until
+
+
+@pytest.mark.parametrize("what", ["result", "progress", "step"])
+def test_what_a_stopped_consumer_does_late_is_refused(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path, what: str
+) -> None:
+    zombie = start()
+    handle, follower = huey.enqueue(tasks.late.s(what, path, str(go)).then(tasks.quick))
+    wait_until(lambda: notes(Path(path)))
+    (worker,) = zombie.worker_pids()
+    for pid in (worker, zombie.pid):
+        os.kill(pid, signal.SIGSTOP)
+    other = start()
+    assert handle.get(blocking=True, timeout=10) == "the second"
+    assert follower.get(blocking=True, timeout=5) == "the second"
+    before = contents(huey)
+    other.send(signal.SIGTERM)
+    assert other.wait() == 0
+
+    go.touch()
+    os.kill(worker, signal.SIGCONT)  # without its main process: nobody tells it
+    once_more = tasks.quick("once more")
+    assert once_more.get(blocking=True, timeout=5) == "once more"  # so it is done with the late job
+    said = [words[:-1] for words in notes(Path(path)) if int(words[-1]) == worker]
+    assert said == [["began", "1"], ["went", "on"] if what == "result" else ["refused", "ClaimLost"]]
+    assert [row for row in contents(huey) if row[0] != once_more.id] == before
+    assert (handle.look().attempt, handle.look().losses, handle.look().note) == (2, 1, "attempt 2")
+    assert huey.ledger.step_names(handle.id) == {"a step"}
+
+    os.kill(zombie.pid, signal.SIGCONT)
+    zombie.send(signal.SIGTERM)
+    assert zombie.wait() == 0
+    assert handle() == "the second"
+
+
+def contents(huey: DurableHuey) -> list[tuple[object, ...]]:
+    """Every job with its result."""
+    with huey.ledger.database.statement() as tx:
+        rows = tx.all("SELECT jobs.*, results.* FROM jobs LEFT JOIN results ON job_id = id ORDER BY seq")
+    return [(row["id"], *tuple(row)) for row in rows]
+
+
+def test_a_consumer_that_comes_back_tells_its_worker_that_the_job_is_gone(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    zombie = start()
+    handle = tasks.slow_at_first(path)
+    wait_until(lambda: notes(Path(path)))
+    (worker,) = zombie.worker_pids()
+    for pid in (zombie.pid, worker):
+        os.kill(pid, signal.SIGSTOP)
+    start()
+    assert handle.get(blocking=True, timeout=10) == 2
+    for pid in (worker, zombie.pid):
+        os.kill(pid, signal.SIGCONT)
+    tasks_for_both = [tasks.undisturbed(0.3) for _ in range(4)]
+    assert [job.get(blocking=True, timeout=5) for job in tasks_for_both] == ["undisturbed"] * 4
+    assert (handle.look().attempt, handle.look().losses) == (2, 1)
+    assert zombie.worker_pids() == [worker]
+
+
+def test_an_end_that_cannot_be_written_is_written_when_the_database_answers_again(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
+) -> None:
+    """Locked by another writer for longer than statements wait, and longer than the lease."""
+    consumer = start(workers=2, busy_timeout=0.3)
+    handle, follower = huey.enqueue(tasks.waits.s(path, str(go)).then(tasks.quick))
+    wait_until(lambda: notes(Path(path)))
+    workers = consumer.worker_pids()
+    writer = sqlite3.connect(str(huey.ledger.database.path), isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    go.touch()
+    begun = time.monotonic()
+    wait_until(lambda: "is not written yet" in consumer.log.read_text())
+    wait_until(lambda: time.monotonic() > begun + LEASE * 1.5)
+    assert handle.state is State.RUNNING
+    writer.execute("ROLLBACK")
+    writer.close()
+    assert handle.get(blocking=True, timeout=5) == 1
+    assert follower.get(blocking=True, timeout=5) == 1
+    assert (handle.look().attempt, handle.look().losses, len(notes(Path(path)))) == (1, 0, 1)
+    assert consumer.worker_pids() == workers
+
+
+def test_a_worker_that_dies_while_the_database_does_not_answer_has_lost_its_job_all_the_same(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    consumer = start(busy_timeout=0.2)
+    handle = tasks.slow_at_first(path)
+    wait_until(lambda: notes(Path(path)))
+    (worker,) = consumer.worker_pids()
+    writer = sqlite3.connect(str(huey.ledger.database.path), isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: consumer.worker_pids() not in ([], [worker]))  # replaced: it is known to be dead
+    writer.execute("ROLLBACK")
+    writer.close()
+    assert handle.get(blocking=True, timeout=10) == 2
+    assert handle.look().losses == 1
