@@ -37,7 +37,9 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--workers", default=settings.workers, show_default=True, type=click.IntRange(min=1), help="Jobs at a time.")
+@click.option(
+    "--workers", default=settings.workers, show_default=True, type=click.IntRange(min=1), help="Jobs at a time."
+)
 def worker(workers: int) -> None:
     """Run jobs until told to stop (Ctrl-C or SIGTERM lets running jobs end first)."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -136,7 +138,9 @@ def doctor() -> None:
     click.echo(f"   tasks: {', '.join(sorted(_tasks()))}")
     findings = huey.check()
     for finding in findings:
-        click.secho(f"{'ok' if finding.ok else '!!'} {finding.name}: {finding.detail}", fg=None if finding.ok else "red")
+        click.secho(
+            f"{'ok' if finding.ok else '!!'} {finding.name}: {finding.detail}", fg=None if finding.ok else "red"
+        )
         if not finding.ok and finding.remedy:
             click.echo(f"   {finding.remedy}")
     if not all(finding.ok for finding in findings):
@@ -201,7 +205,9 @@ def _print_progress(done: float, total: float, note: str) -> None:
 
 def _asked(job: Job) -> str:
     try:
-        return ", ".join([*map(repr, job.args), *(f"{key}={value!r}" for key, value in job.kwargs.items())]) or "nothing"
+        return (
+            ", ".join([*map(repr, job.args), *(f"{key}={value!r}" for key, value in job.kwargs.items())]) or "nothing"
+        )
     except Unreadable as error:
         return f"cannot be read: {error}"
 

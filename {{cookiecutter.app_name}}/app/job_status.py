@@ -18,6 +18,7 @@ COLOURS = {
     State.FAILED: "red",
     State.CANCELLED: "gray",
 }
+BREAKING = {"overflowWrap": "anywhere"}  # what others wrote may have no spaces
 LONG_QUEUED = 10  # seconds in the queue after which it is worth asking whether a worker runs
 
 
@@ -44,7 +45,10 @@ def job_status(job: Job, since: Glance | None = None) -> Component:
     running = job.state is State.RUNNING
     parts: list[Component] = [
         dmc.Group(
-            [dmc.Badge(job.state.value, color=COLOURS[job.state], variant="light"), dmc.Text(sentence(job), flex=1, miw=200)],
+            [
+                dmc.Badge(job.state.value, color=COLOURS[job.state], variant="light", mt=2),
+                dmc.Text(sentence(job), flex=1, miw=200, style=BREAKING),
+            ],
             align="flex-start",
         )
     ]
@@ -52,11 +56,14 @@ def job_status(job: Job, since: Glance | None = None) -> Component:
         share = 100 * job.done / job.total if job.done is not None and job.total else 0
         parts.append(dmc.Progress(value=share, animated=True, size="lg", **{"aria-label": "Progress"}))
         left = time_left(job, since)
-        parts.append(dmc.Text(" · ".join(filter(None, [job.note, left])), size="sm", c="dimmed"))
+        parts.append(dmc.Text(" · ".join(filter(None, [job.note, left])), size="sm", c="dimmed", style=BREAKING))
     if job.traceback and job.state is State.FAILED:
         parts.append(
             html.Details(
-                [html.Summary("What is behind it", style={"cursor": "pointer"}), dmc.Code(job.traceback, block=True, mt="xs")]
+                [
+                    html.Summary("What is behind it", style={"cursor": "pointer"}),
+                    dmc.Code(job.traceback, block=True, mt="xs"),
+                ]
             )
         )
     return dmc.Stack(parts, gap="xs")
@@ -88,7 +95,9 @@ def sentence(job: Job) -> str:
             waited = (now - (job.run_at or job.created_at)).total_seconds()
             if waited < LONG_QUEUED:
                 return "In the queue."
-            return f"In the queue for {in_words(waited)}: all workers are busy, or none runs (see: python -m app doctor)."
+            return (
+                f"In the queue for {in_words(waited)}: all workers are busy, or none runs (see: python -m app doctor)."
+            )
         case State.RUNNING:
             return "Running." if job.attempt <= 1 else f"Running, attempt {job.attempt}{_why_again(job)}."
         case State.SUCCEEDED:

@@ -59,7 +59,9 @@ class Settings(BaseSettings):
                 f"Set a key of your own; to make one: {MAKE_A_KEY}"
             )
         if "database_url" not in self.model_fields_set:
-            raise ValueError("DATABASE_URL is not set. Set it to a Postgres database: postgresql://user:password@host/name")
+            raise ValueError(
+                "DATABASE_URL is not set. Set it to a Postgres database: postgresql://user:password@host/name"
+            )
         if self.database_url.startswith("sqlite"):
             raise ValueError(
                 "DATABASE_URL is a SQLite file, which does not outlive a deploy. "

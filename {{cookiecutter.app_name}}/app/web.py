@@ -3,12 +3,16 @@
 `gunicorn app.web:server` serves it. Everything a browser loads comes from here: no request goes to another host.
 """
 
+import functools
 import html as text
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import dash
 import dash_mantine_components as dmc
-from dash import Dash, ctx, html, set_props
+from dash import Dash, html, set_props
+from dash.development.base_component import Component
 from flask import Flask, redirect, request
 from werkzeug.wrappers import Response
 
@@ -21,79 +25,104 @@ NOTICE = 5000  # milliseconds that a notice stays
 logger = logging.getLogger("app.web")
 
 server = Flask(__name__)
+debugging = server.debug and not settings.production  # `make start` sets it
 
 
 @server.get("/")
 def first_page() -> Response:
     """The address without a path is the first page's."""
-    query = request.query_string.decode()
+    query = request.query_string.decode(errors="replace")
     return redirect(pages()[0]["path"] + (f"?{query}" if query else ""))
 
 
-def pages() -> list[dict[str, str]]:
+def pages() -> list[dict[str, Any]]:
     """Those in app/pages, in their `order`."""
-    return [page for page in dash.page_registry.values() if page["module"].split(".")[-1] != "not_found_404"]
+    return [page for page in dash.page_registry.values() if not page["module"].endswith("not_found_404")]
 
 
-def tell(error: Exception) -> None:
-    """What a person sees when a callback fails. In development a mistake goes on, to Dash's own dev tools."""
-    if isinstance(error, DatabaseUnavailable):
-        title, message = "The database does not answer", "What is running goes on. Try again in a moment."
-    elif settings.production:
-        title, message = "Something went wrong", "It was written to the server's log. Try again, or reload the page."
-    else:
-        raise error
-    logger.error("A callback failed.", exc_info=error)
-    page_is_missing = ctx.triggered_id in (None, "_pages_location")  # then the notice stays; else it passes with the trouble
-    notice = {"id": "trouble", "title": title, "message": message, "color": "red"}
-    notice["autoClose"] = False if page_is_missing else NOTICE
-    set_props("notices", {"sendNotifications": [notice | {"action": "show"}, notice | {"action": "update"}]})
-
-
-def shell() -> dmc.MantineProvider:
+def shell() -> Component:
     """What every page is shown in."""
     links = [
         dmc.NavLink(label=page["name"], href=page["path"], active="partial", w="auto", style={"borderRadius": 4})
         for page in pages()
     ]
+    toggle = dmc.ColorSchemeToggle(
+        lightIcon="☀", darkIcon="☾", variant="subtle", color="gray", size="lg", **{"aria-label": "Light or dark"}
+    )
     header = dmc.Group(
         [
             dmc.Title(about.title, order=1, size="h4", lineClamp=1, flex=1),
             html.Nav(dmc.Group(links, gap=4, wrap="nowrap")),
-            dmc.ColorSchemeToggle(lightIcon="☀", darkIcon="☾", variant="subtle", color="gray", size="lg", **{"aria-label": "Light or dark"}),
+            toggle,
         ],
         h="100%",
         px="md",
         wrap="nowrap",
     )
+    main = dmc.Container(dash.page_container, size="xl", py="lg")
     return dmc.MantineProvider(
         [
             dmc.NotificationContainer(id="notices", position="top-center"),
-            dmc.AppShell(
-                [dmc.AppShellHeader(header), dmc.AppShellMain(dmc.Container(dash.page_container, size="xl", py="lg"))],
-                header={"height": 56},
-            ),
+            dmc.AppShell([dmc.AppShellHeader(header), dmc.AppShellMain(main)], header={"height": 56}),
         ],
         defaultColorScheme="auto",
     )
 
 
+# --- what a person sees when something fails: words; while debugging a mistake goes on, to Dash's own dev tools ---
+
+
+def in_a_notice(error: Exception) -> None:
+    """For callbacks."""
+    if debugging and not isinstance(error, DatabaseUnavailable):
+        raise error
+    logger.error("A callback failed.", exc_info=error)
+    notice = {"id": "trouble", **in_words(error), "autoClose": NOTICE}
+    set_props("notices", {"sendNotifications": [notice | {"action": "show"}, notice | {"action": "update"}]})
+
+
+def in_its_place(layout: Callable[..., Component]) -> Callable[..., Component]:
+    """For pages: the words stand where the page would."""
+
+    @functools.wraps(layout)
+    def show(**query: Any) -> Component:
+        try:
+            return layout(**query)
+        except Exception as error:
+            if debugging and not isinstance(error, DatabaseUnavailable):
+                raise
+            logger.exception("A page cannot be shown.")
+            words = in_words(error)
+            return dmc.Alert(words["message"], title=words["title"], color=words["color"])
+
+    return show
+
+
+def in_words(error: Exception) -> dict[str, str]:
+    if isinstance(error, DatabaseUnavailable):
+        title, message = "The database does not answer", "Jobs that run go on. Try again in a moment."
+    else:
+        title, message = "Something went wrong", "The server's log says what. Try again, or go on with something else."
+    return {"title": title, "message": message, "color": "red"}
+
+
 dmc.pre_render_color_scheme()
 app = Dash(
     __name__,
-    server=server,
+    server=server,  # type: ignore[arg-type]  # a Flask server is what it is meant to take
     use_pages=True,
-    title=text.escape(about.title),
+    title=text.escape(about.title),  # Dash puts it into the HTML as it is
     update_title="",
     include_pages_meta=False,
     health_endpoint="health",
-    # Pages are rendered when they are asked for, not all at the first request to find out which ids there are.
+    on_error=in_a_notice,
+    # Pages are made when they are asked for, not all at the first request, only to learn which ids they have.
     suppress_callback_exceptions=True,
-    on_error=tell,
 )
+app.layout = shell
 for page in dash.page_registry.values():
     page["title"] = f"{page['name']} · {about.title}"
-app.layout = shell
+    page["layout"] = in_its_place(page["layout"])
 
-if not settings.production:
-    app.enable_dev_tools(debug=True, dev_tools_hot_reload=False, dev_tools_serve_dev_bundles=False, dev_tools_disable_version_check=True)
+if debugging:
+    app.enable_dev_tools(debug=True, dev_tools_disable_version_check=True, dev_tools_hot_reload_max_retry=1000)

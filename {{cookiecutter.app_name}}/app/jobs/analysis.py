@@ -42,7 +42,9 @@ def analyse(
     weights = []
     for number, window in enumerate(plan, start=1):
         first, last = returns.index[[window.start, window.split - 1]]
-        job.progress(number - 1, len(plan), f"window {number} of {len(plan)}: training {first:%Y-%m-%d} to {last:%Y-%m-%d}")
+        job.progress(
+            number - 1, len(plan), f"window {number} of {len(plan)}: training {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+        )
         # A step's value is kept: an attempt after a crash goes on with the first window that is not there.
         weights.append(job.step(f"window:{number}", walk_forward.fit_window, returns, window, risk, cap))
 

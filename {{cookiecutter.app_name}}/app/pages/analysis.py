@@ -136,7 +136,9 @@ def panel(job_id: Any) -> Component:
     )
     shown = ["asked", "job", "results", "past"]
     parts = {name: html.Div(id=f"analysis-{name}") for name in shown}
-    return html.Div([introduction, dmc.Stack([parts["asked"], parts["job"], buttons], gap="sm"), parts["results"], parts["past"]])
+    return html.Div(
+        [introduction, dmc.Stack([parts["asked"], parts["job"], buttons], gap="sm"), parts["results"], parts["past"]]
+    )
 
 
 def find(job_id: Any) -> Job | None:
@@ -147,7 +149,7 @@ def find(job_id: Any) -> Job | None:
 
 
 def asked(job: Job | None) -> dict[str, Any] | None:
-    """What a job of `analyse` was asked, all fields of it; None where that cannot be told."""
+    """What a job of `analyse` was asked, all fields of it; None where it cannot be read, or makes no sense."""
     if job is None or job.name != "analyse":
         return None
     try:
@@ -225,15 +227,14 @@ def show(tick: int | None, ids: dict[str, Any], earlier: dict[str, Any] | None) 
 
 
 @callback(
-    Output("analysis-cancel", "n_clicks"),
     Input("analysis-cancel", "n_clicks"),
     State("analysis-ids", "data"),
     running=[(Output("analysis-cancel", "loading"), True, False)],
     prevent_initial_call=True,
 )
-def cancel(_: int, ids: dict[str, Any]) -> Any:
+def cancel(_: int, ids: dict[str, Any]) -> None:
+    """The next look shows it."""
     huey.job(str(ids["job"])).cancel()
-    return no_update  # the next look shows it
 
 
 @callback(
@@ -269,7 +270,7 @@ def download(*arguments: Any) -> Any:
         return no_update
     what = str(ctx.triggered_id).removeprefix("analysis-get-")
     text = results.as_file(what, huey.result(job.id), request.in_words(asked(job) or DEFAULTS))
-    return dcc.send_string(text, f"analysis-{job.id[:8]}-{what}.{results.DOWNLOADS[what].suffix}")
+    return {"content": text, "filename": f"analysis-{job.id[:8]}-{what}.{results.DOWNLOADS[what].suffix}"}
 
 
 def address(job_id: str, beside: str | None = None) -> str:
@@ -278,9 +279,7 @@ def address(job_id: str, beside: str | None = None) -> str:
 
 def heading(job: Job) -> Component:
     wanted = asked(job)
-    if wanted is None:
-        return dmc.Alert(f"This is a job of the task {job.name}, or what it was asked cannot be read.", color="yellow")
-    return dmc.Text(request.in_words(wanted), fw=600)
+    return dmc.Text(request.in_words(wanted) if wanted else f"A job of the task {job.name}", fw=600)
 
 
 def compared(job: Job, beside_id: Any) -> Component:
@@ -292,7 +291,9 @@ def compared(job: Job, beside_id: Any) -> Component:
         note = dmc.Alert("The analysis to lay beside this one is not there, or has no result.", color="yellow", mt="md")
         return html.Div([note, results.report(huey.result(job.id))])
     note = dmc.Text(
-        ["Beside it: ", request.in_words(asked(beside) or DEFAULTS), ", over the days that both cover."], mt="md", c="orange"
+        ["Beside it: ", request.in_words(asked(beside) or DEFAULTS), ", over the days that both cover."],
+        mt="md",
+        c="orange",
     )
     return html.Div([note, results.report(huey.result(job.id), huey.result(beside.id))])
 

@@ -58,7 +58,7 @@ def report(result: dict[str, Any], beside: dict[str, Any] | None = None) -> Comp
     ]
     return dmc.Stack(
         [
-            dmc.TableScrollContainer(_table(compare(result, beside)), minWidth=420),
+            dmc.TableScrollContainer(_table(compare(result, beside)), minWidth=320),
             dmc.Grid(drawn, gutter="lg"),
             dmc.Group(buttons, gap="xs"),
         ],

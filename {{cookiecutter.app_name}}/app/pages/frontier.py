@@ -69,5 +69,7 @@ def show(_: int, job_id: str | None) -> tuple[list[Component], bool]:
     shown = [job_status(job)]
     if job.name == "efficient_frontier" and job.state == "succeeded":
         result = huey.result(job.id)
-        shown.append(dcc.Graph(figure=figures.frontier(result["frontier"], result["assets"]), config={"displaylogo": False}))
+        shown.append(
+            dcc.Graph(figure=figures.frontier(result["frontier"], result["assets"]), config={"displaylogo": False})
+        )
     return shown, job.state.ended

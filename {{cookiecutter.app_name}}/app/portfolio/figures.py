@@ -20,13 +20,18 @@ Floats = NDArray[np.float64]
 GRID = "rgba(134, 142, 150, 0.25)"
 GREY = "#868e96"
 COLOURS = ("#228be6", GREY, "#fd7e14")  # the analysis, the index, the analysis beside it
-PALETTE = ("#228be6", "#fd7e14", "#40c057", "#e64980", "#7950f2", "#15aabf", "#fab005", "#fa5252", "#82c91e", "#be4bdb")
+PALETTE = (
+    *("#228be6", "#fd7e14", "#40c057", "#e64980", "#7950f2", "#15aabf", "#fab005", "#fa5252", "#82c91e", "#be4bdb"),
+    *("#74c0fc", "#ffc078", "#8ce99a", "#faa2c1", "#b197fc", "#66d9e8", "#ffe066", "#ffa8a8", "#c0eb75", "#e599f7"),
+)
 
 
 def equity(days: Days, lines: dict[str, Floats]) -> Chart:
     """What 1 became: `lines` are daily returns by name."""
     drawn = {name: statistics.equity(returns)[_weeks(days)] for name, returns in lines.items()}
-    return _chart("Growth of 1", _lines(days, drawn, "%{y:.2f}"), yaxis={"type": "log", "dtick": "D2", "tickformat": "~g"})
+    return _chart(
+        "Growth of 1", _lines(days, drawn, "%{y:.2f}"), yaxis={"type": "log", "dtick": "D2", "tickformat": "~g"}
+    )
 
 
 def drawdown(days: Days, lines: dict[str, Floats]) -> Chart:
@@ -77,7 +82,7 @@ def years(days: Days, lines: dict[str, Floats]) -> Chart:
 def frontier(portfolios: list[dict[str, Any]], assets: dict[str, dict[str, float]]) -> Chart:
     """Return against volatility: the frontier, and each asset by itself."""
     place = "%{y:.1%} at a volatility of %{x:.1%}<extra></extra>"
-    traces = [
+    traces: list[dict[str, Any]] = [
         {
             "x": [portfolio["volatility"] for portfolio in portfolios],
             "y": [portfolio["return"] for portfolio in portfolios],

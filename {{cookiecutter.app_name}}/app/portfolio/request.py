@@ -23,7 +23,9 @@ def errors(assets: Any, risk: Any, training: Any, rebalance: Any, cap: Any) -> d
     """
     found = {
         "assets": _assets(assets),
-        "risk": "" if isinstance(risk, str) and risk in RISKS else f"Choose one of {', '.join(RISKS)}; this is {risk!r}.",
+        "risk": ""
+        if isinstance(risk, str) and risk in RISKS
+        else f"Choose one of {', '.join(RISKS)}; this is {risk!r}.",
         "training": _days(training, MIN_TRAINING, DAYS - 1),
         "rebalance": _days(rebalance, 1, DAYS_PER_YEAR),
         "cap": _cap(cap),

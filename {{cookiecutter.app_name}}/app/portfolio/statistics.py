@@ -19,7 +19,7 @@ def cagr(returns: ArrayLike) -> float:
 
 def volatility(returns: ArrayLike) -> float:
     """Standard deviation of daily returns (of a sample), times the square root of a year's days."""
-    return float(np.std(returns, ddof=1) * DAYS_PER_YEAR**0.5)
+    return float(np.std(np.asarray(returns), ddof=1) * DAYS_PER_YEAR**0.5)
 
 
 def sharpe(returns: ArrayLike, risk_free: float = 0.0) -> float:

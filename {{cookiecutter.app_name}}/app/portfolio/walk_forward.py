@@ -28,8 +28,7 @@ class Window:
 def windows(days: int, training: int, rebalance: int) -> list[Window]:
     """All windows in their order. Days at the end that do not fill a holding period are left out."""
     return [
-        Window(split - training, split, split + rebalance)
-        for split in range(training, days - rebalance + 1, rebalance)
+        Window(split - training, split, split + rebalance) for split in range(training, days - rebalance + 1, rebalance)
     ]
 
 
@@ -50,9 +49,7 @@ def fit_window(returns: pd.DataFrame, window: Window, risk: str, cap: float) -> 
     return weights
 
 
-def hold(
-    returns: pd.DataFrame, plan: Sequence[Window], weights: Sequence[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
+def hold(returns: pd.DataFrame, plan: Sequence[Window], weights: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """What the portfolios earned while they were held, and how much was traded between them.
 
     Within a window nothing is traded: weights drift with prices.
