@@ -27,6 +27,15 @@ TEXTS = {
     "shell": "$(rm -rf /) `id` ${HOME} %PATH% \\n",
 }
 
+# What a browser is sent: the page, and what Dash lays out in it.
+VISIT = """
+import json
+from app.web import server
+
+browser = server.test_client()
+print(json.dumps([browser.get("/", follow_redirects=True).text, browser.get("/_dash-layout").text]))
+"""
+
 
 @pytest.fixture(params=TEXTS)
 def text(request: pytest.FixtureRequest) -> str:
@@ -52,12 +61,10 @@ def test_a_text_comes_out_unchanged_in_the_readme(app: Path, text: str) -> None:
 
 
 def test_a_text_comes_out_unchanged_on_the_page(app: Path, text: str) -> None:
-    asked = "from app.web import server as s; c = s.test_client(); print(c.get('/', follow_redirects=True).text)"
-    page = subprocess.run([sys.executable, "-c", asked], cwd=app, check=True, capture_output=True, text=True).stdout
+    shown = subprocess.run([sys.executable, "-c", VISIT], cwd=app, check=True, capture_output=True, text=True).stdout
+    page, layout = json.loads(shown)
     assert text in Title(page).text
-    asked = "from app.web import server as s; print(s.test_client().get('/_dash-layout').text)"
-    page = subprocess.run([sys.executable, "-c", asked], cwd=app, check=True, capture_output=True, text=True).stdout
-    assert text in strings_in(json.loads(page))
+    assert text in strings_in(json.loads(layout))
 
 
 def test_an_app_of_odd_texts_installs(tmp_path: Path) -> None:

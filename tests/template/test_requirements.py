@@ -55,7 +55,7 @@ def test_the_kit_pins_what_it_and_the_apps_developers_need(app: Path) -> None:
 
 def test_blank_installs_nothing_of_the_portfolio_example(bake: Bake) -> None:
     extra = pinned(bake("portfolio") / "requirements.txt").keys() - pinned(bake("blank") / "requirements.txt").keys()
-    assert {"skfolio", "scikit-learn", "scipy", "cvxpy-base"} <= extra
+    assert {"skfolio", "scikit-learn", "cvxpy-base"} <= extra
     assert "skfolio" not in bake("blank").joinpath("pyproject.toml").read_text()
 
 
