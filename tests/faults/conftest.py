@@ -16,7 +16,7 @@ from tests.jobqueue.consumers import ConsumerProcess, consumer_process, environm
 
 LEASE = 2.0  # seconds
 GRACE = 2.0  # seconds
-SETTINGS = {"lease_s": LEASE, "renew_s": 0.5, "grace_s": GRACE}
+SETTINGS: dict[str, Any] = {"lease_s": LEASE, "renew_s": 0.5, "grace_s": GRACE}
 KIT = Path(__file__).parents[2]
 
 StartConsumer = Callable[..., ConsumerProcess]

@@ -142,14 +142,13 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
             with huey.lock_task(f"lock:{number}"):
                 if turn % 4 == 1:
                     quick(number, priority=-1)
-            job._written_at = 0  # write the next progress too
 
     @huey.task()
     def late(what: str, path: str, go: str) -> str:
         """Its first attempt goes on when it is told to; by then another one has ended the job."""
         job = current_job()
         job.progress(job.attempt, 9, f"attempt {job.attempt}")
-        note(path, "began", job.attempt)
+        note(path, "began", what, job.attempt)
         if job.attempt > 1:
             job.step("a step", str, "of the second")
             return "the second"
@@ -161,9 +160,9 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
                 time.sleep(0.6)  # past the throttle
                 job.progress(8, 9, "late")
         except BaseException as error:
-            note(path, "refused", type(error).__name__)
+            note(path, what, "refused", type(error).__name__)
             raise
-        note(path, "went on")
+        note(path, what, "went on")
         return "the first"
 
     @huey.task()

@@ -67,7 +67,7 @@ def test_a_cancel_that_comes_as_the_job_ends_never_hits_the_next_one(
     outcomes = []
     for _ in range(25):
         handle, following = tasks.undisturbed(0.05), tasks.undisturbed(0.08)
-        wait_until(lambda handle=handle: handle.state is not State.QUEUED)
+        wait_until(lambda handle=handle: handle.state is not State.QUEUED)  # type: ignore[misc]
         time.sleep(dice.uniform(0.02, 0.07))  # about when it ends
         cancelled = handle.cancel()
         outcomes.append(cancelled)

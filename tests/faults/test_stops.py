@@ -46,7 +46,7 @@ def lease_until(huey: DurableHuey, job_id: str) -> float | None:
     with huey.ledger.database.statement() as tx:
         row = tx.one("SELECT lease_until FROM jobs WHERE id = :id", id=job_id)
     assert row is not None
-    return row["lease_until"]  # type: ignore[no-any-return]
+    return row["lease_until"]
 
 
 @pytest.mark.parametrize("worker_type", ["process", "thread"])

@@ -7,52 +7,58 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-
 from jobqueue import DurableHuey, State
 from tests.faults.conftest import LEASE, StartConsumer
 from tests.faults.fault_jobs import notes
 from tests.jobqueue.consumers import wait_until
 
+LATE = ["result", "progress", "step"]
 
-@pytest.mark.parametrize("what", ["result", "progress", "step"])
+
 def test_what_a_stopped_consumer_does_late_is_refused(
-    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path, what: str
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
 ) -> None:
-    zombie = start()
-    handle, follower = huey.enqueue(tasks.late.s(what, path, str(go)).then(tasks.quick))
-    wait_until(lambda: notes(Path(path)))
-    (worker,) = zombie.worker_pids()
-    for pid in (worker, zombie.pid):
+    zombie = start(workers=len(LATE))
+    pipelines = [huey.enqueue(tasks.late.s(what, path, str(go)).then(tasks.quick)) for what in LATE]
+    wait_until(lambda: len(notes(Path(path))) == len(LATE))
+    workers = zombie.worker_pids()
+    for pid in (*workers, zombie.pid):
         os.kill(pid, signal.SIGSTOP)
     other = start()
-    assert handle.get(blocking=True, timeout=10) == "the second"
-    assert follower.get(blocking=True, timeout=5) == "the second"
+    for late, follower in pipelines:
+        assert late.get(blocking=True, timeout=10) == "the second"
+        assert follower.get(blocking=True, timeout=5) == "the second"
     before = contents(huey)
     other.send(signal.SIGTERM)
     assert other.wait() == 0
 
     go.touch()
-    os.kill(worker, signal.SIGCONT)  # without its main process: nobody tells it
-    once_more = tasks.quick("once more")
-    assert once_more.get(blocking=True, timeout=5) == "once more"  # so it is done with the late job
-    said = [words[:-1] for words in notes(Path(path)) if int(words[-1]) == worker]
-    assert said == [["began", "1"], ["went", "on"] if what == "result" else ["refused", "ClaimLost"]]
-    assert [row for row in contents(huey) if row[0] != once_more.id] == before
-    assert (handle.look().attempt, handle.look().losses, handle.look().note) == (2, 1, "attempt 2")
-    assert huey.ledger.step_names(handle.id) == {"a step"}
+    for pid in workers:  # without their main process: nobody tells them
+        os.kill(pid, signal.SIGCONT)
+    after = [tasks.undisturbed(0.3) for _ in workers]  # each worker is done with its late job, and does one of these
+    assert [handle.get(blocking=True, timeout=5) for handle in after] == ["undisturbed"] * len(workers)
+    said = {" ".join(words[:-1]) for words in notes(Path(path)) if int(words[-1]) in workers}
+    assert said == {"began result 1", "began progress 1", "began step 1", "result went on"} | {
+        "progress refused ClaimLost",
+        "step refused ClaimLost",
+    }
+    assert contents(huey)[: len(before)] == before
+    for late, _ in pipelines:
+        job = late.look()
+        assert (job.attempt, job.losses, job.note) == (2, 1, "attempt 2")
+        assert huey.ledger.step_names(late.id) == {"a step"}
 
     os.kill(zombie.pid, signal.SIGCONT)
     zombie.send(signal.SIGTERM)
     assert zombie.wait() == 0
-    assert handle() == "the second"
+    assert [late() for late, _ in pipelines] == ["the second"] * len(LATE)
 
 
 def contents(huey: DurableHuey) -> list[tuple[object, ...]]:
     """Every job with its result."""
     with huey.ledger.database.statement() as tx:
         rows = tx.all("SELECT jobs.*, results.* FROM jobs LEFT JOIN results ON job_id = id ORDER BY seq")
-    return [(row["id"], *tuple(row)) for row in rows]
+    return [tuple(row[column] for column in row.keys()) for row in rows]  # noqa: SIM118
 
 
 def test_a_consumer_that_comes_back_tells_its_worker_that_the_job_is_gone(
