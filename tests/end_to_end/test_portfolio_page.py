@@ -55,9 +55,9 @@ def test_an_analysis_from_the_form_to_four_charts_over_a_reload(desk: Page, app:
     with desk.expect_download() as download:
         desk.get_by_role("button", name=re.compile("weights", re.IGNORECASE)).click()
     download.value.save_as(tmp_path / "weights.csv")
-    rows = list(csv.reader((tmp_path / "weights.csv").open()))
+    rows = list(csv.reader((tmp_path / "weights.csv").read_text().splitlines()))
     assert len(rows) == 1 + 123
-    assert all(abs(sum(map(float, row[1:])) - 1) < 1e-6 for row in rows[1:])
+    assert all(abs(sum(map(float, row[1:])) - 1) < 1e-4 for row in rows[1:])
 
     elsewhere = desk.context.browser.new_context().new_page()  # type: ignore[union-attr]
     elsewhere.goto(desk.url)
