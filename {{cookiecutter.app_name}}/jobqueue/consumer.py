@@ -23,7 +23,7 @@ from typing import Any
 
 from huey.constants import WORKER_PROCESS
 from huey.consumer import Consumer, Environment, ProcessEnvironment, Worker
-from huey.exceptions import TaskTimeout
+from huey.exceptions import ConfigurationError, TaskTimeout
 
 from jobqueue import interrupts
 from jobqueue.context import ClaimedJob, current_job
@@ -37,6 +37,7 @@ SWEEP = 1.0  # seconds between sweeps
 IDLE = 1.0  # seconds that a worker waits for the bell before it looks by itself
 CANCEL_GRACE = 5.0  # seconds in which a worker must let go of a job that was taken from it, before it is killed
 TOKEN = 32  # characters of a token
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class DurableWorker(Worker):
@@ -89,11 +90,12 @@ class DurableProcesses(ProcessEnvironment):
 
     def init_child(self, process: DurableWorker) -> None:
         die_with_parent(process.parent)
-        for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for stop in STOPS:
             # The main process decides when a worker stops. Not SIG_IGN, which a task's own subprocesses would inherit.
             signal.signal(stop, lambda *_: None)
         signal.signal(signal.SIGALRM, lambda *_: interrupts.request(current_job().token, time_is_over))
         signal.signal(self.LOOK_AGAIN, lambda *_: interrupts.request(current_job().token, lambda: lost(process.huey)))
+        os.register_at_fork(after_in_child=default_signals)
 
     @contextlib.contextmanager
     def timeout(self, seconds: float) -> Iterator[None]:
@@ -102,6 +104,13 @@ class DurableProcesses(ProcessEnvironment):
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def default_signals() -> None:
+    """What a task forks is not a worker: it can be ended like any process."""
+    for signum in (*STOPS, signal.SIGALRM, DurableProcesses.LOOK_AGAIN):
+        signal.signal(signum, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def time_is_over() -> TaskTimeout | None:
@@ -179,6 +188,9 @@ class DurableConsumer(Consumer):
         )
 
     def start(self) -> None:
+        """Raises ConfigurationError in immediate mode, where a submit runs the job itself."""
+        if self.huey.immediate:
+            raise ConfigurationError("A consumer has nothing to do in immediate mode: set huey.immediate = False.")
         logger.info("Consumer %s starts %s %s workers.", self.id, self.workers, self.worker_type)
         self.huey.migrate()
         self.huey.ledger.greet(self.id, socket.gethostname(), os.getpid(), self.workers)

@@ -8,6 +8,7 @@ import contextlib
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar, cast
@@ -159,7 +160,8 @@ _bars: dict[str, Any] = {}
 def _notebook_bar(done: float, total: float, note: str) -> None:
     """One bar for the cell that runs; a new one when the last was complete."""
     try:
-        from tqdm.auto import tqdm
+        with warnings.catch_warnings(action="ignore"):  # where there are no widgets, the bar is text, which will do
+            from tqdm.auto import tqdm
     except ImportError:
         return
 
