@@ -95,7 +95,7 @@ class DurableProcesses(ProcessEnvironment):
             signal.signal(stop, lambda *_: None)
         signal.signal(signal.SIGALRM, lambda *_: interrupts.request(current_job().token, time_is_over))
         signal.signal(self.LOOK_AGAIN, lambda *_: interrupts.request(current_job().token, lambda: lost(process.huey)))
-        os.register_at_fork(after_in_child=default_signals)
+        let_children_be_stopped()
 
     @contextlib.contextmanager
     def timeout(self, seconds: float) -> Iterator[None]:
@@ -106,11 +106,22 @@ class DurableProcesses(ProcessEnvironment):
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def default_signals() -> None:
-    """What a task forks is not a worker: it can be ended like any process."""
-    for signum in (*STOPS, signal.SIGALRM, DurableProcesses.LOOK_AGAIN):
-        signal.signal(signum, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+def let_children_be_stopped() -> None:
+    """What a task forks is not a worker: it can be ended like any process, from its first moment on."""
+
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+
+    def restore() -> None:
+        for signum in (*STOPS, signal.SIGALRM, DurableProcesses.LOOK_AGAIN):
+            signal.signal(signum, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        unblock()
+
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=restore)
 
 
 def time_is_over() -> TaskTimeout | None:
