@@ -108,7 +108,7 @@ def in_words(error: Exception) -> dict[str, str]:
 
 dmc.pre_render_color_scheme()
 app = Dash(
-    __name__,
+    __package__,  # so that a page is one module, app.pages.hello, whoever imports it
     server=server,  # type: ignore[arg-type]  # a Flask server is what it is meant to take
     use_pages=True,
     title=text.escape(about.title),  # Dash puts it into the HTML as it is

@@ -1,0 +1,191 @@
+"""The analysis: its job, and its page."""
+
+import csv
+import uuid
+from typing import Any
+
+import numpy as np
+import pytest
+from dash import no_update
+
+from app.jobs.analysis import analyse
+from app.jobs.hello import greet
+from app.pages import analysis as page
+from app.pages import analysis_results as results
+from app.portfolio import walk_forward
+from jobqueue import DurableHuey, JobHandle
+
+SMALL: dict[str, Any] = {
+    "assets": ["AAPL", "JNJ", "XOM"],
+    "risk": "variance",
+    "training": 2520,
+    "rebalance": 252,
+    "cap": 0.6,
+}
+WINDOWS = 22
+
+
+@pytest.fixture
+def done(queue: DurableHuey) -> JobHandle:
+    return analyse(**SMALL)
+
+
+def submit(form: str, **changes: Any) -> tuple[Any, dict[str, str | None]]:
+    """Press the button of a form that says this; the cap in per cent, as on the page."""
+    values = SMALL | {"cap": 60} | changes
+    address, *errors = page.start(1, form, *values.values())
+    return address, dict(zip(values, errors, strict=True))
+
+
+# --- the job ---
+
+
+def test_the_job_returns_what_the_page_shows(done: JobHandle) -> None:
+    result = done.get()
+    assert result["weights"].shape == (WINDOWS, 3)
+    assert result["weights"].max() <= 0.6 + 1e-6
+    assert len(result["days"]) == len(result["portfolio"]) == len(result["index"]) == WINDOWS * 252
+    assert result["starts"][0] == result["days"][0]
+    assert result["statistics"]["portfolio"]["cagr"] > 0.05
+
+
+def test_a_request_without_sense_fails_with_a_sentence() -> None:
+    job = analyse(**(SMALL | {"training": 100_000})).look()
+    assert job.state == "failed"
+    assert "training: Enter between 60 and 8311 trading days; this is 100000." in job.error
+
+
+def test_an_analysis_that_failed_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[int] = []
+    fit = walk_forward.fit_window
+
+    def fit_but_once(returns: Any, window: Any, *rest: Any) -> Any:
+        fitted.append(window.start)
+        if len(fitted) == 5:
+            raise RuntimeError("The solver gave up.")
+        return fit(returns, window, *rest)
+
+    monkeypatch.setattr(walk_forward, "fit_window", fit_but_once)
+    job = analyse(**SMALL)
+    assert job.look().error == "RuntimeError: The solver gave up."
+    assert job.retry() and job.state == "succeeded"
+    assert len(fitted) == WINDOWS + 1  # only the one that had failed was fitted twice
+
+    monkeypatch.undo()
+    undisturbed = analyse(**SMALL).get()
+    assert np.abs(job.get()["weights"] - undisturbed["weights"]).max() < 1e-9
+
+
+# --- the page ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [({"assets": []}, "assets"), ({"training": 8312}, "training"), ({"rebalance": ""}, "rebalance"), ({"cap": 10}, "cap"), ({"cap": ""}, "cap")],
+    ids=str,
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused_beside_its_field(
+    queue: DurableHuey, changes: dict[str, Any], field: str
+) -> None:
+    address, errors = submit(str(uuid.uuid4()), **changes)
+    assert address is no_update
+    assert [name for name, error in errors.items() if error] == [field]
+    assert queue.jobs() == []
+
+
+def test_a_form_submitted_twice_is_one_job(queue: DurableHuey) -> None:
+    form = str(uuid.uuid4())
+    (first, _), (second, _) = submit(form), submit(form)
+    assert first == second == f"?job={form}"
+    assert [job.id for job in queue.jobs()] == [form]
+    assert queue.job(form).look().kwargs == SMALL
+
+
+def test_the_page_shows_four_charts_the_statistics_and_what_was_asked(done: JobHandle) -> None:
+    shown = page.show(0, {"job": done.id, "beside": None}, None)
+    assert str(shown["results"]).count("Graph(") == 4
+    assert "Sharpe ratio" in str(shown["results"])
+    assert "AAPL, JNJ, XOM · Variance" in str(shown["asked"])
+    assert (shown["cancel"], shown["again"], shown["again_label"], shown["at_rest"]) == (
+        "none",
+        "block",
+        "Run again",
+        True,
+    )
+
+
+def test_the_form_says_what_the_open_job_was_asked(done: JobHandle) -> None:
+    form = str(page.layout(job=done.id))
+    assert "value=['AAPL', 'JNJ', 'XOM']" in form and "value=2520" in form and "value=60.0" in form
+
+
+def test_a_job_that_waits_can_be_cancelled_and_is_looked_at_again() -> None:
+    job = analyse.schedule(kwargs=SMALL, delay=60)
+    shown = page.show(0, {"job": job.id, "beside": None}, None)
+    assert (shown["cancel"], shown["again"], shown["at_rest"], shown["results"]) == ("block", "none", False, None)
+    page.cancel(1, {"job": job.id})
+    shown = page.show(1, {"job": job.id, "beside": None}, None)
+    assert (shown["cancel"], shown["again"], shown["again_label"], shown["at_rest"]) == (
+        "none",
+        "block",
+        "Try again",
+        True,
+    )
+
+
+def test_a_cancelled_job_is_tried_again_and_a_successful_one_is_asked_for_anew(queue: DurableHuey) -> None:
+    job, form = analyse.schedule(kwargs=SMALL, delay=60), str(uuid.uuid4())
+    job.cancel()
+    assert page.again(1, {"job": job.id}, form) == (no_update, False)
+    assert job.state == "succeeded"
+    assert page.again(1, {"job": job.id}, form) == (f"?job={form}", no_update)
+    assert queue.job(form).look().kwargs == SMALL
+
+
+def test_an_unknown_job_is_said_to_be_unknown() -> None:
+    shown = page.show(0, {"job": "no-such-job", "beside": None}, None)
+    assert "There is no job no-such-job" in str(shown["job"]) and shown["at_rest"]
+
+
+def test_the_job_of_another_task_is_not_taken_for_an_analysis() -> None:
+    shown = page.show(0, {"job": greet("Ann", seconds=0).id, "beside": None}, None)
+    assert shown["results"] is None and "A job of the task greet" in str(shown["asked"])
+
+
+def test_two_analyses_are_compared_over_the_days_that_both_cover(done: JobHandle) -> None:
+    shorter = analyse(**(SMALL | {"training": 5040}))
+    table = results.compare(done.get(), shorter.get())
+    assert set(table) == {"This analysis", "S&P 500", "Beside it"}
+    assert table["Beside it"]["cagr"] == pytest.approx(shorter.get()["statistics"]["portfolio"]["cagr"])
+    assert table["S&P 500"]["cagr"] == pytest.approx(shorter.get()["statistics"]["index"]["cagr"])
+    shown = page.show(0, {"job": done.id, "beside": shorter.id}, None)
+    assert str(shown["results"]).count("Graph(") == 5
+
+
+def test_one_that_is_not_there_cannot_be_laid_beside(done: JobHandle) -> None:
+    shown = page.show(0, {"job": done.id, "beside": "no-such-job"}, None)
+    assert "is not there, or has no result" in str(shown["results"])
+    assert str(shown["results"]).count("Graph(") == 4
+
+
+def test_past_analyses_are_listed_newest_first(done: JobHandle) -> None:
+    second = analyse(**(SMALL | {"assets": ["KO", "PEP", "PG"]}))
+    listed = str(page.past(second.id, None))
+    assert listed.index("KO, PEP, PG") < listed.index("AAPL, JNJ, XOM")
+    assert f"?job={done.id}" in listed and f"?job={second.id}&beside={done.id}" in listed
+
+
+def test_what_is_downloaded_is_what_was_found(done: JobHandle) -> None:
+    result = done.get()
+    weights = list(csv.reader(results.as_file("weights", result, "").splitlines()))
+    assert weights[0] == ["from", "AAPL", "JNJ", "XOM"] and len(weights) == WINDOWS + 1
+    assert [float(weight) for weight in weights[1][1:]] == pytest.approx(result["weights"][0], abs=1e-6)
+    returns = list(csv.reader(results.as_file("returns", result, "").splitlines()))
+    assert returns[1][0] == str(result["days"][0]) and len(returns) == len(result["days"]) + 1
+    assert results.as_file("statistics", result, "").startswith("statistic,This analysis,S&P 500")
+
+
+def test_the_page_of_charts_works_offline_and_shows_its_title_as_text(done: JobHandle) -> None:
+    html = results.as_file("charts", done.get(), "<b>")
+    assert "<h1>&lt;b&gt;</h1>" in html and "Growth of 1" in html
+    assert "<script src" not in html

@@ -1,0 +1,37 @@
+"""The efficient frontier and its page."""
+
+import pytest
+
+from app.jobs.frontier import efficient_frontier
+from app.pages import frontier
+from jobqueue import DurableHuey
+
+ASSETS = ["AAPL", "JNJ", "XOM"]
+
+
+def test_more_return_takes_more_risk_and_ends_at_the_best_asset() -> None:
+    result = efficient_frontier(ASSETS, points=5).get()
+    returns = [portfolio["return"] for portfolio in result["frontier"]]
+    risks = [portfolio["volatility"] for portfolio in result["frontier"]]
+    assert len(returns) == 5
+    assert returns == sorted(returns) and risks == sorted(risks)
+    assert returns[-1] == pytest.approx(max(asset["return"] for asset in result["assets"].values()), rel=1e-4)
+    assert risks[0] < min(asset["volatility"] for asset in result["assets"].values())
+
+
+def test_one_asset_has_no_frontier(queue: DurableHuey) -> None:
+    _, error = frontier.start(1, ["AAPL"])
+    assert error == "Choose at least two assets."
+    assert queue.jobs() == []
+
+
+def test_the_page_draws_it() -> None:
+    shown, at_rest = frontier.show(0, efficient_frontier(ASSETS, points=3).id)
+    assert "Efficient frontier" in str(shown) and "Exxon Mobil" in str(shown) and at_rest
+
+
+def test_the_job_of_another_task_is_not_drawn() -> None:
+    from app.jobs.hello import greet
+
+    shown, _ = frontier.show(0, greet("Ann", seconds=0).id)
+    assert "Graph" not in str(shown)

@@ -1,0 +1,112 @@
+"""The command line, as a person types it."""
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app import cli
+from app.about import ROOT
+from app.jobs.hello import greet
+from jobqueue import DatabaseUnavailable, DurableHuey
+
+
+@pytest.fixture(autouse=True)
+def no_thinking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.jobs.hello.time.sleep", lambda _: None)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, arguments)
+
+
+def test_an_empty_queue_says_so() -> None:
+    assert run("jobs", "list").output == "No jobs.\n"
+    assert run("jobs", "list", "--state", "failed").output == "No job is failed.\n"
+
+
+def test_jobs_are_listed_newest_first() -> None:
+    first, second = greet("Ann"), greet("Ben")
+    lines = run("jobs", "list").output.splitlines()
+    assert [line.split()[0] for line in lines] == [second.id, first.id]
+    assert "succeeded" in lines[0] and "greet" in lines[0]
+
+
+def test_a_failed_job_is_shown_with_a_sentence_and_the_traceback_behind_it() -> None:
+    job = greet("Ann", seconds="many")
+    output = run("jobs", "show", job.id).output
+    assert output.startswith("greet is failed")
+    sentence, traceback = output.index("TypeError: 'str' object"), output.index("Traceback (most recent call last)")
+    assert sentence < traceback
+    assert "'Ann', seconds='many'" in output
+
+
+def test_a_failed_job_can_be_tried_again_and_an_ended_one_not_cancelled() -> None:
+    failed, done = greet("Ann", seconds="many"), greet("Ann")
+    assert run("jobs", "retry", failed.id).output == "Queued again.\n"
+    assert failed.look().attempt == 2
+    refused = run("jobs", "retry", done.id)
+    assert refused.exit_code == 1 and "this one is succeeded" in refused.output
+    refused = run("jobs", "cancel", done.id)
+    assert refused.exit_code == 1 and "succeeded already" in refused.output
+
+
+def test_a_waiting_job_is_cancelled() -> None:
+    job = greet.schedule(("Ann",), delay=3600)
+    assert run("jobs", "cancel", job.id).output == "Cancelled.\n"
+    assert job.state == "cancelled"
+
+
+@pytest.mark.parametrize("command", ["show", "cancel", "retry"])
+def test_an_unknown_id_is_answered_with_what_to_do(command: str) -> None:
+    result = run("jobs", command, "no-such-id")
+    assert result.exit_code == 1
+    assert "No job has the id 'no-such-id'" in result.output and "jobs list" in result.output
+
+
+def test_a_task_runs_in_the_foreground_without_the_queue(queue: DurableHuey) -> None:
+    result = run("jobs", "run", "greet", "name=Ann", "seconds=2")
+    assert result.stdout == "Hello, Ann!\n"
+    assert "1 of 2  thinking about Ann" in result.stderr
+    assert queue.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gret"], "There is no task 'gret'. There are: "),
+        (["greet"], "missing a required argument: 'name'. greet takes (name: str"),
+        (["greet", "name=Ann", "loud=true"], "unexpected keyword argument 'loud'"),
+        (["greet", "Ann"], "'Ann' is not of the form key=value"),
+        (["greet", "name=Ann", "name=Ben"], "'name' is given twice"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_run_is_answered_with_what_there_is(arguments: list[str], message: str) -> None:
+    result = run("jobs", "run", *arguments)
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+def test_the_doctor_says_what_is_missing_and_what_to_do() -> None:
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "ok database" in result.output and "greet" in result.output
+    assert "!! workers" in result.output and "python -m app worker" in result.output
+
+
+def test_a_database_that_does_not_answer_is_a_sentence(queue: DurableHuey, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(**_: object) -> None:
+        raise DatabaseUnavailable("no route")
+
+    monkeypatch.setattr(queue, "jobs", down)
+    result = run("jobs", "list")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: The database does not answer: no route")
+
+
+def test_a_look_at_the_queue_imports_neither_dash_nor_pandas() -> None:
+    heavy = "import app.cli, sys; print(sorted({'dash', 'pandas', 'numpy', 'skfolio'} & sys.modules.keys()))"
+    found = subprocess.run([sys.executable, "-c", heavy], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"

@@ -1,0 +1,46 @@
+"""The smallest job and its page."""
+
+import pytest
+
+from app.jobs.hello import greet
+from app.pages import hello
+from jobqueue import DurableHuey
+
+
+@pytest.fixture(autouse=True)
+def no_thinking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.jobs.hello.time.sleep", lambda _: None)
+
+
+def test_the_job_says_hello() -> None:
+    assert greet("Ann").get() == "Hello, Ann!"
+
+
+def test_the_button_makes_a_job_and_leads_to_it(queue: DurableHuey) -> None:
+    (address, (job,)) = hello.start(1, "Ann"), queue.jobs()
+    assert address == f"?job={job.id}"
+    assert job.args == ("Ann",)
+
+
+def test_the_page_shows_the_result_and_stops_looking() -> None:
+    shown, at_rest = hello.show(0, greet("Ann").id)
+    assert "Hello, Ann!" in str(shown) and at_rest
+
+
+def test_the_page_looks_on_while_the_job_has_not_ended() -> None:
+    shown, at_rest = hello.show(0, greet.schedule(("Ann",), delay=60).id)
+    assert "Starts in" in str(shown) and not at_rest
+
+
+def test_the_page_says_what_went_wrong() -> None:
+    shown, at_rest = hello.show(0, greet("Ann", seconds="many").id)
+    assert "Failed: TypeError" in str(shown) and "Traceback" in str(shown) and at_rest
+
+
+def test_an_unknown_job_is_said_to_be_unknown() -> None:
+    shown, at_rest = hello.show(0, "no-such-job")
+    assert "There is no job no-such-job" in str(shown) and at_rest
+
+
+def test_without_a_job_there_is_nothing_to_look_at() -> None:
+    assert hello.show(0, None) == ([], True)

@@ -1,0 +1,91 @@
+"""What may be configured, and what is refused with a sentence that says what to set."""
+
+import pytest
+
+from app.settings import SettingsError, load
+
+KEY = "k3yTh4tNobodyGuesses-0123456789abcdefg"
+POSTGRES = "postgresql://ann:pw@db/app"
+NAMES = [
+    "APP_ENV",
+    "DYNO",
+    "DATABASE_URL",
+    "SECRET_KEY",
+    "SECRET_KEY_FALLBACKS",
+    "PORT",
+    "WORKERS",
+    "WORKER_GRACE",
+    "LEASE",
+]
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def load_with(monkeypatch: pytest.MonkeyPatch, **variables: str):  # type: ignore[no-untyped-def]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return load(env_file=None)
+
+
+def test_development_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_with(monkeypatch)
+    assert not settings.production
+    assert settings.database_url.startswith("sqlite:////") and settings.database_url.endswith("/var/jobs.sqlite")
+    assert (settings.secret_key, settings.port, settings.workers) == (None, 8050, 2)
+    assert (settings.worker_grace, settings.lease) == (25, 15)
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_with(monkeypatch, DATABASE_URL="", PORT="").port == 8050
+
+
+def test_fallback_keys_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_with(monkeypatch, SECRET_KEY_FALLBACKS="one, two,").secret_key_fallbacks == ("one", "two")
+
+
+@pytest.mark.parametrize("sign", [{"APP_ENV": "production"}, {"DYNO": "web.1"}], ids=str)
+def test_production_starts_with_a_key_and_a_server(monkeypatch: pytest.MonkeyPatch, sign: dict[str, str]) -> None:
+    settings = load_with(monkeypatch, **sign, SECRET_KEY=KEY, DATABASE_URL=POSTGRES)
+    assert settings.production and settings.secret_key == KEY and settings.database_url == POSTGRES
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"DATABASE_URL": POSTGRES}, "SECRET_KEY is not set. Set it"),
+        ({"DATABASE_URL": POSTGRES, "SECRET_KEY": "short"}, "SECRET_KEY is a placeholder, or shorter than 32"),
+        ({"DATABASE_URL": POSTGRES, "SECRET_KEY": "change-me" * 8}, "SECRET_KEY is a placeholder"),
+        ({"DATABASE_URL": POSTGRES, "SECRET_KEY": "a" * 64}, "SECRET_KEY is a placeholder"),
+        ({"SECRET_KEY": KEY}, "DATABASE_URL is not set. Set it to a Postgres database"),
+        ({"SECRET_KEY": KEY, "DATABASE_URL": "sqlite:///jobs.sqlite"}, "DATABASE_URL is a SQLite file"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_production_refuses(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        load_with(monkeypatch, APP_ENV="production", **variables)
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"PORT": "http"}, "PORT is 'http'"),
+        ({"WORKERS": "0"}, "WORKERS is '0'"),
+        ({"WORKER_GRACE": "-1"}, "WORKER_GRACE is '-1'"),
+        ({"APP_ENV": "staging"}, "APP_ENV is 'staging'"),
+    ],
+    ids=str,
+)
+def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        load_with(monkeypatch, **variables)
+
+
+def test_a_key_is_never_part_of_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_with(monkeypatch, APP_ENV="production", SECRET_KEY="hunter2hunter2")
+    assert "hunter2" not in str(refused.value)
