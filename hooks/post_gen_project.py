@@ -11,7 +11,8 @@ PORTFOLIO = [
     "app/pages/analysis_results.py",
     "app/pages/frontier.py",
     "app/portfolio",
-    "notebooks/prices.ipynb",
+    "notebooks",
+    "tests/portfolio",
 ]
 # Left by who worked on the template, and copied with it.
 CACHES = ["__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"]

@@ -21,6 +21,9 @@ app/__init__.py app/__main__.py app/about.py app/cli.py app/job_status.py app/se
 app/assets/charts.css
 app/jobs/__init__.py app/jobs/hello.py
 app/pages/__init__.py app/pages/hello.py app/pages/not_found_404.py
+conftest.py
+tests/conftest.py tests/test_about.py tests/test_cli.py tests/test_hello.py tests/test_job_status.py
+tests/test_settings.py tests/test_web.py
 """.split()
 # Only where the example is the portfolio.
 PORTFOLIO = """
@@ -28,6 +31,9 @@ app/jobs/analysis.py app/jobs/frontier.py
 app/pages/analysis.py app/pages/analysis_results.py app/pages/frontier.py
 app/portfolio/__init__.py app/portfolio/figures.py app/portfolio/frontier.py app/portfolio/prices.py
 app/portfolio/request.py app/portfolio/statistics.py app/portfolio/universe.py app/portfolio/walk_forward.py
+notebooks/prices.ipynb
+tests/portfolio/test_analysis.py tests/portfolio/test_frontier.py tests/portfolio/test_request.py
+tests/portfolio/test_statistics.py tests/portfolio/test_universe.py tests/portfolio/test_walk_forward.py
 """.split()
 
 AT_MOST = 3  # seconds for a bake, hooks included
