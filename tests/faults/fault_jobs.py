@@ -131,6 +131,14 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         return "undisturbed"
 
     @huey.task()
+    def brief(seconds: float) -> list[float]:
+        """Busy to its end, so that a timeout may hit that very moment."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            pass
+        return [seconds] * 50
+
+    @huey.task()
     def hammer(number: int) -> None:
         """Every statement that a job makes, without a pause, until its time is over."""
         job = current_job()

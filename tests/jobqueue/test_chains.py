@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -266,6 +267,23 @@ def test_all_that_follows_is_there_from_the_submit_on(huey: DurableHuey) -> None
     assert states == {("add", State.QUEUED), ("add", State.WAITING), ("collect", State.WAITING)}
     assert len(huey.jobs()) == 5
     assert result.callback.state is State.WAITING
+
+
+def test_a_pipeline_may_be_as_long_as_one_likes(huey: DurableHuey) -> None:
+    desk = tasks_on(huey)
+    tasks = [desk.fail.s(), *(desk.add.s() for _ in range(1500))]
+    for before, after in pairwise(tasks):
+        before.on_complete = after
+    first, *_, last = huey.enqueue(tasks[0])
+    work(huey)
+    assert (first.state, last.state, desk.ran) == (State.FAILED, State.CANCELLED, ["fail"])
+    assert last.retry()
+    assert (first.state, last.state) == (State.QUEUED, State.WAITING)
+    assert first.cancel()
+    assert last.state is State.CANCELLED
+    huey.task(name="after")(lambda: desk.ran.append("after"))()
+    work(huey)
+    assert desk.ran == ["fail", "after"]
 
 
 def test_a_submit_with_an_argument_that_cannot_be_sent_leaves_nothing_behind(huey: DurableHuey) -> None:

@@ -150,7 +150,7 @@ def test_a_submit_is_begun_at_once_by_an_idle_consumer(module: Any, huey_consume
         submitted = time.monotonic()
         module.add(1, 2).get(blocking=True, timeout=5)
         waits.append(time.monotonic() - submitted)
-    assert sorted(waits)[5] < 0.25
+    assert sorted(waits)[5] < 0.5
 
 
 def test_jobs_run_side_by_side(module: Any, huey_consumer: Start) -> None:

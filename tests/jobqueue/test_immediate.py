@@ -1,5 +1,7 @@
 """Immediate mode: a submit runs at once, in this process, on a ledger that is thrown away; handles and states are the same."""
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,22 @@ def test_a_job_that_submits_a_job_may_use_its_result(huey: DurableHuey) -> None:
 
     assert parent.using(owner="ann")()() == ["ann", 1, 2]
     assert len(huey.jobs()) == 3
+
+
+def test_submits_of_several_threads_each_return_when_their_own_job_has_run(huey: DurableHuey) -> None:
+    task = huey.task(name="task")(lambda: time.sleep(0.01))
+    states: list[State] = []
+
+    def submit() -> None:
+        for _ in range(5):
+            states.append(task().state)
+
+    threads = [threading.Thread(target=submit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert states == [State.SUCCEEDED] * 20
 
 
 def test_a_job_for_later_waits(huey: DurableHuey) -> None:

@@ -1,5 +1,6 @@
 """The schema is made at the first use, once, whoever starts at the same moment; importing the package touches nothing."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from jobqueue import DatabaseUnavailable, DurableHuey, migrations
+from jobqueue import DatabaseUnavailable, DurableHuey, current_job, migrations
 from tests.jobqueue.conftest import HueyFactory
 from tests.jobqueue.consumers import environment, start_at_once, work
 
@@ -101,6 +102,23 @@ def test_by_default_the_ledger_is_a_file_in_var(tmp_path: Path, monkeypatch: pyt
     huey.storage.close()
     names = sorted(path.name for path in Path("var").iterdir())
     assert {"my-app.sqlite", "secret_key"} <= set(names)
+
+
+def test_a_relative_url_means_one_file_wherever_a_task_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    huey = DurableHuey("tests", "sqlite:///var/jobs.sqlite", secret_key="k")
+
+    @huey.task()
+    def task() -> str:
+        os.chdir("/")
+        huey.storage.close()  # as a fork or a lost connection would: the next statement opens a new one
+        return current_job().step("a", str, "value")
+
+    handle = task()
+    work(huey)
+    assert handle() == "value"
+    huey.storage.close()
+    assert (tmp_path / "var" / "jobs.sqlite").exists()
 
 
 @pytest.mark.parametrize("url", ["mysql://host/db", "postgresql://user:secret@host/db"])

@@ -87,6 +87,26 @@ def test_a_step_name_used_twice_in_an_attempt_is_an_error(huey: DurableHuey) -> 
     assert handle.look().error.startswith("ValueError: The step 'fit' is there twice in this job.")
 
 
+@pytest.mark.parametrize("name", [1, ("window", 1), None])
+def test_a_step_whose_name_is_not_text_is_refused_or_found_again(huey: DurableHuey, name: Any) -> None:
+    ran: list[int] = []
+
+    @huey.task(retries=1)
+    def analyse() -> None:
+        job = current_job()
+        try:
+            job.step(name, ran.append, job.attempt)
+        except (TypeError, ValueError) as refusal:
+            ran.append(1)
+            assert "text" in str(refusal)
+            return
+        assert job.attempt > 1, "again, please"
+
+    handle = analyse()
+    work(huey)
+    assert (handle.state, ran) == (State.SUCCEEDED, [1])
+
+
 def test_a_step_that_failed_is_run_again(huey: DurableHuey) -> None:
     ran: list[int] = []
 
