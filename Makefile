@@ -4,6 +4,7 @@
 # make lock     pin the newest versions of all that the examples and the kit need
 # make faults   the tests that kill processes, alone; make soak N=10 repeats them
 # make bench    this queue beside stock Huey, and what an idle app costs
+# make notebooks   run the notebooks, and store what they show for the tests to compare with
 # make venv     the one environment that all of these use, in .venv
 
 PYTHON ?= python3
@@ -37,7 +38,7 @@ venv: .venv/ready
 demo: venv
 	@mkdir -p $(DEMO)
 	find $(DEMO) -mindepth 1 -maxdepth 1 ! -name var -exec rm -rf {} +
-	$(BAKE) --overwrite-if-exists --output-dir build . app_title="Portfolio desk" >/dev/null
+	PATH="$(CURDIR)/$(BIN):$$PATH" bin/post_compile
 	@printf '\n  Open http://localhost:8050 - Ctrl-C stops it.\n\n'
 	cd $(DEMO) && PATH="$(CURDIR)/$(BIN):$$PATH" honcho start
 
@@ -67,6 +68,9 @@ bench: venv
 	echo PORT=8059 > build/bench/bench/.env
 	CHROMIUM=$$($(BIN)/python tests/chromium.py) $(BIN)/python benchmarks/embedded.py --app build/bench/bench
 
+notebooks: venv
+	$(BIN)/python notebooks/store.py
+
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -86,4 +90,4 @@ lock: venv
 	$(UV_COMPILE) pyproject.toml build/lock/with-portfolio/pyproject.toml --extra dev \
 	  --constraint templates/requirements-portfolio.txt --output-file requirements.txt
 
-.PHONY: help venv demo test lint lock faults soak bench
+.PHONY: help venv demo test lint lock faults soak bench notebooks

@@ -1,0 +1,22 @@
+"""The kit itself, pushed to a host: its buildpack installs requirements.txt, calls bin/post_compile, then runs the Procfile."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests import baking
+from tests.end_to_end.running import RunningApp, wait_until
+
+
+def test_the_kits_own_procfile_runs_the_demo(tmp_path: Path) -> None:
+    kit = tmp_path / "kit"
+    shutil.copytree(baking.KIT, kit, ignore=shutil.ignore_patterns(".git", ".venv", "build", "*_cache", "__pycache__"))
+    home = {"HOME": str(tmp_path)}
+    subprocess.run([kit / "bin" / "post_compile"], cwd=kit, env=baking.with_programs(**home), check=True)
+    pushed = RunningApp(kit)
+    try:
+        pushed.start(**home)  # waits until the web process answers
+        ledger = kit / "build" / "portfolio-desk" / "var" / "jobs.sqlite"
+        wait_until(ledger.exists, "the worker has made the ledger")
+    finally:
+        pushed.stop()
