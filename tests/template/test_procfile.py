@@ -66,9 +66,7 @@ def test_hosts_start_one_of_each_and_wait_for_the_health_check(app: Path) -> Non
 
 def test_the_kits_own_runs_the_demo(bake: Bake) -> None:
     demo = processes(bake("portfolio") / "Procfile")
-    assert processes(baking.KIT / "Procfile") == {
-        name: f"cd {DEMO} && {command}" for name, command in demo.items()
-    }
+    assert processes(baking.KIT / "Procfile") == {name: f"cd {DEMO} && {command}" for name, command in demo.items()}
 
 
 def processes(procfile: Path) -> dict[str, str]:
