@@ -58,6 +58,8 @@ class CurrentJob:
             _notebook_bar(done, total, note)
 
     def _once(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"A step's name is text, for example f'window:{{i}}'; this is {name!r}.")
         if name in self._names:
             raise ValueError(
                 f"The step {name!r} is there twice in this job. A step's value is found again by its name: "

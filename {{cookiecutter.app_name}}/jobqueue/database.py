@@ -65,6 +65,8 @@ class Database:
                 f"database_url is {self.url.render_as_string(hide_password=True)!r}: only SQLite is supported so far, "
                 "for example sqlite:////home/me/app/var/jobs.sqlite"
             )
+        if not self.in_memory:  # a task may change the working directory
+            self.url = self.url.set(database=str(Path(str(self.url.database)).absolute()))
         self._engine: sa.Engine | None = None
         self._pid = os.getpid()
         self._opening = threading.Lock()
@@ -77,7 +79,7 @@ class Database:
     @property
     def path(self) -> Path | None:
         """The SQLite file, where there is one."""
-        return None if self.in_memory else Path(str(self.url.database)).absolute()
+        return None if self.in_memory else Path(str(self.url.database))
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:

@@ -149,9 +149,9 @@ class JobHandle(Result):
     ) -> Any:
         """Run it at another time: this job is cancelled, and another takes its place before what follows.
 
-        Only for a handle that a submit returned; a job found by its id does not know its task.
+        Raises JobNotFound.
         """
-        new = copy.copy(self.task)
+        new = self.huey.task_of(self.id) if type(self.task) is Task else copy.copy(self.task)
         new.id = new.create_id()
         new.revoke_id = f"r:{new.id}"
         new.eta = None if eta is None and delay is None else normalize_time(eta, delay, self.huey.utc)

@@ -90,6 +90,7 @@ class DurableHuey(Huey):
         self.max_losses = max_losses
         self._secret_key = secret_key
         self._throw_away_key = secrets.token_hex()
+        self._one_at_a_time = threading.RLock()
         self._secret_key_fallbacks = secret_key_fallbacks
         huey_kwargs.setdefault("serializer", KeyRing(self._keys))
         super().__init__(name, **huey_kwargs)
@@ -149,13 +150,16 @@ class DurableHuey(Huey):
 
     def look(self, job_id: str) -> Job:
         """Raises JobNotFound."""
+        return self._as_job(self._row(job_id))
+
+    def _row(self, job_id: str) -> Row:
         try:
             row = self.ledger.look(job_id)
         except UnicodeEncodeError:  # an id from an address bar may be anything
             row = None
         if row is None:
             raise JobNotFound(f"No job has the id {job_id!r}.")
-        return self._as_job(row)
+        return row
 
     def jobs(
         self,
@@ -177,13 +181,16 @@ class DurableHuey(Huey):
 
     def _as_job(self, row: Row) -> Job:
         def arguments() -> tuple[tuple[Any, ...], dict[str, Any]]:
-            try:
-                message: Message = self.serializer.deserialize(row["message"])
-            except Exception as error:
-                raise Unreadable(f"What job {row['id']} was asked cannot be read: {error}") from error
+            message: Message = self._read(row, self.serializer.deserialize)
             return tuple(message.args), dict(message.kwargs)
 
         return Job.from_row(row, arguments)
+
+    def _read(self, row: Row, how: Callable[[bytes], Any]) -> Any:
+        try:
+            return how(row["message"])
+        except Exception as error:
+            raise Unreadable(f"What job {row['id']} was asked cannot be read: {error}") from error
 
     # --- submitting ---
 
@@ -262,6 +269,13 @@ class DurableHuey(Huey):
 
     def _handles(self, tasks: Iterable[Task]) -> list[JobHandle]:
         return [JobHandle(self, task) for task in tasks]
+
+    def task_of(self, job_id: str) -> Task:
+        """The task as it was submitted, read from the ledger. Raises JobNotFound, Unreadable."""
+        row = self._row(job_id)
+        task = self._read(row, self.deserialize_task)
+        task.owner = row["owner"]
+        return task
 
     def reschedule(self, old: Task, new: Task, keep_follower: bool) -> Any:
         """Submit a task in place of one that has not ended: what follows the one then follows the other.
@@ -359,8 +373,10 @@ class DurableHuey(Huey):
 
     def _run_immediately(self) -> None:
         """In immediate mode a submit runs what it queued, and what that queues, before it returns."""
-        while self.immediate and (task := self.claim("immediate", uuid.uuid4().hex)) is not None:
-            self.execute(task)
+        if self.immediate:
+            with self._one_at_a_time:  # what another thread has claimed has ended when this one goes on
+                while (task := self.claim("immediate", uuid.uuid4().hex)) is not None:
+                    self.execute(task)
 
     def _claim_message(self) -> bytes | None:
         task = self.dequeue()
@@ -398,8 +414,10 @@ class DurableHuey(Huey):
                 if task.retries and claim.retry is None:
                     self._requeue_task(task, self._from_epoch(claim.now))
             finally:
-                self._finish(claim)
-                working_on.reset(before)
+                try:
+                    self._finish(claim)
+                finally:
+                    working_on.reset(before)
         return None
 
     def _run(self, claim: Claim, task: Task) -> Any:

@@ -422,18 +422,17 @@ def _save_result(tx: Transaction, job_id: str, result: tuple[str, bytes]) -> Non
 
 def _after_end(tx: Transaction, row: Row, outcome: Outcome) -> None:
     """Tell what waits for a job that has ended; whoever ended it (a worker, a cancel, the sweep) comes through here."""
-    follower, is_member = row["follower"], row["chord_index"] is not None
-    if follower is None:
-        return
-    if (
-        is_member or outcome.state is State.SUCCEEDED
-    ):  # a chord takes a failed member's error for its result, as Huey has it
-        if tx.run(sql.COUNT_ONCE, id=row["id"]):
-            tx.run(sql.RELEASE, id=follower)
-        return
-    error = f"Not run: the job before it, {row['id']}, was {outcome.state}. {outcome.error}".strip()
-    abandoned = tx.one(sql.ABANDON, id=follower, error=error)
-    if abandoned is not None:
+    state = outcome.state
+    while row["follower"] is not None:
+        # A chord takes a failed member's error for its result, as Huey has it.
+        if row["chord_index"] is not None or state is State.SUCCEEDED:
+            if tx.run(sql.COUNT_ONCE, id=row["id"]):
+                tx.run(sql.RELEASE, id=row["follower"])
+            return
+        error = f"Not run: the job before it, {row['id']}, was {state}. {outcome.error}".strip()
+        abandoned = tx.one(sql.ABANDON, id=row["follower"], error=error)
+        if abandoned is None:
+            return
         if outcome.result is not None:
-            _save_result(tx, follower, outcome.result)
-        _after_end(tx, abandoned, Outcome(state=outcome.state, error=outcome.error, result=outcome.result))
+            _save_result(tx, abandoned["id"], outcome.result)
+        row, state = abandoned, State.CANCELLED
