@@ -105,8 +105,8 @@ def text_problems() -> list[str]:
 
 def remove_folders(name: str) -> None:
     """cookiecutter itself removes the last folder alone of a name such as `a/b`."""
-    output = Path(ANSWERS["_output_dir"])
     folder = Path.cwd()
+    output = Path(ANSWERS.get("_output_dir", folder)).resolve()
     while "/" in name and output in folder.parents and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
