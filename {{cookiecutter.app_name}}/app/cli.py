@@ -43,7 +43,8 @@ def main() -> None:
 def worker(workers: int) -> None:
     """Run jobs until told to stop (Ctrl-C or SIGTERM lets running jobs end first)."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    huey.create_consumer(workers=workers, worker_type="process").run()
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it announces each of its plug-ins
+    huey.create_consumer(workers=workers).run()
 
 
 # --- jobs ---

@@ -13,6 +13,7 @@ import os
 import pkgutil
 import secrets
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -25,7 +26,7 @@ from typing import Any
 
 from huey import signals
 from huey.api import ChordResult, Huey, PeriodicTask, ResultGroup, Task, TaskWrapper, chord, group
-from huey.constants import EmptyData
+from huey.constants import WORKER_PROCESS, WORKER_THREAD, EmptyData
 from huey.exceptions import RateLimitExceeded, RetryTask
 from huey.registry import Message
 from huey.utils import SKIPPED
@@ -121,9 +122,11 @@ class DurableHuey(Huey):
         return DurableTaskWrapper
 
     def create_consumer(self, **options: Any) -> Any:
+        """Huey's, with Huey's options. Workers are processes on Linux and threads elsewhere, unless `worker_type` says."""
         from jobqueue.consumer import DurableConsumer
 
         self.discover()
+        options.setdefault("worker_type", WORKER_PROCESS if sys.platform == "linux" else WORKER_THREAD)
         return DurableConsumer(self, **options)
 
     def discover(self) -> None:
