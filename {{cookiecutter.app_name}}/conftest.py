@@ -1,0 +1,13 @@
+"""Tests and notebooks have a ledger of their own, which is gone afterwards: the jobs in var/ are left alone."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# Before anything of the app is imported; what a notebook starts inherits it.
+_folder = tempfile.TemporaryDirectory()
+os.environ["DATABASE_URL"] = f"sqlite:///{Path(_folder.name, 'jobs.sqlite')}"
+
+
+def pytest_unconfigure() -> None:
+    _folder.cleanup()
