@@ -138,6 +138,23 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
             pass
         return [seconds] * 50
 
+    @huey.task(timeout=0.3)
+    def deaf(how: str) -> None:
+        """Runs where an exception that a signal raises gets lost."""
+
+        class Closing:
+            def __del__(self) -> None:
+                sum(range(10_000))
+
+        while True:
+            if how == "in a destructor":
+                Closing()
+                continue
+            try:
+                time.sleep(0.01)
+            except Exception:
+                note("/dev/null", "swallowed")
+
     @huey.task()
     def hammer(number: int) -> None:
         """Every statement that a job makes, without a pause, until its time is over."""

@@ -4,6 +4,7 @@ import random
 import time
 from types import SimpleNamespace
 
+import pytest
 from huey import group
 
 from jobqueue import DurableHuey, State
@@ -54,6 +55,15 @@ def test_a_timeout_as_the_job_ends_is_one_or_the_other(
         else:
             assert job.error.startswith("Timed out: ")
     assert_all_is_well(huey, consumer, workers, tasks)
+
+
+@pytest.mark.parametrize("how", ["in a destructor", "in a loop that swallows exceptions"])
+def test_a_timeout_that_got_lost_comes_again(start: StartConsumer, tasks: SimpleNamespace, how: str) -> None:
+    start()
+    handle = tasks.deaf(how)
+    wait_until(lambda: handle.state.ended)
+    assert handle.look().error.startswith("Timed out: ")
+    assert tasks.undisturbed(0.1).get(blocking=True, timeout=5) == "undisturbed"
 
 
 def test_cancels_around_ledger_calls_end_the_job_and_break_nothing(

@@ -193,6 +193,27 @@ def test_a_job_submitted_by_a_job_belongs_to_the_same_owner(huey: DurableHuey) -
     assert ("handler", "ann") in owners
 
 
+@pytest.mark.parametrize("by", ["its handle", "its id"])
+def test_a_rescheduled_job_is_the_same_in_all_but_its_time(huey: DurableHuey, fetch: Any, by: str) -> None:
+    handle = fetch.using(owner="ann").schedule((1,), delay=60, priority=7, retries=2, expires=3600)
+    again = (handle if by == "its handle" else huey.job(handle.id)).reschedule(delay=120)
+    old, new = handle.look(), again.look()
+    assert (new.args, new.owner, new.priority, new.task) == (old.args, old.owner, old.priority, old.task)
+    assert (old.state, new.state) == (State.CANCELLED, State.SCHEDULED)
+    assert old.run_at is not None and new.run_at is not None
+    assert (new.run_at - old.run_at).total_seconds() == pytest.approx(60, abs=2)
+
+
+def test_a_rescheduled_member_of_a_chord_takes_its_place(
+    huey: DurableHuey, fetch: Any, collect: Any, world: World
+) -> None:
+    world.up = True
+    result = huey.enqueue(chord([fetch.s(1, delay=60), fetch.s(2)], collect.s()))
+    next(iter(result.results)).reschedule(delay=0)
+    work(huey)
+    assert result() == ["1", "2"]
+
+
 # --- cancel ---
 
 
