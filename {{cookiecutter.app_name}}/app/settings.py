@@ -3,6 +3,7 @@
 Production refuses to start on a default that is only right on one's own machine.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,11 +14,12 @@ from app.about import ROOT
 
 SHORTEST_KEY = 32  # characters
 PLACEHOLDERS = ("change", "placeholder", "example", "secret", "your-", "your_", "<")  # parts that no random key has
+GUNICORN_GIVES_UP = 4  # the exit code of an app that cannot be loaded
 MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'
 
 
-class SettingsError(SystemExit):
-    """The app cannot start as it is configured. A SystemExit: whatever was starting ends with the sentence alone."""
+class SettingsError(ValueError):
+    """The app cannot start as it is configured; the message says what to set."""
 
 
 class Settings(BaseSettings):
@@ -87,4 +89,13 @@ def _sentence(problem: object) -> str:
     return str(problem)
 
 
-settings = load()
+def load_or_exit() -> Settings:
+    """Whatever was starting ends with the sentence alone; gunicorn too, which starts a worker again after any other code."""
+    try:
+        return load()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(GUNICORN_GIVES_UP) from None
+
+
+settings = load_or_exit()

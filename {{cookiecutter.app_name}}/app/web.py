@@ -59,7 +59,8 @@ def shell() -> Component:
         px="md",
         wrap="nowrap",
     )
-    main = dmc.Container(dash.page_container, size="xl", py="lg")
+    footer = dmc.Text(" · ".join(filter(None, [about.description, about.author])), size="xs", c="dimmed", mt="xl")
+    main = dmc.Container([dash.page_container, footer], size="xl", py="lg")
     return dmc.MantineProvider(
         [
             dmc.NotificationContainer(id="notices", position="top-center"),

@@ -1,7 +1,13 @@
 """What may be configured, and what is refused with a sentence that says what to set."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from app.about import ROOT
 from app.settings import SettingsError, load
 
 KEY = "k3yTh4tNobodyGuesses-0123456789abcdefg"
@@ -89,3 +95,16 @@ def test_a_key_is_never_part_of_a_message(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(SettingsError) as refused:
         load_with(monkeypatch, APP_ENV="production", SECRET_KEY="hunter2hunter2")
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["-m", "app", "worker"], ["-m", "gunicorn", "app.web:server", "--bind", "127.0.0.1:0", "--no-control-socket"]],
+)
+def test_what_starts_in_production_without_a_key_ends_with_the_sentence(command: list[str], tmp_path: Path) -> None:
+    environment = os.environ | {"APP_ENV": "production", "HOME": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 4
+    assert "SECRET_KEY is not set. Set it" in ended.stderr and "Traceback" not in ended.stderr

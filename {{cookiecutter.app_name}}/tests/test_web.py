@@ -46,9 +46,10 @@ def test_health_is_answered_without_the_database(queue: DurableHuey, monkeypatch
     assert web.server.test_client().get("/health").status_code == 200
 
 
-def test_the_title_is_shown_as_text() -> None:
+def test_title_description_and_author_are_shown_as_text() -> None:
     browser = web.server.test_client()
-    assert about.title in list(texts(browser.get("/_dash-layout").json))
+    shown = list(texts(browser.get("/_dash-layout").json))
+    assert about.title in shown and f"{about.description} · {about.author}" in shown
     assert f"<title>{html.escape(about.title)}</title>" in browser.get(web.pages()[0]["path"]).text
 
 

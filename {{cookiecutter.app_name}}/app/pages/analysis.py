@@ -307,7 +307,7 @@ def past(open_id: str | None, beside_id: str | None) -> Component | None:
         dmc.TableTr(
             [
                 dmc.TableTd(job.created_at.strftime("%Y-%m-%d %H:%M UTC"), style={"whiteSpace": "nowrap"}),
-                dmc.TableTd(request.in_words(asked(job) or DEFAULTS) if asked(job) else "cannot be read"),
+                dmc.TableTd(request.in_words(asked(job) or DEFAULTS) if asked(job) else "cannot be told"),
                 dmc.TableTd(job.state.value),
                 dmc.TableTd(dmc.Group(_links(job, open_id, beside_id), gap="sm", wrap="nowrap")),
             ]
