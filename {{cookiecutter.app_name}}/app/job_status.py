@@ -74,7 +74,7 @@ def no_such_job(job_id: str) -> Component:
     return dmc.Alert(
         f"There is no job {job_id}. The address may be cut short, or it is of another installation.",
         title="No such job",
-        color="yellow",
+        color="orange",
     )
 
 

@@ -197,7 +197,7 @@ def start(_: int, job_id: str, *values: Any) -> tuple[Any, ...]:
     state={"ids": State("analysis-ids", "data"), "earlier": State("analysis-glance", "data")},
 )
 def show(tick: int | None, ids: dict[str, Any], earlier: dict[str, Any] | None) -> dict[str, Any]:
-    """The job as it is now; looked at again each second until it has ended."""
+    """The job as it is now; looked at again each second until it has ended, and every fifth time at the others too."""
     job = find(ids["job"])
     if job is None:
         return {
@@ -220,7 +220,7 @@ def show(tick: int | None, ids: dict[str, Any], earlier: dict[str, Any] | None) 
         "again": "block" if ended and asked(job) else "none",
         "again_label": "Run again" if job.state is JobState.SUCCEEDED else "Try again",
         "results": compared(job, ids["beside"]) if job.state is JobState.SUCCEEDED and asked(job) else None,
-        "past": past(job.id, ids["beside"]) if ended or not tick else no_update,
+        "past": past(job.id, ids["beside"]) if ended or (tick or 0) % 5 == 0 else no_update,
         "glance": None if since is None else vars(since),
         "at_rest": ended,
     }
