@@ -29,6 +29,7 @@ from jobqueue import interrupts
 from jobqueue.context import ClaimedJob, current_job
 from jobqueue.database import DatabaseUnavailable
 from jobqueue.huey import DurableHuey
+from jobqueue.ledger import SWEEP_LIMIT
 
 logger = logging.getLogger("jobqueue.consumer")
 
@@ -99,7 +100,7 @@ class DurableProcesses(ProcessEnvironment):
 
     @contextlib.contextmanager
     def timeout(self, seconds: float) -> Iterator[None]:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_REAL, seconds, interrupts.AGAIN)
         try:
             yield
         finally:
@@ -124,12 +125,19 @@ def let_children_be_stopped() -> None:
     os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=restore)
 
 
-def time_is_over() -> TaskTimeout | None:
-    """A reason to interrupt the current job, unless the alarm is an earlier job's."""
+def time_is_over() -> TaskTimeout | interrupts.OutOfTime | None:
+    """A reason to interrupt the current job, unless the alarm is an earlier job's.
+
+    The first exception is one that a task may catch to clean up; Python drops it where it lands in a `__del__`, and some
+    tasks go on after any Exception, so those that come after it are harder to catch.
+    """
     job = current_job()
-    if isinstance(job, ClaimedJob) and job.deadline is not None and time.monotonic() >= job.deadline:
+    if not isinstance(job, ClaimedJob) or job.deadline is None or time.monotonic() < job.deadline:
+        return None
+    if job.told_at is None:
+        job.told_at = time.monotonic()
         return job.timed_out()
-    return None
+    return interrupts.OutOfTime(str(job.timed_out()))
 
 
 def lost(huey: DurableHuey) -> interrupts.ClaimLost | None:
@@ -269,7 +277,9 @@ class DurableConsumer(Consumer):
         Others get a full lease to renew after this consumer came (back) into touch: an outage must rescue nothing that
         lives.
         """
-        self.huey.ledger.promote()
+        until = time.monotonic() + TURN
+        while self.huey.ledger.promote() == SWEEP_LIMIT and time.monotonic() < until:
+            pass
         if self._in_touch_since is not None and self._last_contact - self._in_touch_since >= self.huey.lease_s:
             for job_id in self.huey.ledger.rescue(self.id, self._living_workers()):
                 logger.warning("Job %s is taken back: nobody renewed its lease.", job_id)

@@ -79,6 +79,7 @@ class ClaimedJob(CurrentJob):
         self.owner = owner
         self.timeout_s: float | None = None
         self.deadline: float | None = None  # by time.monotonic()
+        self.told_at: float | None = None  # when the task was first told that its time is over
         self._ledger = ledger
         self._saved: set[str] | None = None
         self._lock = threading.Lock()

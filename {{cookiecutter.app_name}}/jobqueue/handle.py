@@ -152,12 +152,14 @@ class JobHandle(Result):
         Raises JobNotFound.
         """
         new = self.huey.task_of(self.id) if type(self.task) is Task else copy.copy(self.task)
+        new.owner = self.look().owner
+        new.submitted = False
         new.id = new.create_id()
         new.revoke_id = f"r:{new.id}"
         new.eta = None if eta is None and delay is None else normalize_time(eta, delay, self.huey.utc)
         new.run_in = None if delay is None else seconds(delay)
-        new.priority = self.task.priority if priority is None else priority
-        new.expires = self.task.expires if expires is None else expires
+        new.priority = new.priority if priority is None else priority
+        new.expires = new.expires if expires is None else expires
         if not preserve_pipeline:
             new.on_complete = new.on_error = None
         return self.huey.reschedule(self.task, new, preserve_pipeline)

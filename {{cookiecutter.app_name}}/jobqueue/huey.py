@@ -6,7 +6,6 @@ enqueued. What Huey does after a task has returned is collected on the claim, an
 """
 
 import contextlib
-import copy
 import importlib
 import logging
 import os
@@ -18,14 +17,14 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from huey import signals
-from huey.api import ChordResult, Huey, PeriodicTask, ResultGroup, Task, TaskWrapper, chord, group
+from huey.api import Huey, PeriodicTask, Task, TaskWrapper, chord, group
 from huey.constants import WORKER_PROCESS, WORKER_THREAD, EmptyData
 from huey.exceptions import RateLimitExceeded, RetryTask
 from huey.registry import Message
@@ -34,10 +33,11 @@ from huey.utils import SKIPPED
 from jobqueue import codec, interrupts
 from jobqueue.checks import Check, checks
 from jobqueue.claim import TELLING, Claim, TaskExited, ending_claim, working_on
-from jobqueue.context import ClaimedJob, current_job, working_for
+from jobqueue.context import ClaimedJob, working_for
 from jobqueue.database import MEMORY, Database, DatabaseUnavailable, Row
 from jobqueue.handle import Job, JobHandle, JobNotFound, Unreadable, value_of
-from jobqueue.ledger import MAX_LOSSES, FenceRefused, Ledger, NewJob, Outcome, Retry, State, error_result
+from jobqueue.ledger import MAX_LOSSES, FenceRefused, Ledger, Outcome, Retry, State, error_result
+from jobqueue.plan import Plan, as_result
 from jobqueue.signing import KeyRing, development_key
 from jobqueue.storage import LedgerStorage
 from jobqueue.task import DurableTaskWrapper, seconds
@@ -199,86 +199,17 @@ class DurableHuey(Huey):
 
     def enqueue(self, task: Task | group | chord) -> Any:
         """Accept a task, with all that follows from it, in one transaction."""
-        rows: list[NewJob] = []
         claim = ending_claim()
-        if claim is not None and claim.handles(task):
-            task.id = str(
-                uuid.uuid5(uuid.NAMESPACE_OID, f"{task.id}:{claim.job.attempt}")
-            )  # each attempt's error has its own
-        result = self._plan(task, rows)
-        self._submit(rows)
+        if claim is not None and claim.handles(task):  # each attempt's error has a handler of its own
+            task.id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{task.id}:{claim.job.attempt}"))
+        plan = Plan(self)
+        result = plan.add(task)
+        self._submit(plan)
         return result if self.results else None
-
-    def _plan(self, task: Task | group | chord, rows: list[NewJob]) -> Any:
-        """Add a task's rows, and those of all that follows from it. Returns what Huey's enqueue does."""
-        if isinstance(task, group):
-            return ResultGroup([self._plan(member, rows) for member in task.tasks])
-        if isinstance(task, chord):
-            return self._plan_chord(task, rows, follower=None, index=None)
-        handles = self._handles(self._plan_pipeline(task, rows))
-        return ResultGroup(handles) if len(handles) > 1 else handles[0]
-
-    def _plan_pipeline(
-        self,
-        head: Task,
-        rows: list[NewJob],
-        *,
-        pending: int = 0,
-        chord_size: int | None = None,
-        follower: str | None = None,
-        index: int | None = None,
-    ) -> list[Task]:
-        """Add the rows of a task and of its `.then(...)`s. Returns these tasks.
-
-        `follower`, `index`: the chord callback that waits for the last of them, and its place in that chord.
-        """
-        tasks = _pipeline(head)
-        owner = getattr(head, "owner", None) or current_job().owner
-        for task, before, after in zip(tasks, [None, *tasks], [*tasks[1:], None], strict=False):
-            rows.append(
-                self._new_job(
-                    task,
-                    owner=getattr(task, "owner", None) or owner,
-                    pending=pending if before is None else 1,
-                    chord_size=chord_size if before is None else None,
-                    follows=None if before is None else before.id,
-                    follower=follower if after is None else after.id,
-                    chord_index=index if after is None else None,
-                )
-            )
-            self._emit(signals.SIGNAL_ENQUEUED, task)
-            if task.eta is not None:
-                self._emit(signals.SIGNAL_SCHEDULED, task)
-        return tasks
-
-    def _plan_chord(
-        self, planned: chord, rows: list[NewJob], *, follower: str | None, index: int | None
-    ) -> ChordResult:
-        size = len(planned.tasks)
-        callback, *after = self._plan_pipeline(
-            planned.callback, rows, pending=size, chord_size=size, follower=follower, index=index
-        )
-        last = []  # of each member's pipeline
-        for i, member in enumerate(planned.tasks):
-            if isinstance(member, group):
-                raise ValueError("cannot use `group` as a chord member - use .then() to convert to a `chord` first.")
-            if isinstance(member, chord):
-                inner = self._plan_chord(member, rows, follower=callback.id, index=i)
-                last.append(list(inner.pipeline_results or [inner.callback])[-1].task)
-            else:
-                last.append(self._plan_pipeline(member, rows, follower=callback.id, index=i)[-1])
-        handles = self._handles([callback, *after])
-        return ChordResult(self._handles(last), handles[0], ResultGroup(handles) if after else None)
-
-    def _handles(self, tasks: Iterable[Task]) -> list[JobHandle]:
-        return [JobHandle(self, task) for task in tasks]
 
     def task_of(self, job_id: str) -> Task:
         """The task as it was submitted, read from the ledger. Raises JobNotFound, Unreadable."""
-        row = self._row(job_id)
-        task = self._read(row, self.deserialize_task)
-        task.owner = row["owner"]
-        return task
+        return self._read(self._row(job_id), self.deserialize_task)
 
     def reschedule(self, old: Task, new: Task, keep_follower: bool) -> Any:
         """Submit a task in place of one that has not ended: what follows the one then follows the other.
@@ -286,45 +217,23 @@ class DurableHuey(Huey):
         Where the old one has ended, the new one is submitted with what followed it.
         """
         after, new.on_complete = new.on_complete, None
-        if not self.ledger.replace(old.id, self._new_job(new, owner=getattr(old, "owner", None)), keep_follower):
-            new.on_complete = after
-            return self.enqueue(new)
-        new.submitted = True
-        self._emit(signals.SIGNAL_ENQUEUED, new)
-        self._run_immediately()
+        plan = Plan(self)
+        plan.add(new)
         new.on_complete = after
-        handles = self._pipeline_results(new)
-        return ResultGroup(handles) if len(handles) > 1 else handles[0]
+        if not self.ledger.replace(old.id, plan.rows[0], keep_follower):
+            return self.enqueue(new)
+        plan.accepted()
+        self._run_immediately()
+        return as_result([JobHandle(self, result.task) for result in self._pipeline_results(new)])
 
-    def _pipeline_results(self, task: Task) -> list[JobHandle]:
-        return self._handles(result.task for result in super()._pipeline_results(task))
-
-    def _new_job(self, task: Task, **links: Any) -> NewJob:
-        task.resolve_expires(self.utc)
-        relative = task.expires and not isinstance(task.expires, datetime)
-        run_in = getattr(task, "run_in", None)
-        alone = copy.copy(task)  # what follows it has rows of its own
-        alone.on_complete = alone.chord_config = None
-        return NewJob(
-            id=task.id,
-            task=self._registry.task_to_string(type(task)),
-            message=self.serialize_task(alone),
-            priority=task.priority or 0,
-            run_in=run_in,
-            run_at=None if run_in is not None or task.eta is None else self._to_epoch(task.eta),
-            expires_in=seconds(task.expires) if relative else None,
-            expires_at=self._to_epoch(task.expires_resolved) if task.expires and not relative else None,
-            retries=task.retries,
-            retry_delay=task.retry_delay,
-            **links,
-        )
-
-    def _submit(self, rows: Sequence[NewJob]) -> None:
+    def _submit(self, plan: Plan) -> None:
         claim = ending_claim()
         if claim is not None:
-            claim.submitted.extend(rows)
+            claim.submitted.extend(plan.rows)
+            plan.accepted()
             return
-        self.ledger.submit(rows)
+        self.ledger.submit(plan.rows)
+        plan.accepted()
         self._run_immediately()
 
     def _submit_message(self, data: bytes, priority: float | None, ts: datetime | None) -> None:
@@ -438,6 +347,9 @@ class DurableHuey(Huey):
             task.retries = 0  # the next attempt would return the same
             claim.exception = error
             raise
+        except interrupts.OutOfTime as error:
+            claim.exception = claim.job.timed_out()
+            raise claim.exception from error
         except (Exception, KeyboardInterrupt) as error:
             claim.exception = error
             raise
@@ -499,6 +411,7 @@ class DurableHuey(Huey):
         claim: Claim | None = getattr(task, "claim", None)
         if claim is not None:
             claim.failure = metadata
+            claim.exception = claim.exception or exception
         return metadata
 
     def put_result(self, key: str, data: Any) -> None:
@@ -580,20 +493,3 @@ def _from_the_task(trace: TracebackType | None) -> TracebackType | None:
     while inner is not None and inner.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("huey", "jobqueue"):
         inner = inner.tb_next
     return inner or trace
-
-
-def _pipeline(head: Task) -> list[Task]:
-    """A task and its `.then(...)`s. One that was submitted before stands for another job, as in Huey: it gets an id."""
-    tasks: list[Task] = []
-    task: Task | None = head
-    while task is not None:
-        if getattr(task, "submitted", False):
-            task = copy.copy(task)
-            task.id = task.create_id()
-            task.revoke_id = f"r:{task.id}"
-            if tasks:
-                tasks[-1].on_complete = task
-        task.submitted = True
-        tasks.append(task)
-        task = task.on_complete
-    return tasks

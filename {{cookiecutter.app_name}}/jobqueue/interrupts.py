@@ -1,14 +1,17 @@
 """Timeouts and cancels, raised inside a running task but never inside a statement of the ledger.
 
-A signal can land between any two bytecodes. An exception that lands in the middle of a database call leaves a
-connection that nobody can use, so interrupts wait while a ledger statement runs and are raised when it is done. An
-interrupt names the token of the claim it means: what comes late never hits the worker's next job. A claim is
-interrupted once at most.
+A signal can land between any two bytecodes. An exception that lands in the middle of a database call leaves a connection
+that nobody can use, so interrupts wait while a ledger statement runs and are raised when it is done. An interrupt names
+the token of the claim it means: what comes late never hits the worker's next job. After one, the task has AGAIN seconds
+to clean up before the next.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
+
+AGAIN = 5.0  # seconds from one interrupt to the next, if the first got lost or was swallowed
 
 
 class ClaimLost(KeyboardInterrupt):
@@ -16,6 +19,10 @@ class ClaimLost(KeyboardInterrupt):
 
     A KeyboardInterrupt, so that `except Exception` in a task does not swallow it and Huey takes it for an interruption.
     """
+
+
+class OutOfTime(KeyboardInterrupt):
+    """The task's time has been over for a while, and it goes on: it swallowed the TaskTimeout that said so."""
 
 
 # Asked when an interrupt is about to be raised: the exception, or None if there is no reason (any more).
@@ -29,6 +36,7 @@ class _Interrupts(threading.local):
         self.depth = 0
         self.token: str | None = None
         self.pending: list[tuple[str, Reason]] = []
+        self.spared_until = 0.0  # by time.monotonic()
 
 
 _here = _Interrupts()
@@ -49,6 +57,7 @@ class deferred:
 def expose(token: str) -> None:
     """From now on this thread may be interrupted, on behalf of that claim."""
     _here.pending.clear()
+    _here.spared_until = 0.0
     _here.token = token
 
 
@@ -64,7 +73,9 @@ def request(token: str | None, reason: Reason) -> None:
     if _here.depth:
         _here.pending.append((token, reason))
         return
+    if time.monotonic() < _here.spared_until:
+        return
     exception = reason()
     if exception is not None and token == _here.token:
-        shield()
+        _here.spared_until = time.monotonic() + AGAIN
         raise exception
