@@ -83,7 +83,8 @@ class ClaimedJob(CurrentJob):
         self._ledger = ledger
         self._saved: set[str] | None = None
         self._lock = threading.Lock()
-        self._written_at = 0.0
+        # A later attempt passes over the kept steps in a moment: what it says then would set its page back to the start.
+        self._written_at = 0.0 if attempt == 1 else time.monotonic()
         self._unwritten: tuple[float, float, str] | None = None
 
     def step(self, name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:

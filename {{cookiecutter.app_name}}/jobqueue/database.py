@@ -114,7 +114,7 @@ class Database:
                     yield cursor
                 finally:
                     cursor.close()
-            except (sqlite3.Error, sa.exc.SQLAlchemyError) as error:
+            except (sqlite3.Error, sa.exc.SQLAlchemyError, OSError) as error:
                 if connection is not None and not self.in_memory:
                     connection.invalidate()
                 self._tell(error)
@@ -158,14 +158,14 @@ class Database:
         with interrupts.deferred():
             try:
                 self._open()
-            except (sqlite3.Error, sa.exc.SQLAlchemyError) as error:
+            except (sqlite3.Error, sa.exc.SQLAlchemyError, OSError) as error:
                 self._tell(error)
                 raise
 
     def _tell(self, error: Exception) -> None:
         """Raises DatabaseUnavailable where the database is at fault, not a statement or a value."""
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        at_fault = isinstance(cause, sqlite3.OperationalError | sqlite3.InterfaceError | sa.exc.TimeoutError)
+        at_fault = isinstance(cause, sqlite3.OperationalError | sqlite3.InterfaceError | sa.exc.TimeoutError | OSError)
         if at_fault or type(cause) is sqlite3.DatabaseError:  # the last: a damaged file, or one that is no database
             raise DatabaseUnavailable(f"{self.url.render_as_string(hide_password=True)}: {cause}") from error
 
