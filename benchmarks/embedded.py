@@ -42,7 +42,9 @@ STOCK = 'from huey import SqliteHuey\nhuey = SqliteHuey("bench", filename="{path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--app", type=Path, help="a baked and installed app to measure; its web process must not be running")
+    parser.add_argument(
+        "--app", type=Path, help="a baked and installed app to measure; its web process must not be running"
+    )
     arguments = parser.parse_args()
     print(f"submit to start on an idle queue, {JOBS} jobs, 2 process workers, SQLite (ms)")
     print(f"{'':16}{'p50':>10}{'p99':>10}{'max':>10}")
@@ -59,7 +61,15 @@ def latencies(label: str, make: str) -> tuple[float, float, float]:
         module.write_text(TASKS.format(make=make.format(path=Path(folder, "jobs.sqlite"))))
         sys.path[:0] = [folder, str(TEMPLATE)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([folder, str(TEMPLATE)])}
-        consumer = [Path(sys.executable).with_name("huey_consumer"), f"{module.stem}.huey", "-k", "process", "-w", "2", "-q"]
+        consumer = [
+            Path(sys.executable).with_name("huey_consumer"),
+            f"{module.stem}.huey",
+            "-k",
+            "process",
+            "-w",
+            "2",
+            "-q",
+        ]
         task = __import__(module.stem).started
         with running([str(part) for part in consumer], env=environment, cwd=folder):
             task().get(blocking=True, timeout=30)  # it is up

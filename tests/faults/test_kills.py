@@ -99,26 +99,31 @@ def test_a_consumer_that_lives_does_the_jobs_of_one_that_was_killed(
     assert handle.look().losses == 1
 
 
-@pytest.mark.parametrize("how", ["exit", "SIGKILL", "SIGSEGV"])
+DEATHS = ["exit", "SIGKILL", "SIGSEGV"]
+
+
 def test_a_job_that_kills_its_worker_three_times_is_poison_and_the_others_go_on(
-    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, how: str
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
-    start()
-    first, follower = huey.enqueue(tasks.dies.s(how, path).then(tasks.quick))
-    result = huey.enqueue(chord([tasks.quick.s(1), tasks.dies.s(how, path), tasks.quick.s(3)], tasks.collect.s(path)))
+    start(workers=2)
+    pipelines = [huey.enqueue(tasks.dies.s(how, path).then(tasks.quick)) for how in DEATHS]
+    result = huey.enqueue(
+        chord([tasks.quick.s(1), tasks.dies.s("exit", path), tasks.quick.s(3)], tasks.collect.s(path))
+    )
     other = tasks.quick("other")
     assert other.get(blocking=True, timeout=10) == "other"
     assert result.get(blocking=True, timeout=10) == [1, Error.__name__, 3]
-    assert len(notes(Path(path))) == 7  # each three times, and the chord's callback once
-    job = first.look()
-    assert (job.state, job.attempt, job.losses, follower.state) == (State.FAILED, 3, 3, State.CANCELLED)
-    assert "died 3 times" in job.error
-    for handle in (first, follower):
-        with pytest.raises(TaskException, match="died 3 times"):
-            handle.get(blocking=True, timeout=1)
+    for first, follower in pipelines:
+        for handle in (first, follower):
+            with pytest.raises(TaskException, match="died 3 times"):
+                handle.get(blocking=True, timeout=10)
+        job = first.look()
+        assert (job.state, job.attempt, job.losses, follower.state) == (State.FAILED, 3, 3, State.CANCELLED)
+        assert "died 3 times" in job.error
+    assert Counter(words[0] for words in notes(Path(path))) == {"exit": 6, "SIGKILL": 3, "SIGSEGV": 3, "collected": 1}
 
 
-# Where a worker dies, in Huey's hooks and signals -> how often the task's own code runs
+# Where a worker dies, in Huey's hooks and signals, and whether the attempt fails -> how often the task's own code runs
 POINTS = {
     ("before", False): 1,
     ("signal executing", False): 1,
@@ -129,18 +134,21 @@ POINTS = {
 }
 
 
-@pytest.mark.parametrize(("point", "fails"), POINTS)
 def test_a_crash_around_an_attempts_end_repeats_the_attempt_and_what_follows_happens_once(
-    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, point: str, fails: bool
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, tmp_path: Path
 ) -> None:
     start()
-    first, follower = huey.enqueue(tasks.crashing.s(point, fails, path).then(tasks.told, path).error(tasks.told, path))
-    wait_until(lambda: notes(Path(path))[-1:] and notes(Path(path))[-1][0] == "told")
-    job = first.look()
-    assert (job.state, job.attempt, job.losses) == (State.FAILED if fails else State.SUCCEEDED, 2, 1)
+    pipelines = {}
+    for point, fails in POINTS:
+        path = str(tmp_path / f"{point} {fails}.txt")
+        task = tasks.crashing.s(point, fails, path).then(tasks.told, path).error(tasks.told, path)
+        pipelines[point, fails, path] = huey.enqueue(task)
     wait_until(lambda: all(job.state.ended for job in huey.jobs()))
-    assert [words[0] for words in notes(Path(path))] == ["ran"] * POINTS[point, fails] + ["told"]
-    assert follower.state is (State.CANCELLED if fails else State.SUCCEEDED)
+    for (point, fails, path), (first, follower) in pipelines.items():
+        job = first.look()
+        assert (job.state, job.attempt, job.losses) == (State.FAILED if fails else State.SUCCEEDED, 2, 1)
+        assert [words[0] for words in notes(Path(path))] == ["ran"] * POINTS[point, fails] + ["told"]
+        assert follower.state is (State.CANCELLED if fails else State.SUCCEEDED)
 
 
 def test_a_chord_whose_workers_are_killed_at_random_calls_back_once_with_all_values(

@@ -34,9 +34,8 @@ def _checks(huey: "DurableHuey") -> Iterator[Check]:
         waiting = huey.ledger.count(State.QUEUED)
         consumers = huey.ledger.consumers()
     except (DatabaseUnavailable, OSError) as error:
-        yield Check(
-            "database", False, f"{where} does not answer: {error}", "Check DATABASE_URL and that the server runs."
-        )
+        remedy = "Check DATABASE_URL, and that its server runs or its folder can be written to."
+        yield Check("database", False, f"does not answer: {error}", remedy)
         return
     yield Check("database", True, f"{where}, schema {migrations.HEAD}")
 

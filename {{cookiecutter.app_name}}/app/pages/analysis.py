@@ -175,10 +175,8 @@ def start(_: int, job_id: str, *values: Any) -> tuple[Any, ...]:
         wanted["cap"] /= 100
     if wrong := request.errors(**wanted):
         return no_update, *(wrong.get(field) for field in FIELDS)
-    task = analyse.s(**wanted)
-    task.id = str(uuid.UUID(job_id))
-    huey.enqueue(task)
-    return address(task.id), *(None for _ in FIELDS)
+    handle = analyse(**wanted, id=str(uuid.UUID(job_id)))
+    return address(handle.id), *(None for _ in FIELDS)
 
 
 @callback(
@@ -251,10 +249,8 @@ def again(_: int, ids: dict[str, Any], next_id: str) -> tuple[Any, Any]:
     handle = huey.job(str(ids["job"]))
     if handle.retry():
         return no_update, False
-    task = analyse.s(**(asked(handle.look()) or DEFAULTS))
-    task.id = str(uuid.UUID(next_id))
-    huey.enqueue(task)
-    return address(task.id), no_update
+    another = analyse(**(asked(handle.look()) or DEFAULTS), id=str(uuid.UUID(next_id)))
+    return address(another.id), no_update
 
 
 @callback(
