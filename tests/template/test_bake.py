@@ -40,16 +40,6 @@ AT_MOST = 3  # seconds for a bake, hooks included
 CACHES = ("__pycache__", "_cache")
 
 
-@pytest.fixture(params=baking.EXAMPLES, ids="example:{}".format)
-def example(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def app(example: str, bake: Bake) -> Path:
-    return bake(example=example)
-
-
 def test_the_exact_files_are_made(app: Path, example: str) -> None:
     engine = {name for name in files(baking.TEMPLATE) if name.startswith("jobqueue/")}
     assert sorted(files(app)) == sorted({*FILES, *engine, *(PORTFOLIO if example == "portfolio" else ())})

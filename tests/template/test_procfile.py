@@ -5,23 +5,12 @@ import shlex
 import shutil
 from pathlib import Path
 
-import pytest
 from honcho.environ import parse_procfile
 
 from tests import baking
 from tests.baking import Bake
 
 DEMO = "build/portfolio-desk"
-
-
-@pytest.fixture(params=baking.EXAMPLES, ids="example:{}".format)
-def example(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def app(example: str, bake: Bake) -> Path:
-    return bake(example=example)
 
 
 def test_it_names_web_and_worker_a_line_each(app: Path) -> None:

@@ -4,7 +4,6 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -13,16 +12,6 @@ from tests import baking
 from tests.baking import Bake
 
 Pins = dict[str, list[Version]]
-
-
-@pytest.fixture(params=baking.EXAMPLES, ids="example:{}".format)
-def example(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def app(example: str, bake: Bake) -> Path:
-    return bake(example=example)
 
 
 def test_every_dependency_is_pinned_within_its_bounds(app: Path) -> None:
