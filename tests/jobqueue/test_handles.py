@@ -426,6 +426,20 @@ def test_a_cancelled_callback_tried_again_collects_what_its_members_did(
     assert result() == ["1", "2"]
 
 
+def test_a_cancelled_callback_stays_so_when_a_member_is_tried_again(
+    huey: DurableHuey, fetch: Any, collect: Any, world: World
+) -> None:
+    result = huey.enqueue(chord([fetch.s(1)], collect.s(priority=-1)))
+    huey.execute(huey.dequeue())
+    assert result.callback.state is State.QUEUED
+    result.callback.cancel()
+    world.up = True
+    (member,) = result.results
+    assert member.retry()
+    work(huey)
+    assert (member.state, result.callback.state) == (State.SUCCEEDED, State.CANCELLED)
+
+
 def test_what_was_a_poison_may_be_tried_again_three_times_more(huey: DurableHuey, fetch: Any) -> None:
     handle = fetch(1)
     for _ in range(3):

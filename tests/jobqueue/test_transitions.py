@@ -181,9 +181,10 @@ def test_a_job_that_runs_no_more_has_neither_token_nor_lease(ledger: Ledger, eve
     assert (job["ended_at"] is not None) == State(job["state"]).ended
 
 
-def test_losses_and_returns_are_counted_apart(ledger: Ledger) -> None:
+@pytest.mark.parametrize("event", [event for event in EVENTS if event.name == "given back"], ids=["all", "one"])
+def test_losses_and_returns_are_counted_apart(ledger: Ledger, event: Event) -> None:
     bring_to(ledger, State.RUNNING)
-    ledger.give_back("consumer")
+    event.do(ledger)
     ledger.claim([TASK], **CLAIM)
     ledger.lose("job", TOKEN, "worker")
     (job,) = contents(ledger)["jobs"]
