@@ -183,6 +183,20 @@ def test_progress_that_was_held_back_is_written_with_the_next_step(huey: Durable
     assert seen == [(1, 2, "second")]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_last_progress_is_written_with_the_end(huey: DurableHuey, fails: bool) -> None:
+    @huey.task()
+    def count() -> None:
+        for i in range(12):
+            current_job().progress(i + 1, 12, f"window {i + 1}")
+        if fails:
+            raise ValueError
+
+    handle = count()
+    work(huey)
+    assert handle.progress == (12, 12, "window 12")
+
+
 def test_a_claim_that_is_over_is_told_by_an_exception_that_no_except_exception_swallows(huey: DurableHuey) -> None:
     told: list[str] = []
 
