@@ -298,6 +298,25 @@ def test_what_cannot_be_kept_is_refused_naming_type_place_and_remedy(name: str) 
         assert word in str(refusal.value)
 
 
+@pytest.mark.parametrize("depth", [50, 100, 200, 400, 100_000])
+def test_what_is_nested_too_deeply_to_be_read_anywhere_is_refused(depth: int) -> None:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+
+    def below(frames: int) -> Any:
+        """A web server's stack."""
+        return decode(*saved) if frames == 0 else below(frames - 1)
+
+    try:
+        saved = encode(value)
+    except ResultNotEncodable as refusal:
+        assert depth > 50
+        assert "nested too deeply" in str(refusal)
+        return
+    assert below(300) == value
+
+
 def test_bytes_cut_short_or_of_another_type_are_not_decoded() -> None:
     media_type, body = encode([b"abc", np.arange(3)])
     with pytest.raises(ValueError, match="cut short"):
