@@ -15,9 +15,9 @@ from huey.exceptions import TaskException
 from huey.utils import Error
 
 from jobqueue import DurableHuey, State
-from tests.faults.conftest import LEASE, StartConsumer
+from tests.faults.conftest import KIT, LEASE, StartConsumer
 from tests.faults.fault_jobs import notes
-from tests.jobqueue.consumers import alive, kill, wait_until
+from tests.jobqueue.consumers import alive, consumer_process, environment, kill, wait_until
 
 STEPS = 12
 
@@ -149,6 +149,33 @@ def test_a_crash_around_an_attempts_end_repeats_the_attempt_and_what_follows_hap
         assert (job.state, job.attempt, job.losses) == (State.FAILED if fails else State.SUCCEEDED, 2, 1)
         assert [words[0] for words in notes(Path(path))] == ["ran"] * POINTS[point, fails] + ["told"]
         assert follower.state is (State.CANCELLED if fails else State.SUCCEEDED)
+
+
+SUBMITTER = """
+import sys
+from huey import chord
+from jobqueue import DurableHuey
+from tests.faults.fault_jobs import tasks_on
+tasks = tasks_on(huey := DurableHuey("faults", sys.argv[1], secret_key="a key for tests"))
+while True:
+    members = [tasks.quick.s(i) for i in range(20)]
+    print(huey.enqueue(chord(members, tasks.collect.s("notes"))).callback.id, flush=True)
+"""
+
+
+def test_what_a_killed_web_process_had_submitted_is_kept_whole(
+    huey: DurableHuey, tasks: SimpleNamespace, tmp_path: Path
+) -> None:
+    output = tmp_path / "submitted.txt"
+    with consumer_process(["-c", SUBMITTER, huey.database_url], output, env=environment(KIT), cwd=tmp_path) as web:
+        wait_until(lambda: len(output.read_text().splitlines()) >= 10)
+        kill(web.pid)
+        web.wait()
+    accepted = output.read_text().splitlines()
+    assert {huey.job(job_id).state for job_id in accepted} == {State.WAITING}
+    callbacks = len(huey.jobs(task=tasks.collect, limit=10_000))
+    assert len(accepted) <= callbacks <= len(accepted) + 1
+    assert len(huey.jobs(task=tasks.quick, limit=100_000)) == 20 * callbacks  # all of a chord, or none
 
 
 def test_a_chord_whose_workers_are_killed_at_random_calls_back_once_with_all_values(
