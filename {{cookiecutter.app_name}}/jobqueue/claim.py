@@ -60,7 +60,7 @@ class Claim:
 
     def outcome(self) -> Outcome | None:
         """What to write; None when the attempt was interrupted."""
-        outcome = Outcome(submitted=self.submitted, deleted=self.deleted)
+        outcome = Outcome(submitted=self.submitted, deleted=self.deleted, progress=self.job.unwritten)
         if self.failure is not None:
             outcome.result = error_result(
                 self.failure["error"], self.id, self.failure["traceback"], self.failure["retries"]

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 TREE = "application/vnd.jobqueue.tree"
 LENGTH = struct.Struct(">Q")  # before the tree, and before each of its parts
+DEEPEST = 100  # levels of nesting: what is read may be read far down somebody else's stack
 SAFE_INT = 2**63  # beyond it an integer is written in hexadecimal, which Python reads at any length
 
 Keep = Callable[[Any], Any]  # a value within the value, to its tree
@@ -32,10 +33,7 @@ def encode(value: Any) -> tuple[str, bytes]:
     Raises ResultNotEncodable, naming the type, where it is, and what to do.
     """
     writer = _Writer()
-    try:
-        tree = json.dumps(writer.tree(value, "result"), separators=(",", ":")).encode()
-    except RecursionError as error:
-        raise ResultNotEncodable("The result contains itself, or is nested too deeply to be kept.") from error
+    tree = json.dumps(writer.tree(value, "result"), separators=(",", ":")).encode()
     return TREE, b"".join(LENGTH.pack(len(part)) + part for part in (tree, *writer.parts))
 
 
@@ -58,8 +56,18 @@ class _Writer:
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
+        self.depth = 0
 
     def tree(self, value: Any, where: str) -> Any:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise ResultNotEncodable(f"The result contains itself, or is nested deeper than {DEEPEST} levels.")
+        try:
+            return self._tree(value, where)
+        finally:
+            self.depth -= 1
+
+    def _tree(self, value: Any, where: str) -> Any:
         kind = type(value)
         if value is None or kind in (bool, float, str) or (kind is int and -SAFE_INT < value < SAFE_INT):
             return value

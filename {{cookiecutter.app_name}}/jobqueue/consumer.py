@@ -19,6 +19,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 from huey.constants import WORKER_PROCESS
@@ -94,17 +95,27 @@ class DurableProcesses(ProcessEnvironment):
         for stop in STOPS:
             # The main process decides when a worker stops. Not SIG_IGN, which a task's own subprocesses would inherit.
             signal.signal(stop, lambda *_: None)
-        signal.signal(signal.SIGALRM, lambda *_: interrupts.request(current_job().token, time_is_over))
+        signal.signal(signal.SIGALRM, on_alarm)
         signal.signal(self.LOOK_AGAIN, lambda *_: interrupts.request(current_job().token, lambda: lost(process.huey)))
         let_children_be_stopped()
 
     @contextlib.contextmanager
     def timeout(self, seconds: float) -> Iterator[None]:
-        signal.setitimer(signal.ITIMER_REAL, seconds, interrupts.AGAIN)
+        signal.setitimer(signal.ITIMER_REAL, seconds, interrupts.AGAIN / 5)
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def on_alarm(signum: int, frame: FrameType | None) -> None:
+    """The time of the current job is over. Python drops what is raised in a destructor: then the alarm rings again at once."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            signal.setitimer(signal.ITIMER_REAL, 0.001, interrupts.AGAIN / 5)
+            return
+        frame = frame.f_back
+    interrupts.request(current_job().token, time_is_over)
 
 
 def let_children_be_stopped() -> None:
@@ -128,8 +139,8 @@ def let_children_be_stopped() -> None:
 def time_is_over() -> TaskTimeout | interrupts.OutOfTime | None:
     """A reason to interrupt the current job, unless the alarm is an earlier job's.
 
-    The first exception is one that a task may catch to clean up; Python drops it where it lands in a `__del__`, and some
-    tasks go on after any Exception, so those that come after it are harder to catch.
+    The first exception is one that a task may catch to clean up. Some tasks go on after any Exception, so those that come
+    after it are harder to catch.
     """
     job = current_job()
     if not isinstance(job, ClaimedJob) or job.deadline is None or time.monotonic() < job.deadline:

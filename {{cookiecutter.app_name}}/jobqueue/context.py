@@ -81,20 +81,21 @@ class ClaimedJob(CurrentJob):
         self.deadline: float | None = None  # by time.monotonic()
         self.told_at: float | None = None  # when the task was first told that its time is over
         self._ledger = ledger
-        self._saved: set[str] | None = None
-        self._lock = threading.Lock()
-        # A later attempt passes over the kept steps in a moment: what it says then would set its page back to the start.
-        self._written_at = 0.0 if attempt == 1 else time.monotonic()
-        self._unwritten: tuple[float, float, str] | None = None
+        self._kept: set[str] | None = None  # names of steps that earlier attempts saved
+        self._lock = threading.RLock()
+        self._began_at = time.monotonic()
+        self._written_at = 0.0
+        self.unwritten: tuple[float, float, str] | None = None  # progress that was said, and is not in the ledger yet
 
     def step(self, name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         self.check_time()
         with self._lock:
             self._once(name)
-            if self._saved is None:
-                self._saved = self._ledger.step_names(self.id) if self.attempt > 1 else set()
-        if name in self._saved:
+            kept = name in self._kept_steps()
+            self._began_at = self._began_at if kept else 0.0
+        if kept:
             return cast(T, codec.decode(*self._ledger.step(self.id, name)))
+        self._write_progress()
         value = codec.encode(function(*args, **kwargs))
         with self._fenced():
             self._ledger.save_step(self.id, self.token, name, value)
@@ -104,14 +105,22 @@ class ClaimedJob(CurrentJob):
     def progress(self, done: float, total: float, note: str = "") -> None:
         self.check_time()
         with self._lock:
-            self._unwritten = (float(done), float(total), printable(note))
+            self.unwritten = (float(done), float(total), printable(note))
         self._write_progress()
+
+    def _kept_steps(self) -> set[str]:
+        if self._kept is None:
+            self._kept = self._ledger.step_names(self.id) if self.attempt > 1 else set()
+        return self._kept
 
     def _write_progress(self) -> None:
         with self._lock:
-            if self._unwritten is None or time.monotonic() < self._written_at + PROGRESS_INTERVAL:
+            if self.unwritten is None or time.monotonic() < self._written_at + PROGRESS_INTERVAL:
                 return
-            (done, total, note), self._unwritten = self._unwritten, None
+            # A later attempt passes over kept steps in a moment; to show that would set its page back to the start.
+            if time.monotonic() < self._began_at + PROGRESS_INTERVAL and not self._kept_steps() <= self._names:
+                return
+            (done, total, note), self.unwritten = self.unwritten, None
             self._written_at = time.monotonic()
         with self._fenced():
             self._ledger.progress(self.id, self.token, done, total, note)

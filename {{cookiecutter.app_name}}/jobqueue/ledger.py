@@ -99,6 +99,7 @@ class Outcome:
     error: str = ""
     result: tuple[str, bytes] | None = None
     retry: Retry | None = None
+    progress: tuple[float, float, str] | None = None
     submitted: list[NewJob] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
 
@@ -133,15 +134,21 @@ class Ledger:
 
     def end(self, job_id: str, token: str, outcome: Outcome) -> None:
         """Write how an attempt ended, and what comes with it. Raises FenceRefused."""
+        done, total, note = outcome.progress or (None, None, None)
+        how = {"id": job_id, "token": token, "error": outcome.error, "done": done, "total": total, "note": note}
         with self.database.transaction() as tx:
             if outcome.retry is None:
-                row = tx.one(sql.END, id=job_id, token=token, state=outcome.state, error=outcome.error)
+                row = tx.one(sql.END, state=outcome.state, **how)
             else:
                 retry = outcome.retry
                 row = tx.one(
-                    sql.RETRY, id=job_id, token=token, error=outcome.error, at=retry.at, delay=retry.delay,
-                    retries=retry.retries, retry_delay=retry.retry_delay,
-                )  # fmt: skip
+                    sql.RETRY,
+                    at=retry.at,
+                    delay=retry.delay,
+                    retries=retry.retries,
+                    retry_delay=retry.retry_delay,
+                    **how,
+                )
             if row is None:
                 raise FenceRefused(f"Job {job_id} is no longer held under token {token}.")
             for key in outcome.deleted:

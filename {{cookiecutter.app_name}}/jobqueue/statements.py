@@ -40,7 +40,8 @@ RETURNING id, task, owner, follower, message, attempt, retries, retry_delay, exp
 
 END = f"""
 UPDATE jobs
-SET state = :state, error = :error, ended_at = NOW, token = NULL, lease_until = NULL
+SET state = :state, error = :error, ended_at = NOW, token = NULL, lease_until = NULL,
+    done = COALESCE(:done, done), total = COALESCE(:total, total), note = COALESCE(:note, note)
 WHERE id = :id AND token = :token AND state = 'running'
 RETURNING {AFTER}
 """
@@ -49,6 +50,7 @@ RETRY = f"""
 UPDATE jobs
 SET state = CASE WHEN COALESCE(:at, NOW + :delay) > NOW THEN 'scheduled' ELSE 'queued' END,
     run_at = COALESCE(:at, NOW + :delay), retries = :retries, retry_delay = :retry_delay,
+    done = COALESCE(:done, done), total = COALESCE(:total, total), note = COALESCE(:note, note),
     error = :error, token = NULL, lease_until = NULL
 WHERE id = :id AND token = :token AND state = 'running'
 RETURNING {AFTER}
