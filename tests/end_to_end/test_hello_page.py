@@ -1,0 +1,51 @@
+"""The blank example's one page in Chromium: a greeting, and what a person reads when the job goes wrong."""
+
+import subprocess
+import sys
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.end_to_end.running import RunningApp
+
+pytestmark = pytest.mark.parametrize("app", ["blank"], indirect=True)
+
+WRONG = {
+    "it raises": ("retries=1, retry_delay=1", 'raise ValueError(f"nobody is called {name}")', "nobody is called ann"),
+    "its result cannot be kept": ("retries=1", "return object()", "result is a builtins.object, which cannot be kept"),
+}
+
+
+def greet(page: Page, app: RunningApp) -> None:
+    page.goto(app.url)
+    page.get_by_label("Your name").fill("ann")
+    page.get_by_role("button", name="Say hello").click()
+
+
+def test_a_greeting_comes_over_a_reload(app: RunningApp, watched: Page) -> None:
+    app.start()
+    greet(watched, app)
+    expect(watched.get_by_text("thinking about ann")).to_be_visible()
+    watched.reload()
+    expect(watched.get_by_text("Hello, ann!")).to_be_visible(timeout=15_000)
+    expect(watched.get_by_role("progressbar")).to_have_count(0)
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_went_wrong_is_a_sentence_with_the_traceback_behind_it(app: RunningApp, watched: Page, kind: str) -> None:
+    options, body, sentence = WRONG[kind]
+    job = app.folder / "app" / "jobs" / "hello.py"
+    text = job.read_text().replace("@huey.task()", f"@huey.task({options})")
+    job.write_text(text[: text.index("    for second")] + f"    {body}\n")
+    app.start()
+    greet(watched, app)
+    expect(watched.get_by_text("Failed: ")).to_contain_text(sentence, timeout=15_000)
+    traceback = watched.get_by_text("Traceback (most recent call last)")
+    expect(traceback).not_to_be_visible()
+    watched.get_by_text("What is behind it").click()
+    expect(traceback).to_be_visible()
+
+    job_id = watched.url.partition("job=")[2]
+    shown = subprocess.check_output([sys.executable, "-m", "app", "jobs", "show", job_id], cwd=app.folder, text=True)
+    assert sentence in shown.partition("Traceback")[0]
+    assert ("attempt   2" in shown) == (kind == "it raises")
