@@ -113,12 +113,15 @@ class LedgerStorage(BaseStorage):
         self, key: str, timeout: float | None = None, backoff: float = 1.15, max_delay: float = 1.0
     ) -> bool:
         until = None if timeout is None else time.monotonic() + timeout
-        while not (self.ledger.ended(key) or self.has_data_for_key(key)):
-            left = max_delay if until is None else until - time.monotonic()
-            if left <= 0:
-                return False
-            self.bell.wait(min(left, max_delay))
-        return True
+        try:
+            while not (self.ledger.ended(key) or self.has_data_for_key(key)):
+                left = max_delay if until is None else until - time.monotonic()
+                if left <= 0:
+                    return False
+                self.bell.wait(min(left, max_delay))
+            return True
+        finally:
+            self.bell.close()  # threads that wait may be many, and short-lived
 
     def result_store_size(self) -> int:
         return len(self.ledger.result_ids()) + len(self.ledger.entries())
