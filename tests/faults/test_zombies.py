@@ -103,6 +103,27 @@ def test_an_end_that_cannot_be_written_is_written_when_the_database_answers_agai
     assert consumer.worker_pids() == workers
 
 
+def test_an_outage_of_the_database_takes_no_job_from_a_living_consumer(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
+) -> None:
+    """Leases run out meanwhile: whoever is back first gives the others time to say that they live."""
+    consumers = [start(busy_timeout=0.2) for _ in range(3)]
+    handles = [tasks.waits(path, str(go)) for _ in consumers]
+    wait_until(lambda: len(notes(Path(path))) == len(consumers))
+    writer = sqlite3.connect(str(huey.ledger.database.path), isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    begun = time.monotonic()
+    wait_until(lambda: time.monotonic() > begun + LEASE * 1.5)
+    writer.execute("ROLLBACK")
+    writer.close()
+    back = time.time()
+    wait_until(lambda: all(consumer["seen_at"] > back + LEASE for consumer in huey.ledger.consumers()))
+    go.touch()
+    for handle in handles:
+        assert handle.get(blocking=True, timeout=5) == 1
+        assert handle.look().losses == 0
+
+
 def test_a_worker_that_dies_while_the_database_does_not_answer_has_lost_its_job_all_the_same(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
