@@ -35,6 +35,13 @@ def add(a, b):
 def whoami():
     return [os.getpid(), current_job().id]
 
+@huey.task()
+def meet(n):
+    Path(__file__).with_name(f"{{current_job().id}}.here").touch()
+    while len(list(Path(__file__).parent.glob("*.here"))) < n:
+        time.sleep(0.01)
+    return os.getpid()
+
 @huey.task(retries=2, retry_delay=0.2)
 def flaky():
     if current_job().attempt < 3:
@@ -155,8 +162,8 @@ def test_a_submit_is_begun_at_once_by_an_idle_consumer(module: Any, huey_consume
 
 def test_jobs_run_side_by_side(module: Any, huey_consumer: Start) -> None:
     huey_consumer("-k", "process", "-w", "3")
-    results = module.whoami.map([()] * 60).get(blocking=True, timeout=10)
-    assert len({pid for pid, _ in results}) > 1
+    pids = module.meet.map([3, 3, 3]).get(blocking=True, timeout=10)  # none ends before the last has begun
+    assert len(set(pids)) == 3
 
 
 def test_a_periodic_task_fires_once_a_minute_across_consumers_whatever_another_schedule_does(
