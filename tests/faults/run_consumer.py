@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 
-import jobqueue.database
+import jobqueue.sqlite
 from jobqueue import DurableHuey
 from tests.faults.fault_jobs import tasks_on
 
@@ -12,7 +12,7 @@ from tests.faults.fault_jobs import tasks_on
 def main() -> None:
     options = json.loads(sys.argv[1])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
-    jobqueue.database.BUSY_TIMEOUT = options["busy_timeout"]
+    jobqueue.sqlite.BUSY_TIMEOUT = options["busy_timeout"]
     huey = DurableHuey("faults", options["url"], secret_key="a key for tests", **options["settings"])
     tasks_on(huey)
     huey.create_consumer(workers=options["workers"], worker_type=options["worker_type"]).run()

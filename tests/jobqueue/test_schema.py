@@ -67,7 +67,8 @@ def test_a_schema_newer_than_this_code_is_left_alone_and_used(huey: DurableHuey,
 def version(huey: DurableHuey) -> str | None:
     engine = sa.create_engine(huey.database_url)
     try:
-        return migrations.version(engine)
+        with engine.connect() as connection:
+            return migrations.version(connection)
     finally:
         engine.dispose()
 
@@ -121,9 +122,9 @@ def test_a_relative_url_means_one_file_wherever_a_task_goes(tmp_path: Path, monk
     assert (tmp_path / "var" / "jobs.sqlite").exists()
 
 
-@pytest.mark.parametrize("url", ["mysql://host/db", "postgresql://user:secret@host/db"])
+@pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "postgresql+asyncpg://user:secret@host/db", "secret"])
 def test_a_database_that_is_not_supported_is_refused_without_telling_the_password(url: str) -> None:
-    with pytest.raises(ValueError, match="only SQLite is supported so far") as refusal:
+    with pytest.raises(ValueError, match="SQLite and Postgres are supported: ") as refusal:
         DurableHuey("tests", url)
     assert "secret" not in str(refusal.value)
 
@@ -154,7 +155,7 @@ def test_the_checks_say_what_is_well_and_what_to_do_about_the_rest(huey: Durable
     }
     assert migrations.HEAD in checks["database"].detail
     assert "worker" in checks["workers"].remedy
-    huey.ledger.greet("consumer", "host", 1, 2)
+    huey.ledger.greet("consumer", "host", 1, 2, [])
     (workers,) = [check for check in huey.check() if check.name == "workers"]
     assert workers.ok
     assert "2" in workers.detail and "host" in workers.detail

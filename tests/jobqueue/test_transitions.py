@@ -67,9 +67,11 @@ EVENTS = [
     Event("lost", lambda ledger: ledger.lose("job", TOKEN, "worker"), State.QUEUED),
     Event("lost", lambda ledger: ledger.lose("job", TOKEN, "worker"), State.FAILED, {"losses": 2}),
     Event("lost", lambda ledger: ledger.lose_worker("consumer", "worker"), State.QUEUED),
-    Event("lost", lambda ledger: ledger.rescue("another", []), State.QUEUED, {"lease_until": FORMER}),
+    Event("lost", lambda ledger: ledger.rescue([]), State.QUEUED, {"lease_until": FORMER}),
     Event("given back", lambda ledger: ledger.give_back("consumer"), State.QUEUED),
+    Event("given back", lambda ledger: ledger.give_back("consumer", "worker"), State.QUEUED),
     Event("given back", lambda ledger: ledger.give_back_one("job", TOKEN), State.QUEUED),
+    Event("unknown", lambda ledger: ledger.fail_unknown(60), State.FAILED, {"queued_at": FORMER}),
     Event("put back", lambda ledger: ledger.put_back("job"), State.QUEUED),
     Event("put back", lambda ledger: ledger.put_back("job"), State.WAITING, {"pending": 1}),
 ]
@@ -181,7 +183,9 @@ def test_a_job_that_runs_no_more_has_neither_token_nor_lease(ledger: Ledger, eve
     assert (job["ended_at"] is not None) == State(job["state"]).ended
 
 
-@pytest.mark.parametrize("event", [event for event in EVENTS if event.name == "given back"], ids=["all", "one"])
+@pytest.mark.parametrize(
+    "event", [event for event in EVENTS if event.name == "given back"], ids=["all", "of one worker", "one"]
+)
 def test_losses_and_returns_are_counted_apart(ledger: Ledger, event: Event) -> None:
     bring_to(ledger, State.RUNNING)
     event.do(ledger)
@@ -191,13 +195,16 @@ def test_losses_and_returns_are_counted_apart(ledger: Ledger, event: Event) -> N
     assert (job["state"], job["returns"], job["losses"], job["attempt"]) == ("queued", 1, 1, 2)
 
 
-def test_a_worker_that_claims_again_has_lost_what_it_held(ledger: Ledger) -> None:
+def test_what_one_worker_gives_back_leaves_the_others_jobs_alone(ledger: Ledger) -> None:
     bring_to(ledger, State.RUNNING)
     ledger.submit([OTHER])
-    claimed = ledger.claim([TASK], **(CLAIM | {"token": "next"}))
-    assert claimed is not None
-    held = {job["id"]: (job["state"], job["losses"]) for job in contents(ledger)["jobs"]}
-    assert held == {"job": ("running", 1), "other": ("queued", 0)}  # first in is first out, though it was lost
+    ledger.claim([TASK], **(CLAIM | {"token": "next", "worker": "another"}))
+    assert ledger.give_back("consumer", "worker") == ["job"]
+    held = {job["id"]: (job["state"], job["returns"]) for job in contents(ledger)["jobs"]}
+    assert held == {"job": ("queued", 1), "other": ("running", 0)}
+    again = ledger.claim([TASK], **CLAIM)
+    assert again is not None
+    assert again["id"] == "job"  # first in is first out, though it was given back
 
 
 def test_only_tasks_that_the_worker_knows_are_claimed(ledger: Ledger) -> None:
@@ -218,17 +225,35 @@ def test_a_submit_is_all_or_nothing_and_one_whose_id_is_known_is_that_job(ledger
 
 def test_only_a_lease_that_ran_out_is_rescued(ledger: Ledger) -> None:
     bring_to(ledger, State.RUNNING)
-    assert ledger.rescue("another", []) == []
-    ledger.renew("consumer", ["another worker"], -1)
-    assert ledger.rescue("another", []) == []
-    ledger.renew("consumer", ["worker"], -1)
-    assert ledger.rescue("another", []) == ["job"]
-    assert ledger.rescue("another", []) == []
+    assert ledger.rescue([]) == []
+    ledger.renew("consumer", ["another token"], -1)
+    assert ledger.rescue([]) == []
+    ledger.renew("consumer", [TOKEN], -1)
+    assert ledger.rescue([]) == ["job"]
+    assert ledger.rescue([]) == []
 
 
 def test_a_consumer_does_not_rescue_what_its_own_living_workers_hold(ledger: Ledger) -> None:
     """A renewal that took longer than a lease leaves its own jobs lapsed for a moment."""
     ledger.submit([NewJob(id="job", task="task", message=b"")])
     ledger.claim(["task"], token="token", consumer="mine", worker="worker-1", lease_s=-1)
-    assert ledger.rescue("mine", ["worker-1"]) == []
-    assert ledger.rescue("mine", ["worker-2"]) == ["job"]
+    assert ledger.rescue(["token"]) == []
+    assert ledger.rescue(["another"]) == ["job"]
+
+
+def test_a_task_that_any_living_consumer_knows_is_waited_for(ledger: Ledger) -> None:
+    bring_to(ledger, State.QUEUED, {"queued_at": FORMER})
+    ledger.greet("newer", "host", 1, 1, ["tests.other", TASK])
+    assert ledger.fail_unknown(60) == []
+    ledger.leave("newer")
+    ledger.greet("older", "host", 1, 1, ["tests.other"])
+    assert ledger.fail_unknown(60) == ["job"]
+    job = ledger.look("job")
+    assert job is not None
+    assert "No worker knew its task for 60 s" in job["error"]
+
+
+def test_a_task_that_nobody_knows_is_waited_for_too_until_its_time_is_over(ledger: Ledger) -> None:
+    bring_to(ledger, State.QUEUED)
+    assert ledger.fail_unknown(60) == []
+    assert state_of(ledger) is State.QUEUED

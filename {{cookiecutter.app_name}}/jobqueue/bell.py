@@ -1,32 +1,78 @@
 """What wakes an idle worker when there may be something to do. It carries no data: a ring that is lost costs a second.
 
-On SQLite the bell is the file's own data version, which changes with every commit of another connection and is read
-from shared memory: looking twenty times a second costs next to nothing.
+With Redis the bell is a list, on which idle workers wait. On Postgres alone it is NOTIFY: each consumer's main process has
+one connection that listens, and knocks at its workers. On SQLite it is the file's own data version, which changes with
+every commit of another connection and is read from shared memory: looking twenty times a second costs next to nothing.
 """
 
+import contextlib
+import logging
+import multiprocessing
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
-from jobqueue.database import Database
+from jobqueue.database import Database, DatabaseUnavailable
 
-INTERVAL = 0.05  # seconds between two looks
+logger = logging.getLogger("jobqueue.bell")
+
+INTERVAL = 0.05  # seconds between two looks at a file
+CHANNEL = "jobqueue"  # of NOTIFY
+CONNECT, ANSWER = 0.1, 0.15  # seconds: together the most that a ring costs
+BROKEN = 5.0  # seconds in which a Redis that failed is left alone
+SLICE = 0.25  # seconds that a worker waits on Redis before it looks whether it shall stop
+MOST = 64  # rings that Redis keeps: seldom are more workers idle at once
+
+Pause = Callable[[float], object]  # sleeps so many seconds, and says whether to stop waiting
 
 
 class Bell:
-    """Each thread that waits has its own ear: it hears what was committed since it last listened."""
+    """One that nobody hears: in immediate mode nobody waits."""
 
-    def __init__(self, database: Database) -> None:
-        self._path = database.path
-        self._ear = threading.local()
+    hears_commits = False  # whether `wait` returns at any commit, so that who waits for a result may listen too
 
-    def wait(self, timeout: float, pause: Callable[[float], object] = time.sleep) -> None:
-        """Return when something was committed since this thread last waited, or at the timeout, or if `pause` says so.
+    def ring(self, jobs: int) -> None:
+        """So many jobs may have come into the queue. Never raises, and costs a quarter of a second at most."""
+
+    def wait(self, timeout: float, pause: Pause = time.sleep) -> None:
+        """Return when it may have been rung since this thread last waited, or at the timeout, or if `pause` says so.
 
         timeout in seconds. `pause(seconds)` is what a worker sleeps by: its stop flag's `wait`.
         """
+        pause(timeout)
+
+    def close(self) -> None:
+        """Close what this thread, or this consumer, has open; due before a fork."""
+
+    # Where a consumer's main process hears for its workers.
+
+    ears: tuple[Any, ...] = ()  # what it waits on besides its workers; when one is ready, it shall `pass_on`
+
+    def attend(self, workers: int) -> None:
+        """So many workers are about to start."""
+
+    def listen(self) -> None:
+        """They have started: be sure that the bell is heard."""
+
+    def pass_on(self) -> None:
+        """Wake the workers if it has been rung."""
+
+    def knock(self) -> None:
+        """Wake the workers."""
+
+
+class FileBell(Bell):
+    """Each thread that waits has its own ear: it hears what was committed since it last listened."""
+
+    hears_commits = True
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._ear = threading.local()
+
+    def wait(self, timeout: float, pause: Pause = time.sleep) -> None:
         until = time.monotonic() + timeout
         while not self._heard():
             left = until - time.monotonic()
@@ -39,18 +85,163 @@ class Bell:
         self._ear.version = version
         return heard
 
-    def _version(self) -> int | None:
-        if self._path is None:
-            return None
+    def _version(self) -> int:
         if getattr(self._ear, "pid", None) != os.getpid():
-            self._ear.connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            self._ear.connection = self._database.connect()
             self._ear.pid = os.getpid()
         (version,) = self._ear.connection.execute("PRAGMA data_version").fetchone()
         return int(version)
 
     def close(self) -> None:
-        """Take this thread's ear off; due before a fork."""
         connection = self._ear.__dict__.pop("connection", None)
         self._ear.__dict__.clear()
         if connection is not None:
             connection.close()
+
+
+class NotifyBell(Bell):
+    """The consumer's main process hears, and knocks once for each of its workers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._knocks: Any = None  # a semaphore that the main process shares with its workers
+        self._workers = 0
+
+    def ring(self, jobs: int) -> None:
+        try:
+            with self._database.statement() as tx:
+                tx.one(f"SELECT pg_notify('{CHANNEL}', '')")
+        except DatabaseUnavailable as error:
+            logger.warning("The bell could not be rung, and idle workers look by themselves: %s", error)
+
+    def wait(self, timeout: float, pause: Pause = time.sleep) -> None:
+        if self._knocks is None:
+            pause(timeout)
+        else:
+            self._knocks.acquire(timeout=timeout)
+
+    def close(self) -> None:
+        for ear in self.ears:
+            ear.close()
+        self.ears = ()
+
+    def attend(self, workers: int) -> None:
+        self._workers = workers
+        self._knocks = self._knocks or multiprocessing.Semaphore(0)
+
+    def listen(self) -> None:
+        if self.ears:
+            return
+        try:
+            ear = self._database.connect()
+            ear.execute(f"LISTEN {CHANNEL}")
+        except DatabaseUnavailable as error:
+            logger.warning("The bell is not heard, and idle workers look by themselves: %s", error)
+            return
+        self.ears = (ear,)
+        self.knock()  # what was rung before it was heard
+
+    def pass_on(self) -> None:
+        for ear in self.ears:
+            try:
+                heard = list(ear.notifies(timeout=0))
+            except Exception as error:  # whatever it is, this ear hears no more
+                logger.warning("The bell is not heard for a moment: %s", error)
+                self.close()
+            else:
+                if heard:
+                    self.knock()
+
+    def knock(self) -> None:
+        while self._knocks.acquire(block=False):
+            pass  # knocks that nobody heard: no more than one a worker is kept
+        for _ in range(self._workers):
+            self._knocks.release()
+
+
+class RedisBell(Bell):
+    """An idle worker waits for the list to have an item, and takes it. A Redis that fails is left alone for a while."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url = url
+        self._key = f"jobqueue:{name}:bell"
+        self._broken_until = 0.0  # by time.monotonic()
+        self._pid = os.getpid()
+        self._clients: dict[float, Any] = {}  # by how long they wait for an answer
+
+    def ring(self, jobs: int) -> None:
+        if jobs and not self._broken:
+            with self._left_alone_if_it_fails():
+                with self._redis(ANSWER).pipeline(transaction=False) as pipeline:
+                    pipeline.rpush(self._key, *["" for _ in range(min(jobs, MOST))])
+                    pipeline.ltrim(self._key, -MOST, -1)
+                    pipeline.execute()
+
+    def wait(self, timeout: float, pause: Pause = time.sleep) -> None:
+        until = time.monotonic() + timeout
+        while (left := until - time.monotonic()) > 0:
+            if self._broken:
+                if pause(min(SLICE, left)):
+                    return
+                continue
+            with self._left_alone_if_it_fails():
+                if self._redis(SLICE + ANSWER).blpop([self._key], timeout=min(SLICE, left)) or pause(0):
+                    return
+
+    def check(self) -> None:
+        """Raises what Redis raises when it does not answer."""
+        self._redis(ANSWER).ping()
+
+    def close(self) -> None:
+        for client in self._clients.values() if self._pid == os.getpid() else ():
+            client.close()
+        self._clients = {}
+
+    @property
+    def _broken(self) -> bool:
+        return time.monotonic() < self._broken_until
+
+    @contextlib.contextmanager
+    def _left_alone_if_it_fails(self) -> Any:
+        from redis.exceptions import RedisError
+
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            self._broken_until = time.monotonic() + BROKEN
+            logger.warning("Redis does not answer, and idle workers look by themselves: %s", error)
+
+    def _redis(self, answer: float) -> Any:
+        if self._pid != os.getpid():
+            self._clients, self._pid = {}, os.getpid()  # they are the parent's
+        if answer not in self._clients:
+            self._clients[answer] = _redis_client(self._url, answer)
+        return self._clients[answer]
+
+
+def _redis_client(url: str, answer: float) -> Any:
+    """Hosts sign their certificates themselves; nothing that comes from Redis is trusted anyway."""
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    unverified = {"ssl_cert_reqs": "none"} if url.startswith("rediss://") and "ssl_cert_reqs" not in url else {}
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=CONNECT,
+        socket_timeout=answer,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,  # without a word before the first command
+        **unverified,
+    )
+
+
+def bell(database: Database, redis_url: str | None, name: str) -> Bell:
+    """The one for these servers. `name` is the queue's."""
+    if database.in_memory:
+        return Bell()
+    if redis_url is not None:
+        return RedisBell(redis_url, name)
+    if database.path is not None:
+        return FileBell(database)
+    return NotifyBell(database)

@@ -27,6 +27,7 @@ from huey.consumer import Consumer, Environment, ProcessEnvironment, Worker
 from huey.exceptions import ConfigurationError, TaskTimeout
 
 from jobqueue import interrupts
+from jobqueue.bell import Bell
 from jobqueue.context import ClaimedJob, current_job
 from jobqueue.database import DatabaseUnavailable
 from jobqueue.huey import DurableHuey
@@ -36,6 +37,7 @@ logger = logging.getLogger("jobqueue.consumer")
 
 TURN = 0.2  # seconds between two looks of the main process at its workers
 SWEEP = 1.0  # seconds between sweeps
+SWEEP_UNKNOWN = 60.0  # seconds between two looks for jobs whose task nobody knows
 IDLE = 1.0  # seconds that a worker waits for the bell before it looks by itself
 CANCEL_GRACE = 5.0  # seconds in which a worker must let go of a job that was taken from it, before it is killed
 TOKEN = 32  # characters of a token
@@ -53,12 +55,17 @@ class DurableWorker(Worker):
         self.name = name
         self.parent = parent
         self.holds = multiprocessing.RawArray("c", TOKEN)  # the token it works under, for the main process to see
+        self.unsure = False  # whether a claim was answered
 
     def loop(self, now: Any = None) -> None:
         if os.getpid() != self.parent and os.getppid() != self.parent:
             sys.exit("The consumer is gone; its workers go with it.")
         try:
+            if self.unsure:
+                self.huey.ledger.give_back(self.consumer, self.name)  # it was made, and never told
+            self.unsure = True
             task = self.huey.claim(self.consumer, self.name)
+            self.unsure = False
         except DatabaseUnavailable as error:
             self._logger.warning("No claim: %s", error)
             self.sleep()
@@ -162,6 +169,17 @@ def lost(huey: DurableHuey) -> interrupts.ClaimLost | None:
     return None
 
 
+def is_stopped(process: Any) -> bool:
+    """Whether a child process was stopped and not continued since; a thread never is."""
+    pid = getattr(process, "pid", None)
+    if pid is None:
+        return False
+    try:
+        return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
+
+
 def die_with_parent(parent: int) -> None:
     """Ask the kernel (Linux) to kill this process when its parent dies; elsewhere each claim looks whether it lives."""
     if sys.platform == "linux":
@@ -189,7 +207,7 @@ class DurableConsumer(Consumer):
         super().__init__(huey, **options)
         self.grace_s = huey.grace_s if self.shutdown_timeout is None else self.shutdown_timeout
         self._interrupted = 0  # how many times SIGINT came: the second ends the grace
-        self._renewed_at = self._swept_at = 0.0
+        self._turned_at = self._renewed_at = self._swept_at = self._swept_unknown_at = 0.0  # by time.monotonic()
         self._in_touch_since: float | None = None  # the database's time since which no lease of ours was late
         self._last_contact = 0.0  # the database's time of the last renewal
         self._minute = ""
@@ -223,10 +241,18 @@ class DurableConsumer(Consumer):
             raise ConfigurationError("A consumer has nothing to do in immediate mode: set huey.immediate = False.")
         logger.info("Consumer %s starts %s %s workers.", self.id, self.workers, self.worker_type)
         self.huey.migrate()
-        self.huey.ledger.greet(self.id, socket.gethostname(), os.getpid(), self.workers)
+        self.huey.ledger.greet(
+            self.id, socket.gethostname(), os.getpid(), self.workers, list(self.huey._registry._registry)
+        )
         self._set_signal_handlers()
+        self.bell.attend(self.workers)
         for _, process in self.worker_threads:
             self._start(process)
+        self.bell.listen()
+
+    @property
+    def bell(self) -> Bell:
+        return self.huey.storage.bell
 
     def _start(self, process: Any) -> None:
         if self.environment.forks:
@@ -255,16 +281,19 @@ class DurableConsumer(Consumer):
             os.execl(sys.executable, sys.executable, *sys.argv)
 
     def _turn(self) -> None:
-        """Wait a little, or until a worker process ends, and do what is due."""
-        if self.environment.forks:
-            multiprocessing.connection.wait([p.sentinel for _, p in self.worker_threads if p.is_alive()], TURN)
-        else:
-            time.sleep(TURN)
+        """Wait a little, or until a worker process ends or the bell is rung, and do what is due."""
+        dead = [p.sentinel for _, p in self.worker_threads if p.is_alive()] if self.environment.forks else []
+        ready = multiprocessing.connection.wait([*dead, *self.bell.ears], TURN)
+        self.bell.pass_on()
         now = time.monotonic()
+        if ready and now < self._turned_at + TURN:
+            return
+        self._turned_at = now
         try:
             if now >= self._renewed_at + self.huey.renew_s:
                 self._renew()
                 self._renewed_at = now
+                self.bell.listen()
             self._tell_workers()
             if now >= self._swept_at + SWEEP:
                 self._swept_at = now
@@ -275,7 +304,7 @@ class DurableConsumer(Consumer):
 
     def _renew(self) -> None:
         started = time.monotonic()
-        now = self.huey.ledger.renew(self.id, self._living_workers(), self.huey.lease_s)
+        now = self.huey.ledger.renew(self.id, self._held(), self.huey.lease_s)
         slow = time.monotonic() - started > self.huey.lease_s
         late = slow or now - self._last_contact > self.huey.lease_s  # an outage, or this machine slept
         if self._in_touch_since is None or late:
@@ -292,8 +321,12 @@ class DurableConsumer(Consumer):
         while self.huey.ledger.promote() == SWEEP_LIMIT and time.monotonic() < until:
             pass
         if self._in_touch_since is not None and self._last_contact - self._in_touch_since >= self.huey.lease_s:
-            for job_id in self.huey.ledger.rescue(self.id, self._living_workers()):
+            for job_id in self.huey.ledger.rescue(self._held()):
                 logger.warning("Job %s is taken back: nobody renewed its lease.", job_id)
+        if time.monotonic() >= self._swept_unknown_at + min(SWEEP_UNKNOWN, self.huey.unknown_after_s):
+            self._swept_unknown_at = time.monotonic()
+            for job_id in self.huey.ledger.fail_unknown(self.huey.unknown_after_s):
+                logger.warning("Job %s fails: no worker knows its task.", job_id)
         if self.periodic:
             self._enqueue_periodic_tasks()
 
@@ -346,7 +379,9 @@ class DurableConsumer(Consumer):
                 process = self._create_process(worker, worker.name)
                 self._start(process)
             workers.append((worker, process))
-        self.worker_threads = workers
+        if workers != self.worker_threads:
+            self.worker_threads = workers
+            self.bell.listen()  # again, as the fork has closed it
 
     def _bury(self, worker: DurableWorker, process: Any) -> None:
         """What a dead worker held goes back to the queue at once."""
@@ -367,6 +402,7 @@ class DurableConsumer(Consumer):
     def stop(self, graceful: bool = False) -> None:
         """Take no more. Gracefully: let running jobs end within the grace; then give back what still runs."""
         self.stop_flag.set()
+        self.bell.knock()
         until = time.monotonic() + (self.grace_s if graceful else 0)
         logger.info("Consumer %s stops; running jobs have %s s to end.", self.id, self.grace_s if graceful else 0)
         while self._alive() and time.monotonic() < until and self._interrupted < 2:
@@ -380,8 +416,13 @@ class DurableConsumer(Consumer):
             self.huey.ledger.leave(self.id)
         self._kill_workers()
 
-    def _living_workers(self) -> list[str]:
-        return [worker.name for worker, process in self.worker_threads if self.environment.is_alive(process)]
+    def _held(self) -> list[str]:
+        """The tokens that living workers hold. One that was stopped (SIGSTOP) does nothing with its own, and may never."""
+        return [
+            worker.holds.value.decode()
+            for worker, process in self.worker_threads
+            if worker.holds.value and self.environment.is_alive(process) and not is_stopped(process)
+        ]
 
     def _alive(self) -> list[Any]:
         return [process for _, process in self.worker_threads if self.environment.is_alive(process)]

@@ -1,20 +1,17 @@
 """Connections to the ledger's database: one pool per process, opened at first use and never carried over a fork.
 
-Statements on a job's path go straight through the driver. They are written once, with `:name` parameters, and `NOW` for
-the database's own clock: seconds since the epoch, the only clock that the ledger knows.
+Statements on a job's path go straight through the driver. They are written once, with `:name` parameters, `NOW` for
+the database's own clock (seconds since the epoch, the only clock that the ledger knows), and `IN EACH(:name)` for a list;
+`sqlite.py` and `postgres.py` say how each database has it.
 """
 
 import contextlib
-import fcntl
-import functools
 import logging
 import os
-import re
-import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -22,7 +19,6 @@ from jobqueue import interrupts
 
 logger = logging.getLogger("jobqueue.database")
 
-BUSY_TIMEOUT = 10  # seconds that a statement waits for another writer of the SQLite file
 MEMORY = "sqlite://"
 
 Row = Mapping[str, Any]
@@ -32,67 +28,93 @@ class DatabaseUnavailable(Exception):
     """The database did not answer, or broke off: trying again later may help."""
 
 
+class Dialect(Protocol):
+    """What differs between databases."""
+
+    url: sa.URL
+    path: Path | None  # the SQLite file, where there is one
+    begin: str
+    one_writer: bool  # a statement that might write waits for all that do
+    errors: tuple[type[Exception], ...]
+
+    def compile(self, sql: str) -> str: ...
+    def bind(self, params: dict[str, Any]) -> dict[str, Any]: ...
+    def connect(self) -> Any: ...
+    def engine(self) -> sa.Engine: ...
+    def cursor(self, connection: Any) -> Any: ...
+    def has_database(self) -> bool: ...
+    def migrating(self, engine: sa.Engine) -> contextlib.AbstractContextManager[sa.Connection]: ...
+    def at_fault(self, error: BaseException) -> bool: ...
+
+
 class Transaction:
     """Statements that are committed together, or one that commits by itself."""
 
-    def __init__(self, cursor: Any) -> None:
+    def __init__(self, dialect: Dialect, cursor: Any) -> None:
+        self._dialect = dialect
         self._cursor = cursor
 
     def one(self, sql: str, **params: Any) -> Row | None:
-        self._cursor.execute(_compile(sql), params)
-        row: Row | None = self._cursor.fetchone()
-        self._cursor.fetchall()  # a statement with RETURNING is only done when it has been read to its end
-        return row
+        rows = self.all(sql, **params)  # a statement with RETURNING is only done when it has been read to its end
+        return rows[0] if rows else None
 
     def all(self, sql: str, **params: Any) -> list[Row]:
-        self._cursor.execute(_compile(sql), params)
+        self._execute(sql, params)
         rows: list[Row] = self._cursor.fetchall()
         return rows
 
     def run(self, sql: str, **params: Any) -> int:
         """Returns the number of rows that the statement changed."""
-        self._cursor.execute(_compile(sql), params)
+        self._execute(sql, params)
         return int(self._cursor.rowcount)
+
+    def _execute(self, sql: str, params: dict[str, Any]) -> None:
+        self._cursor.execute(self._dialect.compile(sql), self._dialect.bind(params))
 
 
 class Database:
-    """The ledger's database by its URL; `sqlite://` is one in memory, for immediate mode."""
+    """The ledger's database by its URL; `sqlite://` is one in memory, for immediate mode. Raises ValueError for others."""
 
     def __init__(self, url: str) -> None:
-        self.url = sa.make_url(url)
-        if self.url.get_backend_name() != "sqlite":
-            raise ValueError(
-                f"database_url is {self.url.render_as_string(hide_password=True)!r}: only SQLite is supported so far, "
-                "for example sqlite:////home/me/app/var/jobs.sqlite"
-            )
-        if not self.in_memory:  # a task may change the working directory
-            self.url = self.url.set(database=str(Path(str(self.url.database)).absolute()))
+        self._dialect = dialect_of(url)
         self._engine: sa.Engine | None = None
         self._pid = os.getpid()
         self._opening = threading.Lock()
         self._memory_lock = threading.RLock() if self.in_memory else contextlib.nullcontext()
 
     @property
+    def url(self) -> sa.URL:
+        return self._dialect.url
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._dialect
+
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        return (*self._dialect.errors, sa.exc.SQLAlchemyError, OSError)
+
+    @property
     def in_memory(self) -> bool:
-        return self.url.database in (None, "", ":memory:")
+        return self.url.get_backend_name() == "sqlite" and self.path is None
 
     @property
     def path(self) -> Path | None:
         """The SQLite file, where there is one."""
-        return None if self.in_memory else Path(str(self.url.database))
+        return self._dialect.path
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Take the write lock, then commit all or nothing.
+        """Commit all or nothing.
 
         Raises DatabaseUnavailable; interrupts wait until it is over.
         """
         with self._cursor() as cursor:
-            cursor.execute("BEGIN IMMEDIATE")
+            cursor.execute(self._dialect.begin)
             try:
-                yield Transaction(cursor)
+                yield Transaction(self._dialect, cursor)
             except BaseException:
-                with contextlib.suppress(sqlite3.Error):
+                with contextlib.suppress(*self._dialect.errors):
                     cursor.execute("ROLLBACK")
                 raise
             cursor.execute("COMMIT")
@@ -101,7 +123,7 @@ class Database:
     def statement(self) -> Iterator[Transaction]:
         """For a single statement, which commits by itself."""
         with self._cursor() as cursor:
-            yield Transaction(cursor)
+            yield Transaction(self._dialect, cursor)
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[Any]:
@@ -109,12 +131,12 @@ class Database:
             connection = None
             try:
                 connection = self._open().raw_connection()
-                cursor = connection.cursor()
+                cursor = self._dialect.cursor(connection)
                 try:
                     yield cursor
                 finally:
                     cursor.close()
-            except (sqlite3.Error, sa.exc.SQLAlchemyError, OSError) as error:
+            except self._errors as error:
                 if connection is not None and not self.in_memory:
                     connection.invalidate()
                 self._tell(error)
@@ -123,6 +145,17 @@ class Database:
                 if connection is not None:
                     connection.close()
 
+    def connect(self) -> Any:
+        """A driver's connection outside of the pool, which commits each statement; the caller closes it.
+
+        Raises DatabaseUnavailable.
+        """
+        try:
+            return self._dialect.connect()
+        except self._errors as error:
+            self._tell(error)
+            raise
+
     def _open(self) -> sa.Engine:
         with self._opening:
             if self._engine is not None and self._pid != os.getpid():
@@ -130,7 +163,7 @@ class Database:
                 self._engine = None
             if self._engine is None:
                 self._pid = os.getpid()
-                engine = _create_engine(self.url, self.in_memory)
+                engine = self._dialect.engine()
                 self._migrate(engine)
                 self._engine = engine
             return self._engine
@@ -139,34 +172,27 @@ class Database:
         """Bring the schema to head, if it is not: once, whoever else starts at the same moment."""
         from jobqueue import migrations
 
-        path = self.path
-        if path is None:
-            migrations.upgrade(engine)
-            return
-        if path.exists() and migrations.version(engine) == migrations.HEAD:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path.with_name(path.name + ".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        if self._dialect.has_database():
             with engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-            if migrations.version(engine) != migrations.HEAD:
-                migrations.upgrade(engine)
+                if migrations.version(connection) == migrations.HEAD:
+                    return
+        with self._dialect.migrating(engine) as connection:
+            if migrations.version(connection) != migrations.HEAD:
+                migrations.upgrade(connection)
 
     def migrate(self) -> None:
         """Make the database ready now, rather than at its first use. Raises DatabaseUnavailable."""
         with interrupts.deferred():
             try:
                 self._open()
-            except (sqlite3.Error, sa.exc.SQLAlchemyError, OSError) as error:
+            except self._errors as error:
                 self._tell(error)
                 raise
 
     def _tell(self, error: Exception) -> None:
         """Raises DatabaseUnavailable where the database is at fault, not a statement or a value."""
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        at_fault = isinstance(cause, sqlite3.OperationalError | sqlite3.InterfaceError | sa.exc.TimeoutError | OSError)
-        if at_fault or type(cause) is sqlite3.DatabaseError:  # the last: a damaged file, or one that is no database
+        if cause is not None and (isinstance(cause, sa.exc.TimeoutError | OSError) or self._dialect.at_fault(cause)):
             raise DatabaseUnavailable(f"{self.url.render_as_string(hide_password=True)}: {cause}") from error
 
     def close(self) -> None:
@@ -177,26 +203,29 @@ class Database:
                 self._engine = None
 
 
-def _create_engine(url: sa.URL, in_memory: bool) -> sa.Engine:
-    arguments: dict[str, Any] = {"poolclass": sa.StaticPool} if in_memory else {"pool_size": 8, "max_overflow": 32}
-    engine = sa.create_engine(
-        url,
-        connect_args={"check_same_thread": False, "isolation_level": None, "timeout": BUSY_TIMEOUT},
-        **arguments,
-    )
+def dialect_of(url: str) -> Dialect:
+    """The dialect of a database's URL, in any form that hosts hand out. Raises ValueError, without the password."""
+    try:
+        parsed = sa.make_url(_with_plain_at_signs(url))
+    except (sa.exc.ArgumentError, ValueError):
+        raise ValueError(f"database_url cannot be read as a URL. {_FORMS}") from None
+    if parsed.get_backend_name() == "sqlite":
+        from jobqueue.sqlite import SQLite
 
-    @sa.event.listens_for(engine, "connect")
-    def _(connection: sqlite3.Connection, _record: object) -> None:
-        connection.row_factory = sqlite3.Row
-        # WAL alone may forget the last commits when the power fails: an accepted job is kept.
-        connection.execute("PRAGMA synchronous = FULL")
+        return SQLite(parsed)
+    if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        from jobqueue.postgres import Postgres
 
-    return engine
-
-
-_SQLITE_NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+        return Postgres(parsed)
+    raise ValueError(f"database_url is {parsed.render_as_string(hide_password=True)!r}. {_FORMS}")
 
 
-@functools.cache
-def _compile(sql: str) -> str:
-    return re.sub(r"\bNOW\b", _SQLITE_NOW, sql)
+_FORMS = "SQLite and Postgres are supported: sqlite:////abs/path.sqlite or postgresql://user:password@host/name"
+
+
+def _with_plain_at_signs(url: str) -> str:
+    """A password may hold an @ as it is: the last one before the path ends it."""
+    scheme, separator, rest = url.partition("://")
+    address, question, query = rest.partition("?")
+    user, at, host = address.rpartition("@")
+    return f"{scheme}{separator}{user.replace('@', '%40')}{at}{host}{question}{query}"

@@ -57,6 +57,7 @@ class Job:
     note: str
     error: str  # a sentence for people; "" where nothing went wrong
     traceback: str  # what is behind the error; only in a look at one job
+    has_steps: bool  # whether it has saved any; only in a look at one job
     _arguments: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]] = field(repr=False, compare=False)
 
     @property
@@ -87,6 +88,7 @@ class Job:
         return cls(
             state=State(row["state"]),
             error=row["error"],
+            has_steps=bool(row["has_steps"]),
             traceback=json.loads(row["failure"])["traceback"] if row["failure"] else "",
             _arguments=arguments,
             **fields,

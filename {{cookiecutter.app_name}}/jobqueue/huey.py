@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import pkgutil
+import random
 import secrets
 import socket
 import sys
@@ -31,6 +32,7 @@ from huey.registry import Message
 from huey.utils import SKIPPED
 
 from jobqueue import codec, interrupts
+from jobqueue.bell import bell
 from jobqueue.checks import Check, checks
 from jobqueue.claim import TELLING, Claim, TaskExited, ending_claim, working_on
 from jobqueue.context import ClaimedJob, working_for
@@ -47,6 +49,9 @@ logger = logging.getLogger("jobqueue.huey")
 LEASE = 15  # seconds that a claim holds unless it is renewed
 RENEW = 5  # seconds between renewals
 GRACE = 25  # seconds that running jobs may go on after SIGTERM
+UNKNOWN_AFTER = 3600  # seconds that a job may wait for code that has its task
+LONGEST_PAUSE = 3600  # seconds between two attempts to which a backoff may grow
+JITTER = 0.1  # of a pause: what failed together is not tried again together
 END_RETRY = 1.0  # seconds, at most, between two tries to write an end
 
 
@@ -54,7 +59,9 @@ class DurableHuey(Huey):
     """Huey whose queue, schedule, results, locks and counters are one ledger in a SQL database.
 
     :param name: of the queue, for example the app's.
-    :param database_url: `sqlite:////abs/path.sqlite`; by default a file under var/ in the working directory.
+    :param database_url: `postgresql://user:password@host/name`, in any form that hosts hand out, or
+        `sqlite:////abs/path.sqlite`; by default a file under var/ in the working directory.
+    :param redis_url: `redis://` or `rediss://`: wakes idle workers. Without it Postgres does, or a look at the SQLite file.
     :param tasks_in: the package whose modules hold the tasks; a consumer imports them all.
     :param secret_key: signs messages. Beside a SQLite file one is made at first use if none is given.
     :param secret_key_fallbacks: earlier keys, under which waiting jobs were signed.
@@ -62,6 +69,7 @@ class DurableHuey(Huey):
     :param renew_s: seconds between renewals.
     :param grace_s: seconds that running jobs may go on after SIGTERM, before they are given back.
     :param max_losses: workers that may die on one job before it fails as poison.
+    :param unknown_after_s: seconds that a job may wait for a consumer whose code has its task, before it fails.
     :param huey_kwargs: Huey's own: results, store_intermediate_errors, utc, immediate.
 
     Nothing touches the disk or the network before the first use.
@@ -73,6 +81,7 @@ class DurableHuey(Huey):
         self,
         name: str = "huey",
         database_url: str | None = None,
+        redis_url: str | None = None,
         *,
         tasks_in: str | None = None,
         secret_key: str | None = None,
@@ -81,14 +90,17 @@ class DurableHuey(Huey):
         renew_s: float = RENEW,
         grace_s: float = GRACE,
         max_losses: int = MAX_LOSSES,
+        unknown_after_s: float = UNKNOWN_AFTER,
         **huey_kwargs: Any,
     ) -> None:
         self.database_url = database_url or f"sqlite:///{Path('var', name).absolute()}.sqlite"
+        self.redis_url = redis_url
         self.tasks_in = tasks_in
         self.lease_s = lease_s
         self.renew_s = renew_s
         self.grace_s = grace_s
         self.max_losses = max_losses
+        self.unknown_after_s = unknown_after_s
         self._secret_key = secret_key
         self._throw_away_key = secrets.token_hex()
         self._one_at_a_time = threading.RLock()
@@ -115,8 +127,10 @@ class DurableHuey(Huey):
         return self._storage_on(MEMORY)
 
     def _storage_on(self, database_url: str) -> LedgerStorage:
-        ledger = Ledger(Database(database_url), self.max_losses)
-        return LedgerStorage(self.name, ledger, self._result_bytes, self._submit_message, self._claim_message)
+        database = Database(database_url)
+        ledger = Ledger(database, self.max_losses)
+        rung = bell(database, self.redis_url, self.name)
+        return LedgerStorage(self.name, ledger, rung, self._result_bytes, self._submit_message, self._claim_message)
 
     def get_task_wrapper_class(self) -> type[TaskWrapper]:
         return DurableTaskWrapper
@@ -446,8 +460,8 @@ class DurableHuey(Huey):
         elif retry_eta is not None:
             at = self._to_epoch(retry_eta)
         elif task.retry_delay:
-            delay = task.retry_delay
-            next_delay = delay * (task.retry_backoff or 1)
+            delay = task.retry_delay * random.uniform(1, 1 + JITTER)
+            next_delay = min(task.retry_delay * (task.retry_backoff or 1), max(task.retry_delay, LONGEST_PAUSE))
         claim.retry = Retry(delay=delay, at=at, retries=task.retries, retry_delay=next_delay)
         logger.info("Job %s is tried again; %s retries are left after that.", claim.id, task.retries)
         self._emit(signals.SIGNAL_SCHEDULED if at or delay else signals.SIGNAL_ENQUEUED, task)

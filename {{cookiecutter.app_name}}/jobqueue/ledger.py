@@ -6,7 +6,8 @@ result, what follows, what is tried again) is committed with it. Times are the d
 """
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -45,6 +46,7 @@ TRANSITIONS: dict[tuple[State, str], tuple[State, ...]] = {
     (State.SCHEDULED, "cancelled"): (State.CANCELLED,),
     (State.QUEUED, "claimed"): (State.RUNNING,),
     (State.QUEUED, "cancelled"): (State.CANCELLED,),
+    (State.QUEUED, "unknown"): (State.FAILED,),  # no consumer's code has its task, for an hour
     (State.RUNNING, "ended"): (State.SUCCEEDED, State.FAILED, State.CANCELLED),
     (State.RUNNING, "retried"): (State.SCHEDULED, State.QUEUED),  # with a pause, or without one
     (State.RUNNING, "lost"): (State.QUEUED, State.FAILED),  # its worker died; the last time it is poison
@@ -110,6 +112,7 @@ class Ledger:
     def __init__(self, database: Database, max_losses: int = MAX_LOSSES) -> None:
         self.database = database
         self.max_losses = max_losses
+        self.ring: Callable[[int], object] = lambda jobs: None  # told when so many jobs may have come into the queue
 
     # --- a job's way ---
 
@@ -117,19 +120,14 @@ class Ledger:
         """Accept jobs, all or none. One whose id is known is that job already, and is left alone."""
         with self.database.transaction() as tx:
             _insert(tx, jobs)
+        self.ring(len(jobs))
 
     def claim(self, tasks: Sequence[str], *, token: str, consumer: str, worker: str, lease_s: float) -> Row | None:
-        """The next job of these tasks, now running under the token; None where there is none.
-
-        A worker holds one job at most: what it still held was lost.
-        """
-        known = json.dumps(list(tasks))
+        """The next job of these tasks, now running under the token; None where there is none."""
+        known = list(tasks)
         with self.database.statement() as tx:
-            if tx.one(sql.ANY_TO_CLAIM, tasks=known) is None:
+            if self.database.dialect.one_writer and tx.one(sql.ANY_TO_CLAIM, tasks=known) is None:
                 return None
-        with self.database.transaction() as tx:
-            for held in tx.all(sql.HELD_BY_WORKER, consumer=consumer, worker=worker):
-                self._lose(tx, held["id"], held["token"], f"worker {worker}")
             return tx.one(sql.CLAIM, tasks=known, token=token, consumer=consumer, worker=worker, lease=lease_s)
 
     def end(self, job_id: str, token: str, outcome: Outcome) -> None:
@@ -158,22 +156,33 @@ class Ledger:
                 _save_result(tx, job_id, outcome.result)
             if outcome.retry is None:
                 _after_end(tx, row, outcome)
+        if outcome.submitted or row["follower"] is not None:
+            self.ring(1 + len(outcome.submitted))
 
     def lose(self, job_id: str, token: str, worker: str) -> bool:
         """Its worker died: back to the queue, or failed as poison. False if the claim was over already."""
         with self.database.transaction() as tx:
-            return self._lose(tx, job_id, token, worker)
+            lost = self._lose(tx, job_id, token, worker)
+        self.ring(lost)
+        return lost
 
     def lose_worker(self, consumer: str, worker: str) -> list[str]:
         """A worker died: what it held is lost. Returns the ids."""
         with self.database.transaction() as tx:
             held = tx.all(sql.HELD_BY_WORKER, consumer=consumer, worker=worker)
-            return [row["id"] for row in held if self._lose(tx, row["id"], row["token"], f"worker {worker}")]
+            lost = [row["id"] for row in held if self._lose(tx, row["id"], row["token"], f"worker {worker}")]
+        self.ring(len(lost))
+        return lost
 
-    def give_back(self, consumer: str) -> list[str]:
-        """A consumer stops: what its workers hold goes back to the queue, not counted against the jobs."""
+    def give_back(self, consumer: str, worker: str | None = None) -> list[str]:
+        """What a worker holds, or all of a consumer's, goes back to the queue, not counted against the jobs."""
         with self.database.statement() as tx:
-            return [row["id"] for row in tx.all(sql.GIVE_BACK_ALL, consumer=consumer)]
+            if worker is None:
+                rows = tx.all(sql.GIVE_BACK_ALL, consumer=consumer)
+            else:
+                rows = tx.all(sql.GIVE_BACK_WORKERS, consumer=consumer, worker=worker)
+        self.ring(len(rows))
+        return [row["id"] for row in rows]
 
     def give_back_one(self, job_id: str, token: str) -> bool:
         """One attempt was interrupted by a stop."""
@@ -187,7 +196,8 @@ class Ledger:
             if row is None:
                 return False
             _after_end(tx, row, Outcome(state=State.CANCELLED, error=reason))
-            return True
+        self.ring(row["follower"] is not None)
+        return True
 
     def put_back(self, job_id: str) -> bool:
         """Try a failed or cancelled job again, as a person asks; what was cancelled because of it waits again.
@@ -205,7 +215,8 @@ class Ledger:
                 if row["counted"] and tx.run(sql.AWAIT_ONE_MORE, id=row["follower"]):
                     tx.run(sql.UNCOUNT, id=row["id"])  # its chord has not fired yet, and waits for it again
                 row = tx.one(sql.WAIT_AGAIN, id=row["follower"])
-            return True
+        self.ring(1)
+        return True
 
     def replace(self, job_id: str, new: NewJob, keep_follower: bool) -> bool:
         """End a job that has not ended, and accept another in its place among those that follow it. False if it had."""
@@ -220,7 +231,8 @@ class Ledger:
                 tx.run(sql.FOLLOW, id=old["follower"], before=job_id, after=new.id)
             else:
                 _after_end(tx, old, Outcome(state=State.CANCELLED, error="Rescheduled without what follows."))
-            return True
+        self.ring(1)
+        return True
 
     def still_held(self, job_id: str, token: str) -> bool:
         """Whether the claim holds."""
@@ -246,25 +258,25 @@ class Ledger:
     def save_step(self, job_id: str, token: str, name: str, value: tuple[str, bytes]) -> None:
         """Raises FenceRefused."""
         with self.database.transaction() as tx:
-            if tx.one(sql.STILL_HELD, id=job_id, token=token) is None:
+            if tx.one(sql.HOLD, id=job_id, token=token) is None:
                 raise FenceRefused(f"Job {job_id} is no longer held under token {token}.")
             tx.run(sql.SAVE_STEP, id=job_id, name=name, media_type=value[0], body=value[1])
 
     # --- what a consumer does for its workers, and for others' ---
 
-    def greet(self, consumer: str, host: str, pid: int, workers: int) -> None:
+    def greet(self, consumer: str, host: str, pid: int, workers: int, tasks: Sequence[str]) -> None:
         with self.database.transaction() as tx:
-            tx.run(sql.GREET, id=consumer, host=host, pid=pid, workers=workers)
+            tx.run(sql.GREET, id=consumer, host=host, pid=pid, workers=workers, tasks=json.dumps(sorted(tasks)))
             tx.run(sql.FORGET, age=CONSUMER_FORGOTTEN)
 
     def leave(self, consumer: str) -> None:
         with self.database.statement() as tx:
             tx.run(sql.LEAVE, id=consumer)
 
-    def renew(self, consumer: str, workers: Sequence[str], lease_s: float) -> float:
-        """Renew the leases of these workers of a consumer. Returns the database's time."""
+    def renew(self, consumer: str, tokens: Sequence[str], lease_s: float) -> float:
+        """Renew the leases of a consumer's claims. Returns the database's time."""
         with self.database.transaction() as tx:
-            tx.run(sql.RENEW, consumer=consumer, workers=json.dumps(list(workers)), lease=lease_s)
+            tx.run(sql.RENEW, tokens=list(tokens), lease=lease_s)
             tx.run(sql.SEEN, id=consumer)
             clock = tx.one(sql.CLOCK)
             assert clock is not None
@@ -280,17 +292,41 @@ class Ledger:
         with self.database.statement() as tx:
             if tx.one(sql.ANY_DUE) is None:
                 return 0
-            return len(tx.all(sql.PROMOTE, limit=SWEEP_LIMIT))
+            due = len(tx.all(sql.PROMOTE, limit=SWEEP_LIMIT))
+        self.ring(due)
+        return due
 
-    def rescue(self, consumer: str, workers: Sequence[str]) -> list[str]:
+    def rescue(self, held: Sequence[str]) -> list[str]:
         """Take back the jobs whose lease ran out: whoever held them is dead, or cut off. Returns their ids.
 
-        Not those of the consumer that asks and of these workers, which it sees to be alive: there it was a renewal that
-        took longer than a lease.
+        Not those under these tokens, which whoever asks knows to be held: there it was a renewal that took longer than a
+        lease.
         """
         with self.database.statement() as tx:
-            lapsed = tx.all(sql.LAPSED, consumer=consumer, workers=json.dumps(list(workers)), limit=SWEEP_LIMIT)
-        return [row["id"] for row in lapsed if self.lose(row["id"], row["token"], f"worker {row['worker']}")]
+            if not tx.all(sql.LAPSED, held=list(held), limit=1):
+                return []
+        with self.database.transaction() as tx:
+            lapsed = tx.all(sql.LAPSED, held=list(held), limit=SWEEP_LIMIT)
+            lost = [row["id"] for row in lapsed if self._lose(tx, row["id"], row["token"], f"worker {row['worker']}")]
+        self.ring(len(lost))
+        return lost
+
+    def fail_unknown(self, age_s: float) -> list[str]:
+        """Fail jobs that have waited so long for code that has their task; no consumer that was seen since has it."""
+        with self.database.transaction() as tx:
+            known = {task for row in tx.all(sql.KNOWN_TASKS, age=age_s) for task in json.loads(row["tasks"])}
+            unknown = [row["task"] for row in tx.all(sql.QUEUED_TASKS) if row["task"] not in known]
+            failed = []
+            for found in tx.all(sql.UNKNOWN, tasks=unknown, age=age_s, limit=SWEEP_LIMIT) if unknown else []:
+                error = (
+                    f"No worker knew its task for {age_s:g} s: the code of a running consumer has to have it, "
+                    "under the name that it was submitted with. Deploy that code, then try the job again."
+                )
+                row = tx.one(sql.FAIL_QUEUED, id=found["id"], error=error)
+                if row is not None:
+                    _after_failure(tx, row, error)
+                    failed.append(found["id"])
+            return failed
 
     # --- reading ---
 
@@ -330,7 +366,10 @@ class Ledger:
 
     def messages(self, state: State, limit: int | None) -> list[bytes]:
         with self.database.statement() as tx:
-            return [row["message"] for row in tx.all(sql.MESSAGES, state=state, limit=-1 if limit is None else limit)]
+            return [
+                row["message"]
+                for row in tx.all(sql.MESSAGES, state=state, limit=sys.maxsize if limit is None else limit)
+            ]
 
     def ids(self, state: State) -> list[str]:
         with self.database.statement() as tx:
@@ -344,12 +383,16 @@ class Ledger:
 
     def put_if_free(self, key: str, value: bytes, holder: str | None, ttl: float | None) -> bool:
         """Take a key that nobody has: free too are one past its time, and one held by a claim that is over."""
-        with self.database.statement() as tx:
-            return bool(tx.run(sql.PUT_IF_FREE, key=key, value=value, holder=holder, ttl=ttl))
+        with self.database.transaction() as tx:
+            taken = {"key": key, "value": value, "holder": holder, "ttl": ttl}
+            if tx.run(sql.TAKE_NEW_KEY, **taken):
+                return True
+            tx.one(sql.HOLD_KEY, key=key)  # whether its holder lives is looked at when nobody else can take it
+            return bool(tx.run(sql.TAKE_FREE_KEY, **taken))
 
     def peek(self, keys: Sequence[str]) -> dict[str, bytes]:
         with self.database.statement() as tx:
-            return {row["key"]: row["value"] for row in tx.all(sql.PEEK, keys=json.dumps(list(keys)))}
+            return {row["key"]: row["value"] for row in tx.all(sql.PEEK, keys=list(keys))}
 
     def pop(self, key: str) -> bytes | None:
         with self.database.statement() as tx:
@@ -362,11 +405,13 @@ class Ledger:
 
     def release(self, key: str, token: str) -> bool:
         """Delete an entry, unless it is a lock that another living claim holds."""
-        with self.database.statement() as tx:
+        with self.database.transaction() as tx:
+            tx.one(sql.HOLD_KEY, key=key)
             return bool(tx.run(sql.RELEASE_LOCK, key=key, holder=token))
 
     def delete_stale_lock(self, key: str) -> bool:
-        with self.database.statement() as tx:
+        with self.database.transaction() as tx:
+            tx.one(sql.HOLD_KEY, key=key)
             return bool(tx.run(sql.DELETE_STALE_LOCK, key=key))
 
     def add(self, key: str, amount: int) -> int:
@@ -407,9 +452,7 @@ class Ledger:
         if row is None:
             return False
         if row["state"] == State.FAILED:
-            outcome = Outcome(state=State.FAILED, error=poison)
-            _save_result(tx, job_id, error_result(poison, job_id))
-            _after_end(tx, row, outcome)
+            _after_failure(tx, row, poison)
         return True
 
 
@@ -425,6 +468,12 @@ def _insert(tx: Transaction, jobs: Sequence[NewJob]) -> None:
 
 def _save_result(tx: Transaction, job_id: str, result: tuple[str, bytes]) -> None:
     tx.run(sql.SAVE_RESULT, id=job_id, media_type=result[0], body=result[1])
+
+
+def _after_failure(tx: Transaction, row: Row, error: str) -> None:
+    """The job failed without having run to its end."""
+    _save_result(tx, row["id"], error_result(error, row["id"]))
+    _after_end(tx, row, Outcome(state=State.FAILED, error=error))
 
 
 def _after_end(tx: Transaction, row: Row, outcome: Outcome) -> None:

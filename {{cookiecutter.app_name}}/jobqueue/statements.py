@@ -1,7 +1,8 @@
 """Every SQL statement of the ledger, by name.
 
-`NOW` is the database's clock in seconds since the epoch; parameters are written `:name`. A statement that changes a
-job's state names the state it expects, and for a running job the token of its claim.
+`NOW` is the database's clock in seconds since the epoch; parameters are written `:name`, `IN EACH(:name)` is a list, and
+`FOR UPDATE` matters where there are several writers. A statement that changes a job's state names the state it expects, and
+for a running job the token of its claim.
 """
 
 CLOCK = "SELECT NOW AS now"
@@ -11,11 +12,11 @@ ENDED_STATES = "('succeeded', 'failed', 'cancelled')"
 RELEASED = "CASE WHEN run_at > NOW THEN 'scheduled' ELSE 'queued' END"
 
 INSERT = """
-INSERT INTO jobs (id, task, state, priority, owner, message, run_at, expires_at, retries, retry_delay,
+INSERT INTO jobs (id, task, state, priority, owner, message, run_at, queued_at, expires_at, retries, retry_delay,
                   attempt, losses, returns, follower,
                   chord_index, counted, pending, follows, chord_size, note, error, created_at)
 SELECT :id, :task, CASE WHEN :pending > 0 THEN 'waiting' WHEN due > NOW THEN 'scheduled' ELSE 'queued' END,
-       :priority, :owner, :message, due, COALESCE(:expires_at, NOW + :expires_in), :retries, :retry_delay,
+       :priority, :owner, :message, due, NOW, COALESCE(:expires_at, NOW + :expires_in), :retries, :retry_delay,
        0, 0, 0, :follower, :chord_index, FALSE, :pending, :follows, :chord_size, '', '', NOW
 FROM (SELECT COALESCE(:run_at, NOW + :run_in) AS due) AS start
 WHERE TRUE
@@ -23,7 +24,7 @@ ON CONFLICT (id) DO NOTHING
 """
 
 ANY_TO_CLAIM = """
-SELECT 1 FROM jobs WHERE state = 'queued' AND task IN (SELECT value FROM json_each(:tasks)) LIMIT 1
+SELECT 1 FROM jobs WHERE state = 'queued' AND task IN EACH(:tasks) LIMIT 1
 """
 
 CLAIM = """
@@ -31,8 +32,8 @@ UPDATE jobs
 SET state = 'running', attempt = attempt + 1, token = :token, consumer = :consumer, worker = :worker, claimed_at = NOW,
     lease_until = NOW + :lease
 WHERE seq = (SELECT seq FROM jobs
-             WHERE state = 'queued' AND task IN (SELECT value FROM json_each(:tasks))
-             ORDER BY priority DESC, seq LIMIT 1)
+             WHERE state = 'queued' AND task IN EACH(:tasks)
+             ORDER BY priority DESC, seq LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING id, task, owner, follower, message, attempt, retries, retry_delay, expires_at, follows, chord_size,
           NOW AS now,
           EXISTS (SELECT 1 FROM entries WHERE key IN ('r:' || id, 'rt:' || task)) AS revoked
@@ -49,7 +50,7 @@ RETURNING {AFTER}
 RETRY = f"""
 UPDATE jobs
 SET state = CASE WHEN COALESCE(:at, NOW + :delay) > NOW THEN 'scheduled' ELSE 'queued' END,
-    run_at = COALESCE(:at, NOW + :delay), retries = :retries, retry_delay = :retry_delay,
+    run_at = COALESCE(:at, NOW + :delay), queued_at = NOW, retries = :retries, retry_delay = :retry_delay,
     done = COALESCE(:done, done), total = COALESCE(:total, total), note = COALESCE(:note, note),
     error = :error, token = NULL, lease_until = NULL
 WHERE id = :id AND token = :token AND state = 'running'
@@ -61,19 +62,25 @@ UPDATE jobs
 SET state = CASE WHEN losses + 1 >= :max_losses THEN 'failed' ELSE 'queued' END,
     ended_at = CASE WHEN losses + 1 >= :max_losses THEN NOW END,
     error = CASE WHEN losses + 1 >= :max_losses THEN :poison ELSE error END,
-    losses = losses + 1, token = NULL, lease_until = NULL
+    losses = losses + 1, queued_at = NOW, token = NULL, lease_until = NULL
 WHERE id = :id AND token = :token AND state = 'running'
 RETURNING {AFTER}
 """
 
 GIVE_BACK = """
-UPDATE jobs SET state = 'queued', returns = returns + 1, token = NULL, lease_until = NULL
+UPDATE jobs SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL
 WHERE id = :id AND token = :token AND state = 'running'
 RETURNING id
 """
 
+GIVE_BACK_WORKERS = """
+UPDATE jobs SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL
+WHERE consumer = :consumer AND worker = :worker AND state = 'running'
+RETURNING id
+"""
+
 GIVE_BACK_ALL = """
-UPDATE jobs SET state = 'queued', returns = returns + 1, token = NULL, lease_until = NULL
+UPDATE jobs SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL
 WHERE consumer = :consumer AND state = 'running'
 RETURNING id
 """
@@ -88,7 +95,9 @@ COUNT_ONCE = "UPDATE jobs SET counted = TRUE WHERE id = :id AND NOT counted"
 
 RELEASE = f"""
 UPDATE jobs
-SET pending = pending - 1, state = CASE WHEN state = 'waiting' AND pending <= 1 THEN {RELEASED} ELSE state END
+SET pending = pending - 1,
+    state = CASE WHEN state = 'waiting' AND pending <= 1 THEN {RELEASED} ELSE state END,
+    queued_at = CASE WHEN state = 'waiting' AND pending <= 1 THEN NOW ELSE queued_at END
 WHERE id = :id
 """
 
@@ -107,7 +116,7 @@ WHERE job.id = :id AND job.state IN ('failed', 'cancelled') AND job.pending > 0
 PUT_BACK = f"""
 UPDATE jobs
 SET state = CASE WHEN pending > 0 THEN 'waiting' ELSE 'queued' END,
-    error = '', ended_at = NULL, run_at = NULL, losses = 0, done = NULL, total = NULL, note = ''
+    error = '', ended_at = NULL, run_at = NULL, queued_at = NOW, losses = 0, done = NULL, total = NULL, note = ''
 WHERE id = :id AND state IN ('failed', 'cancelled')
 RETURNING {AFTER}, counted
 """
@@ -125,6 +134,7 @@ TAKE_PLACE = "UPDATE jobs SET follower = :follower, chord_index = :chord_index W
 FOLLOW = "UPDATE jobs SET follows = :after WHERE id = :id AND follows = :before"
 
 STILL_HELD = "SELECT 1 FROM jobs WHERE id = :id AND token = :token AND state = 'running'"
+HOLD = f"{STILL_HELD} FOR UPDATE"
 
 PROGRESS = """
 UPDATE jobs SET done = :done, total = :total, note = :note WHERE id = :id AND token = :token AND state = 'running'
@@ -144,7 +154,8 @@ ON CONFLICT (job_id) DO UPDATE SET media_type = excluded.media_type, body = excl
 DELETE_RESULT = "DELETE FROM results WHERE job_id = :id"
 
 GREET = """
-INSERT INTO consumers (id, host, pid, workers, started_at, seen_at) VALUES (:id, :host, :pid, :workers, NOW, NOW)
+INSERT INTO consumers (id, host, pid, workers, tasks, started_at, seen_at)
+VALUES (:id, :host, :pid, :workers, :tasks, NOW, NOW)
 """
 FORGET = "DELETE FROM consumers WHERE seen_at < NOW - :age"
 LEAVE = "DELETE FROM consumers WHERE id = :id"
@@ -152,28 +163,47 @@ SEEN = "UPDATE consumers SET seen_at = NOW WHERE id = :id"
 CONSUMERS = "SELECT *, NOW - seen_at AS silent_s FROM consumers ORDER BY started_at"
 
 RENEW = """
-UPDATE jobs SET lease_until = NOW + :lease
-WHERE consumer = :consumer AND worker IN (SELECT value FROM json_each(:workers)) AND state = 'running'
-"""
+WITH held AS MATERIALIZED (
+    SELECT seq FROM jobs WHERE token IN EACH(:tokens) AND state = 'running' FOR UPDATE SKIP LOCKED)
+UPDATE jobs SET lease_until = NOW + :lease WHERE seq IN (SELECT seq FROM held) AND state = 'running'
+"""  # a row that is locked belongs to a job that ends just now
 HELD_BY_CONSUMER = "SELECT token FROM jobs WHERE consumer = :consumer AND state = 'running'"
 HELD_BY_WORKER = "SELECT id, token FROM jobs WHERE consumer = :consumer AND worker = :worker AND state = 'running'"
 LAPSED = """
 SELECT id, token, worker FROM jobs
-WHERE state = 'running' AND lease_until < NOW
-  AND NOT (consumer = :consumer AND worker IN (SELECT value FROM json_each(:workers)))
-ORDER BY lease_until LIMIT :limit
+WHERE state = 'running' AND lease_until < NOW AND NOT token IN EACH(:held)
+ORDER BY lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
 """
 
 ANY_DUE = "SELECT 1 FROM jobs WHERE state = 'scheduled' AND run_at <= NOW LIMIT 1"
 PROMOTE = """
-UPDATE jobs SET state = 'queued'
-WHERE state = 'scheduled'
-  AND seq IN (SELECT seq FROM jobs WHERE state = 'scheduled' AND run_at <= NOW ORDER BY run_at LIMIT :limit)
+WITH due AS MATERIALIZED (
+    SELECT seq FROM jobs WHERE state = 'scheduled' AND run_at <= NOW
+    ORDER BY run_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+UPDATE jobs SET state = 'queued', queued_at = NOW WHERE seq IN (SELECT seq FROM due) AND state = 'scheduled'
 RETURNING id
 """
 
+QUEUED_TASKS = """
+WITH RECURSIVE queued (task) AS (
+    SELECT min(task) FROM jobs WHERE state = 'queued'
+    UNION ALL
+    SELECT (SELECT min(task) FROM jobs WHERE state = 'queued' AND task > queued.task) FROM queued
+    WHERE queued.task IS NOT NULL)
+SELECT task FROM queued WHERE task IS NOT NULL
+"""  # a step of the index a task, however many jobs wait
+KNOWN_TASKS = "SELECT tasks FROM consumers WHERE seen_at > NOW - :age"
+UNKNOWN = """
+SELECT id FROM jobs WHERE state = 'queued' AND task IN EACH(:tasks) AND queued_at < NOW - :age
+ORDER BY queued_at LIMIT :limit
+"""
+FAIL_QUEUED = f"""
+UPDATE jobs SET state = 'failed', error = :error, ended_at = NOW WHERE id = :id AND state = 'queued'
+RETURNING {AFTER}
+"""
+
 LOOK = """
-SELECT jobs.*, results.body AS failure
+SELECT jobs.*, results.body AS failure, EXISTS (SELECT 1 FROM steps WHERE steps.job_id = jobs.id) AS has_steps
 FROM jobs LEFT JOIN results ON results.job_id = jobs.id AND results.media_type = :error
 WHERE jobs.id = :id
 """
@@ -188,7 +218,7 @@ SELECT jobs.id, jobs.state, jobs.error, results.media_type, results.body
 FROM jobs LEFT JOIN results ON results.job_id = jobs.id
 WHERE jobs.follower = :id ORDER BY jobs.chord_index
 """
-LIST = "SELECT *, NULL AS failure FROM jobs WHERE {conditions} ORDER BY seq DESC LIMIT :limit"
+LIST = "SELECT *, NULL AS failure, NULL AS has_steps FROM jobs WHERE {conditions} ORDER BY seq DESC LIMIT :limit"
 COUNT_STATE = "SELECT count(*) AS n FROM jobs WHERE state = :state"
 MESSAGES = "SELECT message FROM jobs WHERE state = :state ORDER BY priority DESC, run_at, seq LIMIT :limit"
 IDS = "SELECT id FROM jobs WHERE state = :state"
@@ -197,15 +227,20 @@ PUT = """
 INSERT INTO entries (key, value) VALUES (:key, :value)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value, holder = NULL, expires_at = NULL
 """
-PUT_IF_FREE = """
+TAKE_NEW_KEY = """
 INSERT INTO entries (key, value, holder, expires_at) VALUES (:key, :value, :holder, NOW + :ttl)
-ON CONFLICT (key) DO UPDATE SET value = excluded.value, holder = excluded.holder, expires_at = excluded.expires_at
-WHERE entries.expires_at < NOW
-   OR entries.holder IS NOT NULL AND NOT EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder AND state = 'running')
+ON CONFLICT (key) DO NOTHING
+"""
+HOLD_KEY = "SELECT 1 FROM entries WHERE key = :key FOR UPDATE"
+TAKE_FREE_KEY = """
+UPDATE entries SET value = :value, holder = :holder, expires_at = NOW + :ttl
+WHERE key = :key
+  AND (expires_at < NOW
+       OR holder IS NOT NULL AND NOT EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder AND state = 'running'))
 """
 PEEK = """
 SELECT key, value FROM entries
-WHERE key IN (SELECT value FROM json_each(:keys))
+WHERE key IN EACH(:keys)
   AND (expires_at IS NULL OR expires_at >= NOW)
   AND (holder IS NULL OR EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder AND state = 'running'))
 """

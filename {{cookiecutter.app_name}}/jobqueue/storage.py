@@ -16,6 +16,8 @@ from jobqueue.bell import Bell
 from jobqueue.context import current_job
 from jobqueue.ledger import Ledger, State
 
+FIRST_LOOK, LAST_LOOK = 0.005, 0.25  # seconds between two looks for a result, in the beginning and after a while
+
 
 class LedgerStorage(BaseStorage):
     """`as_result(job_id)` gives a job's result in Huey's own bytes, or EmptyData.
@@ -30,13 +32,15 @@ class LedgerStorage(BaseStorage):
         self,
         name: str,
         ledger: Ledger,
+        bell: Bell,
         as_result: Callable[[str], Any],
         submit: Callable[[bytes, float | None, datetime | None], None],
         claim: Callable[[], bytes | None],
     ) -> None:
         super().__init__(name)
         self.ledger = ledger
-        self.bell = Bell(ledger.database)
+        self.bell = bell
+        ledger.ring = bell.ring
         self._as_result = as_result
         self._submit = submit
         self._claim = claim
@@ -113,12 +117,17 @@ class LedgerStorage(BaseStorage):
         self, key: str, timeout: float | None = None, backoff: float = 1.15, max_delay: float = 1.0
     ) -> bool:
         until = None if timeout is None else time.monotonic() + timeout
+        delay = FIRST_LOOK
         try:
             while not (self.ledger.ended(key) or self.has_data_for_key(key)):
                 left = max_delay if until is None else until - time.monotonic()
                 if left <= 0:
                     return False
-                self.bell.wait(min(left, max_delay))
+                if self.bell.hears_commits:
+                    self.bell.wait(min(left, max_delay))
+                else:
+                    time.sleep(min(left, delay))
+                    delay = min(delay * backoff, max_delay, LAST_LOOK)
             return True
         finally:
             self.bell.close()  # threads that wait may be many, and short-lived

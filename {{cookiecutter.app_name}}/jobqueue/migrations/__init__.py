@@ -14,16 +14,15 @@ HEAD = "0001"  # the newest revision in versions/
 logger = logging.getLogger("jobqueue.migrations")
 
 
-def version(engine: sa.Engine) -> str | None:
+def version(connection: sa.Connection) -> str | None:
     """The revision that the database is at; None for an empty one."""
-    with engine.connect() as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
 
 
-def upgrade(engine: sa.Engine) -> None:
-    """Bring the schema to HEAD in one transaction. The caller holds the lock that keeps others from doing the same."""
+def upgrade(connection: sa.Connection) -> None:
+    """Bring the schema to HEAD. The caller holds a transaction in which nobody else does the same."""
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
@@ -31,7 +30,7 @@ def upgrade(engine: sa.Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
-    current = version(engine)
+    current = version(connection)
     if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
         logger.warning("The ledger's schema is at %s, newer than this code's %s; leaving it as it is.", current, HEAD)
         return
@@ -39,10 +38,7 @@ def upgrade(engine: sa.Engine) -> None:
     def to_head(revision: object, _context: object) -> object:
         return scripts._upgrade_revs(HEAD, revision)  # type: ignore[arg-type]
 
-    with engine.connect() as connection:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        with EnvironmentContext(config, scripts, fn=to_head) as environment:
-            environment.configure(connection=connection, transactional_ddl=True)
-            environment.run_migrations()
-        connection.exec_driver_sql("COMMIT")
+    with EnvironmentContext(config, scripts, fn=to_head) as environment:
+        environment.configure(connection=connection, transactional_ddl=True)
+        environment.run_migrations()
     logger.info("The ledger's schema is now at %s.", HEAD)

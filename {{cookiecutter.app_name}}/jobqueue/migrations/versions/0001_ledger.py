@@ -3,6 +3,8 @@
 Times are seconds since the epoch on the database's clock.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -10,10 +12,13 @@ revision = "0001"
 down_revision = None
 
 
+BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # whose integers are big enough
+
+
 def upgrade() -> None:
     op.create_table(
         "jobs",
-        sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),  # first in, first out, among equals
+        sa.Column("seq", BIG, primary_key=True, autoincrement=True),  # first in, first out, among equals
         sa.Column("id", sa.Text, nullable=False, unique=True),
         sa.Column("task", sa.Text, nullable=False),  # module.name, as Huey registers it
         sa.Column("state", sa.Text, nullable=False),
@@ -21,6 +26,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.Text),
         sa.Column("message", sa.LargeBinary, nullable=False),  # Huey's own, signed; never changed after the submit
         sa.Column("run_at", sa.Float),
+        sa.Column("queued_at", sa.Float, nullable=False),  # when it came into the queue, the last time
         sa.Column("expires_at", sa.Float),
         sa.Column("retries", sa.Integer, nullable=False),  # left
         sa.Column("retry_delay", sa.Float, nullable=False),  # before the next one
@@ -49,15 +55,20 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     jobs = sa.table("jobs", sa.column("state"), sa.column("follower"))
-    queued, scheduled, running = (
-        jobs.c.state == sa.literal_column(f"'{s}'") for s in ("queued", "scheduled", "running")
-    )
-    op.create_index("jobs_to_claim", "jobs", [sa.text("priority DESC"), "seq"], sqlite_where=queued)
-    op.create_index("jobs_due", "jobs", ["run_at"], sqlite_where=scheduled)
-    op.create_index("jobs_leases", "jobs", ["lease_until"], sqlite_where=running)
-    op.create_index("jobs_held", "jobs", ["consumer", "worker"], sqlite_where=running)
-    op.create_index("jobs_members", "jobs", ["follower"], sqlite_where=jobs.c.follower.is_not(None))
-    op.create_index("jobs_of_task", "jobs", ["task", "seq"])
+    indexes: list[tuple[str, list[Any], Any]] = [
+        ("jobs_to_claim", [sa.text("priority DESC"), "seq"], jobs.c.state == sa.literal_column("'queued'")),
+        ("jobs_queued_tasks", ["task", "queued_at"], jobs.c.state == sa.literal_column("'queued'")),
+        ("jobs_due", ["run_at"], jobs.c.state == sa.literal_column("'scheduled'")),
+        ("jobs_leases", ["lease_until"], jobs.c.state == sa.literal_column("'running'")),
+        ("jobs_held", ["consumer", "worker"], jobs.c.state == sa.literal_column("'running'")),
+        ("jobs_tokens", ["token"], jobs.c.state == sa.literal_column("'running'")),
+        ("jobs_members", ["follower"], jobs.c.follower.is_not(None)),
+        ("jobs_of_task", ["task", "seq"], None),
+    ]
+    for name, columns, where in indexes:
+        op.create_index(name, "jobs", columns, sqlite_where=where, postgresql_where=where)
+    if op.get_context().dialect.name == "postgresql":  # rows change often and briefly: leave room, and clean up early
+        op.execute("ALTER TABLE jobs SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02)")
 
     op.create_table(
         "results",
@@ -84,7 +95,7 @@ def upgrade() -> None:
     op.create_table(
         "counters",
         sa.Column("key", sa.Text, primary_key=True),
-        sa.Column("value", sa.Integer, nullable=False),
+        sa.Column("value", BIG, nullable=False),
     )
     op.create_table(
         "consumers",
@@ -92,6 +103,7 @@ def upgrade() -> None:
         sa.Column("host", sa.Text, nullable=False),
         sa.Column("pid", sa.Integer, nullable=False),
         sa.Column("workers", sa.Integer, nullable=False),
+        sa.Column("tasks", sa.Text, nullable=False),  # that its code knows, as a JSON list
         sa.Column("started_at", sa.Float, nullable=False),
         sa.Column("seen_at", sa.Float, nullable=False),
     )

@@ -1,0 +1,128 @@
+"""Postgres as the ledger's database: many writers, on many machines, and a network in between.
+
+A network can fall silent, and a process can be stopped in the middle of a transaction. So nobody waits for ever: not a
+client for the server's answer, not the server for a client that holds rows.
+"""
+
+import functools
+import re
+import select
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.rows import dict_row
+
+SILENCE = 10.0  # seconds without an answer, after which a connection counts as broken
+CONNECT = 5  # seconds
+CONNECTIONS = 2  # of a process at most: the smallest hosted plans have 20 in all
+MIGRATION_LOCK = 0x6A6F6271  # "jobq": whoever holds this advisory lock migrates
+
+_NOW = "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS double precision)"
+
+# For each session. An accepted job is kept, so a commit is on disk when it returns. A client that was stopped amid a
+# transaction loses it, and with it the rows that it locked.
+_SESSION = """
+SELECT set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE setting END, false),
+       set_config('idle_in_transaction_session_timeout', '5s', false),
+       set_config('lock_timeout', '5s', false)
+FROM pg_settings WHERE name = 'synchronous_commit'
+"""
+
+
+class Connection(psycopg.Connection[Any]):
+    """Waits for an answer only so long; whoever waited then closes it."""
+
+    silence: float | None = SILENCE
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        return super().wait(gen, interval, self.silence if timeout is None else timeout)
+
+
+class Postgres:
+    """How the ledger's statements are put to Postgres, and what its errors mean."""
+
+    begin = "BEGIN"
+    one_writer = False
+    errors: tuple[type[Exception], ...] = (psycopg.Error,)
+    path: Path | None = None
+
+    def __init__(self, url: sa.URL) -> None:
+        self.url = url.set(drivername="postgresql+psycopg")
+
+    @staticmethod
+    @functools.cache
+    def compile(sql: str) -> str:
+        sql = re.sub(r"\bNOW\b", _NOW, sql.replace("%", "%%"))
+        sql = re.sub(r"IN EACH\(:(\w+)\)", r"= ANY(CAST(:\1 AS text[]))", sql)
+        return re.sub(r":(\w+)", r"%(\1)s", sql)
+
+    @staticmethod
+    def bind(params: dict[str, Any]) -> dict[str, Any]:
+        return params
+
+    def connect(self) -> Connection:
+        """One connection, outside of any pool."""
+        arguments = self.url.translate_connect_args(username="user", database="dbname")
+        connection = Connection.connect(
+            **{"connect_timeout": CONNECT, **_ALIVE, **arguments, **self.url.query}, autocommit=True
+        )
+        connection.execute(_SESSION)
+        return connection
+
+    @staticmethod
+    def cursor(connection: Any) -> Any:
+        return connection.cursor(row_factory=dict_row)
+
+    def engine(self) -> sa.Engine:
+        engine = sa.create_engine(
+            self.url,
+            creator=self.connect,
+            isolation_level="AUTOCOMMIT",  # transactions are begun and committed in words
+            pool_size=CONNECTIONS,
+            max_overflow=0,
+            pool_reset_on_return=None,
+            use_native_hstore=False,  # else each process asks for it once
+        )
+        sa.event.listen(engine, "checkout", _refuse_dead)
+        return engine
+
+    def has_database(self) -> bool:
+        return True
+
+    @contextmanager
+    def migrating(self, engine: sa.Engine) -> Iterator[sa.Connection]:
+        """A transaction in which nobody else migrates."""
+        with engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.silence = None  # others may be at it, and a large table takes its time
+            try:
+                connection.exec_driver_sql("BEGIN")
+                connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+                yield connection
+                connection.exec_driver_sql("COMMIT")
+            finally:
+                connection.invalidate()
+
+    @staticmethod
+    def at_fault(error: BaseException) -> bool:
+        """Whether the database is at fault, not a statement or a value."""
+        return isinstance(
+            error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction
+        )
+
+
+# So that a connection on which nothing is said is known to be dead in half a minute.
+_ALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+
+
+def _refuse_dead(connection: Connection, _record: object, _proxy: object) -> None:
+    """A pooled connection that has something to read says that it was closed: the pool gives another."""
+    looks = select.poll()
+    looks.register(connection.fileno(), select.POLLIN)
+    if connection.closed or looks.poll(0):
+        raise sa.exc.DisconnectionError("The server closed this connection.")
