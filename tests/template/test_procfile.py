@@ -48,6 +48,7 @@ def test_in_development_a_running_job_is_given_back_before_the_worker_is_killed(
 def test_hosts_start_one_of_each_and_wait_for_the_health_check(app: Path) -> None:
     told = json.loads(app.joinpath("app.json").read_text())
     assert told["formation"] == {name: {"quantity": 1} for name in processes(app / "Procfile")}
+    assert told["addons"] == ["heroku-postgresql", "heroku-redis"]
     assert told["env"]["APP_ENV"]["value"] == "production"
     assert told["env"]["SECRET_KEY"]["generator"] == "secret"
     assert told["healthchecks"]["web"][0]["path"] == "/health"

@@ -85,6 +85,8 @@ def show(job_id: str) -> None:
     click.echo(f"attempt   {job.attempt} (workers lost: {job.losses}, given back at a stop: {job.returns})")
     if job.worker is not None:
         click.echo(f"worker    {job.worker}")
+    if job.hint:
+        click.secho(f"\n{job.hint}", fg="yellow")
     if job.traceback:
         click.echo(f"\n{job.traceback.rstrip()}")
 

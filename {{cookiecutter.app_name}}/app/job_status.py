@@ -57,6 +57,8 @@ def job_status(job: Job, since: Glance | None = None) -> Component:
         parts.append(dmc.Progress(value=share, animated=True, size="lg", **{"aria-label": "Progress"}))
         left = time_left(job, since)
         parts.append(dmc.Text(" · ".join(filter(None, [job.note, left])), size="sm", c="dimmed", style=BREAKING))
+    if job.hint:
+        parts.append(dmc.Text(job.hint, size="sm", c="orange"))
     if job.traceback and job.state is State.FAILED:
         parts.append(
             html.Details(

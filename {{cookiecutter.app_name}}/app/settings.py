@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.about import ROOT
+from jobqueue.database import dialect_of
 
 SHORTEST_KEY = 32  # characters
 PLACEHOLDERS = ("change", "placeholder", "example", "secret", "your-", "your_", "<")  # parts that no random key has
@@ -32,16 +33,31 @@ class Settings(BaseSettings):
     app_env: Literal["development", "production"] = "development"
     dyno: str | None = None  # set by Heroku: that is production
     database_url: str = f"sqlite:///{ROOT / 'var' / 'jobs.sqlite'}"
+    redis_url: str | None = None  # wakes idle workers; without it the database does
     secret_key: str | None = None  # signs what waits in the queue; in development one is made beside the SQLite file
     secret_key_fallbacks: Annotated[tuple[str, ...], NoDecode] = ()  # earlier keys, comma separated, while jobs wait
     port: int = Field(8050, ge=1, le=65535)
     workers: int = Field(2, ge=1)  # jobs that run at the same time in one consumer
     worker_grace: float = Field(25, ge=0)  # seconds that running jobs may go on after SIGTERM
     lease: float = Field(15, ge=1)  # seconds until a job whose consumer is not heard of goes to another
+    unknown_after: float = Field(3600, ge=1)  # seconds that a job may wait for a worker whose code has its task
 
     @property
     def production(self) -> bool:
         return self.app_env == "production" or self.dyno is not None
+
+    @field_validator("database_url")
+    @classmethod
+    def _a_known_database(cls, url: str) -> str:
+        dialect_of(url)
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _a_redis(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("It has to begin with redis:// or rediss://")
+        return url
 
     @field_validator("secret_key_fallbacks", mode="before")
     @classmethod
@@ -82,6 +98,8 @@ def load(env_file: Path | None = ROOT / ".env") -> Settings:
 
 def _sentence(problem: object) -> str:
     match problem:
+        case {"loc": ("database_url" | "redis_url" as field,), "ctx": {"error": error}}:  # it may hold a password
+            return f"{field.upper()} cannot be used: {error}"
         case {"loc": (str(field), *_), "msg": str(message), "input": given}:
             return f"{field.upper()} is {given!r}: {message}."
         case {"ctx": {"error": error}}:

@@ -43,6 +43,10 @@ class Bell:
         """
         pause(timeout)
 
+    def check(self) -> str | None:
+        """What is wrong with the server that rings, "" if nothing; None where there is no server of its own."""
+        return None
+
     def close(self) -> None:
         """Close what this thread, or this consumer, has open; due before a fork."""
 
@@ -188,9 +192,14 @@ class RedisBell(Bell):
                 if self._redis(SLICE + ANSWER).blpop([self._key], timeout=min(SLICE, left)) or pause(0):
                     return
 
-    def check(self) -> None:
-        """Raises what Redis raises when it does not answer."""
-        self._redis(ANSWER).ping()
+    def check(self) -> str | None:
+        from redis.exceptions import RedisError
+
+        try:
+            self._redis(ANSWER).ping()
+        except (RedisError, OSError, ValueError) as error:
+            return f"does not answer: {error}"
+        return ""
 
     def close(self) -> None:
         for client in self._clients.values() if self._pid == os.getpid() else ():

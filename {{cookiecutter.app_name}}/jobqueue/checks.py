@@ -11,6 +11,8 @@ from jobqueue.ledger import State
 if TYPE_CHECKING:
     from jobqueue.huey import DurableHuey
 
+FULL = 0.9  # of the database's connections: more is too many
+
 
 @dataclass(frozen=True)
 class Check:
@@ -33,11 +35,24 @@ def _checks(huey: "DurableHuey") -> Iterator[Check]:
         huey.migrate()
         waiting = huey.ledger.count(State.QUEUED)
         consumers = huey.ledger.consumers()
+        connections = huey.ledger.connections()
     except (DatabaseUnavailable, OSError) as error:
         remedy = "Check DATABASE_URL, and that its server runs or its folder can be written to."
         yield Check("database", False, f"does not answer: {error}", remedy)
         return
     yield Check("database", True, f"{where}, schema {migrations.HEAD}")
+    if connections is not None:
+        used, most = connections
+        yield Check(
+            "connections", used <= most * FULL, f"{used} of {most} are open; {_appetite(huey)}",
+            "Take a database with more of them, or start fewer workers and web processes.",
+        )  # fmt: skip
+    trouble = huey.storage.bell.check()
+    if trouble is not None:
+        yield Check(
+            "redis", not trouble, trouble or "answers, and wakes idle workers",
+            "Check REDIS_URL, and that its server runs. Until it answers, idle workers look for jobs each second.",
+        )  # fmt: skip
 
     try:
         huey.serializer.deserialize(huey.serializer.serialize("signed"))
@@ -55,3 +70,10 @@ def _checks(huey: "DurableHuey") -> Iterator[Check]:
             "workers", False, f"no consumer was seen in the last {huey.lease_s:g} s; {waiting} job(s) wait",
             "Start one: python -m app worker (or `make start`, which starts web and worker).",
         )  # fmt: skip
+
+
+def _appetite(huey: "DurableHuey") -> str:
+    from jobqueue.postgres import CONNECTIONS
+
+    own = 1 if huey.redis_url else 2
+    return f"a consumer takes {own} and one more for each worker process, a web process up to {CONNECTIONS}"

@@ -34,6 +34,7 @@ class Dialect(Protocol):
     url: sa.URL
     path: Path | None  # the SQLite file, where there is one
     begin: str
+    connections: str  # a statement that counts them, where they are limited: `used`, and the `most` there may be
     one_writer: bool  # a statement that might write waits for all that do
     errors: tuple[type[Exception], ...]
 

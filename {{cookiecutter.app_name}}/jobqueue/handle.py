@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from jobqueue.huey import DurableHuey
 
 
+RETURNS = 5  # times that a job is given back without a saved step before that is worth a hint
+
+
 class JobNotFound(LookupError):
     """No job has this id."""
 
@@ -57,7 +60,7 @@ class Job:
     note: str
     error: str  # a sentence for people; "" where nothing went wrong
     traceback: str  # what is behind the error; only in a look at one job
-    has_steps: bool  # whether it has saved any; only in a look at one job
+    has_steps: bool | None  # whether it has saved any; None in a list of jobs
     _arguments: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]] = field(repr=False, compare=False)
 
     @property
@@ -76,6 +79,17 @@ class Job:
         return self._arguments()[1]
 
     @property
+    def hint(self) -> str:
+        """What would help a job that does not get on; "" where nothing would, or is needed."""
+        if self.state.ended or self.returns < RETURNS or self.has_steps is not False:
+            return ""
+        return (
+            f"Given back {self.returns} times, as its worker was stopped before it had ended, and each time it begins from "
+            "the start: it takes longer than workers may go on. Save what it has done with job.step(...), or raise "
+            "WORKER_GRACE."
+        )
+
+    @property
     def progress(self) -> Progress | None:
         return None if self.done is None or self.total is None else Progress(self.done, self.total, self.note)
 
@@ -88,7 +102,7 @@ class Job:
         return cls(
             state=State(row["state"]),
             error=row["error"],
-            has_steps=bool(row["has_steps"]),
+            has_steps=None if row["has_steps"] is None else bool(row["has_steps"]),
             traceback=json.loads(row["failure"])["traceback"] if row["failure"] else "",
             _arguments=arguments,
             **fields,

@@ -359,6 +359,14 @@ class Ledger:
         with self.database.statement() as tx:
             return tx.all(sql.CONSUMERS)
 
+    def connections(self) -> tuple[int, int] | None:
+        """How many the database's server has, and may have; None where that does not matter."""
+        if not self.database.dialect.connections:
+            return None
+        with self.database.statement() as tx:
+            row = tx.one(self.database.dialect.connections)
+            return None if row is None else (row["used"], row["most"])
+
     def count(self, state: State) -> int:
         with self.database.statement() as tx:
             row = tx.one(sql.COUNT_STATE, state=state)

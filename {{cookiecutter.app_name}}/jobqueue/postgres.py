@@ -33,6 +33,16 @@ FROM pg_settings WHERE name = 'synchronous_commit'
 """
 
 
+# How many there are to this server, and how many there may be.
+_USED = """
+SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
+       LEAST(CAST(current_setting('max_connections') AS integer)
+             - CAST(current_setting('superuser_reserved_connections') AS integer),
+             CASE WHEN rolconnlimit >= 0 THEN rolconnlimit END) AS most
+FROM pg_roles WHERE rolname = current_user
+"""
+
+
 class Connection(psycopg.Connection[Any]):
     """Waits for an answer only so long; whoever waited then closes it."""
 
@@ -46,6 +56,7 @@ class Postgres:
     """How the ledger's statements are put to Postgres, and what its errors mean."""
 
     begin = "BEGIN"
+    connections = _USED
     one_writer = False
     errors: tuple[type[Exception], ...] = (psycopg.Error,)
     path: Path | None = None

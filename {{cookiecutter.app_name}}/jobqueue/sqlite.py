@@ -21,6 +21,7 @@ class SQLite:
     """How the ledger's statements are put to SQLite, and what its errors mean."""
 
     begin = "BEGIN IMMEDIATE"
+    connections = ""
     one_writer = True  # so a look before a write spares the others
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
 

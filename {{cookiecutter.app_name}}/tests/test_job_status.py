@@ -81,3 +81,19 @@ def test_the_first_look_is_kept_until_another_attempt(job: Job) -> None:
 )
 def test_durations_are_in_the_unit_that_fits(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("changes", "hinted"),
+    [
+        ({"state": State.RUNNING, "returns": 5, "has_steps": False}, True),
+        ({"state": State.QUEUED, "returns": 6, "has_steps": False}, True),
+        ({"state": State.RUNNING, "returns": 4, "has_steps": False}, False),
+        ({"state": State.RUNNING, "returns": 5, "has_steps": True}, False),
+        ({"state": State.FAILED, "returns": 5, "has_steps": False}, False),
+    ],
+)  # fmt: skip
+def test_a_job_that_is_given_back_again_and_again_without_a_step_says_what_would_help(
+    job: Job, changes: dict[str, object], hinted: bool
+) -> None:
+    assert ("Save what it has done with job.step(...)" in str(job_status(replace(job, **changes)))) is hinted

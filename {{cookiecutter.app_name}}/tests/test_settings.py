@@ -16,12 +16,14 @@ NAMES = [
     "APP_ENV",
     "DYNO",
     "DATABASE_URL",
+    "REDIS_URL",
     "SECRET_KEY",
     "SECRET_KEY_FALLBACKS",
     "PORT",
     "WORKERS",
     "WORKER_GRACE",
     "LEASE",
+    "UNKNOWN_AFTER",
 ]
 
 
@@ -89,6 +91,21 @@ def test_production_refuses(monkeypatch: pytest.MonkeyPatch, variables: dict[str
 def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], sentence: str) -> None:
     with pytest.raises(SettingsError, match=sentence):
         load_with(monkeypatch, **variables)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
+def test_an_address_that_cannot_be_used_is_refused_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"{name} cannot be used: ") as refused:
+        load_with(monkeypatch, **{name: "http://ann:hunter2@host/name"})
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_a_postgres_address_is_taken_as_hosts_give_it(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    url = f"{scheme}://ann:p%40ss@host:5432/name?sslmode=require"
+    assert load_with(monkeypatch, DATABASE_URL=url, REDIS_URL="rediss://:pw@host:6380").database_url == url
 
 
 def test_a_key_is_never_part_of_a_message(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,12 @@ from jobqueue import DurableHuey
 huey = DurableHuey(
     about.name,
     settings.database_url,
+    settings.redis_url,
     secret_key=settings.secret_key,
     secret_key_fallbacks=settings.secret_key_fallbacks,
     lease_s=settings.lease,
     renew_s=settings.lease / 3,
     grace_s=settings.worker_grace,
+    unknown_after_s=settings.unknown_after,
     tasks_in=__name__,
 )
