@@ -65,8 +65,9 @@ def test_a_key_from_the_settings_writes_no_file(huey: DurableHuey, tmp_path: Pat
 
 
 def test_without_a_key_one_is_made_beside_the_ledger_for_its_owner_alone(
-    make_huey: HueyFactory, tmp_path: Path
+    make_huey: HueyFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where it is if the ledger is on a server
     task = make_huey(secret_key=None).task(name="task")(lambda: 1)
     assert not list(tmp_path.rglob("secret_key*"))  # not before it is needed
     handle = task()

@@ -8,7 +8,7 @@ from huey.api import Task
 from huey.exceptions import TaskTimeout
 
 from jobqueue import codec
-from jobqueue.context import ClaimedJob, printable
+from jobqueue.context import ClaimedJob, storable
 from jobqueue.database import Row
 from jobqueue.ledger import NewJob, Outcome, Retry, State, error_result
 
@@ -95,7 +95,7 @@ def ending_claim() -> Claim | None:
 
 def sentence(exception: BaseException) -> str:
     """What went wrong, for a person: the exception's own words, with its name where they do not say enough."""
-    text = printable(str(exception)).strip()
+    text = storable(str(exception)).strip()
     if isinstance(exception, codec.ResultNotEncodable | TaskExited | TaskTimeout):
         return text
     name = type(exception).__name__

@@ -38,6 +38,7 @@ logger = logging.getLogger("jobqueue.consumer")
 TURN = 0.2  # seconds between two looks of the main process at its workers
 SWEEP = 1.0  # seconds between sweeps
 SWEEP_UNKNOWN = 60.0  # seconds between two looks for jobs whose task nobody knows
+COME_BACK = 1.0  # seconds until a consumer that starts looks again whether its database answers
 IDLE = 1.0  # seconds that a worker waits for the bell before it looks by itself
 CANCEL_GRACE = 5.0  # seconds in which a worker must let go of a job that was taken from it, before it is killed
 TOKEN = 32  # characters of a token
@@ -240,15 +241,25 @@ class DurableConsumer(Consumer):
         if self.huey.immediate:
             raise ConfigurationError("A consumer has nothing to do in immediate mode: set huey.immediate = False.")
         logger.info("Consumer %s starts %s %s workers.", self.id, self.workers, self.worker_type)
-        self.huey.migrate()
-        self.huey.ledger.greet(
-            self.id, socket.gethostname(), os.getpid(), self.workers, list(self.huey._registry._registry)
-        )
+        while not self._greeted():
+            time.sleep(COME_BACK)
         self._set_signal_handlers()
         self.bell.attend(self.workers)
         for _, process in self.worker_threads:
             self._start(process)
         self.bell.listen()
+
+    def _greeted(self) -> bool:
+        """Whether the ledger knows this consumer: it may start before its database does."""
+        try:
+            self.huey.migrate()
+            self.huey.ledger.greet(
+                self.id, socket.gethostname(), os.getpid(), self.workers, list(self.huey._registry._registry)
+            )
+        except DatabaseUnavailable as error:
+            logger.warning("Consumer %s waits for its database: %s", self.id, error)
+            return False
+        return True
 
     @property
     def bell(self) -> Bell:

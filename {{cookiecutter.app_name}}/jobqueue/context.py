@@ -105,7 +105,7 @@ class ClaimedJob(CurrentJob):
     def progress(self, done: float, total: float, note: str = "") -> None:
         self.check_time()
         with self._lock:
-            self.unwritten = (float(done), float(total), printable(note))
+            self.unwritten = (float(done), float(total), storable(note))
         self._write_progress()
 
     def _kept_steps(self) -> set[str]:
@@ -141,9 +141,9 @@ class ClaimedJob(CurrentJob):
             raise ClaimLost(str(refused)) from refused
 
 
-def printable(text: str) -> str:
-    """Text that any database takes: file names may carry bytes that are no characters."""
-    return str(text).encode("utf-8", "replace").decode()
+def storable(text: str) -> str:
+    """Text that any database takes: file names may carry bytes that are no characters, and Postgres has no NUL."""
+    return str(text).encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 _current: ContextVar[CurrentJob | None] = ContextVar("current_job", default=None)

@@ -35,7 +35,7 @@ from jobqueue import codec, interrupts
 from jobqueue.bell import bell
 from jobqueue.checks import Check, checks
 from jobqueue.claim import TELLING, Claim, TaskExited, ending_claim, working_on
-from jobqueue.context import ClaimedJob, working_for
+from jobqueue.context import ClaimedJob, storable, working_for
 from jobqueue.database import MEMORY, Database, DatabaseUnavailable, Row
 from jobqueue.handle import Job, JobHandle, JobNotFound, Unreadable, value_of
 from jobqueue.ledger import MAX_LOSSES, FenceRefused, Ledger, Outcome, Retry, State, error_result
@@ -63,7 +63,8 @@ class DurableHuey(Huey):
         `sqlite:////abs/path.sqlite`; by default a file under var/ in the working directory.
     :param redis_url: `redis://` or `rediss://`: wakes idle workers. Without it Postgres does, or a look at the SQLite file.
     :param tasks_in: the package whose modules hold the tasks; a consumer imports them all.
-    :param secret_key: signs messages. Beside a SQLite file one is made at first use if none is given.
+    :param secret_key: signs messages. If none is given one is made at first use, beside the SQLite file, or under var/ in
+        the working directory, which is right on one's own machine alone.
     :param secret_key_fallbacks: earlier keys, under which waiting jobs were signed.
     :param lease_s: seconds that a claim holds unless it is renewed.
     :param renew_s: seconds between renewals.
@@ -102,6 +103,7 @@ class DurableHuey(Huey):
         self.max_losses = max_losses
         self.unknown_after_s = unknown_after_s
         self._secret_key = secret_key
+        self._key_file = _key_file(Database(self.database_url))
         self._throw_away_key = secrets.token_hex()
         self._one_at_a_time = threading.RLock()
         self._secret_key_fallbacks = secret_key_fallbacks
@@ -115,10 +117,9 @@ class DurableHuey(Huey):
     def _keys(self) -> list[str]:
         if self._secret_key:
             return [self._secret_key, *self._secret_key_fallbacks]
-        path = Database(self.database_url).path
-        if path is None or self.immediate:
+        if self._key_file is None or self.immediate:
             return [self._throw_away_key]
-        return [development_key(path.with_name("secret_key"))]
+        return [development_key(self._key_file)]
 
     def get_storage(self, **kwargs: Any) -> LedgerStorage:
         return self._storage_on(self.database_url)
@@ -170,10 +171,9 @@ class DurableHuey(Huey):
         return self._as_job(self._row(job_id))
 
     def _row(self, job_id: str) -> Row:
-        try:
+        row = None
+        if isinstance(job_id, str) and job_id == storable(job_id):  # an id from an address bar may be anything
             row = self.ledger.look(job_id)
-        except UnicodeEncodeError:  # an id from an address bar may be anything
-            row = None
         if row is None:
             raise JobNotFound(f"No job has the id {job_id!r}.")
         return row
@@ -492,6 +492,13 @@ class DurableHuey(Huey):
         return (
             datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None) if self.utc else datetime.fromtimestamp(seconds)
         )
+
+
+def _key_file(database: Database) -> Path | None:
+    """Where a key for development is kept; None for a ledger in memory, which nobody shares."""
+    if database.in_memory:
+        return None
+    return (database.path or Path("var", "ledger").absolute()).with_name("secret_key")
 
 
 def _member_value(member: Row) -> Any:

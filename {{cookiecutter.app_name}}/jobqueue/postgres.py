@@ -33,6 +33,14 @@ FROM pg_settings WHERE name = 'synchronous_commit'
 """
 
 
+# A connection on which nothing is said is known to be dead in half a minute.
+_CONNECT: dict[str, Any] = {
+    "connect_timeout": CONNECT,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
 # How many there are to this server, and how many there may be.
 _USED = """
 SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
@@ -78,10 +86,15 @@ class Postgres:
     def connect(self) -> Connection:
         """One connection, outside of any pool."""
         arguments = self.url.translate_connect_args(username="user", database="dbname")
-        connection = Connection.connect(
-            **{"connect_timeout": CONNECT, **_ALIVE, **arguments, **self.url.query}, autocommit=True
-        )
-        connection.execute(_SESSION)
+        try:
+            connection = Connection.connect(**_CONNECT | arguments | self.url.query, autocommit=True)
+        except psycopg.ProgrammingError as error:  # an option in the URL that Postgres does not know
+            raise psycopg.OperationalError(str(error)) from error
+        try:
+            connection.execute(_SESSION)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     @staticmethod
@@ -125,10 +138,6 @@ class Postgres:
         return isinstance(
             error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction
         )
-
-
-# So that a connection on which nothing is said is known to be dead in half a minute.
-_ALIVE = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
 
 def _refuse_dead(connection: Connection, _record: object, _proxy: object) -> None:
