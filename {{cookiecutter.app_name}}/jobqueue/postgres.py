@@ -85,9 +85,10 @@ class Postgres:
 
     def connect(self) -> Connection:
         """One connection, outside of any pool."""
-        arguments = self.url.translate_connect_args(username="user", database="dbname")
+        told = self.url.translate_connect_args(username="user", database="dbname")
+        arguments: dict[str, Any] = {**_CONNECT, **told, **self.url.query}
         try:
-            connection = Connection.connect(**_CONNECT | arguments | self.url.query, autocommit=True)
+            connection = Connection.connect(autocommit=True, **arguments)
         except psycopg.ProgrammingError as error:  # an option in the URL that Postgres does not know
             raise psycopg.OperationalError(str(error)) from error
         try:
