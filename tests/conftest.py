@@ -1,4 +1,4 @@
-"""Baked apps for every folder of tests: each is made once in a run, by whichever of its processes needs it first."""
+"""Baked apps and servers for every folder of tests: each is made once in a run, by whichever process needs it first."""
 
 import os
 import shutil
@@ -13,6 +13,7 @@ import pytest
 
 from tests import baking
 from tests.baking import Bake
+from tests.servers import fresh_database, fresh_redis, shared_postgres, shared_valkey
 
 # Tests import the template where it lies while others bake it: nothing may be written there.
 sys.dont_write_bytecode = True
@@ -52,6 +53,20 @@ def installed(bake: Bake, shared: Path) -> Bake:
         return place
 
     return made
+
+
+@pytest.fixture
+def fresh_postgres(shared: Path) -> Iterator[str]:
+    """Of a database of this test's own."""
+    with fresh_database(shared_postgres(shared)) as url:
+        yield url
+
+
+@pytest.fixture
+def fresh_valkey(shared: Path) -> Iterator[str]:
+    """Of a key space of this test's own."""
+    with fresh_redis(shared_valkey(shared)) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -8,26 +8,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from huey.api import Huey
 
 import jobqueue
-
-T = TypeVar("T")
+from tests.waiting import INTERVAL
+from tests.waiting import wait_until as wait_until  # for those who wait for what is here
 
 TEMPLATE = Path(jobqueue.__file__).parents[1]  # what the tests import, their consumers import too
-INTERVAL = 0.01  # seconds between two looks at a condition
-
-
-def wait_until(condition: Callable[[], T], timeout: float = 10.0) -> T:
-    """What the condition returns once that is true. Raises TimeoutError, with the condition's last answer."""
-    until = time.monotonic() + timeout
-    while not (answer := condition()):
-        if time.monotonic() >= until:
-            raise TimeoutError(f"Not so within {timeout:g} s; the last answer was {answer!r}.")
-        time.sleep(INTERVAL)
-    return answer
 
 
 def work(huey: Huey, until: Callable[[], object] = lambda: True, timeout: float = 5.0) -> None:

@@ -1,0 +1,168 @@
+"""A TCP proxy to put before a server. It can fall silent or refuse, as hosts and networks do, and it can speak TLS."""
+
+import asyncio
+import socket
+import ssl
+import struct
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+from typing import Any, Literal, Self
+
+from tests.servers import HOST, free_port
+
+CERTIFICATE = Path(__file__).parent / "localhost.pem"
+ANSWERS_IN = 10.0  # seconds
+CHUNK = 65_536  # bytes
+SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # "SSLRequest" in Postgres' documentation of its messages
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Proxy:
+    """Passes on what comes to `port`. A context manager, with a thread of its own.
+
+    tls: What clients speak: TLS from the first byte on, as Redis's do, or once they asked for it, as Postgres' do.
+    """
+
+    def __init__(self, target_port: int, tls: Literal["no", "redis", "postgres"] = "no") -> None:
+        self.target_port = target_port
+        self.tls = tls
+        self.port = free_port()
+        self.context: ssl.SSLContext | None = None
+        if tls != "no":
+            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.context.load_cert_chain(CERTIFICATE)
+        self.flowing = asyncio.Event()
+        self.listener: socket.socket | None = None
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.loop = asyncio.new_event_loop()
+        self.thread = Thread(target=self.loop.run_forever, name=f"proxy {self.port}")
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        self.join()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        try:
+            self.refuse()
+        finally:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self.thread.join()
+            self.loop.close()
+
+    def cut(self) -> None:
+        """Nothing passes, either way, and nobody is told. Connections stay; new ones are accepted and not answered."""
+        self.run(self.fall_silent())
+
+    def refuse(self) -> None:
+        """Connections are reset, new ones refused."""
+        self.run(self.close())
+
+    def join(self) -> None:
+        """All passes again, what had come meanwhile first."""
+        self.run(self.flow())
+
+    def run(self, what: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(what, self.loop).result(ANSWERS_IN)
+
+    # The rest is the thread's.
+
+    async def fall_silent(self) -> None:
+        self.listen()
+        self.flowing.clear()
+
+    async def flow(self) -> None:
+        self.listen()
+        self.flowing.set()
+
+    async def close(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        results = await asyncio.gather(*self.tasks, return_exceptions=True)
+        self.tasks.clear()
+        if self.listener:
+            self.listener.close()
+        self.listener = None
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    def listen(self) -> None:
+        if self.listener is None:
+            self.listener = socket.create_server((HOST, self.port))
+            self.listener.setblocking(False)
+            self.spawn(self.accept(self.listener))
+
+    def spawn(self, what: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(what)
+        self.tasks.add(task)
+        task.add_done_callback(self.forget)
+
+    def forget(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is None:
+            self.tasks.discard(task)
+
+    async def accept(self, listener: socket.socket) -> None:
+        while True:
+            client, _ = await self.loop.sock_accept(listener)
+            self.spawn(self.serve(client))
+
+    async def serve(self, client: socket.socket) -> None:
+        """Until one side ends the connection: then so does the other."""
+        ends = []
+        try:
+            near, near_writer = await self.take(client)
+            ends.append((client, near_writer))
+            far, far_writer = await asyncio.open_connection(HOST, self.target_port)
+            ends.append((far_writer.get_extra_info("socket"), far_writer))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.pump(near, far_writer))
+                group.create_task(self.pump(far, near_writer))
+        except* OSError:
+            pass
+        finally:
+            for connection, writer in ends:
+                with suppress(OSError):  # it has ended
+                    never_lingers(connection)
+                    writer.transport.abort()
+                    await writer.wait_closed()
+
+    async def take(self, client: socket.socket) -> Streams:
+        try:
+            await self.passes()
+            if self.tls == "postgres":
+                await self.agree_on_tls(client)
+        except BaseException:
+            never_lingers(client)
+            client.close()
+            raise
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await self.loop.connect_accepted_socket(lambda: protocol, client, ssl=self.context)
+        return reader, asyncio.StreamWriter(transport, protocol, reader, self.loop)
+
+    async def agree_on_tls(self, client: socket.socket) -> None:
+        asked = await self.loop.sock_recv(client, len(SSL_REQUEST))
+        if asked != SSL_REQUEST:
+            raise ConnectionError("A client that does not ask for TLS.")
+        await self.loop.sock_sendall(client, b"S")
+
+    async def passes(self) -> None:
+        while not self.flowing.is_set():
+            await self.flowing.wait()
+
+    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(CHUNK):
+            await self.passes()
+            writer.write(chunk)
+            await writer.drain()
+        await self.passes()
+        writer.close()
+
+
+def never_lingers(connection: socket.socket) -> None:
+    """Its close will be a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
