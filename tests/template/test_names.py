@@ -108,7 +108,8 @@ def names_in_the_environment() -> set[str]:
     pinned = re.findall(r"^([\w.-]+)==", (baking.KIT / "requirements.txt").read_text(), re.MULTILINE)
     modules = importlib.metadata.packages_distributions()
     imported = {module for module, owners in modules.items() if {normal_form(name) for name in owners} & {*pinned}}
-    commands = {command.name for command in importlib.metadata.entry_points(group="console_scripts")}
+    scripts = importlib.metadata.entry_points(group="console_scripts")
+    commands = {script.name for script in scripts if script.dist and normal_form(script.dist.name) in pinned}
     return {*pinned, *imported, *commands}
 
 
