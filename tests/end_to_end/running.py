@@ -28,7 +28,7 @@ def wait_until(condition: Callable[[], object], what: str | Callable[[], str], t
 
 
 class RunningApp:
-    """A baked app in a folder of its own. `start` runs its Procfile, `kill` ends all of it with SIGKILL."""
+    """A baked app in a folder of its own. `start` runs its Procfile until it answers, `kill` ends all of it with SIGKILL."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,6 +39,10 @@ class RunningApp:
         self.honcho: subprocess.Popen[bytes] | None = None
 
     def start(self, **environment: str) -> None:
+        self.launch(**environment)
+        wait_until(self.answers, lambda: f"{self.url}/health answers\n{self.log.read_text()[-3000:]}")
+
+    def launch(self, **environment: str) -> None:
         programs = Path(sys.executable).parent
         settings = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", **environment}
         with self.log.open("ab") as log:
@@ -46,7 +50,6 @@ class RunningApp:
             self.honcho = subprocess.Popen(
                 command, cwd=self.folder, env=os.environ | settings, stdout=log, stderr=log, start_new_session=True
             )
-        wait_until(self.answers, lambda: f"{self.url}/health answers\n{self.log.read_text()[-3000:]}")
 
     def answers(self) -> bool:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=1) as response:

@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page
 
 from jobqueue import DurableHuey, JobHandle, State
 from tests.end_to_end.running import RunningApp, wait_until
@@ -22,8 +23,38 @@ def test_a_mistake_shows_in_browser_and_terminal_and_mending_it_is_enough(app: R
     with changed(app, "app/pages/hello.py", MISTAKE):
         wait_until(lambda: shown(app, "/hello")[0] == 500, "the page shows that there is a mistake")
         assert "SyntaxError" in shown(app, "/hello")[1]
-        assert "SyntaxError" in app.log.read_text()
+        assert app.log.read_text().count("SyntaxError") == 1  # not again at each request
     wait_until(lambda: shown(app, "/hello")[0] == 200, "the page is there again")
+
+
+@pytest.mark.parametrize(
+    ("file", "concerned"),
+    [
+        ("app/pages/hello.py", ["web"]),
+        ("app/jobs/hello.py", ["web", "worker"]),
+        ("app/__init__.py", ["web", "worker"]),
+    ],
+    ids=["page", "job", "package"],
+)
+def test_so_does_a_mistake_that_is_there_at_the_start(app: RunningApp, file: str, concerned: list[str]) -> None:
+    with changed(app, file, MISTAKE):
+        app.launch(PROCFILE="Procfile.dev")
+        wait_until(lambda: shown(app, "/hello")[0] == 500, "the page shows that there is a mistake")
+        assert "SyntaxError" in shown(app, "/hello")[1]
+        wait_until(lambda: all(says(app, process, "SyntaxError") for process in concerned), "the terminal shows it too")
+    wait_until(lambda: shown(app, "/hello")[0] == 200, "the page is there")
+    job = submitted(app, seconds=0)
+    wait_until(lambda: job.state is State.SUCCEEDED, "a job runs")
+
+
+def test_a_page_that_is_open_shows_a_mistake_and_comes_back(app: RunningApp, page: Page) -> None:
+    app.start(PROCFILE="Procfile.dev")
+    with page.expect_response("**/_reload-hash"):  # from then on it sees changes
+        page.goto(f"{app.url}/hello?job=none")
+    page.get_by_text("No such job").wait_for()
+    with changed(app, "app/pages/hello.py", MISTAKE):
+        page.get_by_text("SyntaxError").wait_for()
+    page.get_by_text("No such job").wait_for()
 
 
 def test_a_change_gives_the_running_job_back_and_it_ends(app: RunningApp) -> None:
@@ -32,7 +63,7 @@ def test_a_change_gives_the_running_job_back_and_it_ends(app: RunningApp) -> Non
     wait_until(lambda: job.state is State.RUNNING, "the job runs")
     with changed(app, "app/jobs/hello.py", MISTAKE):
         wait_until(lambda: job.look().returns == 1, "the job goes back to the queue")
-        wait_until(lambda: worker_says(app, "SyntaxError"), "the worker says what the mistake is")
+        wait_until(lambda: says(app, "worker", "SyntaxError"), "the worker says what the mistake is")
     wait_until(lambda: job.state is State.SUCCEEDED, "the job ends in the mended worker")
     assert job.look().losses == 0
     assert job.get() == "Hello, ann!"
@@ -71,5 +102,5 @@ def submitted(app: RunningApp, seconds: int) -> JobHandle:
     return DurableHuey("seen", f"sqlite:///{Path(app.folder, 'var', 'jobs.sqlite')}").job(job_id)
 
 
-def worker_says(app: RunningApp, text: str) -> bool:
-    return any("worker.1" in line and text in line for line in app.log.read_text().splitlines())
+def says(app: RunningApp, process: str, text: str) -> bool:
+    return any(f"{process}.1" in line and text in line for line in app.log.read_text().splitlines())

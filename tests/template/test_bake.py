@@ -21,7 +21,7 @@ app/__init__.py app/__main__.py app/about.py app/cli.py app/job_status.py app/se
 app/assets/charts.css
 app/jobs/__init__.py app/jobs/hello.py
 app/pages/__init__.py app/pages/hello.py app/pages/not_found_404.py
-conftest.py
+conftest.py development.py
 tests/conftest.py tests/test_about.py tests/test_cli.py tests/test_hello.py tests/test_job_status.py
 tests/test_settings.py tests/test_web.py
 """.split()
