@@ -17,7 +17,7 @@ from tests.proxy import Proxy
 from tests.servers import fresh_redis, redis_client, shared_valkey
 
 RING = 0.25  # seconds that a ring may cost
-MARGIN = 0.1  # seconds, for a machine that has other things to do
+MARGIN = 0.75  # seconds, for a machine that has other things to do
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_redis_that_fails_costs_one_short_wait_and_then_nothing_for_a_while(
     assert seconds_of(bell) < RING
     getattr(proxy, how)()
     assert seconds_of(bell) < RING + MARGIN
-    assert max(seconds_of(bell) for _ in range(100)) < 0.01  # left alone
+    assert sum(seconds_of(bell) for _ in range(100)) < RING  # left alone
     proxy.join()
     with redis_client(valkey) as client:
         wait_until(lambda: bell.ring(1) or client.llen("jobqueue:tests:bell") > 1)  # type: ignore[func-returns-value]
