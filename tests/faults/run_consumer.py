@@ -1,4 +1,4 @@
-"""A consumer as operators run it: its own process, stopped by signals. `run_consumer.py '{"url": ..., ...}'`."""
+"""A consumer as operators run it: its own process, stopped by signals. `run_consumer.py '{"storage": ..., ...}'`."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     jobqueue.sqlite.BUSY_TIMEOUT = options["busy_timeout"]
-    huey = DurableHuey("faults", options["url"], secret_key="a key for tests", **options["settings"])
+    huey = DurableHuey("faults", **options["storage"], secret_key="a key for tests", **options["settings"])
     tasks_on(huey)
     huey.create_consumer(workers=options["workers"], worker_type=options["worker_type"]).run()
 
