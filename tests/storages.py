@@ -58,7 +58,8 @@ def run_on_each(metafunc: pytest.Metafunc, default: list[str]) -> None:
     """
     chosen = metafunc.config.getoption("storages") or default
     marks = metafunc.definition.iter_markers("parametrize")
-    own = {name.strip() for mark in marks for name in mark.args[0].split(",")}
+    named = [mark.args[0].split(",") if isinstance(mark.args[0], str) else mark.args[0] for mark in marks]
+    own = {name.strip() for names in named for name in names}
     for fixture, values in (("storage", chosen), ("storage_or_stock", ["stock", *chosen])):
         if fixture in metafunc.fixturenames and fixture not in own:
             metafunc.parametrize(fixture, values, indirect=True)
