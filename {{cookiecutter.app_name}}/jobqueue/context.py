@@ -5,6 +5,7 @@ is shown where there is someone to see it.
 """
 
 import contextlib
+import logging
 import sys
 import threading
 import time
@@ -16,12 +17,16 @@ from typing import Any, TypeVar, cast
 from huey.exceptions import TaskTimeout
 
 from jobqueue import codec
+from jobqueue.database import DatabaseUnavailable
 from jobqueue.interrupts import ClaimLost
 from jobqueue.ledger import FenceRefused, Ledger
+
+logger = logging.getLogger("jobqueue.context")
 
 T = TypeVar("T")
 
 PROGRESS_INTERVAL = 0.5  # seconds between two writes of a job's progress
+AGAIN = 1.0  # seconds, at most, between two tries of what the database did not answer
 
 
 class CurrentJob:
@@ -56,6 +61,10 @@ class CurrentJob:
             self._report(done, total, note)
         elif "ipykernel" in sys.modules:
             _notebook_bar(done, total, note)
+
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """What `ask` returns: for a job that runs, when its database answers (again)."""
+        return ask()
 
     def _once(self, name: str) -> None:
         if not isinstance(name, str):
@@ -94,11 +103,11 @@ class ClaimedJob(CurrentJob):
             kept = name in self._kept_steps()
             self._began_at = self._began_at if kept else 0.0
         if kept:
-            return cast(T, codec.decode(*self._ledger.step(self.id, name)))
+            return cast(T, codec.decode(*self.patiently(lambda: self._ledger.step(self.id, name))))
         self._write_progress()
         value = codec.encode(function(*args, **kwargs))
         with self._fenced():
-            self._ledger.save_step(self.id, self.token, name, value)
+            self.patiently(lambda: self._ledger.save_step(self.id, self.token, name, value))
         self._write_progress()
         return cast(T, codec.decode(*value))
 
@@ -108,9 +117,20 @@ class ClaimedJob(CurrentJob):
             self.unwritten = (float(done), float(total), storable(note))
         self._write_progress()
 
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """Raises whatever `ask` does but DatabaseUnavailable: an outage is no failure of the job."""
+        pause = 0.05
+        while True:
+            try:
+                return ask()
+            except DatabaseUnavailable as error:
+                logger.warning("Job %s waits for its database: %s", self.id, error)
+                time.sleep(pause)
+                pause = min(pause * 2, AGAIN)
+
     def _kept_steps(self) -> set[str]:
         if self._kept is None:
-            self._kept = self._ledger.step_names(self.id) if self.attempt > 1 else set()
+            self._kept = self.patiently(lambda: self._ledger.step_names(self.id)) if self.attempt > 1 else set()
         return self._kept
 
     def _write_progress(self) -> None:
@@ -120,10 +140,16 @@ class ClaimedJob(CurrentJob):
             # A later attempt passes over kept steps in a moment; to show that would set its page back to the start.
             if time.monotonic() < self._began_at + PROGRESS_INTERVAL and not self._kept_steps() <= self._names:
                 return
-            (done, total, note), self.unwritten = self.unwritten, None
+            said, self.unwritten = self.unwritten, None
             self._written_at = time.monotonic()
-        with self._fenced():
-            self._ledger.progress(self.id, self.token, done, total, note)
+        try:
+            with self._fenced():
+                self._ledger.progress(self.id, self.token, *said)
+        except DatabaseUnavailable as error:
+            logger.warning("The progress of job %s is not written yet: %s", self.id, error)
+            with self._lock:
+                self.unwritten = self.unwritten or said
+                self._written_at = time.monotonic()
 
     def check_time(self) -> None:
         """Where no signal can interrupt a task (in a thread), its time ends here."""

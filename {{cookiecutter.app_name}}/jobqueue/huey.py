@@ -15,7 +15,6 @@ import secrets
 import socket
 import sys
 import threading
-import time
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
@@ -35,7 +34,7 @@ from jobqueue import codec, interrupts
 from jobqueue.bell import bell
 from jobqueue.checks import Check, checks
 from jobqueue.claim import TELLING, Claim, TaskExited, ending_claim, working_on
-from jobqueue.context import ClaimedJob, storable, working_for
+from jobqueue.context import ClaimedJob, current_job, storable, working_for
 from jobqueue.database import MEMORY, Database, DatabaseUnavailable, Row
 from jobqueue.handle import Job, JobHandle, JobNotFound, Unreadable, value_of
 from jobqueue.ledger import MAX_LOSSES, FenceRefused, Ledger, Outcome, Retry, State, error_result
@@ -52,7 +51,6 @@ GRACE = 25  # seconds that running jobs may go on after SIGTERM
 UNKNOWN_AFTER = 3600  # seconds that a job may wait for code that has its task
 LONGEST_PAUSE = 3600  # seconds between two attempts to which a backoff may grow
 JITTER = 0.1  # of a pause: what failed together is not tried again together
-END_RETRY = 1.0  # seconds, at most, between two tries to write an end
 
 
 class DurableHuey(Huey):
@@ -246,7 +244,7 @@ class DurableHuey(Huey):
             claim.submitted.extend(plan.rows)
             plan.accepted()
             return
-        self.ledger.submit(plan.rows)
+        current_job().patiently(lambda: self.ledger.submit(plan.rows))  # once, however often it is tried
         plan.accepted()
         self._run_immediately()
 
@@ -397,18 +395,10 @@ class DurableHuey(Huey):
 
     def _until_written(self, claim: Claim, write: Callable[[], object]) -> None:
         """Try until it is written or refused: a worker that forgot an end would leave its job to be run again."""
-        pause = 0.05
-        while True:
-            try:
-                write()
-                return
-            except FenceRefused:
-                logger.warning("Job %s ended elsewhere: what this attempt did is dropped.", claim.id)
-                return
-            except DatabaseUnavailable as error:
-                logger.warning("The end of job %s is not written yet: %s", claim.id, error)
-                time.sleep(pause)
-                pause = min(pause * 2, END_RETRY)
+        try:
+            claim.job.patiently(write)
+        except FenceRefused:
+            logger.warning("Job %s ended elsewhere: what this attempt did is dropped.", claim.id)
 
     # --- what Huey does with an attempt's end, collected ---
 
@@ -438,7 +428,7 @@ class DurableHuey(Huey):
         if claim is None:
             return super().delete(key)
         if claim.started and not claim.ending:
-            return self.ledger.release(key, claim.token)
+            return claim.job.patiently(lambda: self.ledger.release(key, claim.token))
         claim.deleted.append(key)  # a revocation that this attempt uses up is used up when it ends
         return True
 

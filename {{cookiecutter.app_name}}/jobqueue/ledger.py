@@ -389,14 +389,17 @@ class Ledger:
         with self.database.statement() as tx:
             tx.run(sql.PUT, key=key, value=value)
 
-    def put_if_free(self, key: str, value: bytes, holder: str | None, ttl: float | None) -> bool:
-        """Take a key that nobody has: free too are one past its time, and one held by a claim that is over."""
+    def put_if_free(self, key: str, value: bytes, holder: str | None, ttl: float | None, again: bool = False) -> bool:
+        """Take a key that nobody has: free too are one past its time, and one held by a claim that is over.
+
+        `again`: an earlier try was not answered, so that the holder itself may have it since.
+        """
         with self.database.transaction() as tx:
             taken = {"key": key, "value": value, "holder": holder, "ttl": ttl}
             if tx.run(sql.TAKE_NEW_KEY, **taken):
                 return True
             tx.one(sql.HOLD_KEY, key=key)  # whether its holder lives is looked at when nobody else can take it
-            return bool(tx.run(sql.TAKE_FREE_KEY, **taken))
+            return bool(tx.run(sql.TAKE_FREE_KEY, again=again, **taken))
 
     def peek(self, keys: Sequence[str]) -> dict[str, bytes]:
         with self.database.statement() as tx:

@@ -236,6 +236,7 @@ TAKE_FREE_KEY = """
 UPDATE entries SET value = :value, holder = :holder, expires_at = NOW + :ttl
 WHERE key = :key
   AND (expires_at < NOW
+       OR :again AND holder = :holder
        OR holder IS NOT NULL AND NOT EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder AND state = 'running'))
 """
 PEEK = """

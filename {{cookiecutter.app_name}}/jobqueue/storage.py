@@ -4,6 +4,7 @@ DurableHuey submits, claims and ends jobs on the ledger itself; this is what the
 locks, rate limits, counters, flushes) and its users reach for. Reading a result never removes it.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -97,7 +98,7 @@ class LedgerStorage(BaseStorage):
         return self._as_result(key) if value is None else value
 
     def peek_many(self, keys: Sequence[str]) -> dict[str, bytes]:
-        return self.ledger.peek(keys)
+        return current_job().patiently(lambda: self.ledger.peek(keys))
 
     def pop_data(self, key: str) -> Any:
         value = self.ledger.pop(key)
@@ -111,7 +112,8 @@ class LedgerStorage(BaseStorage):
 
     def put_if_empty(self, key: str, value: bytes, ttl: float | None = None) -> bool:
         """A lock belongs to the claim that takes it, and is free again when that claim is over."""
-        return self.ledger.put_if_free(key, value, current_job().token, ttl)
+        job, tries = current_job(), itertools.count()
+        return job.patiently(lambda: self.ledger.put_if_free(key, value, job.token, ttl, again=next(tries) > 0))
 
     def wait_result(
         self, key: str, timeout: float | None = None, backoff: float = 1.15, max_delay: float = 1.0
@@ -144,7 +146,7 @@ class LedgerStorage(BaseStorage):
     # Counters.
 
     def incr(self, key: str, amount: int = 1) -> int:
-        return self.ledger.add(key, amount)
+        return current_job().patiently(lambda: self.ledger.add(key, amount))
 
     def delete_counter(self, key: str) -> None:
         self.ledger.delete_counter(key)
