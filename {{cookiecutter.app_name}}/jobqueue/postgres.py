@@ -18,6 +18,7 @@ from psycopg.rows import dict_row
 
 SILENCE = 10.0  # seconds without an answer, after which a connection counts as broken
 CONNECT = 5  # seconds
+HELD = 5  # seconds that a client may do nothing amid a transaction, and that another waits for the rows which it holds
 CONNECTIONS = 2  # of a process at most: the smallest hosted plans have 20 in all
 MIGRATION_LOCK = 0x6A6F6271  # "jobq": whoever holds this advisory lock migrates
 
@@ -27,15 +28,13 @@ _NOW = "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS double precision)"
 # transaction loses it, and with it the rows that it locked.
 _SESSION = """
 SELECT set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE setting END, false),
-       set_config('idle_in_transaction_session_timeout', '5s', false),
-       set_config('lock_timeout', '5s', false)
+       set_config('idle_in_transaction_session_timeout', %(held)s, false),
+       set_config('lock_timeout', %(held)s, false)
 FROM pg_settings WHERE name = 'synchronous_commit'
 """
 
-
 # A connection on which nothing is said is known to be dead in half a minute.
 _CONNECT: dict[str, Any] = {
-    "connect_timeout": CONNECT,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -54,10 +53,10 @@ FROM pg_roles WHERE rolname = current_user
 class Connection(psycopg.Connection[Any]):
     """Waits for an answer only so long; whoever waited then closes it."""
 
-    silence: float | None = SILENCE
+    patient = False
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        return super().wait(gen, interval, self.silence if timeout is None else timeout)
+        return super().wait(gen, interval, SILENCE if timeout is None and not self.patient else timeout)
 
 
 class Postgres:
@@ -86,13 +85,13 @@ class Postgres:
     def connect(self) -> Connection:
         """One connection, outside of any pool."""
         told = self.url.translate_connect_args(username="user", database="dbname")
-        arguments: dict[str, Any] = {**_CONNECT, **told, **self.url.query}
+        arguments: dict[str, Any] = {"connect_timeout": CONNECT, **_CONNECT, **told, **self.url.query}
         try:
             connection = Connection.connect(autocommit=True, **arguments)
         except psycopg.ProgrammingError as error:  # an option in the URL that Postgres does not know
             raise psycopg.OperationalError(str(error)) from error
         try:
-            connection.execute(_SESSION)
+            connection.execute(_SESSION, {"held": f"{HELD}s"})
         except BaseException:
             connection.close()
             raise
@@ -123,7 +122,7 @@ class Postgres:
         """A transaction in which nobody else migrates."""
         with engine.connect() as connection:
             driver: Any = connection.connection.driver_connection
-            driver.silence = None  # others may be at it, and a large table takes its time
+            driver.patient = True  # others may be at it, and a large table takes its time
             try:
                 connection.exec_driver_sql("BEGIN")
                 connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
