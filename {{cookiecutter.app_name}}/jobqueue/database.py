@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -81,6 +82,7 @@ class Database:
         self._engine: sa.Engine | None = None
         self._pid = os.getpid()
         self._opening = threading.Lock()
+        self._failed: tuple[float, Exception] | None = None  # when it last could not be opened, by time.monotonic()
         self._memory_lock = threading.RLock() if self.in_memory else contextlib.nullcontext()
 
     @property
@@ -158,14 +160,21 @@ class Database:
             raise
 
     def _open(self) -> sa.Engine:
+        asked = time.monotonic()
         with self._opening:
+            if self._failed is not None and self._failed[0] > asked:  # to others, while this one waited for them
+                raise self._failed[1]
             if self._engine is not None and self._pid != os.getpid():
                 self._engine.dispose(close=False)  # they are the parent's
                 self._engine = None
             if self._engine is None:
                 self._pid = os.getpid()
                 engine = self._dialect.engine()
-                self._migrate(engine)
+                try:
+                    self._migrate(engine)
+                except Exception as error:
+                    self._failed = time.monotonic(), error
+                    raise
                 self._engine = engine
             return self._engine
 

@@ -108,6 +108,7 @@ class Postgres:
             isolation_level="AUTOCOMMIT",  # transactions are begun and committed in words
             pool_size=CONNECTIONS,
             max_overflow=0,
+            pool_timeout=SILENCE,  # a thread that waits for another's connection waits no longer than it would with one
             pool_reset_on_return=None,
             use_native_hstore=False,  # else each process asks for it once
         )
