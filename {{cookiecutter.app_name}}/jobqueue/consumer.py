@@ -321,6 +321,15 @@ class DurableConsumer(Consumer):
         if self._in_touch_since is None or late:
             self._in_touch_since = now
         self._last_contact = now
+        self._give_back_unheard()
+
+    def _give_back_unheard(self) -> None:
+        """A claim may be made after its worker gave up: the database goes on, or a network delivers what it held."""
+        living = [worker for worker, process in self.worker_threads if self.environment.is_alive(process)]
+        held = [worker.holds.value.decode() for worker in living]
+        names = [worker.name for worker in living]
+        for job_id in self.huey.ledger.give_back_unheard(self.id, names, held, self.huey.lease_s / 2):
+            logger.warning("Job %s goes back to the queue: its claim was not heard of.", job_id)
 
     def _sweep(self) -> None:
         """What every consumer does for all: queue what is due, and take back what a dead consumer held.
