@@ -49,6 +49,15 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backe
 FROM pg_roles WHERE rolname = current_user
 """
 
+# The last three are "internal errors" to the driver: a standby, and a transaction that the server took back.
+_AT_FAULT = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.TransactionTimeout,
+)
+
 
 class Connection(psycopg.Connection[Any]):
     """Waits for an answer only so long; whoever waited then closes it."""
@@ -136,9 +145,7 @@ class Postgres:
     @staticmethod
     def at_fault(error: BaseException) -> bool:
         """Whether the database is at fault, not a statement or a value."""
-        return isinstance(
-            error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction
-        )
+        return isinstance(error, _AT_FAULT)
 
 
 def _refuse_dead(connection: Connection, _record: object, _proxy: object) -> None:
