@@ -1,7 +1,7 @@
 """Real consumers on a real ledger, with leases and graces short enough to wait for."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +17,8 @@ from tests.storages import Storage, run_on_each
 LEASE = 2.0  # seconds
 GRACE = 2.0  # seconds
 SETTINGS: dict[str, Any] = {"lease_s": LEASE, "renew_s": 0.5, "grace_s": GRACE}
+PATIENCE: dict[str, float] = {}  # other values of constants of jobqueue.postgres
+NEVER: dict[str, tuple[str, str]] = {}
 KIT = Path(__file__).parents[2]
 
 StartConsumer = Callable[..., ConsumerProcess]
@@ -46,11 +48,20 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
     with ExitStack() as stack:
 
         def start(
-            workers: int = 1, worker_type: str = "process", busy_timeout: float = 10, **settings: Any
+            workers: int = 1,
+            worker_type: str = "process",
+            busy_timeout: float = 10,
+            through: Storage = storage,
+            postgres: Mapping[str, float] = PATIENCE,
+            at: Mapping[str, tuple[str, str]] = NEVER,
+            **settings: Any,
         ) -> ConsumerProcess:
+            """`through` is the way to its servers, `at` what happens to it at which moment (see moments.py)."""
             known = len(huey.ledger.consumers())
             options = {
-                "storage": storage._asdict(),
+                "storage": through._asdict(),
+                "postgres": dict(postgres),
+                "at": dict(at),
                 "workers": workers,
                 "worker_type": worker_type,
                 "busy_timeout": busy_timeout,

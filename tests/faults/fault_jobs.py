@@ -186,8 +186,10 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
             if what == "progress":
                 time.sleep(0.6)  # past the throttle
                 job.progress(8, 9, "late")
+            if what in ("retry", "failure"):
+                raise ValueError("late")
         except BaseException as error:
-            note(path, what, "refused", type(error).__name__)
+            note(path, what, "left", type(error).__name__)
             raise
         note(path, what, "went on")
         return "the first"
@@ -197,6 +199,33 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         note(path, "began")
         wait_for(go)
         return current_job().attempt
+
+    @huey.task()
+    def says(path: str, word: str) -> str:
+        note(path, word)
+        return word
+
+    @huey.task()
+    def reports(path: str, go: str) -> str:
+        """Says how far it is, saves steps and takes a lock, all the time."""
+        note(path, "began")
+        job = current_job()
+        number = 0
+        while not os.path.exists(go):
+            job.progress(number, number + 1)
+            with huey.lock_task("reports"):
+                job.step(f"step:{number}", int, number)
+            number += 1
+            time.sleep(0.01)
+        return "all kept" if len(huey.ledger.step_names(str(job.id))) == number else "not all kept"
+
+    @huey.task()
+    def meets(path: str, n: int) -> int:
+        """Ends when n of them have begun: in as many workers."""
+        note(path, "here")
+        while sum(words[0] == "here" for words in notes(Path(path))) < n:
+            time.sleep(0.005)
+        return os.getpid()
 
     @huey.task()
     def crashing(point: str, fails: bool, path: str) -> str:

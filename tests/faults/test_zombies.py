@@ -7,19 +7,38 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+from huey import chord
+
 from jobqueue import DurableHuey, State
+from jobqueue.database import Row
 from tests.faults.conftest import LEASE, StartConsumer
 from tests.faults.fault_jobs import notes
 from tests.jobqueue.consumers import wait_until
 
-LATE = ["result", "progress", "step"]
+# What a first attempt does late -> how it leaves
+LATE = {
+    "result": "result went on",
+    "progress": "progress left ClaimLost",
+    "step": "step left ClaimLost",
+    "retry": "retry left ValueError",
+    "failure": "failure left ValueError",
+}
+SQLITE = pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+POSTGRES = pytest.mark.parametrize("storage", ["postgres"], indirect=True)
+SHORT = {"HELD": 1}  # seconds
 
 
 def test_what_a_stopped_consumer_does_late_is_refused(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
 ) -> None:
     zombie = start(workers=len(LATE))
-    pipelines = [huey.enqueue(tasks.late.s(what, path, str(go)).then(tasks.quick)) for what in LATE]
+    pipelines = [
+        huey.enqueue(
+            tasks.late.s(what, path, str(go), retries=2 * (what == "retry")).then(tasks.quick).error(tasks.told, path)
+        )
+        for what in LATE
+    ]
     wait_until(lambda: len(notes(Path(path))) == len(LATE))
     workers = zombie.worker_pids()
     for pid in (*workers, zombie.pid):
@@ -38,20 +57,18 @@ def test_what_a_stopped_consumer_does_late_is_refused(
     after = [tasks.undisturbed(0.3) for _ in workers]  # each worker is done with its late job, and does one of these
     assert [handle.get(blocking=True, timeout=5) for handle in after] == ["undisturbed"] * len(workers)
     said = {" ".join(words[:-1]) for words in notes(Path(path)) if int(words[-1]) in workers}
-    assert said == {"began result 1", "began progress 1", "began step 1", "result went on"} | {
-        "progress refused ClaimLost",
-        "step refused ClaimLost",
-    }
+    assert said == {f"began {what} 1" for what in LATE} | set(LATE.values())
     assert contents(huey)[: len(before)] == before
     for late, _ in pipelines:
         job = late.look()
-        assert (job.attempt, job.losses, job.note) == (2, 1, "attempt 2")
+        assert (job.attempt, job.losses, job.note, job.error) == (2, 1, "attempt 2", "")
         assert huey.ledger.step_names(late.id) == {"a step"}
 
     os.kill(zombie.pid, signal.SIGCONT)
     zombie.send(signal.SIGTERM)
     assert zombie.wait() == 0
     assert [late() for late, _ in pipelines] == ["the second"] * len(LATE)
+    assert len(huey.jobs()) == 2 * len(LATE) + len(after)  # no handler of a late error among them
 
 
 def contents(huey: DurableHuey) -> list[tuple[object, ...]]:
@@ -80,6 +97,81 @@ def test_a_consumer_that_comes_back_tells_its_worker_that_the_job_is_gone(
     assert zombie.worker_pids() == [worker]
 
 
+def test_a_worker_that_is_stopped_alone_loses_its_job_to_its_sibling_and_comes_back(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    """Its main process lives, and does not renew what nobody works on."""
+    consumer = start(workers=2)
+    handle, follower = huey.enqueue(tasks.slow_at_first.s(path).then(tasks.quick))
+    wait_until(lambda: notes(Path(path)))
+    workers = consumer.worker_pids()
+    stopped = int(notes(Path(path))[0][-1])
+    os.kill(stopped, signal.SIGSTOP)
+    asked = time.monotonic()
+    assert (handle.get(blocking=True, timeout=10), follower.get(blocking=True, timeout=10)) == (2, 2)
+    assert time.monotonic() - asked < LEASE + 2
+    before = contents(huey)
+    os.kill(stopped, signal.SIGCONT)
+    both = [tasks.meets(path, 2) for _ in workers]
+    assert {handle.get(blocking=True, timeout=5) for handle in both} == set(workers)
+    assert contents(huey)[: len(before)] == before
+    assert [words[0] for words in notes(Path(path))[:3]] == ["began", "began", "ended"]
+    assert (handle.look().attempt, handle.look().losses) == (2, 1)
+
+
+def idle_in_transactions(huey: DurableHuey) -> list[Row]:
+    """Who has begun a transaction, and says nothing."""
+    with huey.ledger.database.statement() as tx:
+        return tx.all(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
+        )
+
+
+@POSTGRES
+@pytest.mark.parametrize("moment", ["END", "RELEASE", "SAVE_STEP"])
+def test_a_worker_that_is_stopped_amid_a_transaction_keeps_no_other_from_its_work(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path, moment: str
+) -> None:
+    """The server takes back the rows that it holds; what it was about to write, it writes when it goes on."""
+    here = tmp_path / "here"
+    consumer = start(workers=3, postgres=SHORT, at={moment: ("stops", str(here))}, lease_s=8.0)
+    workers = consumer.worker_pids()
+    members = [tasks.member.s(i, 0.1) for i in range(6)]
+    result = huey.enqueue(chord(members, tasks.collect.s(path)))
+    wait_until(here.exists)
+    assert [tasks.quick(i).get(blocking=True, timeout=2) for i in range(3)] == [0, 1, 2]
+    wait_until(lambda: [job.state for job in huey.jobs(task=tasks.member)].count(State.SUCCEEDED) == 5)
+    wait_until(lambda: not idle_in_transactions(huey))
+    os.kill(int(here.read_text()), signal.SIGCONT)
+    assert result.get(blocking=True, timeout=5) == list(range(6))
+    jobs = huey.jobs()
+    assert {(job.state, job.attempt, job.losses, job.error) for job in jobs} == {(State.SUCCEEDED, 1, 0, "")}
+    assert len(notes(Path(path))) == 1
+    assert consumer.worker_pids() == workers
+
+
+@POSTGRES
+def test_a_main_process_that_is_stopped_amid_a_transaction_keeps_no_worker_from_its_work_and_goes_on(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    consumer = start(workers=2, postgres=SHORT, at={"RENEW": ("stops", str(here))}, lease_s=8.0)
+    workers = consumer.worker_pids()
+    handle = tasks.waits(path, str(go))
+    wait_until(here.exists)
+    assert here.read_text() == str(consumer.pid)
+    go.touch()
+    assert handle.get(blocking=True, timeout=5) == 1  # the rows of its renewal were taken back
+    wait_until(lambda: not idle_in_transactions(huey))
+    os.kill(consumer.pid, signal.SIGCONT)
+    back = time.time()
+    wait_until(lambda: huey.ledger.consumers()[0]["seen_at"] > back + 1)
+    assert tasks.quick("after").get(blocking=True, timeout=5) == "after"
+    assert consumer.worker_pids() == workers
+    assert (handle.look().attempt, handle.look().losses) == (1, 0)
+
+
+@SQLITE
 def test_an_end_that_cannot_be_written_is_written_when_the_database_answers_again(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
 ) -> None:
@@ -92,7 +184,7 @@ def test_an_end_that_cannot_be_written_is_written_when_the_database_answers_agai
     writer.execute("BEGIN IMMEDIATE")
     go.touch()
     begun = time.monotonic()
-    wait_until(lambda: "is not written yet" in consumer.log.read_text())
+    wait_until(lambda: "waits for its database" in consumer.log.read_text())
     wait_until(lambda: time.monotonic() > begun + LEASE * 1.5)
     assert handle.state is State.RUNNING
     writer.execute("ROLLBACK")
@@ -103,6 +195,7 @@ def test_an_end_that_cannot_be_written_is_written_when_the_database_answers_agai
     assert consumer.worker_pids() == workers
 
 
+@SQLITE
 def test_an_outage_of_the_database_takes_no_job_from_a_living_consumer(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
 ) -> None:
@@ -124,6 +217,7 @@ def test_an_outage_of_the_database_takes_no_job_from_a_living_consumer(
         assert handle.look().losses == 0
 
 
+@SQLITE
 def test_a_worker_that_dies_while_the_database_does_not_answer_has_lost_its_job_all_the_same(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:

@@ -1,0 +1,103 @@
+"""Something is made to happen to a process at one moment of its ledger's work: once, to the first process that comes there."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from jobqueue import statements
+from jobqueue.database import DatabaseUnavailable, Transaction
+from jobqueue.ledger import Ledger
+from tests.faults.fault_jobs import wait_for
+
+
+def at(moment: str, act: str, place: str) -> None:
+    """From now on, when this process or a fork of it comes to that moment it does what `act` says.
+
+    moment: "claimed", "ending" or "ended" (before and after an end is written), or the name of a statement: it has
+        changed something, and its transaction goes on.
+    act: one of ACTS.
+    place: a path; a file there says that somebody came, and with its process id, who.
+    """
+
+    def come(transaction: Transaction | None = None) -> None:
+        if is_first(place):
+            ACTS[act](place, transaction)
+
+    claim, end, execute = Ledger.claim, Ledger.end, Transaction._execute
+
+    def claimed(self: Ledger, *args: Any, **kwargs: Any) -> Any:
+        row = claim(self, *args, **kwargs)
+        if row is not None:
+            come()
+        return row
+
+    def ending(self: Ledger, *args: Any, **kwargs: Any) -> None:
+        come()
+        end(self, *args, **kwargs)
+
+    def ended(self: Ledger, *args: Any, **kwargs: Any) -> None:
+        end(self, *args, **kwargs)
+        come()
+
+    def executed(self: Transaction, sql: str, params: dict[str, Any]) -> None:
+        execute(self, sql, params)
+        if sql is getattr(statements, moment) and self._cursor.rowcount > 0:
+            come(self)
+
+    match moment:
+        case "claimed":
+            Ledger.claim = claimed  # type: ignore[method-assign]
+        case "ending":
+            Ledger.end = ending  # type: ignore[method-assign]
+        case "ended":
+            Ledger.end = ended  # type: ignore[method-assign]
+        case _:
+            Transaction._execute = executed  # type: ignore[method-assign]
+
+
+def is_first(place: str) -> bool:
+    try:
+        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        return False
+    os.write(descriptor, str(os.getpid()).encode())
+    os.close(descriptor)
+    return True
+
+
+def waits(place: str, transaction: Transaction | None) -> None:
+    """Until there is a file beside that place, named `.go`."""
+    wait_for(f"{place}.go")
+
+
+def stops(place: str, transaction: Transaction | None) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def dies(place: str, transaction: Transaction | None) -> None:
+    os._exit(9)
+
+
+def hears_nothing(place: str, transaction: Transaction | None) -> None:
+    """What it asked for was done, and the connection breaks before the answer comes."""
+    if transaction is None:
+        raise DatabaseUnavailable("The answer got lost.")
+    transaction._cursor.connection.pgconn.finish()
+    transaction.run("SELECT 1")
+
+
+def waits_and_hears_nothing(place: str, transaction: Transaction | None) -> None:
+    waits(place, transaction)
+    hears_nothing(place, transaction)
+
+
+def waits_and_dies(place: str, transaction: Transaction | None) -> None:
+    waits(place, transaction)
+    dies(place, transaction)
+
+
+ACTS: dict[str, Callable[[str, Transaction | None], None]] = {
+    act.__name__.replace("_", " "): act
+    for act in (waits, stops, dies, hears_nothing, waits_and_hears_nothing, waits_and_dies)
+}

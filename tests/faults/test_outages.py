@@ -1,0 +1,404 @@
+"""A database that is gone, or does not answer, for a moment or for long: whoever lives keeps its job, and goes on by itself."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event, Thread
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from huey import chord
+
+import jobqueue.postgres
+from jobqueue import DurableHuey, State, statements
+from jobqueue.database import DatabaseUnavailable
+from jobqueue.handle import JobHandle
+from tests.faults.conftest import LEASE, StartConsumer
+from tests.faults.fault_jobs import notes, tasks_on
+from tests.jobqueue.consumers import kill, wait_until
+from tests.proxy import Proxy
+from tests.servers import PostgresServer, fresh_database
+from tests.storages import Storage
+
+pytestmark = pytest.mark.parametrize("storage", ["postgres"], indirect=True)
+
+SHORT = {"SILENCE": 1.0, "CONNECT": 2}  # seconds; psycopg does not wait less for a connection
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def storage(server: PostgresServer) -> Iterator[Storage]:
+    """On a server that nobody else uses."""
+    if not server.running():  # a test failed while it was down
+        server.start()
+    server.resume()
+    with fresh_database(server.url) as url:
+        yield Storage(url)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """This process does not wait long for an answer either."""
+    for name, value in SHORT.items():
+        monkeypatch.setattr(jobqueue.postgres, name, value)
+    return SHORT
+
+
+def all_are_back(huey: DurableHuey) -> None:
+    """Every consumer has renewed and swept for longer than a lease: who was to be rescued has been."""
+    back = now(huey)
+    wait_until(lambda: all(consumer["seen_at"] > back + LEASE * 1.5 for consumer in huey.ledger.consumers()))
+
+
+def now(huey: DurableHuey) -> float:
+    with huey.ledger.database.statement() as tx:
+        row = tx.one("SELECT NOW AS now")
+    assert row is not None
+    return float(row["now"])
+
+
+def began(path: str) -> list[list[str]]:
+    return [words for words in notes(Path(path)) if words[0] == "began"]
+
+
+def error_of(function: Callable[[], Any]) -> BaseException | None:
+    try:
+        function()
+    except Exception as error:
+        return error
+    return None
+
+
+def assert_undisturbed(*handles: JobHandle) -> None:
+    for handle in handles:
+        job = handle.look()
+        assert (job.state, job.attempt, job.losses, job.returns) == (State.SUCCEEDED, 1, 0, 0), job
+
+
+def test_a_crash_of_the_database_takes_no_job_from_living_workers(
+    server: PostgresServer, huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
+) -> None:
+    consumers = [start(workers=3) for _ in range(2)]
+    workers = [consumer.worker_pids() for consumer in consumers]
+    busy = [huey.enqueue(tasks.waits.s(path, str(go)).then(tasks.quick)) for _ in range(4)]
+    reporting = tasks.reports(path, str(go))
+    wait_until(lambda: len(began(path)) == 5)
+    server.restart("immediate")
+    assert tasks.quick("after").get(blocking=True, timeout=5) == "after"  # by the worker that was idle
+    all_are_back(huey)
+    go.touch()
+    assert [handle.get(blocking=True, timeout=5) for _, handle in busy] == [1] * 4
+    assert reporting.get(blocking=True, timeout=5) == "all kept"
+    assert_undisturbed(*(handle for pipeline in busy for handle in pipeline), reporting)
+    assert len(began(path)) == 5
+    assert [consumer.worker_pids() for consumer in consumers] == workers
+
+
+@pytest.mark.parametrize("moment", ["claimed", "ending"])
+def test_a_crash_right_after_a_claim_or_right_before_an_end_changes_nothing(
+    server: PostgresServer,
+    huey: DurableHuey,
+    start: StartConsumer,
+    tasks: SimpleNamespace,
+    path: str,
+    tmp_path: Path,
+    moment: str,
+) -> None:
+    here, go = tmp_path / "here", tmp_path / "here.go"
+    for _ in range(2):
+        start(at={moment: ("waits", str(here))})
+    first, follower = huey.enqueue(tasks.says.s(path, "ran").then(tasks.quick))
+    wait_until(here.exists)
+    assert first.state is State.RUNNING
+    server.restart("immediate")
+    go.touch()
+    assert follower.get(blocking=True, timeout=2 * LEASE) == "ran"
+    all_are_back(huey)
+    assert_undisturbed(first, follower)
+    assert len(notes(Path(path))) == 1
+
+
+def test_what_ends_while_the_database_is_down_for_four_leases_is_written_when_it_is_back(
+    server: PostgresServer, huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
+) -> None:
+    leases = {"lease_s": 1.0, "renew_s": 0.25}
+    for _ in range(2):
+        start(workers=2, **leases)
+    ending = [huey.enqueue(tasks.waits.s(path, str(go)).then(tasks.quick)) for _ in range(2)]
+    running = tasks.waits(path, f"{go} later")
+    chord_result = huey.enqueue(chord([tasks.waits.s(path, str(go)), tasks.quick.s(2)], tasks.collect.s(path)))
+    wait_until(lambda: len(began(path)) == 4)
+    queued = [tasks.quick(i) for i in range(3)]
+    down = time.monotonic()
+    server.stop("immediate")
+    go.touch()
+    with pytest.raises(DatabaseUnavailable):
+        tasks.quick("never accepted")
+    wait_until(lambda: time.monotonic() > down + 4.5 * leases["lease_s"])
+    server.start()
+    back = time.monotonic()
+    for first, follower in ending:
+        assert (first.get(blocking=True, timeout=5), follower.get(blocking=True, timeout=5)) == (1, 1)
+    assert chord_result.get(blocking=True, timeout=5) == [1, 2]
+    assert [handle.get(blocking=True, timeout=5) for handle in queued] == [0, 1, 2]
+    assert time.monotonic() - back < 2 * leases["lease_s"]
+    all_are_back(huey)
+    Path(f"{go} later").touch()
+    assert running.get(blocking=True, timeout=5) == 1
+    jobs = huey.jobs()
+    assert {(job.state, job.losses, job.returns, job.attempt) for job in jobs} == {(State.SUCCEEDED, 0, 0, 1)}
+    assert len(jobs) == 2 * 2 + 1 + 3 + 3  # none that was refused
+    assert len(began(path)) == 4
+
+
+def test_a_submit_in_an_outage_is_accepted_or_refused_whole(
+    server: PostgresServer, huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    start(workers=2)
+    over = Event()
+    accepted: list[JobHandle] = []
+    refused = 0
+
+    def submit() -> None:
+        nonlocal refused
+        while not over.is_set():
+            members = [tasks.quick.s(i) for i in range(5)]
+            try:
+                accepted.append(huey.enqueue(chord(members, tasks.collect.s(path))).callback)
+            except DatabaseUnavailable:
+                refused += 1
+            over.wait(0.01)
+
+    clients = [Thread(target=submit) for _ in range(3)]
+    for client in clients:
+        client.start()
+    try:
+        for _ in range(2):
+            enough = len(accepted) + 5
+            wait_until(lambda enough=enough: len(accepted) >= enough)  # type: ignore[misc]
+            server.restart("immediate")
+    finally:
+        over.set()
+        for client in clients:
+            client.join()
+    assert refused
+    for handle in accepted:
+        assert handle.get(blocking=True, timeout=10) == [0, 1, 2, 3, 4]
+    wait_until(lambda: all(job.state.ended for job in huey.jobs(limit=10_000)))
+    callbacks = huey.jobs(task=tasks.collect, limit=10_000)
+    assert {handle.id for handle in accepted} <= {job.id for job in callbacks}
+    assert len(callbacks) <= len(accepted) + refused  # of those whose answer was lost some may be there: whole
+    assert len(huey.jobs(task=tasks.quick, limit=10_000)) == 5 * len(callbacks)
+    assert {job.state for job in callbacks} == {State.SUCCEEDED}
+
+
+def test_a_claim_whose_answer_is_lost_is_given_back_at_once_and_not_counted(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    start(at={"CLAIM": ("hears nothing", str(here))})
+    handle = tasks.says(path, "ran")
+    assert handle.get(blocking=True, timeout=5) == "ran"
+    assert here.exists()
+    job = handle.look()
+    assert (job.attempt, job.losses, job.returns) == (2, 0, 1)
+    assert (job.claimed_at - job.created_at).total_seconds() < LEASE / 2
+    assert len(notes(Path(path))) == 1
+
+
+def test_a_claim_whose_answer_is_lost_in_a_crash_is_given_back_when_the_database_is_back(
+    server: PostgresServer, huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path
+) -> None:
+    here, go = tmp_path / "here", tmp_path / "here.go"
+    for _ in range(2):
+        start(at={"CLAIM": ("waits and hears nothing", str(here))})
+    handle = tasks.says(path, "ran")
+    wait_until(here.exists)
+    server.stop("immediate")
+    go.touch()
+    server.start()
+    assert handle.get(blocking=True, timeout=LEASE) == "ran"
+    all_are_back(huey)
+    job = handle.look()
+    assert (job.attempt, job.losses, job.returns) == (2, 0, 1)
+    assert len(notes(Path(path))) == 1
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["database:up", "database:crashes"])
+def test_a_worker_that_dies_of_a_claim_whose_answer_is_lost_loses_nothing(
+    server: PostgresServer,
+    huey: DurableHuey,
+    start: StartConsumer,
+    tasks: SimpleNamespace,
+    path: str,
+    tmp_path: Path,
+    crash: bool,
+) -> None:
+    here, go = tmp_path / "here", tmp_path / "here.go"
+    consumer = start(at={"CLAIM": ("waits and dies", str(here))})
+    (worker,) = consumer.worker_pids()
+    handle = tasks.says(path, "ran")
+    wait_until(here.exists)
+    if crash:
+        server.stop("immediate")
+    go.touch()
+    wait_until(lambda: consumer.worker_pids() not in ([], [worker]))
+    if crash:
+        server.start()
+    assert handle.get(blocking=True, timeout=10) == "ran"
+    job = handle.look()
+    assert (job.attempt, job.losses, job.returns) == (2, 1, 0)  # a message that kills its reader is not read for ever
+    assert len(notes(Path(path))) == 1
+
+
+def test_an_end_whose_answer_is_lost_is_written_once(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    consumer = start(at={"ended": ("hears nothing", str(here))})
+    workers = consumer.worker_pids()
+    result = huey.enqueue(chord([tasks.says.s(path, "1"), tasks.says.s(path, "2")], tasks.collect.s(path)))
+    assert result.get(blocking=True, timeout=5) == ["str", "str"]
+    assert here.exists()
+    assert {(job.state, job.attempt, job.losses) for job in huey.jobs()} == {(State.SUCCEEDED, 1, 0)}
+    assert sorted(words[0] for words in notes(Path(path))) == ["1", "2", "collected"]
+    assert consumer.worker_pids() == workers
+
+
+# --- one that accepts, and does not answer ---
+
+
+class Silence:
+    """A way to the server on which it can fall silent."""
+
+    def __init__(self, storage: Storage, begin: Callable[[], None], end: Callable[[], None]) -> None:
+        self.storage = storage
+        self.begin = begin
+        self.end = end
+
+
+@pytest.fixture(params=["paused", "cut"])
+def silence(request: pytest.FixtureRequest, server: PostgresServer, storage: Storage) -> Iterator[Silence]:
+    """Of a server that is stopped, or a network that drops all."""
+    if request.param == "paused":
+        yield Silence(storage, server.pause, server.resume)
+        server.resume()
+        return
+    with Proxy(server.port) as proxy:
+        yield Silence(through(proxy, storage), proxy.cut, proxy.join)
+
+
+def through(proxy: Proxy, storage: Storage) -> Storage:
+    address = urlsplit(storage.database_url)
+    return storage._replace(
+        database_url=address._replace(netloc=f"{address.netloc.rpartition(':')[0]}:{proxy.port}").geturl()
+    )
+
+
+def test_a_silent_database_holds_no_submit_longer_than_said(
+    short: dict[str, float], silence: Silence, huey: DurableHuey, start: StartConsumer
+) -> None:
+    start(postgres=short)
+    web, new = (DurableHuey("faults", silence.storage.database_url, secret_key="a key for tests") for _ in range(2))
+    tasks, tasks_of_new = tasks_on(web), tasks_on(new)
+    assert tasks.quick("before").get(blocking=True, timeout=5) == "before"
+    silence.begin()
+    for _ in range(3):  # on a connection that was open, and on new ones
+        asked = time.monotonic()
+        with pytest.raises(DatabaseUnavailable):
+            tasks.quick("in the silence")
+        assert time.monotonic() - asked < max(short.values()) + 0.5
+    for quick in (tasks.quick, tasks_of_new.quick):  # one has had connections, the other is at its first use
+        with ThreadPoolExecutor(8) as threads:
+            asked = time.monotonic()
+            errors = list(threads.map(lambda quick: error_of(quick), [quick] * 8))
+            assert time.monotonic() - asked < sum(short.values()) + 0.5
+        assert {type(error) for error in errors} == {DatabaseUnavailable}
+    silence.end()
+    for quick in (tasks.quick, tasks_of_new.quick):
+        assert quick("after").get(blocking=True, timeout=5) == "after"
+    web.storage.close()
+    new.storage.close()
+
+
+def test_a_consumer_looks_after_its_workers_while_the_database_is_silent(
+    short: dict[str, float],
+    silence: Silence,
+    huey: DurableHuey,
+    start: StartConsumer,
+    tasks: SimpleNamespace,
+    path: str,
+    go: Path,
+) -> None:
+    consumers = [start(workers=2, through=silence.storage, postgres=short) for _ in range(2)]
+    handles = [tasks.waits(path, str(go)) for _ in range(4)]
+    wait_until(lambda: len(began(path)) == 4)
+    silence.begin()
+    wait_until(lambda: all("out of touch" in consumer.log.read_text() for consumer in consumers))
+    workers = [consumer.worker_pids() for consumer in consumers]
+    for victim, _ in workers:
+        kill(victim)
+    for consumer, (victim, other) in zip(consumers, workers, strict=True):
+        wait_until(lambda: victim not in (pids := consumer.worker_pids()) and len(pids) == 2)  # noqa: B023
+        assert other in consumer.worker_pids()
+    go.touch()
+    silence.end()
+    results = [handle.get(blocking=True, timeout=10) for handle in handles]
+    all_are_back(huey)
+    assert sorted(results) == [1, 1, 2, 2]
+    for handle, attempt in zip(handles, results, strict=True):
+        job = handle.look()
+        assert (job.state, job.attempt, job.losses, job.returns) == (State.SUCCEEDED, attempt, attempt - 1, 0)
+    assert len(began(path)) == 6
+
+
+def test_a_consumer_that_is_told_to_stop_while_the_database_is_silent_stops(
+    short: dict[str, float],
+    silence: Silence,
+    huey: DurableHuey,
+    start: StartConsumer,
+    tasks: SimpleNamespace,
+    path: str,
+    go: Path,
+) -> None:
+    consumer = start(workers=2, through=silence.storage, postgres=short, grace_s=1)
+    handle = tasks.waits(path, str(go))
+    wait_until(lambda: began(path))
+    silence.begin()
+    asked = time.monotonic()
+    consumer.send(signal.SIGTERM)
+    assert consumer.wait() == 0
+    assert time.monotonic() - asked < 1 + 3 * sum(short.values())
+    silence.end()
+    go.touch()
+    start()
+    assert handle.get(blocking=True, timeout=10) == 2
+    assert handle.look().losses == 1  # nobody could say that it was given back
+
+
+def test_a_claim_that_is_made_after_its_worker_gave_up_is_given_back_and_not_counted(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    """What a silent network still held is delivered when it speaks again, or a server reads it when it goes on."""
+    start()
+    (consumer,) = huey.ledger.consumers()
+    names = list(huey._registry._registry)
+    handle = tasks.says.schedule((path, "ran"), delay=60)
+    with huey.ledger.database.transaction() as tx:  # no worker is quicker
+        tx.run("UPDATE jobs SET state = 'queued' WHERE id = :id", id=handle.id)
+        late = tx.one(
+            statements.CLAIM, tasks=names, token="late", consumer=consumer["id"], worker="worker-1", lease=LEASE
+        )
+    assert late is not None
+    assert handle.get(blocking=True, timeout=2 * LEASE) == "ran"
+    job = handle.look()
+    assert (job.attempt, job.losses, job.returns) == (2, 0, 1)
