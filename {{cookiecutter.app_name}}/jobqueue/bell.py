@@ -140,8 +140,7 @@ class NotifyBell(Bell):
         if self.ears:
             return
         try:
-            ear = self._database.connect()
-            ear.execute(f"LISTEN {CHANNEL}")
+            ear = self._database.connect(f"LISTEN {CHANNEL}")
         except DatabaseUnavailable as error:
             logger.warning("The bell is not heard, and idle workers look by themselves: %s", error)
             return

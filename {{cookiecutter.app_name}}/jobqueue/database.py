@@ -148,13 +148,20 @@ class Database:
                 if connection is not None:
                     connection.close()
 
-    def connect(self) -> Any:
-        """A driver's connection outside of the pool, which commits each statement; the caller closes it.
+    def connect(self, *statements: str) -> Any:
+        """A driver's connection outside of the pool, on which these were executed; the caller closes it.
 
-        Raises DatabaseUnavailable.
+        It commits each statement. Raises DatabaseUnavailable.
         """
         try:
-            return self._dialect.connect()
+            connection = self._dialect.connect()
+            try:
+                for statement in statements:
+                    connection.execute(statement)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
         except self._errors as error:
             self._tell(error)
             raise
@@ -202,7 +209,8 @@ class Database:
     def _tell(self, error: Exception) -> None:
         """Raises DatabaseUnavailable where the database is at fault, not a statement or a value."""
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        if cause is not None and (isinstance(cause, sa.exc.TimeoutError | OSError) or self._dialect.at_fault(cause)):
+        pool_gave_up = isinstance(cause, sa.exc.TimeoutError | sa.exc.InvalidRequestError)
+        if cause is not None and (pool_gave_up or isinstance(cause, OSError) or self._dialect.at_fault(cause)):
             raise DatabaseUnavailable(f"{self.url.render_as_string(hide_password=True)}: {cause}") from error
 
     def close(self) -> None:

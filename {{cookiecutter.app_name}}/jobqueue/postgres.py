@@ -150,7 +150,9 @@ class Postgres:
 
 def _refuse_dead(connection: Connection, _record: object, _proxy: object) -> None:
     """A pooled connection that has something to read says that it was closed: the pool gives another."""
-    looks = select.poll()
-    looks.register(connection.fileno(), select.POLLIN)
-    if connection.closed or looks.poll(0):
-        raise sa.exc.DisconnectionError("The server closed this connection.")
+    if not connection.closed:
+        looks = select.poll()
+        looks.register(connection.fileno(), select.POLLIN)
+        if not looks.poll(0):
+            return
+    raise sa.exc.DisconnectionError("The server closed this connection.")
