@@ -5,26 +5,29 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
+
 from jobqueue import statements
 from jobqueue.database import DatabaseUnavailable, Transaction
 from jobqueue.ledger import Ledger
+from jobqueue.postgres import Connection
 from tests.faults.fault_jobs import wait_for
 
 
 def at(moment: str, act: str, place: str) -> None:
     """From now on, when this process or a fork of it comes to that moment it does what `act` says.
 
-    moment: "claimed", "ending" or "ended" (before and after an end is written), or the name of a statement: it has
+    moment: "claimed", "ending" or "ended" (before and after an end is written), "listened" (for the bell), or the name of a statement: it has
         changed something, and its transaction goes on.
     act: one of ACTS.
     place: a path; a file there says that somebody came, and with its process id, who.
     """
 
-    def come(transaction: Transaction | None = None) -> None:
+    def come(connection: Any = None) -> None:
         if is_first(place):
-            ACTS[act](place, transaction)
+            ACTS[act](place, connection)
 
-    claim, end, execute = Ledger.claim, Ledger.end, Transaction._execute
+    claim, end, execute, ask = Ledger.claim, Ledger.end, Transaction._execute, Connection.execute
 
     def claimed(self: Ledger, *args: Any, **kwargs: Any) -> Any:
         row = claim(self, *args, **kwargs)
@@ -43,7 +46,13 @@ def at(moment: str, act: str, place: str) -> None:
     def executed(self: Transaction, sql: str, params: dict[str, Any]) -> None:
         execute(self, sql, params)
         if sql is getattr(statements, moment) and self._cursor.rowcount > 0:
+            come(self._cursor.connection)
+
+    def listened(self: Connection, query: Any, *args: Any, **kwargs: Any) -> Any:
+        cursor = ask(self, query, *args, **kwargs)
+        if str(query).startswith("LISTEN"):
             come(self)
+        return cursor
 
     match moment:
         case "claimed":
@@ -52,6 +61,8 @@ def at(moment: str, act: str, place: str) -> None:
             Ledger.end = ending  # type: ignore[method-assign]
         case "ended":
             Ledger.end = ended  # type: ignore[method-assign]
+        case "listened":
+            Connection.execute = listened  # type: ignore[assignment, method-assign]
         case _:
             Transaction._execute = executed  # type: ignore[method-assign]
 
@@ -66,38 +77,38 @@ def is_first(place: str) -> bool:
     return True
 
 
-def waits(place: str, transaction: Transaction | None) -> None:
+def waits(place: str, connection: Any) -> None:
     """Until there is a file beside that place, named `.go`."""
     wait_for(f"{place}.go")
 
 
-def stops(place: str, transaction: Transaction | None) -> None:
+def stops(place: str, connection: Any) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def dies(place: str, transaction: Transaction | None) -> None:
+def dies(place: str, connection: Any) -> None:
     os._exit(9)
 
 
-def hears_nothing(place: str, transaction: Transaction | None) -> None:
+def hears_nothing(place: str, connection: Any) -> None:
     """What it asked for was done, and the connection breaks before the answer comes."""
-    if transaction is None:
+    if connection is None:
         raise DatabaseUnavailable("The answer got lost.")
-    transaction._cursor.connection.pgconn.finish()
-    transaction.run("SELECT 1")
+    connection.pgconn.finish()
+    raise psycopg.OperationalError("The answer got lost.")
 
 
-def waits_and_hears_nothing(place: str, transaction: Transaction | None) -> None:
-    waits(place, transaction)
-    hears_nothing(place, transaction)
+def waits_and_hears_nothing(place: str, connection: Any) -> None:
+    waits(place, connection)
+    hears_nothing(place, connection)
 
 
-def waits_and_dies(place: str, transaction: Transaction | None) -> None:
-    waits(place, transaction)
-    dies(place, transaction)
+def waits_and_dies(place: str, connection: Any) -> None:
+    waits(place, connection)
+    dies(place, connection)
 
 
-ACTS: dict[str, Callable[[str, Transaction | None], None]] = {
+ACTS: dict[str, Callable[[str, Any], None]] = {
     act.__name__.replace("_", " "): act
     for act in (waits, stops, dies, hears_nothing, waits_and_hears_nothing, waits_and_dies)
 }

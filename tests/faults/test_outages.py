@@ -1,5 +1,6 @@
 """A database that is gone, or does not answer, for a moment or for long: whoever lives keeps its job, and goes on by itself."""
 
+import select
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -7,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, LiteralString
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from huey import chord
 
@@ -17,6 +19,8 @@ import jobqueue.postgres
 from jobqueue import DurableHuey, State, statements
 from jobqueue.database import DatabaseUnavailable
 from jobqueue.handle import JobHandle
+from jobqueue.ledger import FenceRefused
+from jobqueue.postgres import Connection, Postgres
 from tests.faults.conftest import LEASE, StartConsumer
 from tests.faults.fault_jobs import notes, tasks_on
 from tests.jobqueue.consumers import kill, wait_until
@@ -64,6 +68,17 @@ def now(huey: DurableHuey) -> float:
         row = tx.one("SELECT NOW AS now")
     assert row is not None
     return float(row["now"])
+
+
+def sessions(huey: DurableHuey, query: str) -> int:
+    """How many there are whose last statement was this one."""
+    with huey.ledger.database.statement() as tx:
+        row = tx.one(
+            "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND query = :query",
+            query=query,
+        )
+    assert row is not None
+    return int(row["n"])
 
 
 def began(path: str) -> list[list[str]]:
@@ -272,6 +287,56 @@ def test_an_end_whose_answer_is_lost_is_written_once(
     assert {(job.state, job.attempt, job.losses) for job in huey.jobs()} == {(State.SUCCEEDED, 1, 0)}
     assert sorted(words[0] for words in notes(Path(path))) == ["1", "2", "collected"]
     assert consumer.worker_pids() == workers
+
+
+def test_a_consumer_whose_bell_is_cut_as_it_begins_to_listen_goes_on(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    consumer = start(at={"listened": ("hears nothing", str(here))})
+    wait_until(here.exists)
+    wait_until(lambda: sessions(huey, "LISTEN jobqueue"))  # it listens again
+    assert tasks.quick(1).get(blocking=True, timeout=5) == 1
+    assert consumer.process.poll() is None
+
+
+def test_a_connection_that_broke_in_a_refused_transaction_is_not_used_again(huey: DurableHuey) -> None:
+    """Its ROLLBACK fails too, and says nothing."""
+    with pytest.raises(FenceRefused), huey.ledger.database.transaction() as tx:
+        with pytest.raises(psycopg.OperationalError):
+            tx.run("SELECT pg_terminate_backend(pg_backend_pid())")
+        raise FenceRefused
+    assert huey.ledger.count(State.QUEUED) == 0
+
+
+def test_a_server_that_ends_each_connection_as_soon_as_it_is_made_is_unavailable(
+    huey: DurableHuey, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a pooler does that has lost its own server."""
+    connect = Postgres.connect
+    broken = False
+
+    def connect_and_end(self: Postgres) -> Connection:
+        connection = connect(self)
+        if broken:
+            terminate(server, "pid = %s", connection.info.backend_pid)
+            wait_until(lambda: select.select([connection], [], [], 0)[0])
+        return connection
+
+    monkeypatch.setattr(Postgres, "connect", connect_and_end)
+    huey.storage.close()
+    huey.migrate()
+    broken = True
+    terminate(server, "datname = %s", huey.ledger.database.url.database)
+    with pytest.raises(DatabaseUnavailable):
+        huey.ledger.count(State.QUEUED)
+    broken = False
+    assert huey.ledger.count(State.QUEUED) == 0
+
+
+def terminate(server: PostgresServer, which: LiteralString, value: object) -> None:
+    with psycopg.connect(server.url) as admin:
+        admin.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {which}", [value])
 
 
 # --- one that accepts, and does not answer ---
