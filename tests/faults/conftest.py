@@ -101,3 +101,10 @@ def is_sound(huey: DurableHuey) -> bool:
         return True
     with huey.ledger.database.statement() as tx:
         return [row["integrity_check"] for row in tx.all("PRAGMA integrity_check")] == ["ok"]
+
+
+def contents(huey: DurableHuey) -> list[tuple[object, ...]]:
+    """Every job with its result."""
+    with huey.ledger.database.statement() as tx:
+        rows = tx.all("SELECT jobs.*, results.* FROM jobs LEFT JOIN results ON job_id = id ORDER BY seq")
+    return [tuple(row[column] for column in row.keys()) for row in rows]  # noqa: SIM118

@@ -17,6 +17,15 @@ from jobqueue import DurableHuey, current_job
 
 LONG = 60.0  # seconds: longer than any test waits
 
+# What the task `late` does late -> how it leaves its own code, when the database tells it
+LATE = {
+    "result": "result went on",
+    "progress": "progress left ClaimLost",
+    "step": "step left ClaimLost",
+    "retry": "retry left ValueError",
+    "failure": "failure left ValueError",
+}
+
 
 def note(path: str, *words: object) -> None:
     """A line is written whole, whoever is killed meanwhile."""

@@ -12,18 +12,10 @@ from huey import chord
 
 from jobqueue import DurableHuey, State
 from jobqueue.database import Row
-from tests.faults.conftest import LEASE, StartConsumer
-from tests.faults.fault_jobs import notes
+from tests.faults.conftest import LEASE, StartConsumer, contents
+from tests.faults.fault_jobs import LATE, notes
 from tests.jobqueue.consumers import wait_until
 
-# What a first attempt does late -> how it leaves
-LATE = {
-    "result": "result went on",
-    "progress": "progress left ClaimLost",
-    "step": "step left ClaimLost",
-    "retry": "retry left ValueError",
-    "failure": "failure left ValueError",
-}
 SQLITE = pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
 POSTGRES = pytest.mark.parametrize("storage", ["postgres"], indirect=True)
 SHORT = {"HELD": 1}  # seconds
@@ -69,13 +61,6 @@ def test_what_a_stopped_consumer_does_late_is_refused(
     assert zombie.wait() == 0
     assert [late() for late, _ in pipelines] == ["the second"] * len(LATE)
     assert len(huey.jobs()) == 2 * len(LATE) + len(after)  # no handler of a late error among them
-
-
-def contents(huey: DurableHuey) -> list[tuple[object, ...]]:
-    """Every job with its result."""
-    with huey.ledger.database.statement() as tx:
-        rows = tx.all("SELECT jobs.*, results.* FROM jobs LEFT JOIN results ON job_id = id ORDER BY seq")
-    return [tuple(row[column] for column in row.keys()) for row in rows]  # noqa: SIM118
 
 
 def test_a_consumer_that_comes_back_tells_its_worker_that_the_job_is_gone(
