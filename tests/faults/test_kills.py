@@ -101,6 +101,22 @@ def test_a_consumer_that_lives_does_the_jobs_of_one_that_was_killed(
     assert handle.look().losses == 1
 
 
+def test_the_jobs_of_a_thread_consumer_survive_its_kill_too(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    consumer = start(workers=3, worker_type="thread")
+    pipelines = [huey.enqueue(tasks.slow_at_first.s(path).then(tasks.quick)) for _ in range(3)]
+    wait_until(lambda: len(notes(Path(path))) == 3)
+    waiting = tasks.quick("waiting")
+    consumer.kill_all()
+    assert {handle.state for handle, _ in pipelines} == {State.RUNNING}
+    start(workers=3, worker_type="thread")
+    assert waiting.get(blocking=True, timeout=5) == "waiting"
+    for handle, follower in pipelines:
+        assert (handle.get(blocking=True, timeout=10), follower.get(blocking=True, timeout=5)) == (2, 2)
+        assert (handle.look().losses, follower.look().attempt) == (1, 1)
+
+
 DEATHS = ["exit", "SIGKILL", "SIGSEGV"]
 
 
