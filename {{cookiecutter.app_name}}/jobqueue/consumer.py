@@ -8,6 +8,7 @@ was cancelled. It goes on doing so while it drains.
 import contextlib
 import ctypes
 import ctypes.util
+import gc
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -207,6 +208,7 @@ class DurableConsumer(Consumer):
         self._worker_number = 0
         super().__init__(huey, **options)
         self.grace_s = huey.grace_s if self.shutdown_timeout is None else self.shutdown_timeout
+        self._told_at: float | None = None  # when the first signal to stop came, by time.monotonic()
         self._interrupted = 0  # how many times SIGINT came: the second ends the grace
         self._turned_at = self._renewed_at = self._swept_at = self._swept_unknown_at = 0.0  # by time.monotonic()
         self._in_touch_since: float | None = None  # the database's time since which no lease of ours was late
@@ -272,6 +274,7 @@ class DurableConsumer(Consumer):
 
     def _handle_signal(self, signum: int, frame: Any) -> None:
         self._signum = signum
+        self._told_at = self._told_at or time.monotonic()
         self._restart, _ = self._signal_actions[signum]
         self._interrupted += signum == signal.SIGINT
 
@@ -290,11 +293,12 @@ class DurableConsumer(Consumer):
         self.huey.notify_interrupted_tasks()
         if self._restart:
             os.execl(sys.executable, sys.executable, *sys.argv)
+        gc.freeze()  # else the interpreter's end goes through all that was ever imported, which takes a while
 
-    def _turn(self) -> None:
+    def _turn(self, timeout: float = TURN) -> None:
         """Wait a little, or until a worker process ends or the bell is rung, and do what is due."""
         dead = [p.sentinel for _, p in self.worker_threads if p.is_alive()] if self.environment.forks else []
-        ready = multiprocessing.connection.wait([*dead, *self.bell.ears], TURN)
+        ready = multiprocessing.connection.wait([*dead, *self.bell.ears], timeout)
         self.bell.pass_on()
         now = time.monotonic()
         if ready and now < self._turned_at + TURN:
@@ -423,10 +427,10 @@ class DurableConsumer(Consumer):
         """Take no more. Gracefully: let running jobs end within the grace; then give back what still runs."""
         self.stop_flag.set()
         self.bell.knock()
-        until = time.monotonic() + (self.grace_s if graceful else 0)
+        until = (self._told_at or time.monotonic()) + self.grace_s if graceful else 0.0
         logger.info("Consumer %s stops; running jobs have %s s to end.", self.id, self.grace_s if graceful else 0)
-        while self._alive() and time.monotonic() < until and self._interrupted < 2:
-            self._turn()
+        while self._alive() and (left := until - time.monotonic()) > 0 and self._interrupted < 2:
+            self._turn(min(TURN, left))
         for worker, process in self.worker_threads:
             if not self.environment.is_alive(process):
                 self._bury(worker, process)
