@@ -347,12 +347,19 @@ class DurableConsumer(Consumer):
         if self._in_touch_since is not None and self._last_contact - self._in_touch_since >= self.huey.lease_s:
             for job_id in self.huey.ledger.rescue(self._held()):
                 logger.warning("Job %s is taken back: nobody renewed its lease.", job_id)
-        if time.monotonic() >= self._swept_unknown_at + min(SWEEP_UNKNOWN, self.huey.unknown_after_s):
-            self._swept_unknown_at = time.monotonic()
-            for job_id in self.huey.ledger.fail_unknown(self.huey.unknown_after_s):
-                logger.warning("Job %s fails: no worker knows its task.", job_id)
+            self._fail_unknown()
         if self.periodic:
             self._enqueue_periodic_tasks()
+
+    def _fail_unknown(self) -> None:
+        age_s = max(self.huey.unknown_after_s, self.huey.lease_s)  # in which whoever lives has been seen
+        if time.monotonic() < self._swept_unknown_at + min(SWEEP_UNKNOWN, age_s):
+            return
+        failed = self.huey.ledger.fail_unknown(age_s)
+        for job_id in failed:
+            logger.warning("Job %s fails: no worker knows its task.", job_id)
+        if len(failed) < SWEEP_LIMIT:  # else there are more, for the next sweep
+            self._swept_unknown_at = time.monotonic()
 
     def _enqueue_periodic_tasks(self) -> None:
         """Once for each minute, whichever consumer is first: the job's id says which task and minute it is for."""

@@ -280,6 +280,7 @@ class Ledger:
             tx.run(sql.FORGET, age=CONSUMER_FORGOTTEN)
 
     def leave(self, consumer: str) -> None:
+        """It is no longer among `consumers`; what it knew counts as known until now."""
         with self.database.statement() as tx:
             tx.run(sql.LEAVE, id=consumer)
 
@@ -322,7 +323,10 @@ class Ledger:
         return lost
 
     def fail_unknown(self, age_s: float) -> list[str]:
-        """Fail jobs that have waited so long for code that has their task; no consumer that was seen since has it."""
+        """Fail jobs that have waited so long for code that has their task; no consumer that was seen since has it.
+
+        At most SWEEP_LIMIT. Returns their ids.
+        """
         with self.database.transaction() as tx:
             known = {task for row in tx.all(sql.KNOWN_TASKS, age=age_s) for task in json.loads(row["tasks"])}
             unknown = [row["task"] for row in tx.all(sql.QUEUED_TASKS) if row["task"] not in known]
@@ -336,7 +340,8 @@ class Ledger:
                 if row is not None:
                     _after_failure(tx, row, error)
                     failed.append(found["id"])
-            return failed
+        self.ring(len(failed))
+        return failed
 
     # --- reading ---
 

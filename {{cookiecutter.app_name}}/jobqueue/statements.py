@@ -165,9 +165,12 @@ INSERT INTO consumers (id, host, pid, workers, tasks, started_at, seen_at)
 VALUES (:id, :host, :pid, :workers, :tasks, NOW, NOW)
 """
 FORGET = "DELETE FROM consumers WHERE seen_at < NOW - :age"
-LEAVE = "DELETE FROM consumers WHERE id = :id"
+LEAVE = "UPDATE consumers SET workers = 0, seen_at = NOW WHERE id = :id"  # until now somebody knew its tasks
 SEEN = "UPDATE consumers SET seen_at = NOW WHERE id = :id"
-CONSUMERS = "SELECT *, NOW - seen_at AS silent_s FROM consumers ORDER BY started_at"
+CONSUMERS = """
+SELECT id, host, pid, workers, tasks, started_at, seen_at, NOW - seen_at AS silent_s
+FROM consumers WHERE workers > 0 ORDER BY started_at
+"""
 
 RENEW = """
 WITH held AS MATERIALIZED (
@@ -202,8 +205,8 @@ SELECT task FROM queued WHERE task IS NOT NULL
 KNOWN_TASKS = "SELECT tasks FROM consumers WHERE seen_at > NOW - :age"
 UNKNOWN = """
 SELECT id FROM jobs WHERE state = 'queued' AND task IN EACH(:tasks) AND queued_at < NOW - :age
-ORDER BY queued_at LIMIT :limit
-"""
+LIMIT :limit FOR UPDATE SKIP LOCKED
+"""  # in no order, so that no more are read than are taken
 FAIL_QUEUED = f"""
 UPDATE jobs SET state = 'failed', error = :error, ended_at = NOW WHERE id = :id AND state = 'queued'
 RETURNING {AFTER}
