@@ -1,10 +1,10 @@
 """Real consumers on a real ledger, with leases and graces short enough to wait for."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,10 +54,14 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
             through: Storage = storage,
             postgres: Mapping[str, float] = PATIENCE,
             at: Mapping[str, tuple[str, str]] = NEVER,
+            lacks: Sequence[str] = (),
+            environ: Mapping[str, str] = MappingProxyType({}),
             **settings: Any,
         ) -> ConsumerProcess:
-            """`through` is the way to its servers, `at` what happens to it at which moment (see moments.py)."""
-            known = len(huey.ledger.consumers())
+            """`through` is the way to its servers, `at` what happens to it at which moment (see moments.py).
+
+            `lacks`: the tasks that its code does not have. `environ`: variables of its environment.
+            """
             options = {
                 "storage": through._asdict(),
                 "postgres": dict(postgres),
@@ -65,17 +69,18 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
                 "workers": workers,
                 "worker_type": worker_type,
                 "busy_timeout": busy_timeout,
+                "lacks": list(lacks),
                 "settings": SETTINGS | settings,
             }
             consumer = stack.enter_context(
                 consumer_process(
                     ["-m", "tests.faults.run_consumer", json.dumps(options)],
                     log=tmp_path / "consumer.log",
-                    env=environment(KIT),
+                    env=environment(KIT, **environ),
                     cwd=tmp_path,
                 )
             )
-            wait_until(lambda: len(huey.ledger.consumers()) > known)
+            wait_until(lambda: consumer.pid in {row["pid"] for row in huey.ledger.consumers()})
             if worker_type == "process":
                 wait_until(lambda: len(consumer.worker_pids()) == workers)
             return consumer

@@ -87,6 +87,19 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         return values
 
     @huey.task()
+    def errand(path: str, number: int, steps: int, pause: float, *before: Any) -> int:
+        """Notes each attempt, and each step of it when that begins."""
+
+        def step(i: int) -> None:
+            note(path, "step", number, i)
+            time.sleep(pause)
+
+        note(path, "attempt", number, current_job().attempt)
+        for i in range(steps):
+            current_job().step(f"step:{i}", step, i)
+        return number
+
+    @huey.task()
     def slow_at_first(path: str, seconds: float = LONG) -> int:
         """Its first attempt takes long, the next ones none."""
         note(path, "began")

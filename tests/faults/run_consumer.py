@@ -19,8 +19,10 @@ def main() -> None:
         setattr(jobqueue.postgres, name, value)
     for moment, what in options["at"].items():
         at(moment, *what)
-    huey = DurableHuey("faults", **options["storage"], secret_key="a key for tests", **options["settings"])
-    tasks_on(huey)
+    settings = {"secret_key": "a key for tests"} | options["storage"] | options["settings"]
+    tasks = tasks_on(huey := DurableHuey("faults", **settings))
+    for name in options["lacks"]:
+        getattr(tasks, name).unregister()
     huey.create_consumer(workers=options["workers"], worker_type=options["worker_type"]).run()
 
 

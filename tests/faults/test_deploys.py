@@ -1,0 +1,94 @@
+"""A deploy is no crash: while new consumers start and old ones stop, nothing is lost, and nothing is held against a job."""
+
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+from jobqueue import DurableHuey, State
+from jobqueue.handle import JobHandle
+from tests.faults.conftest import StartConsumer
+from tests.faults.fault_jobs import notes
+from tests.jobqueue.consumers import ConsumerProcess, wait_until
+
+DEPLOYS = 10
+GRACE = 1.0  # seconds
+PACE = 0.3  # seconds between two submits
+STEPS = 8  # of the long jobs, 0.25 s each: longer than the grace
+
+
+def test_ten_deploys_under_steady_submits_lose_nothing_and_count_nothing_against_a_job(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed: {seed}")
+    dice = random.Random(seed)
+    jobs: list[JobHandle] = []
+
+    def submit() -> None:
+        """A job, and one that follows it."""
+        number = len(jobs)
+        steps, pause = (STEPS, 0.25) if number % 6 == 0 else (1, dice.uniform(0.05, 0.3))
+        first = tasks.errand.s(path, number, steps, pause).then(tasks.errand, path, number + 1, 1, 0.05)
+        jobs.extend(huey.enqueue(first))
+
+    def deploy(old: ConsumerProcess) -> ConsumerProcess:
+        new = start(workers=2, grace_s=GRACE)
+        stops.append(pool.submit(stopped, old))
+        return new
+
+    stops: list[Future[tuple[int, float]]] = []
+    with ThreadPoolExecutor(DEPLOYS) as pool:
+        consumer = start(workers=2, grace_s=GRACE)
+        with steadily(submit):
+            for _ in range(DEPLOYS):
+                consumer = deploy(consumer)
+    exits, took = zip(*[stop.result() for stop in stops], strict=True)
+    assert exits == (0,) * DEPLOYS
+    assert max(took) < GRACE + 1
+
+    wait_until(lambda: all(job.state.ended for job in huey.jobs(limit=len(jobs))))
+    assert [job() for job in jobs] == list(range(len(jobs)))
+    looks = [job.look() for job in jobs]
+    assert {(job.state, job.losses, job.attempt - job.returns) for job in looks} == {(State.SUCCEEDED, 0, 1)}
+    done = Counter((what, int(number), int(which)) for what, number, which, _ in notes(Path(path)))
+    for number, job in enumerate(looks):
+        attempts = sum(done["attempt", number, attempt] for attempt in range(job.attempt + 1))
+        steps = [done["step", number, i] for i in range(STEPS) if done["step", number, i]]
+        assert 1 <= attempts <= 1 + job.returns  # one that is given back at once has not begun
+        assert sum(steps) - len(steps) <= job.returns  # only a step in flight is done again
+    returns = sum(job.returns for job in looks)
+    assert returns
+    print(f"{len(jobs)} jobs, {returns} times given back; the slowest stop took {max(took):.2f} s")
+
+
+def stopped(consumer: ConsumerProcess) -> tuple[int, float]:
+    """SIGTERM it twice, as Dokku does. Returns its exit code, and after how many seconds."""
+    begun = time.monotonic()
+    consumer.send(signal.SIGTERM)
+    consumer.send(signal.SIGTERM)
+    return consumer.wait(), time.monotonic() - begun
+
+
+@contextmanager
+def steadily(submit: Callable[[], object]) -> Iterator[None]:
+    """Meanwhile a thread calls it again and again."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(PACE):
+            submit()
+
+    with ThreadPoolExecutor(1) as pool:
+        submitting = pool.submit(run)
+        try:
+            yield
+        finally:
+            over.set()
+        submitting.result()
