@@ -37,12 +37,14 @@ class Bell:
     def ring(self, jobs: int) -> None:
         """So many jobs may have come into the queue. Never raises, and costs a quarter of a second at most."""
 
-    def wait(self, timeout: float, pause: Pause = time.sleep) -> None:
+    def wait(self, timeout: float, pause: Pause = time.sleep) -> bool:
         """Return when it may have been rung since this thread last waited, or at the timeout, or if `pause` says so.
 
         timeout in seconds. `pause(seconds)` is what a worker sleeps by: its stop flag's `wait`.
+        Returns whether it was rung for whoever waited alone: nobody else has heard that.
         """
         pause(timeout)
+        return False
 
     def check(self) -> str | None:
         """What is wrong with the server that rings, "" if nothing; None where there is no server of its own."""
@@ -77,12 +79,13 @@ class FileBell(Bell):
         self._database = database
         self._ear = threading.local()
 
-    def wait(self, timeout: float, pause: Pause = time.sleep) -> None:
+    def wait(self, timeout: float, pause: Pause = time.sleep) -> bool:
         until = time.monotonic() + timeout
         while not self._heard():
             left = until - time.monotonic()
             if left <= 0 or pause(min(INTERVAL, left)):
-                return
+                break
+        return False
 
     def _heard(self) -> bool:
         version = self._version()
@@ -121,11 +124,12 @@ class NotifyBell(Bell):
         except DatabaseUnavailable as error:
             logger.warning("The bell could not be rung, and idle workers look by themselves: %s", error)
 
-    def wait(self, timeout: float, pause: Pause = time.sleep) -> None:
+    def wait(self, timeout: float, pause: Pause = time.sleep) -> bool:
         if self._knocks is None:
             pause(timeout)
         else:
             self._knocks.acquire(timeout=timeout)
+        return False
 
     def close(self) -> None:
         for ear in self.ears:
@@ -183,16 +187,19 @@ class RedisBell(Bell):
                     pipeline.ltrim(self._key, -MOST, -1)
                     pipeline.execute()
 
-    def wait(self, timeout: float, pause: Pause = time.sleep) -> None:
+    def wait(self, timeout: float, pause: Pause = time.sleep) -> bool:
         until = time.monotonic() + timeout
         while (left := until - time.monotonic()) > 0:
             if self._broken:
                 if pause(min(SLICE, left)):
-                    return
+                    break
                 continue
             with self._left_alone_if_it_fails():
-                if self._redis(SLICE + ANSWER).blpop([self._key], timeout=min(SLICE, left)) or pause(0):
-                    return
+                if self._redis(SLICE + ANSWER).blpop([self._key], timeout=min(SLICE, left)):
+                    return True
+                if pause(0):
+                    break
+        return False
 
     def check(self) -> str | None:
         from redis.exceptions import RedisError

@@ -41,6 +41,7 @@ SWEEP = 1.0  # seconds between sweeps
 SWEEP_UNKNOWN = 60.0  # seconds between two looks for jobs whose task nobody knows
 COME_BACK = 1.0  # seconds until a consumer that starts looks again whether its database answers
 IDLE = 1.0  # seconds that a worker waits for the bell before it looks by itself
+ASIDE = 0.25  # seconds for which a worker that passed a ring on does not listen
 CANCEL_GRACE = 5.0  # seconds in which a worker must let go of a job that was taken from it, before it is killed
 TOKEN = 32  # characters of a token
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -58,6 +59,7 @@ class DurableWorker(Worker):
         self.parent = parent
         self.holds = multiprocessing.RawArray("c", TOKEN)  # the token it works under, for the main process to see
         self.unsure = False  # whether a claim was answered
+        self.heard = False  # a ring that nobody else has heard, since the last claim
 
     def loop(self, now: Any = None) -> None:
         if os.getpid() != self.parent and os.getppid() != self.parent:
@@ -68,13 +70,18 @@ class DurableWorker(Worker):
             self.unsure = True
             task = self.huey.claim(self.consumer, self.name)
             self.unsure = False
+            not_mine = task is None and self.heard and self.huey.ledger.any_queued()
         except DatabaseUnavailable as error:
             self._logger.warning("No claim: %s", error)
             self.sleep()
             return
         if task is None:
-            self.huey.storage.bell.wait(IDLE, self.stop_flag.wait)
+            if not_mine:  # other code knows its task: let a worker hear that has it, which this one does not hinder
+                self.huey.storage.bell.ring(1)
+                self.stop_flag.wait(ASIDE)
+            self.heard = self.huey.storage.bell.wait(IDLE, self.stop_flag.wait)
             return
+        self.heard = False
         self.delay = self.default_delay
         self.task_count += 1
         self.holds.value = task.claim.token.encode()

@@ -130,6 +130,11 @@ class Ledger:
                 return None
             return tx.one(sql.CLAIM, tasks=known, token=token, consumer=consumer, worker=worker, lease=lease_s)
 
+    def any_queued(self) -> bool:
+        """Whether there is a job to claim, of whatever task."""
+        with self.database.statement() as tx:
+            return tx.one(sql.ANY_QUEUED) is not None
+
     def end(self, job_id: str, token: str, outcome: Outcome) -> None:
         """Write how an attempt ended, and what comes with it. Raises FenceRefused."""
         done, total, note = outcome.progress or (None, None, None)

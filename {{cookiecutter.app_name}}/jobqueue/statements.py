@@ -23,6 +23,7 @@ WHERE TRUE
 ON CONFLICT (id) DO NOTHING
 """
 
+ANY_QUEUED = "SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1"
 ANY_TO_CLAIM = """
 SELECT 1 FROM jobs WHERE state = 'queued' AND task IN EACH(:tasks) LIMIT 1
 """
