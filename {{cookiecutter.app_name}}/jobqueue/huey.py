@@ -39,6 +39,7 @@ from jobqueue.database import MEMORY, Database, DatabaseUnavailable, Row
 from jobqueue.handle import Job, JobHandle, JobNotFound, Unreadable, value_of
 from jobqueue.ledger import MAX_LOSSES, FenceRefused, Ledger, Outcome, Retry, State, error_result
 from jobqueue.plan import Plan, as_result
+from jobqueue.registry import DurableRegistry
 from jobqueue.signing import KeyRing, development_key
 from jobqueue.storage import LedgerStorage
 from jobqueue.task import DurableTaskWrapper, seconds
@@ -107,6 +108,7 @@ class DurableHuey(Huey):
         self._secret_key_fallbacks = secret_key_fallbacks
         huey_kwargs.setdefault("serializer", KeyRing(self._keys))
         super().__init__(name, **huey_kwargs)
+        self._registry = DurableRegistry()
 
     @property
     def ledger(self) -> Ledger:
