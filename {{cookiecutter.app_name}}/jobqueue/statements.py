@@ -8,6 +8,12 @@ for a running job the token of its claim.
 CLOCK = "SELECT NOW AS now"
 
 AFTER = "id, state, follower, chord_index"  # what the end of a job needs to know of it
+JOB = """
+jobs.seq, jobs.id, jobs.task, jobs.state, jobs.priority, jobs.owner, jobs.message, jobs.run_at, jobs.queued_at,
+jobs.expires_at, jobs.retries, jobs.retry_delay, jobs.token, jobs.consumer, jobs.worker, jobs.claimed_at, jobs.lease_until,
+jobs.attempt, jobs.losses, jobs.returns, jobs.follower, jobs.chord_index, jobs.counted, jobs.pending, jobs.follows,
+jobs.chord_size, jobs.done, jobs.total, jobs.note, jobs.error, jobs.created_at, jobs.ended_at
+""".strip()  # by name: what * means changes while newer code migrates, and Postgres then refuses what it has prepared
 ENDED_STATES = "('succeeded', 'failed', 'cancelled')"
 RELEASED = "CASE WHEN run_at > NOW THEN 'scheduled' ELSE 'queued' END"
 
@@ -213,8 +219,8 @@ UPDATE jobs SET state = 'failed', error = :error, ended_at = NOW WHERE id = :id 
 RETURNING {AFTER}
 """
 
-LOOK = """
-SELECT jobs.*, results.body AS failure, EXISTS (SELECT 1 FROM steps WHERE steps.job_id = jobs.id) AS has_steps
+LOOK = f"""
+SELECT {JOB}, results.body AS failure, EXISTS (SELECT 1 FROM steps WHERE steps.job_id = jobs.id) AS has_steps
 FROM jobs LEFT JOIN results ON results.job_id = jobs.id AND results.media_type = :error
 WHERE jobs.id = :id
 """
@@ -229,7 +235,7 @@ SELECT jobs.id, jobs.state, jobs.error, results.media_type, results.body
 FROM jobs LEFT JOIN results ON results.job_id = jobs.id
 WHERE jobs.follower = :id ORDER BY jobs.chord_index
 """
-LIST = "SELECT *, NULL AS failure, NULL AS has_steps FROM jobs WHERE {conditions} ORDER BY seq DESC LIMIT :limit"
+LIST = f"SELECT {JOB}, NULL AS failure, NULL AS has_steps FROM jobs WHERE {{conditions}} ORDER BY seq DESC LIMIT :limit"
 COUNT_STATE = "SELECT count(*) AS n FROM jobs WHERE state = :state"
 MESSAGES = "SELECT message FROM jobs WHERE state = :state ORDER BY priority DESC, run_at, seq LIMIT :limit"
 IDS = "SELECT id FROM jobs WHERE state = :state"
