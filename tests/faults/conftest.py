@@ -1,8 +1,10 @@
 """Real consumers on a real ledger, with leases and graces short enough to wait for."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
@@ -113,3 +115,21 @@ def contents(huey: DurableHuey) -> list[tuple[object, ...]]:
     with huey.ledger.database.statement() as tx:
         rows = tx.all("SELECT jobs.*, results.* FROM jobs LEFT JOIN results ON job_id = id ORDER BY seq")
     return [tuple(row[column] for column in row.keys()) for row in rows]  # noqa: SIM118
+
+
+@contextmanager
+def steadily(visit: Callable[[], object], pace: float) -> Iterator[None]:
+    """Meanwhile a thread calls it again and again, with so many seconds in between."""
+    over = threading.Event()
+
+    def run() -> None:
+        while not over.wait(pace):
+            visit()
+
+    with ThreadPoolExecutor(1) as pool:
+        visits = pool.submit(run)
+        try:
+            yield
+        finally:
+            over.set()
+            visits.result()  # what it raises says more than that something else did not come about

@@ -2,18 +2,15 @@
 
 import random
 import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 from jobqueue import DurableHuey, State
 from jobqueue.handle import JobHandle
-from tests.faults.conftest import StartConsumer
+from tests.faults.conftest import StartConsumer, steadily
 from tests.faults.fault_jobs import notes
 from tests.jobqueue.consumers import ConsumerProcess, wait_until
 
@@ -46,7 +43,7 @@ def test_ten_deploys_under_steady_submits_lose_nothing_and_count_nothing_against
     stops: list[Future[tuple[int, float]]] = []
     with ThreadPoolExecutor(DEPLOYS) as pool:
         consumer = start(workers=2, grace_s=GRACE)
-        with steadily(submit):
+        with steadily(submit, PACE):
             for _ in range(DEPLOYS):
                 consumer = deploy(consumer)
     exits, took = zip(*[stop.result() for stop in stops], strict=True)
@@ -74,21 +71,3 @@ def stopped(consumer: ConsumerProcess) -> tuple[int, float]:
     consumer.send(signal.SIGTERM)
     consumer.send(signal.SIGTERM)
     return consumer.wait(), time.monotonic() - begun
-
-
-@contextmanager
-def steadily(submit: Callable[[], object]) -> Iterator[None]:
-    """Meanwhile a thread calls it again and again."""
-    over = threading.Event()
-
-    def run() -> None:
-        while not over.wait(PACE):
-            submit()
-
-    with ThreadPoolExecutor(1) as pool:
-        submitting = pool.submit(run)
-        try:
-            yield
-        finally:
-            over.set()
-        submitting.result()

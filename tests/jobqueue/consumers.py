@@ -63,11 +63,15 @@ print(*[queue.get(timeout=20) for _ in processes], sep="\\n")
 """
 
 
-def start_at_once(n: int, code: str, *args: object) -> list[str]:
-    """What `start(*args)`, which the code defines, returns in each of n processes that begin it at the same moment."""
+def start_at_once(n: int, code: str, *args: object, **variables: str) -> list[str]:
+    """What `start(*args)`, which the code defines, returns in each of n processes that begin it at the same moment.
+
+    `variables`: of their environment.
+    """
     script = AT_ONCE.format(code=code, n=n)  # each is a fork of one that has imported all: no import sets them apart
     command = [sys.executable, "-c", script, *map(str, args)]
-    return subprocess.run(command, env=environment(), stdout=-1, text=True, check=True, timeout=30).stdout.splitlines()
+    environ = environment(**variables)
+    return subprocess.run(command, env=environ, stdout=-1, text=True, check=True, timeout=30).stdout.splitlines()
 
 
 class ConsumerProcess:
