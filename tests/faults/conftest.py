@@ -47,7 +47,11 @@ def start(huey: DurableHuey, tmp_path: Path) -> Iterator[StartConsumer]:
     with ExitStack() as stack:
 
         def start(
-            workers: int = 1, worker_type: str = "process", busy_timeout: float = 10, **settings: Any
+            workers: int = 1,
+            worker_type: str = "process",
+            busy_timeout: float = 10,
+            crash_points: Path | None = None,
+            **settings: Any,
         ) -> ConsumerProcess:
             known = len(huey.ledger.consumers())
             options = {
@@ -55,6 +59,7 @@ def start(huey: DurableHuey, tmp_path: Path) -> Iterator[StartConsumer]:
                 "workers": workers,
                 "worker_type": worker_type,
                 "busy_timeout": busy_timeout,
+                "crash_points": None if crash_points is None else str(crash_points),
                 "settings": SETTINGS | settings,
             }
             consumer = stack.enter_context(
@@ -66,7 +71,7 @@ def start(huey: DurableHuey, tmp_path: Path) -> Iterator[StartConsumer]:
                 )
             )
             wait_until(lambda: len(huey.ledger.consumers()) > known)
-            if worker_type == "process":
+            if worker_type == "process" and crash_points is None:
                 wait_until(lambda: len(consumer.worker_pids()) == workers)
             return consumer
 
