@@ -2,7 +2,7 @@
 # make test     every test: those that kill processes or drive a browser one at a time, at the end
 # make lint     style (ruff) and types (mypy), of the kit and of the template where it lies
 # make lock     pin the newest versions of all that the examples and the kit need
-# make faults   the tests that kill processes, alone; make soak N=10 repeats them
+# make faults   the tests that kill processes, alone, on every storage; make soak N=10 repeats them
 # make bench    this queue beside stock Huey, and what an idle app costs
 # make notebooks   run the notebooks, and store what they show for the tests to compare with
 # make venv     the one environment that all of these use, in .venv
@@ -50,14 +50,16 @@ test: venv
 	$(BIN)/python -m pytest -n 2 $(SERIAL:%=--ignore=%) && \
 	$(BIN)/python -m pytest $(SERIAL)
 
+FAULTS := tests/faults --storages sqlite,postgres,postgres+valkey
+
 faults: venv
-	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m pytest $(FAULTS)
 
 N ?= 10
 soak: venv
 	@for round in $$(seq $(N)); do \
 	  printf 'round %s of %s: ' $$round $(N); \
-	  said=$$($(BIN)/python -m pytest -q tests/faults 2>&1) || { echo "$$said"; exit 1; }; \
+	  said=$$($(BIN)/python -m pytest -q $(FAULTS) 2>&1) || { echo "$$said"; exit 1; }; \
 	  echo "$$said" | tail -n 1; \
 	done
 

@@ -11,13 +11,30 @@ from zlib import crc32
 
 import pytest
 
-from tests import baking
+from tests import baking, storages
 from tests.baking import Bake
 from tests.servers import fresh_database, fresh_redis, shared_postgres, shared_valkey
+from tests.storages import STORAGES, Storage
 
 # Tests import the template where it lies while others bake it: nothing may be written there.
 sys.dont_write_bytecode = True
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--storages",
+        type=storages.names,
+        help=f"what the queue's tests run on: any of {','.join(STORAGES)}. By default the engine's run on sqlite and "
+        "postgres, the faults on sqlite",
+    )
+
+
+@pytest.fixture
+def storage(request: pytest.FixtureRequest, tmp_path: Path, shared: Path) -> Iterator[Storage]:
+    """Of this test's own, on what its folder's conftest.py says."""
+    with STORAGES[request.param](tmp_path, shared) as storage:
+        yield storage
 
 
 @pytest.fixture(scope="session")

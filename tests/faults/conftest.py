@@ -11,8 +11,8 @@ import pytest
 
 from jobqueue import DurableHuey
 from tests.faults.fault_jobs import tasks_on
-from tests.jobqueue.conftest import STORAGES
 from tests.jobqueue.consumers import ConsumerProcess, consumer_process, environment, wait_until
+from tests.storages import Storage, run_on_each
 
 LEASE = 2.0  # seconds
 GRACE = 2.0  # seconds
@@ -22,15 +22,14 @@ KIT = Path(__file__).parents[2]
 StartConsumer = Callable[..., ConsumerProcess]
 
 
-@pytest.fixture(params=STORAGES)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return STORAGES[request.param](tmp_path)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    run_on_each(metafunc, default=["sqlite"])
 
 
 @pytest.fixture
-def huey(database_url: str) -> Iterator[DurableHuey]:
+def huey(storage: Storage) -> Iterator[DurableHuey]:
     """The web's side: it submits, and looks."""
-    huey = DurableHuey("faults", database_url, secret_key="a key for tests", **SETTINGS)
+    huey = DurableHuey("faults", **storage._asdict(), secret_key="a key for tests", **SETTINGS)
     huey.migrate()
     yield huey
     huey.storage.close()
@@ -42,7 +41,7 @@ def tasks(huey: DurableHuey) -> SimpleNamespace:
 
 
 @pytest.fixture
-def start(huey: DurableHuey, tmp_path: Path) -> Iterator[StartConsumer]:
+def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[StartConsumer]:
     """Start a consumer, which is there (greeted the ledger, all workers alive) on return; none is left in the end."""
     with ExitStack() as stack:
 
@@ -55,7 +54,7 @@ def start(huey: DurableHuey, tmp_path: Path) -> Iterator[StartConsumer]:
         ) -> ConsumerProcess:
             known = len(huey.ledger.consumers())
             options = {
-                "url": huey.database_url,
+                "storage": storage._asdict(),
                 "workers": workers,
                 "worker_type": worker_type,
                 "busy_timeout": busy_timeout,

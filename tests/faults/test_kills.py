@@ -1,5 +1,6 @@
 """kill -9, at the moments that hurt: of a worker, of the consumer's main process, of everything."""
 
+import json
 import os
 import random
 import signal
@@ -18,6 +19,7 @@ from jobqueue import DurableHuey, State
 from tests.faults.conftest import KIT, LEASE, StartConsumer
 from tests.faults.fault_jobs import notes
 from tests.jobqueue.consumers import alive, consumer_process, environment, kill, wait_until
+from tests.storages import Storage
 
 STEPS = 12
 
@@ -152,11 +154,11 @@ def test_a_crash_around_an_attempts_end_repeats_the_attempt_and_what_follows_hap
 
 
 SUBMITTER = """
-import sys
+import json, sys
 from huey import chord
 from jobqueue import DurableHuey
 from tests.faults.fault_jobs import tasks_on
-tasks = tasks_on(huey := DurableHuey("faults", sys.argv[1], secret_key="a key for tests"))
+tasks = tasks_on(huey := DurableHuey("faults", **json.loads(sys.argv[1]), secret_key="a key for tests"))
 while True:
     members = [tasks.quick.s(i) for i in range(20)]
     print(huey.enqueue(chord(members, tasks.collect.s("notes"))).callback.id, flush=True)
@@ -164,10 +166,11 @@ while True:
 
 
 def test_what_a_killed_web_process_had_submitted_is_kept_whole(
-    huey: DurableHuey, tasks: SimpleNamespace, tmp_path: Path
+    huey: DurableHuey, tasks: SimpleNamespace, storage: Storage, tmp_path: Path
 ) -> None:
     output = tmp_path / "submitted.txt"
-    with consumer_process(["-c", SUBMITTER, huey.database_url], output, env=environment(KIT), cwd=tmp_path) as web:
+    command = ["-c", SUBMITTER, json.dumps(storage._asdict())]
+    with consumer_process(command, output, env=environment(KIT), cwd=tmp_path) as web:
         wait_until(lambda: len(output.read_text().splitlines()) >= 10)
         kill(web.pid)
         web.wait()

@@ -1,6 +1,7 @@
-"""A ledger of its own for every test. A storage is one entry of STORAGES: each test of the ledger runs on every one."""
+"""A ledger of its own for every test, on every storage."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,20 @@ from huey import SqliteHuey
 from huey.api import Huey
 
 from jobqueue import DurableHuey
-
-STORAGES: dict[str, Callable[[Path], str]] = {
-    "sqlite": lambda folder: f"sqlite:///{folder}/ledger/jobs.sqlite",
-}  # name -> the URL of a database that does not exist yet
+from tests.storages import STORAGES, Storage, run_on_each
 
 HueyFactory = Callable[..., DurableHuey]
 
 
-@pytest.fixture(params=STORAGES)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return STORAGES[request.param](tmp_path)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    run_on_each(metafunc, default=["sqlite", "postgres"])
+
+
+@pytest.fixture
+def storage_or_stock(request: pytest.FixtureRequest, tmp_path: Path, shared: Path) -> Iterator[Storage | None]:
+    """None is stock Huey's."""
+    with ExitStack() as stack:
+        yield None if request.param == "stock" else stack.enter_context(STORAGES[request.param](tmp_path, shared))
 
 
 @pytest.fixture
@@ -32,11 +36,11 @@ def hueys() -> Iterator[list[Huey]]:
 
 
 @pytest.fixture
-def make_huey(database_url: str, hueys: list[Huey]) -> HueyFactory:
+def make_huey(storage: Storage, hueys: list[Huey]) -> HueyFactory:
     """Another DurableHuey on the same database, as a second process would have it."""
 
     def make(**options: Any) -> DurableHuey:
-        return durable(hueys, **({"database_url": database_url} | options))
+        return durable(hueys, **(storage._asdict() | options))
 
     return make
 
@@ -46,18 +50,17 @@ def huey(make_huey: HueyFactory) -> DurableHuey:
     return make_huey()
 
 
-@pytest.fixture(params=["stock", *STORAGES])
-def make_any_huey(request: pytest.FixtureRequest, tmp_path: Path, hueys: list[Huey]) -> Callable[..., Huey]:
+@pytest.fixture
+def make_any_huey(storage_or_stock: Storage | None, tmp_path: Path, hueys: list[Huey]) -> Callable[..., Huey]:
     """Huey's own SqliteHuey, then ours: what Huey documents must hold on both."""
 
-    def stock(**options: Any) -> Huey:
+    def make(**options: Any) -> Huey:
+        if storage_or_stock is not None:
+            return durable(hueys, **storage_or_stock._asdict(), **options)
         hueys.append(SqliteHuey("tests", filename=str(tmp_path / "stock.sqlite"), **options))
         return hueys[-1]
 
-    def ours(**options: Any) -> Huey:
-        return durable(hueys, database_url=STORAGES[request.param](tmp_path), **options)
-
-    return stock if request.param == "stock" else ours
+    return make
 
 
 @pytest.fixture

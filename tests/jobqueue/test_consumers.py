@@ -13,6 +13,7 @@ import pytest
 
 from jobqueue import DurableHuey, State
 from tests.jobqueue.consumers import ConsumerProcess, consumer_process, environment, wait_until
+from tests.storages import Storage
 
 MODULE = """
 import os, time
@@ -20,7 +21,7 @@ from pathlib import Path
 from huey import crontab
 from jobqueue import DurableHuey, current_job
 
-huey = DurableHuey("tests", {url!r}, secret_key="a key for tests", lease_s=2, renew_s=0.5, grace_s=2)
+huey = DurableHuey("tests", **{storage}, secret_key="a key for tests", lease_s=2, renew_s=0.5, grace_s=2)
 notes = Path(__file__).with_name("notes.txt")
 
 def note(word):
@@ -81,9 +82,9 @@ Start = Callable[..., ConsumerProcess]
 
 
 @pytest.fixture
-def module(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def module(tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An app's module, imported here as the web process would have it."""
-    (tmp_path / "queue_of_tests.py").write_text(MODULE.format(url=database_url))
+    (tmp_path / "queue_of_tests.py").write_text(MODULE.format(storage=storage._asdict()))
     monkeypatch.syspath_prepend(tmp_path)
     import queue_of_tests  # type: ignore[import-not-found]
 

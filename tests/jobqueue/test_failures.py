@@ -13,6 +13,7 @@ from huey.api import Huey
 from huey.exceptions import CancelExecution, RetryTask, TaskException, TaskTimeout
 
 from jobqueue import DurableHuey, State, current_job
+from jobqueue.huey import JITTER, LONGEST_PAUSE
 from tests.jobqueue.conftest import HueyFactory
 from tests.jobqueue.consumers import work
 
@@ -120,6 +121,46 @@ def test_while_a_retry_is_due_the_job_is_scheduled_and_says_why(huey: DurableHue
     assert (job.state, job.attempt, job.error) == (State.SCHEDULED, 1, "ValueError: the market is closed")
     assert job.run_at is not None
     assert job.run_at - datetime.now(UTC) > timedelta(seconds=50)
+
+
+def paused(huey: DurableHuey, job_id: str) -> float:
+    """Run the job, which fails, and put off the next attempt to now. Returns the pause that it was given, in seconds."""
+    work(huey)
+    with huey.ledger.database.statement() as tx:
+        row = tx.one("SELECT run_at - queued_at AS pause FROM jobs WHERE id = :id", id=job_id)
+        tx.run("UPDATE jobs SET run_at = 0 WHERE id = :id", id=job_id)
+    assert row is not None
+    return float(row["pause"])
+
+
+def test_a_backoff_grows_to_an_hour_and_no_further(huey: DurableHuey) -> None:
+    @huey.task(retries=9, retry_delay=10, retry_backoff=10)
+    def fails() -> None:
+        raise ValueError
+
+    handle = fails()
+    for expected in (10, 100, 1000, LONGEST_PAUSE, LONGEST_PAUSE):
+        assert expected <= paused(huey, handle.id) <= expected * (1 + JITTER)
+
+
+def test_a_pause_that_is_longer_from_the_start_stays_as_it_is(huey: DurableHuey) -> None:
+    @huey.task(retries=9, retry_delay=2 * LONGEST_PAUSE, retry_backoff=10)
+    def fails() -> None:
+        raise ValueError
+
+    handle = fails()
+    for _ in range(2):
+        assert 2 * LONGEST_PAUSE <= paused(huey, handle.id) <= 2 * LONGEST_PAUSE * (1 + JITTER)
+
+
+def test_jobs_that_failed_together_are_not_tried_again_together(huey: DurableHuey) -> None:
+    @huey.task(retries=1, retry_delay=100)
+    def fails() -> None:
+        raise ValueError
+
+    handles = [fails() for _ in range(20)]
+    pauses = sorted(paused(huey, handle.id) for handle in handles)
+    assert pauses[-1] - pauses[0] > 100 * JITTER / 4
 
 
 @pytest.mark.parametrize("kept", [True, False])

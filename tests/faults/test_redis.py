@@ -1,0 +1,164 @@
+"""Redis only rings: killed, emptied, paused or never answering, it costs a moment, and no job."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from jobqueue import DatabaseUnavailable, DurableHuey, State
+from tests.faults.conftest import LEASE, StartConsumer
+from tests.faults.fault_jobs import notes
+from tests.jobqueue.consumers import wait_until
+from tests.servers import PostgresServer, ValkeyServer, create_database, fresh_database, redis_client, shared_postgres
+from tests.storages import Storage
+
+JOBS = 20
+RING = 0.25  # seconds that a ring may cost a submit
+MARGIN = 0.75  # seconds, for a machine that has other things to do
+
+only_redis_breaks = pytest.mark.parametrize("storage", ["postgres+valkey"], indirect=True)
+both_break = pytest.mark.parametrize("storage", ["both to break"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[ValkeyServer]:
+    """One to break."""
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    """One to break."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def storage(request: pytest.FixtureRequest, valkey: ValkeyServer, shared: Path) -> Iterator[Storage]:
+    if request.param == "both to break":
+        yield Storage(create_database(request.getfixturevalue("postgres").url), valkey.url)
+        return
+    with fresh_database(shared_postgres(shared)) as database_url:
+        yield Storage(database_url, valkey.url)
+
+
+# what happens -> what mends it
+FAULTS: dict[str, tuple[Callable[[ValkeyServer], None], Callable[[ValkeyServer], None]]] = {
+    "killed": (ValkeyServer.kill, ValkeyServer.start),
+    "restarted empty": (ValkeyServer.restart, lambda server: None),
+    "flushed": (ValkeyServer.flushall, lambda server: None),
+    "paused": (ValkeyServer.pause, ValkeyServer.resume),
+}
+
+
+@only_redis_breaks
+@pytest.mark.parametrize(("fault", "worker_type"), [*((fault, "process") for fault in FAULTS), ("paused", "thread")])
+def test_a_redis_that_fails_loses_nothing_and_keeps_no_submit_waiting(
+    huey: DurableHuey,
+    start: StartConsumer,
+    tasks: SimpleNamespace,
+    valkey: ValkeyServer,
+    tmp_path: Path,
+    fault: str,
+    worker_type: str,
+) -> None:
+    break_it, mend_it = FAULTS[fault]
+    consumer = start(workers=2, worker_type=worker_type)
+    paths = [tmp_path / f"{number}.txt" for number in range(3 * JOBS)]
+    handles = [tasks.crashing("nowhere", False, str(path)) for path in paths[:JOBS]]
+    break_it(valkey)
+    for path in paths[JOBS : 2 * JOBS]:
+        begun = time.monotonic()
+        handles.append(tasks.crashing("nowhere", False, str(path)))
+        assert time.monotonic() - begun < RING + MARGIN
+    for handle in handles:
+        assert handle.get(blocking=True, timeout=10) == "done"
+    mend_it(valkey)
+    for path in paths[2 * JOBS :]:
+        handles.append(tasks.crashing("nowhere", False, str(path)))
+    for handle in handles:
+        assert handle.get(blocking=True, timeout=10) == "done"
+    assert [len(notes(path)) for path in paths] == [1] * len(paths)
+    assert {(job.attempt, job.losses, job.returns) for job in huey.jobs(limit=len(paths))} == {(1, 0, 0)}
+    assert_heard_again(tasks)
+    consumer.send(signal.SIGTERM)
+    assert consumer.wait() == 0
+
+
+def assert_heard_again(tasks: SimpleNamespace) -> None:
+    """Once it was left alone for long enough, an idle worker begins at once again, again and again."""
+
+    def quick() -> bool:
+        begun = time.monotonic()
+        for _ in range(5):
+            tasks.quick(1).get(blocking=True, timeout=5)
+        return time.monotonic() - begun < 5 * 0.25  # if only looked for, a job waits for half a second in the mean
+
+    wait_until(quick)
+
+
+@only_redis_breaks
+def test_a_stop_does_not_wait_for_a_redis_that_never_answers(
+    start: StartConsumer, tasks: SimpleNamespace, valkey: ValkeyServer
+) -> None:
+    consumer = start(workers=2)
+    assert tasks.quick(1).get(blocking=True, timeout=5) == 1
+    valkey.pause()
+    begun = time.monotonic()
+    consumer.send(signal.SIGTERM)
+    assert consumer.wait() == 0
+    assert time.monotonic() - begun < 1.5 + MARGIN
+    valkey.resume()
+
+
+@only_redis_breaks
+def test_what_is_pushed_on_the_bell_wakes_and_does_nothing_else(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, valkey: ValkeyServer
+) -> None:
+    start(workers=1)
+    assert tasks.quick(1).get(blocking=True, timeout=5) == 1
+    with redis_client(valkey.url) as client:
+        client.rpush("jobqueue:faults:bell", *[b"\x80\x04cposix\nsystem\n", b"", b"{}", b"x" * 1000] * 10)
+        wait_until(lambda: client.llen("jobqueue:faults:bell") == 0)
+    assert tasks.quick(2).get(blocking=True, timeout=5) == 2
+    assert len(huey.jobs()) == 2
+
+
+@both_break
+def test_when_both_fail_at_once_what_lives_goes_on_and_nothing_counts_as_lost(
+    huey: DurableHuey,
+    start: StartConsumer,
+    tasks: SimpleNamespace,
+    postgres: PostgresServer,
+    valkey: ValkeyServer,
+    tmp_path: Path,
+    path: str,
+    go: Path,
+) -> None:
+    consumers = [start(workers=2) for _ in range(2)]
+    running = [tasks.waits(path, str(go)) for _ in range(4)]
+    wait_until(lambda: len(notes(Path(path))) == len(running))
+    waiting = [huey.enqueue(tasks.crashing.s("nowhere", False, str(tmp_path / f"{i}.txt"))) for i in range(JOBS)]
+    postgres.stop("immediate")
+    valkey.kill()
+    with pytest.raises(DatabaseUnavailable):
+        tasks.quick(1)
+    go.touch()  # they end while nobody can write it
+    for consumer in consumers:
+        wait_until(lambda consumer=consumer: "is not written yet" in consumer.log.read_text())  # type: ignore[misc]
+    down = time.monotonic()
+    wait_until(lambda: time.monotonic() > down + LEASE)
+    postgres.start()
+    valkey.start()
+    for handle in running:
+        assert handle.get(blocking=True, timeout=10) == 1
+    for handle in waiting:
+        assert handle.get(blocking=True, timeout=10) == "done"
+    assert {(job.state, job.losses) for job in huey.jobs()} == {(State.SUCCEEDED, 0)}
+    assert len(notes(Path(path))) == len(running)
+    assert [len(notes(tmp_path / f"{i}.txt")) for i in range(JOBS)] == [1] * JOBS
+    assert_heard_again(tasks)

@@ -1,0 +1,177 @@
+"""The bell wakes an idle worker at once. What rings it may be slow, silent, gone or full of rubbish: that costs little."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from redis import Redis
+
+from jobqueue import bell as bells
+from jobqueue.bell import MOST, RedisBell
+from tests.jobqueue.consumers import wait_until
+from tests.proxy import Proxy
+from tests.servers import fresh_redis, redis_client, shared_valkey
+
+RING = 0.25  # seconds that a ring may cost
+MARGIN = 0.75  # seconds, for a machine that has other things to do
+
+
+@pytest.fixture
+def valkey(shared: Path) -> Iterator[str]:
+    with fresh_redis(shared_valkey(shared)) as url:
+        yield url
+
+
+@pytest.fixture
+def client(valkey: str) -> Iterator["Redis"]:
+    with redis_client(valkey) as client:
+        yield client
+
+
+@pytest.fixture
+def bell(valkey: str) -> Iterator[RedisBell]:
+    bell = RedisBell(valkey, "tests")
+    yield bell
+    bell.close()
+
+
+@pytest.fixture
+def proxy(valkey: str) -> Iterator[Proxy]:
+    with Proxy(urlsplit(valkey).port or 0) as proxy:
+        yield proxy
+
+
+def through(proxy: Proxy, url: str, scheme: str = "redis") -> RedisBell:
+    address = urlsplit(url)
+    return RedisBell(
+        address._replace(scheme=scheme, netloc=f":{address.password}@127.0.0.1:{proxy.port}").geturl(), "tests"
+    )
+
+
+def seconds_of(ring: RedisBell) -> float:
+    begun = time.monotonic()
+    ring.ring(1)
+    return time.monotonic() - begun
+
+
+def test_a_ring_wakes_one_who_waits(bell: RedisBell, valkey: str) -> None:
+    woken = []
+    other = RedisBell(valkey, "tests")
+
+    def wait() -> None:
+        other.wait(10)
+        woken.append(time.monotonic())
+        other.close()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    with redis_client(valkey) as client:
+        wait_until(lambda: client.info("clients")["blocked_clients"])
+    rung = time.monotonic()
+    bell.ring(1)
+    waiting.join(10)
+    assert woken[0] - rung < MARGIN
+
+
+def test_a_ring_before_the_wait_is_heard_too_and_once(bell: RedisBell) -> None:
+    bell.ring(1)
+    begun = time.monotonic()
+    bell.wait(10)
+    assert time.monotonic() - begun < MARGIN
+    bell.wait(0.3)
+    assert time.monotonic() - begun > 0.3
+
+
+def test_rings_that_nobody_hears_do_not_pile_up(bell: RedisBell, client: "Redis") -> None:
+    for _ in range(3):
+        bell.ring(10_000)
+    (key,) = client.keys()
+    assert client.llen(key) == MOST
+    assert client.lrange(key, 0, -1) == [b""] * MOST  # it carries nothing
+
+
+def test_two_queues_on_one_redis_do_not_wake_each_other(bell: RedisBell, valkey: str) -> None:
+    RedisBell(valkey, "another").ring(1)
+    begun = time.monotonic()
+    bell.wait(0.3)
+    assert time.monotonic() - begun >= 0.3
+
+
+def test_one_who_waits_stops_when_told_to(bell: RedisBell) -> None:
+    stop = threading.Event()
+    threading.Timer(0.1, stop.set).start()
+    begun = time.monotonic()
+    bell.wait(10, stop.wait)
+    assert time.monotonic() - begun < 0.1 + bells.SLICE + MARGIN
+
+
+@pytest.mark.parametrize("how", ["cut", "refuse"])
+def test_a_redis_that_fails_costs_one_short_wait_and_then_nothing_for_a_while(
+    proxy: Proxy, valkey: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bells, "BROKEN", 1.0)
+    bell = through(proxy, valkey)
+    assert seconds_of(bell) < RING
+    getattr(proxy, how)()
+    assert seconds_of(bell) < RING + MARGIN
+    assert sum(seconds_of(bell) for _ in range(100)) < RING  # left alone
+    proxy.join()
+    with redis_client(valkey) as client:
+        wait_until(lambda: bell.ring(1) or client.llen("jobqueue:tests:bell") > 1)  # type: ignore[func-returns-value]
+    bell.close()
+
+
+@pytest.mark.parametrize("how", ["cut", "refuse"])
+def test_one_who_waits_for_a_redis_that_fails_is_back_in_time(proxy: Proxy, valkey: str, how: str) -> None:
+    bell = through(proxy, valkey)
+    bell.wait(0.1)
+    getattr(proxy, how)()
+    begun = time.monotonic()
+    bell.wait(1)
+    assert 0.9 < time.monotonic() - begun < 1 + bells.SLICE + RING + MARGIN
+    bell.close()
+
+
+def test_a_key_of_another_kind_is_no_bell_and_breaks_nothing(bell: RedisBell, client: "Redis") -> None:
+    client.set("jobqueue:tests:bell", b"\x80not yours")
+    bell.ring(1)
+    begun = time.monotonic()
+    bell.wait(0.3)
+    assert time.monotonic() - begun >= 0.3
+    assert bell.check() == ""
+
+
+def test_a_host_may_sign_its_certificate_itself(valkey: str) -> None:
+    with Proxy(urlsplit(valkey).port or 0, tls="redis") as proxy:
+        bell = through(proxy, valkey, "rediss")
+        assert bell.check() == ""
+        bell.ring(1)
+        begun = time.monotonic()
+        bell.wait(10)
+        assert time.monotonic() - begun < MARGIN
+        bell.close()
+
+
+def test_a_wrong_password_is_told(valkey: str) -> None:
+    bell = RedisBell(
+        urlsplit(valkey)._replace(netloc=f":wrong@{valkey.rpartition('@')[2].split('/')[0]}").geturl(), "t"
+    )
+    assert str(bell.check()).startswith("does not answer: ")
+    bell.close()
+
+
+def test_a_fork_has_a_connection_of_its_own(bell: RedisBell, client: "Redis") -> None:
+    bell.ring(1)
+    before = {entry["id"] for entry in client.client_list()}
+    child = os.fork()
+    if child == 0:
+        bell.ring(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    bell.ring(1)
+    assert client.llen("jobqueue:tests:bell") == 3
+    assert {entry["id"] for entry in client.client_list()} == before
