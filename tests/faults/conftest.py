@@ -49,6 +49,7 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
             workers: int = 1,
             worker_type: str = "process",
             busy_timeout: float = 10,
+            periodic: bool = True,
             crash_points: Path | None = None,
             **settings: Any,
         ) -> ConsumerProcess:
@@ -58,6 +59,7 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
                 "workers": workers,
                 "worker_type": worker_type,
                 "busy_timeout": busy_timeout,
+                "periodic": periodic,
                 "crash_points": None if crash_points is None else str(crash_points),
                 "settings": SETTINGS | settings,
             }

@@ -86,6 +86,8 @@ def install(folder: Path) -> None:
         for key in {"", here.key}:
             with suppress(FileNotFoundError):
                 _file(folder, place, key).unlink()
+                if when == "after":
+                    record()
                 os._exit(DIED)
 
     def record() -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from huey import chord
+from huey import chord, group
 
-from jobqueue import State
+from jobqueue import DurableHuey, State
 from tests.faults.crash_points import Place
 
 Tasks = SimpleNamespace
@@ -155,3 +155,135 @@ IN_WORKERS = [
     Operation("revoked", "end", words("BEGIN END DELETE_ENTRY COMMIT")),
     Operation("interrupted", "lose", words("BEGIN LOSE COMMIT")),
 ]
+
+
+# What the main process does for all: method -> statements, with nothing else to do for it than what the test prepares.
+IN_MAIN_PROCESSES = {
+    "greet": words("BEGIN GREET FORGET COMMIT"),
+    "renew": words("BEGIN RENEW SEEN CLOCK COMMIT"),
+    "promote": words("ANY_DUE PROMOTE"),
+    "rescue": words("LAPSED BEGIN LAPSED LOSE LOSE SAVE_RESULT ABANDON COMMIT"),
+    "fail_unknown": words("BEGIN KNOWN_TASKS QUEUED_TASKS UNKNOWN FAIL_QUEUED SAVE_RESULT ABANDON COMMIT"),
+    "submit": words("BEGIN INSERT COMMIT"),  # of a periodic task
+}
+# And for its own workers.
+WITH_A_WORKER = {"held": words("HELD_BY_CONSUMER")}
+WHEN_IT_STOPS = {"give_back": words("GIVE_BACK_ALL"), "leave": words("LEAVE")}
+WHEN_A_WORKER_DIES = {"lose_worker": words("BEGIN HELD_BY_WORKER LOSE COMMIT")}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a web process asks for, in one operation on jobs whose ids begin with the point's name."""
+
+    method: str
+    statements: tuple[str, ...]
+    ask: Callable[[DurableHuey, Tasks, str, str], Any]  # given the queue, its tasks, the point's name, a file for notes
+    ends: dict[str, State]  # by what is added to the point's name
+    notes: dict[str, int]
+    first: Callable[[DurableHuey, Tasks, str, str], Any] | None = None  # what was asked before
+    key: str = "{}"
+    result: Any = None  # of the last job
+
+
+def a_job(huey: DurableHuey, tasks: Tasks, name: str, path: str) -> None:
+    huey.enqueue(tasks.noted.s(path, "ran", id=name))
+
+
+def a_group(huey: DurableHuey, tasks: Tasks, name: str, path: str) -> None:
+    huey.enqueue(group([tasks.noted.s(path, "ran", id=f"{name} {i}") for i in range(3)]))
+
+
+def a_chord(huey: DurableHuey, tasks: Tasks, name: str, path: str) -> None:
+    members = [tasks.noted.s(path, "ran", i, id=f"{name} {i}") for i in range(2)]
+    huey.enqueue(chord(members, tasks.collect.s(path, id=f"{name} back")))
+
+
+def a_pipeline_without_its_head(huey: DurableHuey, tasks: Tasks, name: str, path: str) -> None:
+    huey.enqueue(a_pipeline(tasks, name, path))
+    huey.job(name).cancel()
+
+
+def a_chord_without_a_member(huey: DurableHuey, tasks: Tasks, name: str, path: str) -> None:
+    a_chord(huey, tasks, name, path)
+    huey.job(f"{name} 0").cancel()
+
+
+REQUESTS = {
+    "submit a job": Request("submit", words("BEGIN INSERT COMMIT"), a_job, {"": DONE}, {"ran": 1}),
+    "submit a pipeline": Request(
+        "submit",
+        words("BEGIN INSERT INSERT COMMIT"),
+        lambda huey, tasks, name, path: huey.enqueue(a_pipeline(tasks, name, path)),
+        {"": DONE, " next": DONE},
+        {"ran": 1, "followed": 1},
+        result=1,
+    ),
+    "submit a group": Request(
+        "submit",
+        words("BEGIN INSERT INSERT INSERT COMMIT"),
+        a_group,
+        {" 0": DONE, " 1": DONE, " 2": DONE},
+        {"ran": 3},
+        key="{} 0",
+    ),
+    "submit a chord": Request(
+        "submit",
+        words("BEGIN INSERT INSERT INSERT COMMIT"),
+        a_chord,
+        {" 0": DONE, " 1": DONE, " back": DONE},
+        {"ran": 2, "collected": 1},
+        key="{} back",
+        result=[0, 1],
+    ),
+    "submit a nested chord": Request(
+        "submit",
+        words("BEGIN INSERT INSERT INSERT INSERT INSERT COMMIT"),
+        lambda huey, tasks, name, path: huey.enqueue(a_nested_chord(tasks, name, path)),
+        {" 0": DONE, " 1": DONE, " 2": DONE, " inner": DONE, " outer": DONE},
+        {"ran": 3, "collected": 1, "outer": 1},
+        key="{} outer",
+        result=[0, [1, 2]],
+    ),
+    "cancel": Request(
+        "cancel",
+        words("BEGIN CANCEL ABANDON COMMIT"),
+        lambda huey, tasks, name, path: huey.job(name).cancel(),
+        {"": CANCELLED, " next": CANCELLED},
+        {},
+        first=lambda huey, tasks, name, path: huey.enqueue(a_pipeline(tasks, name, path)),
+    ),
+    "put back": Request(
+        "put_back",
+        words("BEGIN UNSUCCESSFUL_BEFORE PUT_BACK DELETE_RESULT WAIT_AGAIN DELETE_RESULT WAIT_AGAIN COMMIT"),
+        lambda huey, tasks, name, path: huey.job(name).retry(),
+        {"": DONE, " next": DONE},
+        {"ran": 1, "followed": 1},
+        first=a_pipeline_without_its_head,
+        result=1,
+    ),
+    "put a member back": Request(
+        "put_back",
+        words("BEGIN UNSUCCESSFUL_BEFORE PUT_BACK DELETE_RESULT AWAIT_ONE_MORE UNCOUNT WAIT_AGAIN COMMIT"),
+        lambda huey, tasks, name, path: huey.job(f"{name} 0").retry(),
+        {" 0": DONE, " 1": DONE, " back": DONE},
+        {"ran": 2, "collected": 1},
+        first=a_chord_without_a_member,
+        key="{} 0",
+        result=[0, 1],
+    ),
+    "reschedule": Request(
+        "replace",
+        words("BEGIN CANCEL INSERT TAKE_PLACE TAKE_PLACE FOLLOW COMMIT"),
+        lambda huey, tasks, name, path: huey.job(name).reschedule(delay=0.05),
+        {"": CANCELLED, " next": DONE},
+        {"ran": 1, "followed": 1},
+        first=lambda huey, tasks, name, path: huey.enqueue(a_pipeline(tasks, name, path)),
+        result=1,
+    ),
+}
+
+# Writes that stand alone, and on no job's way: what Huey keeps under keys, and what follows a claim that was not answered.
+ALONE = words(
+    "GIVE_BACK GIVE_BACK_WORKERS PUT POP DELETE_STALE_LOCK ADD DELETE_COUNTER FLUSH_RESULTS FLUSH_ENTRIES FLUSH_COUNTERS"
+)

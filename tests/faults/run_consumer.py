@@ -29,7 +29,8 @@ def main() -> None:
     tasks_on(huey)
     if options["crash_points"] is not None:
         die_again_and_again(huey, Path(options["crash_points"]))
-    huey.create_consumer(workers=options["workers"], worker_type=options["worker_type"]).run()
+    named = {name: options[name] for name in ("workers", "worker_type", "periodic")}
+    huey.create_consumer(**named).run()
 
 
 def die_again_and_again(huey: DurableHuey, folder: Path) -> None:
