@@ -1,6 +1,7 @@
 """Real consumers on a real ledger, with leases and graces short enough to wait for."""
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,16 @@ SETTINGS: dict[str, Any] = {"lease_s": LEASE, "renew_s": 0.5, "grace_s": GRACE}
 KIT = Path(__file__).parents[2]
 
 StartConsumer = Callable[..., ConsumerProcess]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    terminalreporter.write_line(f"seed {config.getoption('seed')}")
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest) -> random.Random:
+    """What a test leaves to chance."""
+    return random.Random(request.config.getoption("seed"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -42,7 +53,10 @@ def tasks(huey: DurableHuey) -> SimpleNamespace:
 
 @pytest.fixture
 def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[StartConsumer]:
-    """Start a consumer, which is there (greeted the ledger, all workers alive) on return; none is left in the end."""
+    """Start a consumer, which is there (greeted the ledger, all workers alive) on return; none is left in the end.
+
+    One with crash points is started anew when it dies at one of them: then it has greeted the ledger, and that is all.
+    """
     with ExitStack() as stack:
 
         def start(
@@ -77,6 +91,12 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
             return consumer
 
         yield start
+
+
+def all_have_ended(huey: DurableHuey) -> bool:
+    """In one look: between two a job may go from one state to another."""
+    with huey.ledger.database.statement() as tx:
+        return tx.one("SELECT 1 FROM jobs WHERE state IN ('waiting', 'scheduled', 'queued', 'running')") is None
 
 
 @pytest.fixture

@@ -41,9 +41,8 @@ def places(method: str, executed: Sequence[str]) -> list[Place]:
 
 def numbered(executed: Sequence[str]) -> list[str]:
     """The second INSERT of an operation is "INSERT 2"."""
-    return [
-        name if (n := executed[: i + 1].count(name)) == 1 else f"{name} {n}" for i, name in enumerate(executed)
-    ]  # fmt: skip
+    times = [executed[: i + 1].count(name) for i, name in enumerate(executed)]
+    return [name if n == 1 else f"{name} {n}" for name, n in zip(executed, times, strict=True)]
 
 
 def arm(folder: Path, place: Place, key: str = "") -> None:
@@ -58,14 +57,14 @@ def armed(folder: Path) -> set[str]:
 
 
 def recorded(folder: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Method, key and statements of each operation that was executed to its end."""
+    """Method, key and statements of each operation that was executed to its end, or died when it had committed."""
     for line in (folder / RECORDED).read_text().splitlines():
         method, key, executed = json.loads(line)
         yield method, key, tuple(executed)
 
 
 def _file(folder: Path, place: str, key: str) -> Path:
-    return folder / ARMED / f"{place} {key}".strip().replace("/", "|")
+    return folder / ARMED / f"{place} {key}".strip()
 
 
 class _Operation(threading.local):
@@ -142,7 +141,7 @@ def install(folder: Path) -> None:
         if here.method and len(here.executed) > before:
             visit("after", numbered(here.executed)[-1])
 
-    Database._cursor = watched  # type: ignore
+    Database._cursor = watched  # type: ignore[assignment, method-assign]
     for name, method in vars(Ledger).items():
         if callable(method) and not name.startswith("_"):
             setattr(Ledger, name, operation(name, method))

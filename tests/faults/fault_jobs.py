@@ -6,12 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from huey.api import Task
+from huey.utils import Error
 
 from jobqueue import DurableHuey, current_job
 
@@ -249,6 +250,17 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         note(path, "ran")
         if current_job().attempt == 1:
             raise KeyboardInterrupt
+
+    @huey.task(context=True)
+    def toils(path: str, name: str, seconds: float, how: str, *given: Any, task: Task) -> list[Any]:
+        """Takes its time, and returns its name and what it was given, where an error is only its type's name."""
+        with huey.lock_task(how) if how.startswith("lock") else nullcontext():
+            note(path, "began", how, name)
+            time.sleep(seconds)
+            note(path, "ended", how, name)
+        if how == "fails" or (how == "fails at first" and task.retries):
+            raise ValueError("as it was meant to")
+        return [name, *([type(v).__name__ if isinstance(v, Error) else v for v in values] for values in given)]
 
     @huey.task()
     def dies_while(path: str, folder: str, prefix: str) -> None:
