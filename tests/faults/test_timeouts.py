@@ -8,7 +8,7 @@ import pytest
 from huey import group
 
 from jobqueue import DurableHuey, State
-from tests.faults.conftest import StartConsumer
+from tests.faults.conftest import StartConsumer, is_sound
 from tests.jobqueue.consumers import ConsumerProcess, wait_until
 
 FIRINGS = 1000
@@ -25,7 +25,7 @@ def test_a_thousand_timeouts_around_ledger_calls_leave_no_job_running_and_no_con
 
     hammers = huey.jobs(task=tasks.hammer, limit=FIRINGS)
     assert {job.state for job in hammers} == {State.FAILED}
-    assert {job.error.partition(":")[0] for job in hammers} == {"Timed out"}
+    assert [huey.look(job.id).traceback for job in hammers if not job.error.startswith("Timed out: ")] == []
     assert {(job.attempt, job.losses) for job in hammers} == {(1, 0)}
     submitted = huey.jobs(task=tasks.quick, limit=10 * FIRINGS)
     assert {job.state for job in submitted} == {State.SUCCEEDED}
@@ -87,5 +87,4 @@ def assert_all_is_well(
     assert consumer.worker_pids() == workers
     more = [tasks.undisturbed(0.05) for _ in range(8)]
     assert [handle.get(blocking=True, timeout=5) for handle in more] == ["undisturbed"] * 8
-    with huey.ledger.database.statement() as tx:
-        assert [row["integrity_check"] for row in tx.all("PRAGMA integrity_check")] == ["ok"]
+    assert is_sound(huey)

@@ -4,7 +4,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,34 +13,28 @@ from jobqueue import bell as bells
 from jobqueue.bell import MOST, RedisBell
 from tests.jobqueue.consumers import wait_until
 from tests.proxy import Proxy
-from tests.servers import fresh_redis, redis_client, shared_valkey
+from tests.servers import redis_client
 
 RING = 0.25  # seconds that a ring may cost
 MARGIN = 0.75  # seconds, for a machine that has other things to do
 
 
 @pytest.fixture
-def valkey(shared: Path) -> Iterator[str]:
-    with fresh_redis(shared_valkey(shared)) as url:
-        yield url
-
-
-@pytest.fixture
-def client(valkey: str) -> Iterator["Redis"]:
-    with redis_client(valkey) as client:
+def client(fresh_valkey: str) -> Iterator["Redis"]:
+    with redis_client(fresh_valkey) as client:
         yield client
 
 
 @pytest.fixture
-def bell(valkey: str) -> Iterator[RedisBell]:
-    bell = RedisBell(valkey, "tests")
+def bell(fresh_valkey: str) -> Iterator[RedisBell]:
+    bell = RedisBell(fresh_valkey, "tests")
     yield bell
     bell.close()
 
 
 @pytest.fixture
-def proxy(valkey: str) -> Iterator[Proxy]:
-    with Proxy(urlsplit(valkey).port or 0) as proxy:
+def proxy(fresh_valkey: str) -> Iterator[Proxy]:
+    with Proxy(urlsplit(fresh_valkey).port or 0) as proxy:
         yield proxy
 
 
@@ -58,9 +51,9 @@ def seconds_of(ring: RedisBell) -> float:
     return time.monotonic() - begun
 
 
-def test_a_ring_wakes_one_who_waits(bell: RedisBell, valkey: str) -> None:
+def test_a_ring_wakes_one_who_waits(bell: RedisBell, fresh_valkey: str) -> None:
     woken = []
-    other = RedisBell(valkey, "tests")
+    other = RedisBell(fresh_valkey, "tests")
 
     def wait() -> None:
         other.wait(10)
@@ -69,7 +62,7 @@ def test_a_ring_wakes_one_who_waits(bell: RedisBell, valkey: str) -> None:
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    with redis_client(valkey) as client:
+    with redis_client(fresh_valkey) as client:
         wait_until(lambda: client.info("clients")["blocked_clients"])
     rung = time.monotonic()
     bell.ring(1)
@@ -94,8 +87,8 @@ def test_rings_that_nobody_hears_do_not_pile_up(bell: RedisBell, client: "Redis"
     assert client.lrange(key, 0, -1) == [b""] * MOST  # it carries nothing
 
 
-def test_two_queues_on_one_redis_do_not_wake_each_other(bell: RedisBell, valkey: str) -> None:
-    RedisBell(valkey, "another").ring(1)
+def test_two_queues_on_one_redis_do_not_wake_each_other(bell: RedisBell, fresh_valkey: str) -> None:
+    RedisBell(fresh_valkey, "another").ring(1)
     begun = time.monotonic()
     bell.wait(0.3)
     assert time.monotonic() - begun >= 0.3
@@ -111,23 +104,23 @@ def test_one_who_waits_stops_when_told_to(bell: RedisBell) -> None:
 
 @pytest.mark.parametrize("how", ["cut", "refuse"])
 def test_a_redis_that_fails_costs_one_short_wait_and_then_nothing_for_a_while(
-    proxy: Proxy, valkey: str, how: str, monkeypatch: pytest.MonkeyPatch
+    proxy: Proxy, fresh_valkey: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bells, "BROKEN", 1.0)
-    bell = through(proxy, valkey)
+    bell = through(proxy, fresh_valkey)
     assert seconds_of(bell) < RING
     getattr(proxy, how)()
     assert seconds_of(bell) < RING + MARGIN
     assert sum(seconds_of(bell) for _ in range(100)) < RING  # left alone
     proxy.join()
-    with redis_client(valkey) as client:
+    with redis_client(fresh_valkey) as client:
         wait_until(lambda: bell.ring(1) or client.llen("jobqueue:tests:bell") > 1)  # type: ignore[func-returns-value]
     bell.close()
 
 
 @pytest.mark.parametrize("how", ["cut", "refuse"])
-def test_one_who_waits_for_a_redis_that_fails_is_back_in_time(proxy: Proxy, valkey: str, how: str) -> None:
-    bell = through(proxy, valkey)
+def test_one_who_waits_for_a_redis_that_fails_is_back_in_time(proxy: Proxy, fresh_valkey: str, how: str) -> None:
+    bell = through(proxy, fresh_valkey)
     bell.wait(0.1)
     getattr(proxy, how)()
     begun = time.monotonic()
@@ -145,9 +138,9 @@ def test_a_key_of_another_kind_is_no_bell_and_breaks_nothing(bell: RedisBell, cl
     assert bell.check() == ""
 
 
-def test_a_host_may_sign_its_certificate_itself(valkey: str) -> None:
-    with Proxy(urlsplit(valkey).port or 0, tls="redis") as proxy:
-        bell = through(proxy, valkey, "rediss")
+def test_a_host_may_sign_its_certificate_itself(fresh_valkey: str) -> None:
+    with Proxy(urlsplit(fresh_valkey).port or 0, tls="redis") as proxy:
+        bell = through(proxy, fresh_valkey, "rediss")
         assert bell.check() == ""
         bell.ring(1)
         begun = time.monotonic()
@@ -156,9 +149,9 @@ def test_a_host_may_sign_its_certificate_itself(valkey: str) -> None:
         bell.close()
 
 
-def test_a_wrong_password_is_told(valkey: str) -> None:
+def test_a_wrong_password_is_told(fresh_valkey: str) -> None:
     bell = RedisBell(
-        urlsplit(valkey)._replace(netloc=f":wrong@{valkey.rpartition('@')[2].split('/')[0]}").geturl(), "t"
+        urlsplit(fresh_valkey)._replace(netloc=f":wrong@{fresh_valkey.rpartition('@')[2].split('/')[0]}").geturl(), "t"
     )
     assert str(bell.check()).startswith("does not answer: ")
     bell.close()

@@ -128,9 +128,10 @@ def test_hueys_own_script_runs_the_consumer(module: Any, huey_consumer: Start, o
     pid, job_id = handle.get(blocking=True, timeout=5)
     assert job_id == handle.id
     assert (pid == consumer.pid) is ("process" not in options)
+    workers = next((int(after) for option, after in zip(options, options[1:], strict=False) if option == "-w"), 1)
+    wait_until(lambda: len(notes(module)) == workers)
     consumer.send(signal.SIGTERM)
     assert consumer.wait() == 0
-    workers = next((int(after) for option, after in zip(options, options[1:], strict=False) if option == "-w"), 1)
     assert notes(module) == ["startup"] * workers + ["shutdown"] * workers
 
 
@@ -171,25 +172,25 @@ def test_a_periodic_task_fires_once_a_minute_across_consumers_whatever_another_s
     module: Any, tmp_path: Path, huey_consumer: Start
 ) -> None:
     wait_until(lambda: time.time() % 60 < 52)  # all consumers shall see the same minute
+    first = time.time() // 60
     source = tmp_path / "queue_of_tests.py"
     source.write_text(source.read_text() + PERIODIC)
     consumers = [huey_consumer("-k", "process") for _ in range(2)]
     huey: DurableHuey = module.huey
     wait_until(lambda: len(huey.ledger.consumers()) == 2)
     wait_until(lambda: "each minute" in notes(module))
-    (fire,) = huey.jobs()
     third = huey_consumer("-k", "process")  # a restart is no new fire
     wait_until(lambda: len(huey.ledger.consumers()) == 3)
     wait_until(lambda: all(row["seen_at"] - row["started_at"] > 1 for row in huey.ledger.consumers()))  # all swept
-    assert [job.id for job in huey.jobs()] == [fire.id]
-    assert fire.name == "each_minute"
-    wait_until(lambda: huey.look(fire.id).state is State.SUCCEEDED)
-    assert notes(module).count("each minute") == 1
+    fires = huey.jobs()
+    assert len(fires) <= time.time() // 60 - first + 1  # one, unless all this took until the next minute
+    assert {fire.name for fire in fires} == {"each_minute"}
+    wait_until(lambda: huey.look(fires[-1].id).state is State.SUCCEEDED)
     for consumer in [*consumers, third]:
         assert consumer.process.poll() is None
         consumer.send(signal.SIGTERM)
         assert consumer.wait() == 0
-    assert notes(module).count("each minute") == 1
+    assert notes(module).count("each minute") <= time.time() // 60 - first + 1
 
 
 def test_no_consumer_starts_in_immediate_mode(huey: DurableHuey) -> None:

@@ -149,6 +149,7 @@ def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
 def test_the_checks_say_what_is_well_and_what_to_do_about_the_rest(huey: DurableHuey) -> None:
     checks = {check.name: check for check in huey.check()}
     of_servers = {"connections": True} if huey.ledger.database.path is None else {}
+    of_servers |= {"redis": True} if huey.redis_url else {}
     assert {name: check.ok for name, check in checks.items()} == of_servers | {
         "database": True,
         "secret key": True,

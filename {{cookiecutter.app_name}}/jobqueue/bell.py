@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from jobqueue import interrupts
 from jobqueue.database import Database, DatabaseUnavailable
 
 logger = logging.getLogger("jobqueue.bell")
@@ -112,6 +113,8 @@ class NotifyBell(Bell):
         self._workers = 0
 
     def ring(self, jobs: int) -> None:
+        if not jobs:
+            return
         try:
             with self._database.statement() as tx:
                 tx.one(f"SELECT pg_notify('{CHANNEL}', '')")
@@ -175,7 +178,7 @@ class RedisBell(Bell):
 
     def ring(self, jobs: int) -> None:
         if jobs and not self._broken:
-            with self._left_alone_if_it_fails():
+            with interrupts.deferred(), self._left_alone_if_it_fails():
                 with self._redis(ANSWER).pipeline(transaction=False) as pipeline:
                     pipeline.rpush(self._key, *["" for _ in range(min(jobs, MOST))])
                     pipeline.ltrim(self._key, -MOST, -1)
