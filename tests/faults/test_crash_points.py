@@ -19,7 +19,7 @@ import pytest
 from jobqueue import DurableHuey, State
 from jobqueue.handle import JobHandle
 from jobqueue.ledger import MAX_LOSSES
-from tests.faults.conftest import KIT, StartConsumer, all_have_ended
+from tests.faults.conftest import KIT, StartConsumer, all_have_ended, is_sound
 from tests.faults.crash_points import ARMED, DIED, Place, arm, armed, named_statements, places, recorded
 from tests.faults.crash_table import (
     ALONE,
@@ -105,6 +105,7 @@ def test_workers_that_die_at_any_place_lose_nothing_and_repeat_no_more_than_an_a
     assert len(huey.jobs(task=tasks.told, limit=1000)) == sum(
         scenario.once == ("told",) for scenario, _ in jobs.values()
     )
+    assert is_sound(huey)
     assert_complete({(of.method, of.statements) for of in in_workers}, folder)
 
 

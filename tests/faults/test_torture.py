@@ -13,7 +13,7 @@ from huey import chord
 from huey.api import Task
 
 from jobqueue import DurableHuey, State
-from tests.faults.conftest import StartConsumer, all_have_ended
+from tests.faults.conftest import StartConsumer, all_have_ended, is_sound
 from tests.faults.fault_jobs import notes
 from tests.jobqueue.consumers import kill, wait_until
 
@@ -122,6 +122,7 @@ def test_nothing_is_lost_and_nothing_counts_twice_whatever_is_killed(
     print(f"{killed} workers were killed: {lost} attempts were lost, {extra} ran again")
     assert extra <= lost <= killed  # each of them had one job at most
     assert {job.returns for job in jobs.values()} == {0}
+    assert is_sound(huey)
     for lock in ("lock 1", "lock 2"):
         assert_one_at_a_time([(word, name) for word, *how, name in said if " ".join(how) == lock])
 
