@@ -2,7 +2,8 @@
 # make test     every test: those that kill processes or drive a browser one at a time, at the end
 # make lint     style (ruff) and types (mypy), of the kit and of the template where it lies
 # make lock     pin the newest versions of all that the examples and the kit need
-# make faults   the tests that kill processes, alone, on every storage; make soak N=10 repeats them
+# make faults   the tests that kill processes, alone, on every storage
+# make soak     the same N=10 times: prints round, seed and pytest's closing line (pytest --seed 7 takes that seed's chances)
 # make bench    this queue beside stock Huey, and what an idle app costs
 # make notebooks   run the notebooks, and store what they show for the tests to compare with
 # make venv     the one environment that all of these use, in .venv
@@ -60,7 +61,7 @@ soak: venv
 	@for round in $$(seq $(N)); do \
 	  printf 'round %s of %s: ' $$round $(N); \
 	  said=$$($(BIN)/python -m pytest -q $(FAULTS) 2>&1) || { echo "$$said"; exit 1; }; \
-	  echo "$$said" | tail -n 1; \
+	  echo "$$said" | tail -n 2 | paste -sd' ' -; \
 	done
 
 # An app of its own, on a port of its own, beside whatever runs.

@@ -1,6 +1,7 @@
 """Baked apps and servers for every folder of tests: each is made once in a run, by whichever process needs it first."""
 
 import os
+import random
 import shutil
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=storages.names,
         help=f"what the queue's tests run on: any of {','.join(STORAGES)}. By default the engine's run on sqlite and "
         "postgres, the faults on sqlite",
+    )
+    parser.addoption(
+        "--seed",
+        type=int,
+        default=random.randrange(10**6),
+        help="of what the faults' tests leave to chance; by default another one in each run, which says it in the end",
     )
 
 

@@ -1,6 +1,7 @@
 """Real consumers on a real ledger, with leases and graces short enough to wait for."""
 
 import json
+import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,16 @@ KIT = Path(__file__).parents[2]
 StartConsumer = Callable[..., ConsumerProcess]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    terminalreporter.write_line(f"seed {config.getoption('seed')}")
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest) -> random.Random:
+    """What a test leaves to chance."""
+    return random.Random(request.config.getoption("seed"))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     run_on_each(metafunc, default=["sqlite"])
 
@@ -46,7 +57,10 @@ def tasks(huey: DurableHuey) -> SimpleNamespace:
 
 @pytest.fixture
 def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[StartConsumer]:
-    """Start a consumer, which is there (greeted the ledger, all workers alive) on return; none is left in the end."""
+    """Start a consumer, which is there (greeted the ledger, all workers alive) on return; none is left in the end.
+
+    One with crash points is started anew when it dies at one of them: then it has greeted the ledger, and that is all.
+    """
     with ExitStack() as stack:
 
         def start(
@@ -58,11 +72,14 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
             at: Mapping[str, tuple[str, str]] = NEVER,
             lacks: Sequence[str] = (),
             environ: Mapping[str, str] = MappingProxyType({}),
+            periodic: bool = True,
+            crash_points: Path | None = None,
             **settings: Any,
         ) -> ConsumerProcess:
             """`through` is the way to its servers, `at` what happens to it at which moment (see moments.py).
 
-            `lacks`: the tasks that its code does not have. `environ`: variables of its environment.
+            `lacks`: the tasks that its code does not have. `environ`: variables of its environment. With `crash_points` it
+            dies at those that are armed in that folder, and is started anew (see crash_points.py).
             """
             options = {
                 "storage": through._asdict(),
@@ -72,6 +89,8 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
                 "worker_type": worker_type,
                 "busy_timeout": busy_timeout,
                 "lacks": list(lacks),
+                "periodic": periodic,
+                "crash_points": None if crash_points is None else str(crash_points),
                 "settings": SETTINGS | settings,
             }
             consumer = stack.enter_context(
@@ -82,12 +101,21 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
                     cwd=tmp_path,
                 )
             )
+            if crash_points is not None:  # it is a child's child
+                wait_until(huey.ledger.consumers)
+                return consumer
             wait_until(lambda: consumer.pid in {row["pid"] for row in huey.ledger.consumers()})
             if worker_type == "process":
                 wait_until(lambda: len(consumer.worker_pids()) == workers)
             return consumer
 
         yield start
+
+
+def all_have_ended(huey: DurableHuey) -> bool:
+    """In one look: between two a job may go from one state to another."""
+    with huey.ledger.database.statement() as tx:
+        return tx.one("SELECT 1 FROM jobs WHERE state IN ('waiting', 'scheduled', 'queued', 'running')") is None
 
 
 @pytest.fixture

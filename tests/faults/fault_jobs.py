@@ -6,12 +6,13 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from huey.api import Task
+from huey.utils import Error
 
 from jobqueue import DurableHuey, current_job
 
@@ -259,6 +260,65 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
     @huey.task()
     def told(path: str, outcome: Any) -> None:
         note(path, "told")
+
+    @huey.task()
+    def noted(path: str, word: str, value: Any = None) -> Any:
+        note(path, word)
+        return value
+
+    @huey.task()
+    def fails(path: str) -> None:
+        note(path, "ran")
+        raise ValueError("as it was meant to")
+
+    @huey.task(retries=1, context=True)
+    def fails_at_first(path: str, task: Task) -> str:
+        note(path, "ran")
+        if task.retries:
+            raise ValueError("so that it is tried again")
+        return "done"
+
+    @huey.task()
+    def saves(path: str, lock: str) -> str:
+        """All that a job may write while it runs."""
+        note(path, "ran")
+        job = current_job()
+        job.step("a step", note, path, "stepped")
+        job.progress(1, 2)
+        with huey.lock_task(lock):
+            note(path, "locked")
+        return "done"
+
+    @huey.task()
+    def submits(path: str, child: str) -> None:
+        """The same job, whichever attempt submits it."""
+        note(path, "ran")
+        huey.enqueue(noted.s(path, "child", id=child))
+
+    @huey.task()
+    def interrupts_itself(path: str) -> None:
+        """At its first attempt, as a worker does that is told to stop."""
+        note(path, "ran")
+        if current_job().attempt == 1:
+            raise KeyboardInterrupt
+
+    @huey.task(context=True)
+    def toils(path: str, name: str, seconds: float, how: str, *given: Any, task: Task) -> list[Any]:
+        """Takes its time, and returns its name and what it was given, where an error is only its type's name."""
+        with huey.lock_task(how) if how.startswith("lock") else nullcontext():
+            note(path, "began", how, name)
+            time.sleep(seconds)
+            note(path, "ended", how, name)
+        if how == "fails" or (how == "fails at first" and task.retries):
+            raise ValueError("as it was meant to")
+        return [name, *([type(v).__name__ if isinstance(v, Error) else v for v in values] for values in given)]
+
+    @huey.task()
+    def dies_while(path: str, folder: str, prefix: str) -> None:
+        """As long as the folder has files with names that begin so."""
+        note(path, "ran")
+        if any(name.startswith(prefix) for name in os.listdir(folder)):
+            os._exit(9)
 
     @huey.task()
     def member(number: int, seconds: float) -> int:

@@ -1,14 +1,26 @@
-"""A consumer as operators run it: its own process, stopped by signals. `run_consumer.py '{"storage": ..., ...}'`."""
+"""A consumer as operators run it: its own process, stopped by signals. `run_consumer.py '{"storage": ..., ...}'`.
+
+With `crash_points` it dies at those that are armed there, and is started anew at once, as a process manager would: from a
+process that has imported all.
+"""
 
 import json
 import logging
+import os
 import sys
+from pathlib import Path
 
+from huey import crontab
+
+import jobqueue.consumer
 import jobqueue.postgres
 import jobqueue.sqlite
 from jobqueue import DurableHuey
-from tests.faults.fault_jobs import tasks_on
+from tests.faults import crash_points
+from tests.faults.fault_jobs import note, tasks_on
 from tests.faults.moments import at
+
+TURN = 0.05  # seconds between two looks of a main process that is to die many times
 
 
 def main() -> None:
@@ -23,7 +35,25 @@ def main() -> None:
     tasks = tasks_on(huey := DurableHuey("faults", **settings))
     for name in options["lacks"]:
         getattr(tasks, name).unregister()
-    huey.create_consumer(workers=options["workers"], worker_type=options["worker_type"]).run()
+    if options["crash_points"] is not None:
+        die_again_and_again(huey, Path(options["crash_points"]))
+    named = {name: options[name] for name in ("workers", "worker_type", "periodic")}
+    huey.create_consumer(**named).run()
+
+
+def die_again_and_again(huey: DurableHuey, folder: Path) -> None:
+    """Returns in a child that is to run; the parent starts another when it has died at a crash point."""
+    jobqueue.consumer.TURN = TURN
+
+    @huey.periodic_task(crontab())
+    def every_minute() -> None:
+        note(str(folder / "every minute.txt"), "fired")
+
+    while (pid := os.fork()) != 0:
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code != crash_points.DIED:
+            sys.exit(code)
+    crash_points.install(folder)
 
 
 if __name__ == "__main__":

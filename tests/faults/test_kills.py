@@ -198,11 +198,8 @@ def test_what_a_killed_web_process_had_submitted_is_kept_whole(
 
 
 def test_a_chord_whose_workers_are_killed_at_random_calls_back_once_with_all_values(
-    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, dice: random.Random
 ) -> None:
-    seed = random.randrange(10**6)
-    print(f"seed: {seed}")
-    dice = random.Random(seed)
     consumer = start(workers=2, max_losses=1000)
     members = [tasks.member.s(i, dice.uniform(0.01, 0.2)) for i in range(30)]
     result = huey.enqueue(chord(members, tasks.collect.s(path)))

@@ -16,11 +16,8 @@ SHORTEST, LONGEST = 0.0005, 0.015  # seconds
 
 
 def test_a_thousand_timeouts_around_ledger_calls_leave_no_job_running_and_no_connection_broken(
-    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, dice: random.Random
 ) -> None:
-    seed = random.randrange(10**6)
-    print(f"seed: {seed}")
-    dice = random.Random(seed)
     consumer = start(workers=2)
     workers = consumer.worker_pids()
     huey.enqueue(group([tasks.hammer.s(i, timeout=dice.uniform(SHORTEST, LONGEST)) for i in range(FIRINGS)]))

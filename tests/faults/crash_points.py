@@ -1,0 +1,164 @@
+"""Where a process can die between two writes, by name; and a process that dies there.
+
+A place is "before" a statement of an operation (a method of the ledger; its statements have the names that they have in
+`jobqueue.statements`), or "after" its last one, when that is committed. A process with `install` dies at the places that
+are armed, once at each: a file says that a place is armed, and is removed by whoever dies of it. What an operation
+executed to its end is recorded.
+"""
+
+import functools
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from jobqueue import statements
+from jobqueue.database import Database
+from jobqueue.ledger import Ledger, NewJob
+
+DIED = 9  # the exit code
+
+ARMED, RECORDED = "armed", "recorded.txt"
+
+
+class Place(NamedTuple):
+    method: str
+    when: Literal["before", "after"]
+    statement: str
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.when} {self.statement}"
+
+
+def places(method: str, executed: Sequence[str]) -> list[Place]:
+    """Between two statements there is one."""
+    names = numbered(executed)
+    return [*(Place(method, "before", name) for name in names), Place(method, "after", names[-1])]
+
+
+def numbered(executed: Sequence[str]) -> list[str]:
+    """The second INSERT of an operation is "INSERT 2"."""
+    times = [executed[: i + 1].count(name) for i, name in enumerate(executed)]
+    return [name if n == 1 else f"{name} {n}" for name, n in zip(executed, times, strict=True)]
+
+
+def arm(folder: Path, place: Place, key: str = "") -> None:
+    """Whoever comes there next dies: with that key (mostly a job's id), or whatever its key is."""
+    (folder / ARMED).mkdir(exist_ok=True)
+    _file(folder, str(place), key).touch()
+
+
+def armed(folder: Path) -> set[str]:
+    """The places where nobody has died yet."""
+    return set(os.listdir(folder / ARMED))
+
+
+def recorded(folder: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Method, key and statements of each operation that was executed to its end, or died when it had committed."""
+    for line in (folder / RECORDED).read_text().splitlines():
+        method, key, executed = json.loads(line)
+        yield method, key, tuple(executed)
+
+
+def _file(folder: Path, place: str, key: str) -> Path:
+    return folder / ARMED / f"{place} {key}".strip()
+
+
+class _Operation(threading.local):
+    """What this thread is at, if it is in a method of the ledger."""
+
+    def __init__(self) -> None:
+        self.method = ""
+        self.key = ""
+        self.executed: list[str] = []
+
+
+def install(folder: Path) -> None:
+    """This process, and those that it forks, may die from now on."""
+    here = _Operation()
+
+    def visit(when: Literal["before", "after"], statement: str) -> None:
+        place = str(Place(here.method, when, statement))
+        for key in {"", here.key}:
+            with suppress(FileNotFoundError):
+                _file(folder, place, key).unlink()
+                if when == "after":
+                    record()
+                os._exit(DIED)
+
+    def record() -> None:
+        descriptor = os.open(folder / RECORDED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(descriptor, (json.dumps([here.method, here.key, here.executed]) + "\n").encode())
+        os.close(descriptor)
+
+    def operation(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def run(ledger: Ledger, *args: Any, **kwargs: Any) -> Any:
+            outer = vars(here).copy()  # a signal may come amid another operation, and look whether the claim holds
+            here.method, here.key, here.executed = name, _key(*args), []
+            try:
+                answer = method(ledger, *args, **kwargs)
+                record()
+                return answer
+            finally:
+                vars(here).update(outer)
+
+        return run
+
+    class Watched:
+        """A cursor; before each statement there is a place."""
+
+        def __init__(self, cursor: Any, names: dict[str, str]) -> None:
+            self._cursor = cursor
+            self._names = names
+
+        def execute(self, sql: str, *params: Any) -> None:
+            name = self._names.get(sql, sql)
+            if here.method and not name.startswith("SELECT pg_notify"):  # a ring, which says nothing
+                here.executed.append(name)
+                visit("before", numbered(here.executed)[-1])
+            self._cursor.execute(sql, *params)
+
+        def fetchall(self) -> list[Any]:
+            rows: list[Any] = self._cursor.fetchall()
+            if here.method == "claim" and here.executed[-1] == "CLAIM" and rows:
+                here.key = rows[0]["id"]
+            return rows
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._cursor, name)
+
+    cursor_of = Database._cursor
+
+    @contextmanager
+    def watched(database: Database) -> Iterator[Any]:
+        before = len(here.executed)
+        with cursor_of(database) as cursor:
+            yield Watched(cursor, _names(database))
+        if here.method and len(here.executed) > before:
+            visit("after", numbered(here.executed)[-1])
+
+    Database._cursor = watched  # type: ignore[assignment, method-assign]
+    for name, method in vars(Ledger).items():
+        if callable(method) and not name.startswith("_"):
+            setattr(Ledger, name, operation(name, method))
+
+
+def _key(first: Any = "", *_: Any) -> str:
+    """What an operation is for: a job, or the first of those that are submitted; a key; a consumer."""
+    if isinstance(first, list | tuple):
+        return first[0].id if first and isinstance(first[0], NewJob) else ""
+    return str(first)
+
+
+def _names(database: Database) -> dict[str, str]:
+    """The names of statements as this database is told them."""
+    named = {database.dialect.compile(sql): name for name, sql in named_statements().items()}
+    return named | {database.dialect.begin: "BEGIN"}
+
+
+def named_statements() -> dict[str, str]:
+    return {name: sql for name, sql in vars(statements).items() if name.isupper()}

@@ -1,0 +1,289 @@
+"""What jobs do at crash points: scenarios, and each operation of theirs with the statements that it executes, in order.
+
+The places to die at are before each statement and after the last. `test_crash_points.py` dies there, and asserts that the
+table is what the engine executes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from huey import chord, group
+
+from jobqueue import DurableHuey, State
+from tests.faults.crash_points import Place
+
+Tasks = SimpleNamespace
+
+
+def words(statements: str) -> tuple[str, ...]:
+    return tuple(statements.split())
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Jobs whose ids begin with a point's name, and what becomes of them whoever dies."""
+
+    submit: Callable[[Tasks, str, str], Any]  # what to enqueue; given the tasks, the point's name and a file for notes
+    ends: dict[str, State]  # by what is added to the point's name
+    notes: dict[str, int]  # what the jobs note, and how often if nobody dies
+    once: tuple[str, ...] = ()  # what is noted no more often if somebody dies: nobody dies of it
+    result: Any = None  # of the last job that succeeds
+    losses: int = 0  # if nobody dies
+
+
+class Operation(NamedTuple):
+    """One of a scenario's: a method of the ledger for each of some keys, where {} is the point's name."""
+
+    scenario: str
+    method: str
+    statements: tuple[str, ...]
+    keys: tuple[str, ...] = ("{}",)
+    before_it: tuple[Place, ...] = ()  # where its job dies before, so that another attempt comes to this operation
+
+
+def a_pipeline(tasks: Tasks, name: str, path: str) -> Any:
+    return tasks.noted.s(path, "ran", 1, id=name).then(tasks.noted.s(path, "followed", id=f"{name} next"))
+
+
+def a_nested_chord(tasks: Tasks, name: str, path: str) -> Any:
+    inner = chord(
+        [tasks.noted.s(path, "ran", i, id=f"{name} {i}") for i in (1, 2)],
+        tasks.collect.s(path, id=f"{name} inner"),
+    )
+    return chord(
+        [tasks.noted.s(path, "ran", 0, id=f"{name} 0"), inner], tasks.noted.s(path, "outer", id=f"{name} outer")
+    )
+
+
+def a_pipeline_that_fails(tasks: Tasks, name: str, path: str) -> Any:
+    failing = tasks.fails.s(path, id=name).error(tasks.told, path)
+    for place in ("second", "third"):
+        failing.then(tasks.noted.s(path, place, id=f"{name} {place}"))
+    return failing
+
+
+def a_revoked_job(tasks: Tasks, name: str, path: str) -> Any:
+    task = tasks.noted.s(path, "ran", id=name)
+    tasks.noted.huey.revoke(task, revoke_once=True)
+    return task
+
+
+DONE, FAILED, CANCELLED = State.SUCCEEDED, State.FAILED, State.CANCELLED
+
+SCENARIOS = {
+    "pipeline": Scenario(
+        a_pipeline, {"": DONE, " next": DONE}, {"ran": 1, "followed": 1}, once=("followed",), result=1
+    ),
+    "chord": Scenario(
+        a_nested_chord,
+        {" 0": DONE, " 1": DONE, " 2": DONE, " inner": DONE, " outer": DONE},
+        {"ran": 3, "collected": 1, "outer": 1},
+        result=[0, [1, 2]],
+    ),
+    "failure": Scenario(
+        a_pipeline_that_fails,
+        {"": FAILED, " second": CANCELLED, " third": CANCELLED},
+        {"ran": 1, "told": 1},
+        once=("told",),
+    ),
+    "retry at once": Scenario(
+        lambda tasks, name, path: tasks.fails_at_first.s(path, id=name), {"": DONE}, {"ran": 2}, result="done"
+    ),
+    "retry after a pause": Scenario(
+        lambda tasks, name, path: tasks.fails_at_first.s(path, retry_delay=0.05, id=name),
+        {"": DONE},
+        {"ran": 2},
+        result="done",
+    ),
+    "saves": Scenario(
+        lambda tasks, name, path: tasks.saves.s(path, name, id=name),
+        {"": DONE},
+        {"ran": 1, "stepped": 1, "locked": 1},
+        result="done",
+    ),
+    "submits": Scenario(
+        lambda tasks, name, path: tasks.submits.s(path, f"{name} child", id=name),
+        {"": DONE, " child": DONE},
+        {"ran": 1, "child": 1},
+        once=("child",),
+    ),
+    "revoked": Scenario(a_revoked_job, {"": CANCELLED}, {}),
+    "interrupted": Scenario(
+        lambda tasks, name, path: tasks.interrupts_itself.s(path, id=name), {"": DONE}, {"ran": 2}, losses=1
+    ),
+}
+
+LOCK = "faults.lock.{}"
+WITH_THE_LOCK = (Place("release", "before", "BEGIN"),)
+WITH_A_STEP = (Place("save_step", "after", "COMMIT"),)
+
+IN_WORKERS = [
+    Operation("pipeline", "claim", words("ANY_TO_CLAIM CLAIM")),
+    Operation("pipeline", "end", words("BEGIN END DELETE_ENTRY SAVE_RESULT COUNT_ONCE RELEASE COMMIT")),
+    Operation("pipeline", "result", words("RESULT")),
+    Operation(
+        "chord",
+        "end",
+        words("BEGIN END DELETE_ENTRY SAVE_RESULT COUNT_ONCE RELEASE COMMIT"),
+        keys=("{} 0", "{} 1", "{} 2", "{} inner"),
+    ),
+    Operation("chord", "end", words("BEGIN END DELETE_ENTRY SAVE_RESULT COMMIT"), keys=("{} outer",)),
+    Operation("chord", "members", words("MEMBERS"), keys=("{} inner", "{} outer")),
+    Operation(
+        "failure",
+        "end",
+        words("BEGIN END DELETE_ENTRY INSERT SAVE_RESULT ABANDON SAVE_RESULT ABANDON SAVE_RESULT COMMIT"),
+    ),
+    Operation("retry at once", "end", words("BEGIN RETRY DELETE_ENTRY SAVE_RESULT COMMIT")),
+    Operation("retry after a pause", "end", words("BEGIN RETRY DELETE_ENTRY SAVE_RESULT COMMIT")),
+    Operation("saves", "save_step", words("BEGIN HOLD SAVE_STEP COMMIT")),
+    Operation("saves", "progress", words("PROGRESS")),
+    Operation("saves", "put_if_free", words("BEGIN TAKE_NEW_KEY COMMIT"), keys=(LOCK,)),
+    Operation(
+        "saves",
+        "put_if_free",
+        words("BEGIN TAKE_NEW_KEY HOLD_KEY TAKE_FREE_KEY COMMIT"),
+        keys=(LOCK,),
+        before_it=WITH_THE_LOCK,
+    ),
+    Operation("saves", "release", words("BEGIN HOLD_KEY RELEASE_LOCK COMMIT"), keys=(LOCK,)),
+    Operation("saves", "step_names", words("STEP_NAMES"), before_it=WITH_A_STEP),
+    Operation("saves", "step", words("STEP"), before_it=WITH_A_STEP),
+    Operation("submits", "submit", words("BEGIN INSERT COMMIT"), keys=("{} child",)),
+    Operation("revoked", "end", words("BEGIN END DELETE_ENTRY COMMIT")),
+    Operation("interrupted", "lose", words("BEGIN LOSE COMMIT")),
+]
+
+
+# What the main process does for all: method -> statements, with nothing else to do for it than what the test prepares.
+IN_MAIN_PROCESSES = {
+    "greet": words("BEGIN GREET FORGET COMMIT"),
+    "renew": words("BEGIN RENEW SEEN CLOCK COMMIT"),
+    "promote": words("ANY_DUE PROMOTE"),
+    "rescue": words("LAPSED BEGIN LAPSED LOSE LOSE SAVE_RESULT ABANDON COMMIT"),
+    "fail_unknown": words("BEGIN KNOWN_TASKS QUEUED_TASKS UNKNOWN FAIL_QUEUED SAVE_RESULT ABANDON COMMIT"),
+    "submit": words("BEGIN INSERT COMMIT"),  # of a periodic task
+}
+# And for its own workers.
+WITH_A_WORKER = {"held": words("HELD_BY_CONSUMER")}
+WHEN_IT_STOPS = {"give_back": words("GIVE_BACK_ALL"), "leave": words("LEAVE")}
+WHEN_A_WORKER_DIES = {"lose_worker": words("BEGIN HELD_BY_WORKER LOSE COMMIT")}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a web process asks for, in one operation on jobs whose ids begin with the point's name."""
+
+    method: str
+    statements: tuple[str, ...]
+    ask: Callable[[DurableHuey, Tasks, str, str], Any]  # given the queue, its tasks, the point's name, a file for notes
+    ends: dict[str, State]  # by what is added to the point's name
+    notes: dict[str, int]
+    first: Callable[[DurableHuey, Tasks, str, str], Any] | None = None  # what was asked before
+    key: str = "{}"
+    result: Any = None  # of the last job
+
+
+def a_job(huey: DurableHuey, tasks: Tasks, name: str, path: str) -> None:
+    huey.enqueue(tasks.noted.s(path, "ran", id=name))
+
+
+def a_group(huey: DurableHuey, tasks: Tasks, name: str, path: str) -> None:
+    huey.enqueue(group([tasks.noted.s(path, "ran", id=f"{name} {i}") for i in range(3)]))
+
+
+def a_chord(huey: DurableHuey, tasks: Tasks, name: str, path: str) -> None:
+    members = [tasks.noted.s(path, "ran", i, id=f"{name} {i}") for i in range(2)]
+    huey.enqueue(chord(members, tasks.collect.s(path, id=f"{name} back")))
+
+
+def a_pipeline_without_its_head(huey: DurableHuey, tasks: Tasks, name: str, path: str) -> None:
+    huey.enqueue(a_pipeline(tasks, name, path))
+    huey.job(name).cancel()
+
+
+def a_chord_without_a_member(huey: DurableHuey, tasks: Tasks, name: str, path: str) -> None:
+    a_chord(huey, tasks, name, path)
+    huey.job(f"{name} 0").cancel()
+
+
+REQUESTS = {
+    "submit a job": Request("submit", words("BEGIN INSERT COMMIT"), a_job, {"": DONE}, {"ran": 1}),
+    "submit a pipeline": Request(
+        "submit",
+        words("BEGIN INSERT INSERT COMMIT"),
+        lambda huey, tasks, name, path: huey.enqueue(a_pipeline(tasks, name, path)),
+        {"": DONE, " next": DONE},
+        {"ran": 1, "followed": 1},
+        result=1,
+    ),
+    "submit a group": Request(
+        "submit",
+        words("BEGIN INSERT INSERT INSERT COMMIT"),
+        a_group,
+        {" 0": DONE, " 1": DONE, " 2": DONE},
+        {"ran": 3},
+        key="{} 0",
+    ),
+    "submit a chord": Request(
+        "submit",
+        words("BEGIN INSERT INSERT INSERT COMMIT"),
+        a_chord,
+        {" 0": DONE, " 1": DONE, " back": DONE},
+        {"ran": 2, "collected": 1},
+        key="{} back",
+        result=[0, 1],
+    ),
+    "submit a nested chord": Request(
+        "submit",
+        words("BEGIN INSERT INSERT INSERT INSERT INSERT COMMIT"),
+        lambda huey, tasks, name, path: huey.enqueue(a_nested_chord(tasks, name, path)),
+        {" 0": DONE, " 1": DONE, " 2": DONE, " inner": DONE, " outer": DONE},
+        {"ran": 3, "collected": 1, "outer": 1},
+        key="{} outer",
+        result=[0, [1, 2]],
+    ),
+    "cancel": Request(
+        "cancel",
+        words("BEGIN CANCEL ABANDON COMMIT"),
+        lambda huey, tasks, name, path: huey.job(name).cancel(),
+        {"": CANCELLED, " next": CANCELLED},
+        {},
+        first=lambda huey, tasks, name, path: huey.enqueue(a_pipeline(tasks, name, path)),
+    ),
+    "put back": Request(
+        "put_back",
+        words("BEGIN UNSUCCESSFUL_BEFORE PUT_BACK DELETE_RESULT WAIT_AGAIN DELETE_RESULT WAIT_AGAIN COMMIT"),
+        lambda huey, tasks, name, path: huey.job(name).retry(),
+        {"": DONE, " next": DONE},
+        {"ran": 1, "followed": 1},
+        first=a_pipeline_without_its_head,
+        result=1,
+    ),
+    "put a member back": Request(
+        "put_back",
+        words("BEGIN UNSUCCESSFUL_BEFORE PUT_BACK DELETE_RESULT AWAIT_ONE_MORE UNCOUNT WAIT_AGAIN COMMIT"),
+        lambda huey, tasks, name, path: huey.job(f"{name} 0").retry(),
+        {" 0": DONE, " 1": DONE, " back": DONE},
+        {"ran": 2, "collected": 1},
+        first=a_chord_without_a_member,
+        key="{} 0",
+        result=[0, 1],
+    ),
+    "reschedule": Request(
+        "replace",
+        words("BEGIN CANCEL INSERT TAKE_PLACE TAKE_PLACE FOLLOW COMMIT"),
+        lambda huey, tasks, name, path: huey.job(name).reschedule(delay=0.05),
+        {"": CANCELLED, " next": DONE},
+        {"ran": 1, "followed": 1},
+        first=lambda huey, tasks, name, path: huey.enqueue(a_pipeline(tasks, name, path)),
+        result=1,
+    ),
+}
+
+# Writes that stand alone, and on no job's way: what Huey keeps under keys, and what follows a claim that was not answered.
+ALONE = words(
+    "GIVE_BACK GIVE_BACK_WORKERS PUT POP DELETE_STALE_LOCK ADD DELETE_COUNTER FLUSH_RESULTS FLUSH_ENTRIES FLUSH_COUNTERS"
+)

@@ -1,0 +1,277 @@
+"""A process dies at each place between two writes; afterwards the promises hold."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import pytest
+
+from jobqueue import DurableHuey, State
+from jobqueue.handle import JobHandle
+from jobqueue.ledger import MAX_LOSSES
+from tests.faults.conftest import KIT, StartConsumer, all_have_ended, is_sound
+from tests.faults.crash_points import ARMED, DIED, Place, arm, armed, named_statements, places, recorded
+from tests.faults.crash_table import (
+    ALONE,
+    IN_MAIN_PROCESSES,
+    IN_WORKERS,
+    REQUESTS,
+    SCENARIOS,
+    WHEN_A_WORKER_DIES,
+    WHEN_IT_STOPS,
+    WITH_A_WORKER,
+    Operation,
+    Scenario,
+)
+from tests.faults.fault_jobs import notes
+from tests.jobqueue.consumers import environment, wait_until
+from tests.storages import Storage
+
+ENDED = 40.0  # seconds in which all jobs have ended, on a machine that is busy
+HASTY: dict[str, Any] = {"lease_s": 0.3, "renew_s": 0.1}  # there is one consumer, which has no one else's to take
+
+
+class Point(NamedTuple):
+    """A place of an operation: somebody dies there, once for each of the operation's keys."""
+
+    name: str  # what its jobs' ids begin with
+    operation: Operation
+    place: Place
+
+    def arm(self, folder: Path) -> None:
+        for key in self.operation.keys:
+            for place in (*self.operation.before_it, self.place):
+                arm(folder, place, "" if self.before_a_claim else key.format(self.name))
+
+    @property
+    def before_a_claim(self) -> bool:
+        """Nobody knows which job it will be: any worker dies."""
+        return self.operation.method == "claim" and self.place.when == "before"
+
+    @property
+    def losses(self) -> int:
+        """Attempts that die with their worker."""
+        if self.before_a_claim or (self.operation.method == "end" and self.place.when == "after"):
+            return 0
+        return len(self.operation.keys) * (len(self.operation.before_it) + 1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of the crash points."""
+    (tmp_path / "points").mkdir()
+    return tmp_path / "points"
+
+
+@pytest.fixture
+def in_workers(huey: DurableHuey) -> list[Operation]:
+    """On this database: where there are many writers, nobody looks before a write."""
+    without = () if huey.ledger.database.dialect.one_writer else ("ANY_TO_CLAIM",)
+    return [of._replace(statements=tuple(name for name in of.statements if name not in without)) for of in IN_WORKERS]
+
+
+def points(operations: Sequence[Operation]) -> list[Point]:
+    return [
+        Point(f"{number} {operation.scenario}: {place}", operation, place)
+        for number, operation in enumerate(operations)
+        for place in places(operation.method, operation.statements)
+    ]
+
+
+def test_workers_that_die_at_any_place_lose_nothing_and_repeat_no_more_than_an_attempt(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, folder: Path, in_workers: list[Operation]
+) -> None:
+    crashes = points(in_workers)
+    jobs = {point.name: (SCENARIOS[point.operation.scenario], point.losses) for point in crashes}
+    jobs |= {f"nobody dies: {name}": (scenario, 0) for name, scenario in SCENARIOS.items()}
+    for name, (scenario, _) in jobs.items():
+        huey.enqueue(scenario.submit(tasks, name, str(folder / f"{name}.txt")))
+    for point in crashes:
+        point.arm(folder)
+    start(workers=2, crash_points=folder, max_losses=1000)
+    wait_until(lambda: not armed(folder) and all_have_ended(huey), ENDED)
+    for name, (scenario, losses) in jobs.items():
+        assert_the_promises(huey, folder, name, scenario, losses)
+    assert len(huey.jobs(task=tasks.told, limit=1000)) == sum(
+        scenario.once == ("told",) for scenario, _ in jobs.values()
+    )
+    assert is_sound(huey)
+    assert_complete({(of.method, of.statements) for of in in_workers}, folder)
+
+
+def assert_the_promises(huey: DurableHuey, folder: Path, name: str, scenario: Scenario, losses: int) -> None:
+    jobs = {added: huey.look(name + added) for added in scenario.ends}
+    assert {added: job.state for added, job in jobs.items()} == scenario.ends, name
+    assert sum(job.losses for job in jobs.values()) == max(losses, scenario.losses), name
+    attempts = Counter(word for word, *_ in notes(folder / f"{name}.txt"))
+    assert attempts.keys() == scenario.notes.keys(), name
+    for word, times in scenario.notes.items():
+        assert times <= attempts[word] <= times + (0 if word in scenario.once else losses), name
+    succeeded = [added for added, state in scenario.ends.items() if state is State.SUCCEEDED]
+    if succeeded:
+        assert huey.result(name + succeeded[-1]) == scenario.result, name
+
+
+def test_web_processes_that_die_at_any_place_have_asked_for_all_or_for_nothing(
+    huey: DurableHuey, storage: Storage, start: StartConsumer, tasks: SimpleNamespace, folder: Path
+) -> None:
+    asked: list[tuple[str, Place | None]] = [(what, None) for what in REQUESTS]  # nobody dies
+    for what, request in REQUESTS.items():
+        asked += [(what, place) for place in places(request.method, request.statements)]
+    names = [f"[{what}: {place}]" for what, place in asked]
+    paths = [str(folder / f"{name}.txt") for name in names]
+    for (what, place), name, path in zip(asked, names, paths, strict=True):
+        request = REQUESTS[what]
+        if request.first is not None:
+            request.first(huey, tasks, name, path)
+        if place is not None:
+            arm(folder, place, request.key.format(name))
+    before = [rows_of(huey, name) for name in names]
+
+    requests = [(what, name, path) for (what, _), name, path in zip(asked, names, paths, strict=True)]
+    options = {"storage": storage._asdict(), "crash_points": str(folder), "requests": requests}
+    command = [sys.executable, "-m", "tests.faults.run_requests", json.dumps(options)]
+    printed = subprocess.run(command, env=environment(KIT), cwd=folder, stdout=subprocess.PIPE, check=True).stdout
+    assert [int(code) for code in printed.split()] == [0 if place is None else DIED for _, place in asked]
+
+    for (what, place), name, path, rows in zip(asked, names, paths, before, strict=True):
+        request = REQUESTS[what]
+        nothing = place is not None and place.when == "before"
+        assert (rows_of(huey, name) == rows) is nothing, name
+        if nothing or request.method == "submit":  # whoever got no answer asks again
+            request.ask(huey, tasks, name, path)
+        assert {str(row[0]).removeprefix(name) for row in rows_of(huey, name)} == request.ends.keys(), name
+
+    start(workers=2)
+    wait_until(lambda: all_have_ended(huey), ENDED)
+    for (what, _), name, path in zip(asked, names, paths, strict=True):
+        request = REQUESTS[what]
+        jobs = {added: huey.look(name + added) for added in request.ends}
+        assert {added: job.state for added, job in jobs.items()} == request.ends, name
+        assert Counter(word for word, *_ in notes(Path(path))) == request.notes, name
+        if State.SUCCEEDED in request.ends.values():
+            assert huey.result(name + list(request.ends)[-1]) == request.result, name
+    assert_complete({(request.method, request.statements) for request in REQUESTS.values()}, folder)
+
+
+def rows_of(huey: DurableHuey, name: str) -> list[tuple[object, ...]]:
+    columns = ("id", "state", "follower", "follows", "pending", "counted")
+    with huey.ledger.database.statement() as tx:
+        rows = tx.all(f"SELECT {', '.join(columns)} FROM jobs WHERE id LIKE :prefix ORDER BY id", prefix=f"{name}%")
+    return [tuple(row[column] for column in columns) for row in rows]
+
+
+def test_main_processes_that_die_at_any_place_do_for_all_what_is_due_once(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, folder: Path, path: str
+) -> None:
+    @huey.task()
+    def unheard_of() -> None:
+        """The consumers do not know it."""
+
+    begun = time.time()
+    due = tasks.noted.schedule((path, "due"), delay=0.01)
+    lost = tasks.told(path, "nothing")
+    poison, after_poison = huey.enqueue(tasks.undisturbed.s(0).then(tasks.noted, path, "never"))
+    unknown, after_unknown = huey.enqueue(unheard_of.s().then(tasks.noted, path, "never"))
+    claimed_by_the_dead(huey, lost)
+    for _ in range(MAX_LOSSES - 1):
+        assert huey.ledger.lose(poison.id, claimed_by_the_dead(huey, poison), "a worker")
+    claimed_by_the_dead(huey, poison)
+
+    arm_all(folder, IN_MAIN_PROCESSES)
+    mortal = start(workers=0, crash_points=folder, unknown_after_s=3, **HASTY)
+    wait_until(lambda: not armed(folder), ENDED)
+    looks = [handle.look() for handle in (due, lost, poison, after_poison, unknown, after_unknown)]
+    states = [State.QUEUED, State.QUEUED, State.FAILED, State.CANCELLED, State.FAILED, State.CANCELLED]
+    assert [job.state for job in looks] == states
+    assert [job.losses for job in looks] == [0, 1, MAX_LOSSES, 0, 0, 0]
+    assert "died 3 times" in looks[2].error
+    assert "No worker knew its task" in looks[4].error
+    mortal.kill_all()
+
+    start(workers=1, crash_points=folder)
+    wait_until(lambda: all_have_ended(huey), ENDED)
+    fires = [job for job in huey.jobs() if job.name == "every_minute"]
+    assert 1 <= len(fires) <= time.time() // 60 - begun // 60 + 1
+    assert {(job.state, job.attempt) for job in fires} == {(State.SUCCEEDED, 1)}
+    assert len(notes(folder / "every minute.txt")) == len(fires)
+    assert sorted(word for word, _ in notes(Path(path))) == ["due", "told"]
+    assert_complete(set(IN_MAIN_PROCESSES.items()), folder)
+
+
+def claimed_by_the_dead(huey: DurableHuey, handle: JobHandle) -> str:
+    """The token of a claim that nobody renews: whoever held it died at once."""
+    token = uuid.uuid4().hex
+    row = huey.ledger.claim([handle.look().task], token=token, consumer="dead", worker="worker-1", lease_s=0)
+    assert row is not None and row["id"] == handle.id
+    return token
+
+
+def test_main_processes_that_die_beside_a_job_of_their_worker_lose_it_or_give_it_back_once(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, folder: Path, path: str, go: Path
+) -> None:
+    job = tasks.waits(path, str(go))
+    arm_all(folder, WITH_A_WORKER)
+    consumer = start(workers=1, periodic=False, crash_points=folder, max_losses=1000, grace_s=0.05, **HASTY)
+    wait_until(lambda: not armed(folder), ENDED)
+    deaths = [place for method, statements in WITH_A_WORKER.items() for place in places(method, statements)]
+    for method, statements in WHEN_IT_STOPS.items():
+        for place in places(method, statements):
+            wait_until(lambda: job.look().attempt == len(deaths) + 1, ENDED)
+            arm(folder, place)
+            (main,) = consumer.worker_pids()  # of the process that starts it anew
+            os.kill(main, signal.SIGTERM)
+            wait_until(lambda: not armed(folder), ENDED)
+            deaths.append(place)
+    wait_until(lambda: job.look().attempt == len(deaths) + 1, ENDED)
+    go.touch()
+    assert job.get(blocking=True, timeout=ENDED) == len(deaths) + 1
+    given_back = sum(
+        place.method == "leave" or place == Place("give_back", "after", "GIVE_BACK_ALL") for place in deaths
+    )
+    look = job.look()
+    assert (look.returns, look.losses) == (given_back, len(deaths) - given_back)
+
+    arm_all(folder, WHEN_A_WORKER_DIES)
+    dying = tasks.dies_while(path, str(folder / ARMED), "lose_worker")
+    wait_until(lambda: dying.state.ended, ENDED)
+    assert not armed(folder)
+    look = dying.look()
+    assert (look.state, look.losses) == (State.SUCCEEDED, sum(len(places(*of)) for of in WHEN_A_WORKER_DIES.items()))
+    assert_complete(set((WITH_A_WORKER | WHEN_IT_STOPS | WHEN_A_WORKER_DIES).items()), folder)
+
+
+def arm_all(folder: Path, operations: dict[str, tuple[str, ...]]) -> None:
+    for method, statements in operations.items():
+        for place in places(method, statements):
+            arm(folder, place)
+
+
+def assert_complete(known: set[tuple[str, tuple[str, ...]]], folder: Path) -> None:
+    """The table is what was executed: an operation that writes more, or writes it otherwise, has no place in it yet.
+
+    known: methods and their statements.
+    """
+    executed = {(method, statements) for method, _, statements in recorded(folder)}
+    assert known - executed == set()
+    names = {method: {name for of, executed in known if of == method for name in executed} for method, _ in known}
+    assert {(method, more) for method, more in executed if not names.get(method, set(more)).issuperset(more)} == set()
+
+
+def test_each_statement_that_writes_has_a_place_to_die_at() -> None:
+    writes = {
+        name for name, sql in named_statements().items() if re.search(r"^(INSERT|UPDATE|DELETE)", sql, re.MULTILINE)
+    }
+    main = IN_MAIN_PROCESSES | WITH_A_WORKER | WHEN_IT_STOPS | WHEN_A_WORKER_DIES
+    tabled = [*(of.statements for of in IN_WORKERS), *(of.statements for of in REQUESTS.values()), *main.values()]
+    assert writes - {name for executed in tabled for name in executed} == set(ALONE)
