@@ -161,6 +161,7 @@ IN_WORKERS = [
 IN_MAIN_PROCESSES = {
     "greet": words("BEGIN GREET FORGET COMMIT"),
     "renew": words("BEGIN RENEW SEEN CLOCK COMMIT"),
+    "give_back_unheard": words("GIVE_BACK_UNHEARD"),
     "promote": words("ANY_DUE PROMOTE"),
     "rescue": words("LAPSED BEGIN LAPSED LOSE LOSE SAVE_RESULT ABANDON COMMIT"),
     "fail_unknown": words("BEGIN KNOWN_TASKS QUEUED_TASKS UNKNOWN FAIL_QUEUED SAVE_RESULT ABANDON COMMIT"),

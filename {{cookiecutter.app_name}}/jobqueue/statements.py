@@ -172,11 +172,11 @@ INSERT INTO consumers (id, host, pid, workers, tasks, started_at, seen_at)
 VALUES (:id, :host, :pid, :workers, :tasks, NOW, NOW)
 """
 FORGET = "DELETE FROM consumers WHERE seen_at < NOW - :age"
-LEAVE = "UPDATE consumers SET workers = 0, seen_at = NOW WHERE id = :id"  # until now somebody knew its tasks
+LEAVE = "UPDATE consumers SET left_at = NOW, seen_at = NOW WHERE id = :id"  # until now somebody knew its tasks
 SEEN = "UPDATE consumers SET seen_at = NOW WHERE id = :id"
 CONSUMERS = """
 SELECT id, host, pid, workers, tasks, started_at, seen_at, NOW - seen_at AS silent_s
-FROM consumers WHERE workers > 0 ORDER BY started_at
+FROM consumers WHERE left_at IS NULL ORDER BY started_at
 """
 
 RENEW = """

@@ -106,4 +106,5 @@ def upgrade() -> None:
         sa.Column("tasks", sa.Text, nullable=False),  # that its code knows, as a JSON list
         sa.Column("started_at", sa.Float, nullable=False),
         sa.Column("seen_at", sa.Float, nullable=False),
+        sa.Column("left_at", sa.Float),  # when it stopped, if it said so
     )
