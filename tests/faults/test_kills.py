@@ -96,9 +96,12 @@ def test_a_consumer_that_lives_does_the_jobs_of_one_that_was_killed(
     handle = tasks.slow_at_first(path)
     wait_until(lambda: notes(Path(path)))
     start()
+    killed_at = time.time()
     consumer.kill_all()
     assert handle.get(blocking=True, timeout=10) == 2
-    assert handle.look().losses == 1
+    job = handle.look()
+    assert job.losses == 1
+    assert job.claimed_at.timestamp() - killed_at < LEASE + 5
 
 
 def test_the_jobs_of_a_thread_consumer_survive_its_kill_too(

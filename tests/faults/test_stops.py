@@ -22,17 +22,18 @@ def test_a_job_longer_than_the_grace_is_given_back_uncounted_and_ends_in_the_nex
     handle = tasks.slow_at_first(path)
     wait_until(lambda: notes(Path(path)))
     workers = consumer.worker_pids()
-    begun = time.monotonic()
+    begun, told = time.monotonic(), time.time()
     for _ in range(times):
         consumer.send(signal.SIGTERM)
         time.sleep(0.01)  # one at a time: equal signals that wait are one
     leases = set()
     while consumer.process.poll() is None:
-        leases.add(lease_until(huey, handle.id))
+        leases.add(moment(huey, handle.id, "lease_until"))
         time.sleep(0.02)
     took = time.monotonic() - begun
     assert consumer.process.returncode == 0
     assert GRACE <= took < GRACE + 2
+    assert GRACE <= (moment(huey, handle.id, "queued_at") or 0) - told < GRACE + 1
     assert len(leases - {None}) >= 3  # renewed all the while, each half second
     job = handle.look()
     assert (job.state, job.returns, job.losses, job.attempt) == (State.QUEUED, 1, 0, 1)
@@ -42,11 +43,12 @@ def test_a_job_longer_than_the_grace_is_given_back_uncounted_and_ends_in_the_nex
     assert handle.get(blocking=True, timeout=5) == 2
 
 
-def lease_until(huey: DurableHuey, job_id: str) -> float | None:
+def moment(huey: DurableHuey, job_id: str, column: str) -> float | None:
+    """One of a job's times, in seconds since the epoch."""
     with huey.ledger.database.statement() as tx:
-        row = tx.one("SELECT lease_until FROM jobs WHERE id = :id", id=job_id)
+        row = tx.one(f"SELECT {column} FROM jobs WHERE id = :id", id=job_id)
     assert row is not None
-    return row["lease_until"]
+    return row[column]
 
 
 @pytest.mark.parametrize("worker_type", ["process", "thread"])
