@@ -192,7 +192,7 @@ LATER: dict[str, Callable[[Any, float], Any]] = {
 
 
 @pytest.mark.parametrize("way", LATER)
-def test_a_job_for_later_waits_for_its_time(any_huey: Huey, note: Any, spy: Spy, way: str) -> None:
+def test_a_job_for_later_is_scheduled(any_huey: Huey, note: Any, spy: Spy, way: str) -> None:
     handle = LATER[way](note, 60)
     work(any_huey)
     assert (spy.runs, any_huey.scheduled_count(), any_huey.pending_count()) == ([], 1, 0)
@@ -238,20 +238,20 @@ def test_a_schedule_without_a_time_is_refused(note: Any) -> None:
         note.schedule((1,))
 
 
-EXPIRIES: dict[str, tuple[Any, bool]] = {
-    "seconds to come": (60, True),
-    "a timedelta to come": (timedelta(minutes=1), True),
-    "a moment to come": (local(60), True),
-    "seconds gone": (-1, False),
-    "a timedelta gone": (timedelta(seconds=-1), False),
-    "a moment gone": (local(-1), False),
+EXPIRIES: dict[str, tuple[Callable[[], Any], bool]] = {
+    "seconds to come": (lambda: 60, True),
+    "a timedelta to come": (lambda: timedelta(minutes=1), True),
+    "a moment to come": (lambda: local(60), True),
+    "seconds gone": (lambda: -1, False),
+    "a timedelta gone": (lambda: timedelta(seconds=-1), False),
+    "a moment gone": (lambda: local(-1), False),
 }
 
 
 @pytest.mark.parametrize("expiry", EXPIRIES)
 def test_a_job_whose_time_is_over_does_not_run(any_huey: Huey, note: Any, spy: Spy, expiry: str) -> None:
     expires, runs = EXPIRIES[expiry]
-    note("x", expires=expires)
+    note("x", expires=expires())
     work(any_huey)
     assert spy.runs == ["x"] * runs
 
