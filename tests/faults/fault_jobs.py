@@ -100,6 +100,16 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
             current_job().step(f"step:{i}", step, i)
         return number
 
+    @huey.task(retries=3, retry_delay=0.5)
+    def fails_at_first() -> int:
+        if current_job().attempt == 1:
+            raise ValueError("the first attempt")
+        return current_job().attempt
+
+    @huey.task()
+    def submits(value: Any) -> None:
+        quick(value)
+
     @huey.task()
     def slow_at_first(path: str, seconds: float = LONG) -> int:
         """Its first attempt takes long, the next ones none."""
