@@ -99,23 +99,46 @@ def assert_undisturbed(*handles: JobHandle) -> None:
         assert (job.state, job.attempt, job.losses, job.returns) == (State.SUCCEEDED, 1, 0, 0), job
 
 
+@pytest.mark.parametrize("worker_type", ["process", "thread"])
 def test_a_crash_of_the_database_takes_no_job_from_living_workers(
-    server: PostgresServer, huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
+    server: PostgresServer,
+    huey: DurableHuey,
+    start: StartConsumer,
+    tasks: SimpleNamespace,
+    path: str,
+    go: Path,
+    worker_type: str,
 ) -> None:
-    consumers = [start(workers=3) for _ in range(2)]
+    consumers = [start(workers=3, worker_type=worker_type) for _ in range(2)]
     workers = [consumer.worker_pids() for consumer in consumers]
-    busy = [huey.enqueue(tasks.waits.s(path, str(go)).then(tasks.quick)) for _ in range(4)]
+    busy = [huey.enqueue(tasks.waits.s(path, str(go)).then(tasks.says, path)) for _ in range(4)]
     reporting = tasks.reports(path, str(go))
     wait_until(lambda: len(began(path)) == 5)
     server.restart("immediate")
-    assert tasks.quick("after").get(blocking=True, timeout=5) == "after"  # by the worker that was idle
+    assert tasks.says(path, "after").get(blocking=True, timeout=5) == "after"  # by the worker that was idle
     all_are_back(huey)
     go.touch()
-    assert [handle.get(blocking=True, timeout=5) for _, handle in busy] == [1] * 4
+    assert {handle.get(blocking=True, timeout=5) for _, handle in busy} == {1}
     assert reporting.get(blocking=True, timeout=5) == "all kept"
     assert_undisturbed(*(handle for pipeline in busy for handle in pipeline), reporting)
     assert len(began(path)) == 5
     assert [consumer.worker_pids() for consumer in consumers] == workers
+
+
+def test_a_revoked_job_is_not_run_though_the_database_crashes_right_after_its_claim(
+    server: PostgresServer, start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path
+) -> None:
+    here, go = tmp_path / "here", tmp_path / "here.go"
+    start(at={"claimed": ("waits", str(here))})
+    tasks.says.revoke()
+    handle = tasks.says(path, "ran")
+    wait_until(here.exists)
+    server.restart("immediate")
+    go.touch()
+    wait_until(lambda: handle.state.ended)
+    job = handle.look()
+    assert (job.state, job.attempt, job.losses) == (State.CANCELLED, 1, 0)
+    assert notes(Path(path)) == []
 
 
 @pytest.mark.parametrize("moment", ["claimed", "ending"])
