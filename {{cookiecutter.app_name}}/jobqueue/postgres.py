@@ -145,7 +145,7 @@ class Postgres:
     @staticmethod
     def at_fault(error: BaseException) -> bool:
         """Whether the database is at fault, not a statement or a value."""
-        return isinstance(error, _AT_FAULT)
+        return isinstance(error, _AT_FAULT) and not isinstance(error, psycopg.errors.ProgramLimitExceeded)
 
 
 def _refuse_dead(connection: Connection, _record: object, _proxy: object) -> None:
