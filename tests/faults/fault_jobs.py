@@ -3,6 +3,7 @@
 import hashlib
 import multiprocessing
 import os
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -237,6 +238,15 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
     def says(path: str, word: str) -> str:
         note(path, word)
         return word
+
+    @huey.task()
+    def names_at_length(what: str) -> None:
+        """A step or a lock whose name does not fit in a page of an index, even compressed."""
+        name = random.Random(1).randbytes(8_000).hex()
+        if what == "step":
+            current_job().step(name, int)
+        with huey.lock_task(name):
+            pass
 
     @huey.task()
     def reports(path: str, go: str) -> str:

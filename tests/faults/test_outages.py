@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from huey import chord
+from huey.exceptions import TaskException
 
 import jobqueue.postgres
 from jobqueue import DurableHuey, State, statements
@@ -330,6 +331,17 @@ def test_a_connection_that_broke_in_a_refused_transaction_is_not_used_again(huey
             tx.run("SELECT pg_terminate_backend(pg_backend_pid())")
         raise FenceRefused
     assert huey.ledger.count(State.QUEUED) == 0
+
+
+@pytest.mark.parametrize("what", ["step", "lock"])
+def test_what_postgres_cannot_hold_is_no_outage_to_wait_for(
+    start: StartConsumer, tasks: SimpleNamespace, what: str
+) -> None:
+    start()
+    handle = tasks.names_at_length(what)
+    with pytest.raises(TaskException, match="ProgramLimitExceeded"):
+        handle.get(blocking=True, timeout=5)
+    assert handle.look().attempt == 1
 
 
 def test_a_server_that_ends_each_connection_as_soon_as_it_is_made_is_unavailable(
