@@ -89,10 +89,10 @@ SCENARIOS = {
         once=("told",),
     ),
     "retry at once": Scenario(
-        lambda tasks, name, path: tasks.fails_at_first.s(path, id=name), {"": DONE}, {"ran": 2}, result="done"
+        lambda tasks, name, path: tasks.fails_once.s(path, id=name), {"": DONE}, {"ran": 2}, result="done"
     ),
     "retry after a pause": Scenario(
-        lambda tasks, name, path: tasks.fails_at_first.s(path, retry_delay=0.05, id=name),
+        lambda tasks, name, path: tasks.fails_once.s(path, retry_delay=0.05, id=name),
         {"": DONE},
         {"ran": 2},
         result="done",
@@ -104,7 +104,7 @@ SCENARIOS = {
         result="done",
     ),
     "submits": Scenario(
-        lambda tasks, name, path: tasks.submits.s(path, f"{name} child", id=name),
+        lambda tasks, name, path: tasks.submits_another.s(path, f"{name} child", id=name),
         {"": DONE, " child": DONE},
         {"ran": 1, "child": 1},
         once=("child",),

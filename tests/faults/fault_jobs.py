@@ -294,7 +294,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         raise ValueError("as it was meant to")
 
     @huey.task(retries=1, context=True)
-    def fails_at_first(path: str, task: Task) -> str:
+    def fails_once(path: str, task: Task) -> str:
         note(path, "ran")
         if task.retries:
             raise ValueError("so that it is tried again")
@@ -312,7 +312,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         return "done"
 
     @huey.task()
-    def submits(path: str, child: str) -> None:
+    def submits_another(path: str, child: str) -> None:
         """The same job, whichever attempt submits it."""
         note(path, "ran")
         huey.enqueue(noted.s(path, "child", id=child))
