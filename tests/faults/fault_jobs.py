@@ -8,11 +8,13 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from huey.api import Task
+from huey.exceptions import RetryTask
 from huey.utils import Error
 
 from jobqueue import DurableHuey, current_job
@@ -60,6 +62,16 @@ def all_signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def every_minute_on(huey: DurableHuey, path: str) -> None:
+    """A periodic task, which notes for which moments it is asked whether it is due."""
+
+    def is_due(moment: datetime) -> bool:
+        note(path, moment.isoformat())
+        return True
+
+    huey.periodic_task(is_due, name="every_minute")(lambda: None)
+
+
 def tasks_on(huey: DurableHuey) -> SimpleNamespace:
     """The tasks, by their names."""
 
@@ -105,6 +117,17 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
     def fails_at_first() -> int:
         if current_job().attempt == 1:
             raise ValueError("the first attempt")
+        return current_job().attempt
+
+    @huey.task()
+    def clocks() -> list[float]:
+        """What the host's clock says, in several ways."""
+        return [time.time(), datetime.now().timestamp(), datetime.now(UTC).timestamp()]
+
+    @huey.task()
+    def asks_for_another_attempt(delay: float) -> int:
+        if current_job().attempt == 1:
+            raise RetryTask(delay=delay)
         return current_job().attempt
 
     @huey.task()

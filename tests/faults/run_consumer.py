@@ -17,7 +17,7 @@ import jobqueue.postgres
 import jobqueue.sqlite
 from jobqueue import DurableHuey
 from tests.faults import crash_points
-from tests.faults.fault_jobs import note, tasks_on
+from tests.faults.fault_jobs import every_minute_on, note, tasks_on
 from tests.faults.moments import at
 
 TURN = 0.05  # seconds between two looks of a main process that is to die many times
@@ -35,6 +35,8 @@ def main() -> None:
     tasks = tasks_on(huey := DurableHuey("faults", **settings))
     for name in options["lacks"]:
         getattr(tasks, name).unregister()
+    if options["every_minute"] is not None:
+        every_minute_on(huey, options["every_minute"])
     if options["crash_points"] is not None:
         die_again_and_again(huey, Path(options["crash_points"]))
     named = {name: options[name] for name in ("workers", "worker_type", "periodic")}

@@ -1,0 +1,39 @@
+"""A host whose clock is off by CLOCK_AHEAD seconds. Where this folder is in PYTHONPATH, Python imports this before all else."""
+
+import datetime
+import os
+import time
+from typing import Any
+
+AHEAD = float(os.environ["CLOCK_AHEAD"])
+
+_time, _gmtime, _localtime = time.time, time.gmtime, time.localtime
+_DatetimeOfC = datetime.datetime
+
+
+class _Datetimes(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, _DatetimeOfC)
+
+
+class _Datetime(_DatetimeOfC, metaclass=_Datetimes):
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        return cls.fromtimestamp(time.time(), tz)
+
+    @classmethod
+    def utcnow(cls) -> Any:
+        return cls.now(datetime.UTC).replace(tzinfo=None)
+
+    @classmethod
+    def today(cls) -> Any:
+        return cls.now()
+
+
+_Datetime.__module__, _Datetime.__name__, _Datetime.__qualname__ = "datetime", "datetime", "datetime"  # for pickle
+
+time.time = lambda: _time() + AHEAD
+time.time_ns = lambda: int(time.time() * 1e9)
+time.gmtime = lambda seconds=None: _gmtime(time.time() if seconds is None else seconds)
+time.localtime = lambda seconds=None: _localtime(time.time() if seconds is None else seconds)
+datetime.datetime = _Datetime  # type: ignore[misc]

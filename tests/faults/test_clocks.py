@@ -1,0 +1,145 @@
+"""Only the database's clock counts: a host whose own is an hour off changes nothing."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from jobqueue import DurableHuey, State
+from tests.faults.conftest import KIT, LEASE, StartConsumer
+from tests.faults.fault_jobs import notes
+from tests.jobqueue.consumers import TEMPLATE, environment, wait_until
+from tests.storages import Storage
+
+HOUR = 3600.0  # seconds
+SOON = 5.0  # seconds: late on a busy machine, and nothing beside an hour
+ANOTHER_CLOCK = Path(__file__).with_name("another_clock")
+
+
+def clock(ahead: float) -> dict[str, str]:
+    """The environment of a process whose host's clock is so many seconds ahead of the database's."""
+    path = os.pathsep.join(map(str, [ANOTHER_CLOCK, TEMPLATE, KIT]))
+    return {"PYTHONPATH": path, "CLOCK_AHEAD": str(ahead)}
+
+
+SUBMIT = """
+import json, sys, time
+from datetime import UTC, datetime
+from jobqueue import DurableHuey
+from tests.faults.fault_jobs import tasks_on
+settings, due = json.loads(sys.argv[1])
+at = lambda seconds: datetime.fromtimestamp(due + seconds, UTC)
+tasks = tasks_on(huey := DurableHuey("faults", **settings, secret_key="a key for tests"))
+handles = {
+    "clocks": tasks.clocks(),
+    "in 3 s": tasks.quick.schedule((1,), delay=3),
+    "at a time": tasks.quick.schedule((1,), eta=at(1)),
+    "expires in 0.1 s": tasks.quick(1, expires=0.1),
+    "expires in 5 minutes": tasks.quick(1, expires=300),
+    "expired at a time": tasks.quick(1, expires=at(-1)),
+    "expires at a time": tasks.quick(1, expires=at(300)),
+    "expires in 5 minutes, in 3 s": tasks.quick.schedule((1,), delay=3, expires=300),
+    "retried after 0.5 s": tasks.fails_at_first(),
+    "retried after 1 s": tasks.asks_for_another_attempt(1),
+    "rescheduled": tasks.quick.schedule((1,), delay=1000).reschedule(delay=3),
+}
+print(json.dumps([time.time(), {what: handle.id for what, handle in handles.items()}]))
+"""
+
+
+@pytest.mark.parametrize("ahead", [HOUR, -HOUR], ids=["ahead", "behind"])
+def test_jobs_are_delayed_expire_and_are_retried_by_the_databases_clock(
+    huey: DurableHuey,
+    storage: Storage,
+    start: StartConsumer,
+    tasks: SimpleNamespace,
+    path: str,
+    go: Path,
+    ahead: float,
+) -> None:
+    """The consumer's clock is off by an hour, the submitting process's by an hour to the other side."""
+    start(environ=clock(ahead))
+    tasks.waits(path, str(go))  # nothing else is begun for now
+    wait_until(lambda: notes(Path(path)))
+    due = now(huey) + 1.5
+    said = subprocess.run(
+        [sys.executable, "-c", SUBMIT, json.dumps([storage._asdict(), due])],
+        env=environment(**clock(-ahead)),
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=10,
+    )
+    there, ids = json.loads(said.stdout)
+    assert there == pytest.approx(time.time() - ahead, abs=SOON * 2)
+    wait_until(lambda: now(huey) > due)
+    go.touch()
+    wait_until(lambda: all(huey.look(job_id).state.ended for job_id in ids.values()))
+    for said_there in huey.job(ids["clocks"]).get():
+        assert said_there == pytest.approx(time.time() + ahead, abs=SOON * 4)
+
+    jobs = {what: huey.look(job_id) for what, job_id in ids.items()}
+    for what in ("expires in 0.1 s", "expired at a time"):
+        assert (jobs[what].state, jobs[what].error[:7]) == (State.FAILED, "Expired")
+        del jobs[what]
+    assert {job.state for job in jobs.values()} == {State.SUCCEEDED}
+    waited = {what: seconds(job.claimed_at) - seconds(job.created_at) for what, job in jobs.items()}
+    for what in ("in 3 s", "expires in 5 minutes, in 3 s", "rescheduled"):
+        assert 3 <= waited[what] < 3 + SOON
+    assert due + 1 <= seconds(jobs["at a time"].claimed_at) < due + 1 + SOON
+    for what, pause in {"retried after 0.5 s": 0.5, "retried after 1 s": 1}.items():
+        assert jobs[what].attempt == 2
+        assert due + pause <= seconds(jobs[what].run_at) <= seconds(jobs[what].claimed_at) < due + pause + 2 * SOON
+    for what in ("expires in 5 minutes", "expires at a time"):
+        assert seconds(jobs[what].claimed_at) < due + SOON
+
+
+@pytest.mark.parametrize("ahead", [HOUR, -HOUR], ids=["ahead", "behind"])
+def test_a_lease_runs_out_by_the_databases_clock(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, ahead: float
+) -> None:
+    """The clock of the consumer that holds the job is off by an hour, that of another by an hour to the other side."""
+    holder = start(environ=clock(ahead))
+    handle = tasks.slow_at_first(path)
+    wait_until(lambda: notes(Path(path)))
+    start(environ=clock(-ahead))
+    due = now(huey) + 2 * LEASE  # the other one sweeps since a lease
+    wait_until(lambda: now(huey) > due)
+    assert (handle.state, handle.look().attempt, handle.look().losses) == (State.RUNNING, 1, 0)
+    killed = now(huey)
+    holder.kill_all()
+    assert handle.get(blocking=True, timeout=10) == 2
+    job = handle.look()
+    assert job.losses == 1
+    assert killed + LEASE - 1 < seconds(job.claimed_at) < killed + LEASE + 5
+
+
+def test_a_schedule_fires_once_a_minute_by_the_databases_clock(
+    huey: DurableHuey, start: StartConsumer, path: str
+) -> None:
+    begun = now(huey)
+    for ahead in (HOUR, -HOUR, 0):
+        start(every_minute=path, environ=clock(ahead))
+    wait_until(lambda: len({words[-1] for words in notes(Path(path))}) == 3)  # each has asked
+    wait_until(lambda: all(job.state.ended for job in huey.jobs()))
+    moments = [datetime.fromisoformat(words[0]).replace(tzinfo=UTC).timestamp() for words in notes(Path(path))]
+    assert all(begun - 1 <= moment <= now(huey) for moment in moments)
+    minutes = {moment // 60 for moment in moments}
+    jobs = huey.jobs()
+    assert {(job.name, job.state) for job in jobs} == {("every_minute", State.SUCCEEDED)}
+    assert len(jobs) == len(minutes)
+
+
+def now(huey: DurableHuey) -> float:
+    """By the database's clock."""
+    return huey.ledger.renew("nobody", [], 0)
+
+
+def seconds(moment: datetime | None) -> float:
+    assert moment is not None
+    return moment.timestamp()
