@@ -21,11 +21,8 @@ STEPS = 8  # of the long jobs, 0.25 s each: longer than the grace
 
 
 def test_ten_deploys_under_steady_submits_lose_nothing_and_count_nothing_against_a_job(
-    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, dice: random.Random
 ) -> None:
-    seed = random.randrange(10**6)
-    print(f"seed: {seed}")
-    dice = random.Random(seed)
     jobs: list[JobHandle] = []
 
     def submit() -> None:
