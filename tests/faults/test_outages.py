@@ -159,9 +159,9 @@ def test_a_crash_right_after_a_claim_or_right_before_an_end_changes_nothing(
     wait_until(here.exists)
     assert first.state is State.RUNNING
     server.restart("immediate")
+    all_are_back(huey)
     go.touch()
     assert follower.get(blocking=True, timeout=2 * LEASE) == "ran"
-    all_are_back(huey)
     assert_undisturbed(first, follower)
     assert len(notes(Path(path))) == 1
 

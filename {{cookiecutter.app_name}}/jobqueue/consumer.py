@@ -57,7 +57,9 @@ class DurableWorker(Worker):
         self.consumer = consumer
         self.name = name
         self.parent = parent
-        self.holds = multiprocessing.RawArray("c", TOKEN)  # the token it works under, for the main process to see
+        # For the main process to see: the token that it works under, and the last under which it asked for a job.
+        self.holds = multiprocessing.RawArray("c", TOKEN)
+        self.asks = multiprocessing.RawArray("c", TOKEN)
         self.unsure = False  # whether a claim was answered
         self.heard = False  # a ring that nobody else has heard, since the last claim
 
@@ -68,11 +70,12 @@ class DurableWorker(Worker):
             if self.unsure:
                 self.huey.ledger.give_back(self.consumer, self.name)  # it was made, and never told
             self.unsure = True
-            task = self.huey.claim(self.consumer, self.name)
+            task = self.huey.claim(self.consumer, self.name, self._ask)
             self.unsure = False
             not_mine = task is None and self.heard and self.huey.ledger.any_queued()
         except DatabaseUnavailable as error:
             self._logger.warning("No claim: %s", error)
+            self.asks.value = b""
             self.sleep()
             return
         if task is None:
@@ -90,6 +93,9 @@ class DurableWorker(Worker):
         finally:
             self.holds.value = b""
         self.recycle()
+
+    def _ask(self, token: str) -> None:
+        self.asks.value = token.encode()
 
     def recycle(self) -> None:
         from huey.consumer import WorkerRecycle
@@ -337,9 +343,9 @@ class DurableConsumer(Consumer):
     def _give_back_unheard(self) -> None:
         """A claim may be made after its worker gave up: the database goes on, or a network delivers what it held."""
         living = [worker for worker, process in self.worker_threads if self.environment.is_alive(process)]
-        held = [worker.holds.value.decode() for worker in living]
+        known = [token.value.decode() for worker in living for token in (worker.holds, worker.asks)]
         names = [worker.name for worker in living]
-        for job_id in self.huey.ledger.give_back_unheard(self.id, names, held, self.huey.lease_s / 2):
+        for job_id in self.huey.ledger.give_back_unheard(self.id, names, known, self.huey.lease_s / 2):
             logger.warning("Job %s goes back to the queue: its claim was not heard of.", job_id)
 
     def _sweep(self) -> None:
@@ -455,11 +461,15 @@ class DurableConsumer(Consumer):
         self._kill_workers()
 
     def _held(self) -> list[str]:
-        """The tokens that living workers hold. One that was stopped (SIGSTOP) does nothing with its own, and may never."""
+        """The tokens that living workers hold, or will hold once they have the answer and what the job is given.
+
+        One that was stopped (SIGSTOP) does nothing with its own, and may never.
+        """
         return [
-            worker.holds.value.decode()
+            token.value.decode()
             for worker, process in self.worker_threads
-            if worker.holds.value and self.environment.is_alive(process) and not is_stopped(process)
+            for token in (worker.holds, worker.asks)
+            if token.value and self.environment.is_alive(process) and not is_stopped(process)
         ]
 
     def _alive(self) -> list[Any]:

@@ -264,10 +264,14 @@ class DurableHuey(Huey):
         me = f"{socket.gethostname()}-{os.getpid()}"
         return self.claim(me, threading.current_thread().name)
 
-    def claim(self, consumer: str, worker: str) -> Task | None:
-        """Claim the next due job of a task that this code knows. None where there is none, or it could not be read."""
+    def claim(self, consumer: str, worker: str, tell: Callable[[str], object] = lambda token: None) -> Task | None:
+        """Claim the next due job of a task that this code knows. None where there is none, or it could not be read.
+
+        `tell` is told the token before the ledger is asked.
+        """
         while True:
             token = uuid.uuid4().hex
+            tell(token)
             row = self.ledger.claim(
                 list(self._registry._registry), token=token, consumer=consumer, worker=worker, lease_s=self.lease_s
             )

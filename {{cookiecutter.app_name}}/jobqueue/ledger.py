@@ -189,13 +189,17 @@ class Ledger:
         self.ring(len(rows))
         return [row["id"] for row in rows]
 
-    def give_back_unheard(self, consumer: str, workers: Sequence[str], held: Sequence[str], left_s: float) -> list[str]:
-        """What these living workers were given and never heard of, not being among what they hold, goes back to the queue.
+    def give_back_unheard(
+        self, consumer: str, workers: Sequence[str], known: Sequence[str], left_s: float
+    ) -> list[str]:
+        """What these living workers were given, under other tokens than those that they know, goes back to the queue.
 
-        The answer may still be on its way while the lease has more than `left_s` seconds left.
+        Not while the lease has more than `left_s` seconds left: whoever asks may not know of the newest tokens.
         """
         with self.database.statement() as tx:
-            rows = tx.all(sql.GIVE_BACK_UNHEARD, consumer=consumer, workers=list(workers), held=list(held), left=left_s)
+            rows = tx.all(
+                sql.GIVE_BACK_UNHEARD, consumer=consumer, workers=list(workers), known=list(known), left=left_s
+            )
         self.ring(len(rows))
         return [row["id"] for row in rows]
 

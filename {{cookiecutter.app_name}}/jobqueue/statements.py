@@ -88,7 +88,7 @@ RETURNING id
 
 GIVE_BACK_UNHEARD = """
 UPDATE jobs SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL
-WHERE consumer = :consumer AND worker IN EACH(:workers) AND NOT token IN EACH(:held)
+WHERE consumer = :consumer AND worker IN EACH(:workers) AND NOT token IN EACH(:known)
   AND lease_until < NOW + :left AND state = 'running'
 RETURNING id
 """
