@@ -149,7 +149,7 @@ def test_when_both_fail_at_once_what_lives_goes_on_and_nothing_counts_as_lost(
         tasks.quick(1)
     go.touch()  # they end while nobody can write it
     for consumer in consumers:
-        wait_until(lambda consumer=consumer: "is not written yet" in consumer.log.read_text())  # type: ignore[misc]
+        wait_until(lambda consumer=consumer: "waits for its database" in consumer.log.read_text())  # type: ignore[misc]
     down = time.monotonic()
     wait_until(lambda: time.monotonic() > down + LEASE)
     postgres.start()

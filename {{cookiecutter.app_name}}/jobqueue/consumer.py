@@ -19,7 +19,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -131,13 +131,29 @@ class DurableProcesses(ProcessEnvironment):
 
 
 def on_alarm(signum: int, frame: FrameType | None) -> None:
-    """The time of the current job is over. Python drops what is raised in a destructor: then the alarm rings again at once."""
-    while frame is not None:
-        if frame.f_code.co_name == "__del__":
-            signal.setitimer(signal.ITIMER_REAL, 0.001, interrupts.AGAIN / 5)
-            return
-        frame = frame.f_back
-    interrupts.request(current_job().token, time_is_over)
+    """The time of the current job is over. Python drops what is raised in a destructor: then it is raised after that."""
+    outside = inner = frame
+    while inner is not None:
+        if inner.f_code.co_name == "__del__":
+            outside = inner.f_back
+        inner = inner.f_back
+    if outside is frame or outside is None:
+        interrupts.request(current_job().token, time_is_over)
+    else:
+        at_next_line(outside, lambda: interrupts.request(current_job().token, time_is_over))
+
+
+def at_next_line(frame: FrameType, do: Callable[[], None]) -> None:
+    """Do it when that frame comes to its next line, or returns; what it raises is raised there."""
+    before = sys.gettrace()
+
+    def arrived(*_: object) -> None:
+        frame.f_trace = None
+        sys.settrace(before)
+        do()
+
+    frame.f_trace = arrived
+    sys.settrace(lambda *_: None)  # not in the frames that it calls
 
 
 def let_children_be_stopped() -> None:
