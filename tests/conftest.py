@@ -14,7 +14,7 @@ import pytest
 
 from tests import baking, storages
 from tests.baking import Bake
-from tests.servers import fresh_database, fresh_redis, shared_postgres, shared_valkey
+from tests.servers import PostgresServer, ValkeyServer, fresh_database, fresh_redis, shared_postgres, shared_valkey
 from tests.storages import STORAGES, Storage
 
 # Tests import the template where it lies while others bake it: nothing may be written there.
@@ -84,6 +84,20 @@ def fresh_postgres(shared: Path) -> Iterator[str]:
     """Of a database of this test's own."""
     with fresh_database(shared_postgres(shared)) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    """One of a module's own, to break."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[ValkeyServer]:
+    """Likewise."""
+    with ValkeyServer() as server:
+        yield server
 
 
 @pytest.fixture

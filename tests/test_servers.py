@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -38,18 +37,6 @@ from tests.waiting import wait_until
 
 SILENCE = 0.2  # seconds that no answer comes in
 PING = b"PING\r\n"  # answered, even before a password
-
-
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    with PostgresServer() as server:
-        yield server
 
 
 def test_a_database_is_empty_and_its_own(shared: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from jobqueue import DurableHuey, State
 from tests.faults.conftest import KIT, StartConsumer
 from tests.jobqueue.consumers import TEMPLATE, consumer_process, environment, kill, wait_until
-from tests.servers import FAST, PostgresServer, ValkeyServer, fresh_database
+from tests.servers import FAST, PostgresServer, fresh_database
 from tests.storages import Storage
 
 on_each = pytest.mark.parametrize("storage", ["postgres", "postgres+valkey"], indirect=True)
@@ -32,12 +32,6 @@ def server() -> Iterator[PostgresServer]:
     """One of our own: all of its connections are counted."""
     with PostgresServer(FAST) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as valkey:
-        yield valkey
 
 
 @pytest.fixture

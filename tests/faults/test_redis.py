@@ -23,20 +23,6 @@ only_redis_breaks = pytest.mark.parametrize("storage", ["postgres+valkey"], indi
 both_break = pytest.mark.parametrize("storage", ["both to break"], indirect=True)
 
 
-@pytest.fixture(scope="module")
-def valkey() -> Iterator[ValkeyServer]:
-    """One to break."""
-    with ValkeyServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    """One to break."""
-    with PostgresServer() as server:
-        yield server
-
-
 @pytest.fixture
 def storage(request: pytest.FixtureRequest, valkey: ValkeyServer, shared: Path) -> Iterator[Storage]:
     if request.param == "both to break":
