@@ -1,0 +1,79 @@
+"""What a host runs: the Procfile with production's settings, on Postgres, with and without Redis."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.end_to_end.running import RunningApp
+
+pytestmark = pytest.mark.parametrize("app", ["blank"], indirect=True)
+
+Settings = dict[str, str]
+
+
+@pytest.fixture
+def production(fresh_postgres: str, fresh_valkey: str) -> Callable[[bool], Settings]:
+    """A host's settings, with its own word for Postgres' scheme."""
+
+    def settings(with_redis: bool) -> Settings:
+        told = {
+            "APP_ENV": "production",
+            "SECRET_KEY": secrets.token_urlsafe(48),
+            "DATABASE_URL": urlsplit(fresh_postgres)._replace(scheme="postgres").geturl(),
+        }
+        return told | ({"REDIS_URL": fresh_valkey} if with_redis else {})
+
+    return settings
+
+
+@pytest.mark.parametrize("with_redis", [True, False], ids=["redis", "without"])
+def test_a_page_shows_a_job_to_its_end_though_its_worker_is_killed(
+    app: RunningApp, watched: Page, production: Callable[[bool], Settings], with_redis: bool
+) -> None:
+    settings = production(with_redis)
+    app.start(**settings)
+    watched.goto(app.url)
+    watched.get_by_label("Your name").fill("ann")
+    watched.get_by_role("button", name="Say hello").click()
+    expect(watched.get_by_text("thinking about ann")).to_be_visible()
+    for worker in workers_of(app):
+        worker.send_signal(signal.SIGKILL)
+    expect(watched.get_by_text("Running, attempt 2: the worker was lost.")).to_be_visible()
+    expect(watched.get_by_text("Hello, ann!")).to_be_visible(timeout=15_000)
+    assert not list(app.folder.glob("var/*"))  # nothing is kept on the machine
+
+    told = doctor(app, settings)
+    assert told.returncode == 0, told.stdout
+    assert ("ok redis: answers" in told.stdout) is with_redis
+    assert "ok connections: " in told.stdout
+
+
+def test_doctor_says_what_to_do_about_a_redis_that_does_not_answer(
+    app: RunningApp, production: Callable[[bool], Settings]
+) -> None:
+    settings = production(False) | {"REDIS_URL": "redis://127.0.0.1:1"}
+    told = doctor(app, settings)
+    assert told.returncode == 1
+    assert "!! redis: does not answer: " in told.stdout
+    assert "Check REDIS_URL" in told.stdout
+
+
+def workers_of(app: RunningApp) -> list[psutil.Process]:
+    """The consumer's children, which are forks of it."""
+    forks = [process for process in app.processes() if process.cmdline()[-3:] == ["-m", "app", "worker"]]
+    return [process for process in forks if process.ppid() in {fork.pid for fork in forks}]
+
+
+def doctor(app: RunningApp, settings: Settings) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "app", "doctor"]
+    return subprocess.run(
+        command, cwd=app.folder, env=os.environ | settings, capture_output=True, text=True, timeout=60
+    )
