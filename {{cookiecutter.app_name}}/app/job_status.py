@@ -58,7 +58,7 @@ def job_status(job: Job, since: Glance | None = None) -> Component:
         left = time_left(job, since)
         parts.append(dmc.Text(" · ".join(filter(None, [job.note, left])), size="sm", c="dimmed", style=BREAKING))
     if job.hint:
-        parts.append(dmc.Text(job.hint, size="sm", c="orange"))
+        parts.append(dmc.Alert(job.hint, color="orange"))
     if job.traceback and job.state is State.FAILED:
         parts.append(
             html.Details(
