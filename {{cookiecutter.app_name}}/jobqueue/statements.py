@@ -1,8 +1,8 @@
 """Every SQL statement of the ledger, by name.
 
 `NOW` is the database's clock in seconds since the epoch; parameters are written `:name`, `IN EACH(:name)` is a list, and
-`FOR UPDATE` matters where there are several writers. A statement that changes a job's state names the state it expects, and
-for a running job the token of its claim.
+`FOR UPDATE` matters where there are several writers. A statement that changes a job's state names the state that it
+expects, and for a running job the token of its claim, which there is only while it runs.
 """
 
 CLOCK = "SELECT NOW AS now"
@@ -50,7 +50,7 @@ END = f"""
 UPDATE jobs
 SET state = :state, error = :error, ended_at = NOW, token = NULL, lease_until = NULL,
     done = COALESCE(:done, done), total = COALESCE(:total, total), note = COALESCE(:note, note)
-WHERE id = :id AND token = :token AND state = 'running'
+WHERE id = :id AND token = :token
 RETURNING {AFTER}
 """
 
@@ -60,7 +60,7 @@ SET state = CASE WHEN COALESCE(:at, NOW + :delay) > NOW THEN 'scheduled' ELSE 'q
     run_at = COALESCE(:at, NOW + :delay), queued_at = NOW, retries = :retries, retry_delay = :retry_delay,
     done = COALESCE(:done, done), total = COALESCE(:total, total), note = COALESCE(:note, note),
     error = :error, token = NULL, lease_until = NULL
-WHERE id = :id AND token = :token AND state = 'running'
+WHERE id = :id AND token = :token
 RETURNING {AFTER}
 """
 
@@ -70,13 +70,13 @@ SET state = CASE WHEN losses + 1 >= :max_losses THEN 'failed' ELSE 'queued' END,
     ended_at = CASE WHEN losses + 1 >= :max_losses THEN NOW END,
     error = CASE WHEN losses + 1 >= :max_losses THEN :poison ELSE error END,
     losses = losses + 1, queued_at = NOW, token = NULL, lease_until = NULL
-WHERE id = :id AND token = :token AND state = 'running'
+WHERE id = :id AND token = :token
 RETURNING {AFTER}
 """
 
 GIVE_BACK = """
 UPDATE jobs SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL
-WHERE id = :id AND token = :token AND state = 'running'
+WHERE id = :id AND token = :token
 RETURNING id
 """
 
@@ -147,11 +147,11 @@ UNCOUNT = "UPDATE jobs SET counted = FALSE WHERE id = :id"
 TAKE_PLACE = "UPDATE jobs SET follower = :follower, chord_index = :chord_index WHERE id = :id"
 FOLLOW = "UPDATE jobs SET follows = :after WHERE id = :id AND follows = :before"
 
-STILL_HELD = "SELECT 1 FROM jobs WHERE id = :id AND token = :token AND state = 'running'"
+STILL_HELD = "SELECT 1 FROM jobs WHERE id = :id AND token = :token"
 HOLD = f"{STILL_HELD} FOR UPDATE"
 
 PROGRESS = """
-UPDATE jobs SET done = :done, total = :total, note = :note WHERE id = :id AND token = :token AND state = 'running'
+UPDATE jobs SET done = :done, total = :total, note = :note WHERE id = :id AND token = :token
 """
 
 STEP_NAMES = "SELECT name FROM steps WHERE job_id = :id"
@@ -181,14 +181,14 @@ FROM consumers WHERE left_at IS NULL ORDER BY started_at
 
 RENEW = """
 WITH held AS MATERIALIZED (
-    SELECT seq FROM jobs WHERE token IN EACH(:tokens) AND state = 'running' FOR UPDATE SKIP LOCKED)
-UPDATE jobs SET lease_until = NOW + :lease WHERE seq IN (SELECT seq FROM held) AND state = 'running'
+    SELECT seq FROM jobs WHERE token IN EACH(:tokens) FOR UPDATE SKIP LOCKED)
+UPDATE jobs SET lease_until = NOW + :lease WHERE seq IN (SELECT seq FROM held)
 """  # a row that is locked belongs to a job that ends just now
 HELD_BY_CONSUMER = "SELECT token FROM jobs WHERE consumer = :consumer AND state = 'running'"
 HELD_BY_WORKER = "SELECT id, token FROM jobs WHERE consumer = :consumer AND worker = :worker AND state = 'running'"
 LAPSED = """
 SELECT id, token, worker FROM jobs
-WHERE state = 'running' AND lease_until < NOW AND NOT token IN EACH(:held)
+WHERE lease_until < NOW AND NOT token IN EACH(:held)
 ORDER BY lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
 """
 
@@ -197,7 +197,7 @@ PROMOTE = """
 WITH due AS MATERIALIZED (
     SELECT seq FROM jobs WHERE state = 'scheduled' AND run_at <= NOW
     ORDER BY run_at LIMIT :limit FOR UPDATE SKIP LOCKED)
-UPDATE jobs SET state = 'queued', queued_at = NOW WHERE seq IN (SELECT seq FROM due) AND state = 'scheduled'
+UPDATE jobs SET state = 'queued', queued_at = NOW WHERE seq IN (SELECT seq FROM due)
 RETURNING id
 """
 
@@ -254,13 +254,13 @@ UPDATE entries SET value = :value, holder = :holder, expires_at = NOW + :ttl
 WHERE key = :key
   AND (expires_at < NOW
        OR :again AND holder = :holder
-       OR holder IS NOT NULL AND NOT EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder AND state = 'running'))
+       OR holder IS NOT NULL AND NOT EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder))
 """
 PEEK = """
 SELECT key, value FROM entries
 WHERE key IN EACH(:keys)
   AND (expires_at IS NULL OR expires_at >= NOW)
-  AND (holder IS NULL OR EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder AND state = 'running'))
+  AND (holder IS NULL OR EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder))
 """
 POP = "DELETE FROM entries WHERE key = :key RETURNING value"
 DELETE_ENTRY = "DELETE FROM entries WHERE key = :key"
@@ -268,12 +268,12 @@ RELEASE_LOCK = """
 DELETE FROM entries
 WHERE key = :key
   AND (holder IS NULL OR holder = :holder
-       OR NOT EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder AND state = 'running'))
+       OR NOT EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder))
 """
 DELETE_STALE_LOCK = """
 DELETE FROM entries
 WHERE key = :key
-  AND (holder IS NULL OR NOT EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder AND state = 'running'))
+  AND (holder IS NULL OR NOT EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder))
 """
 ENTRIES = "SELECT key, value FROM entries"
 ADD = """

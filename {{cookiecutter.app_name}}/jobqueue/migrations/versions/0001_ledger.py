@@ -54,14 +54,14 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.Float),
         sqlite_autoincrement=True,
     )
-    jobs = sa.table("jobs", sa.column("state"), sa.column("follower"))
+    jobs = sa.table("jobs", *map(sa.column, ("state", "follower", "token", "lease_until")))
     indexes: list[tuple[str, list[Any], Any]] = [
         ("jobs_to_claim", [sa.text("priority DESC"), "seq"], jobs.c.state == sa.literal_column("'queued'")),
         ("jobs_queued_tasks", ["task", "queued_at"], jobs.c.state == sa.literal_column("'queued'")),
         ("jobs_due", ["run_at"], jobs.c.state == sa.literal_column("'scheduled'")),
-        ("jobs_leases", ["lease_until"], jobs.c.state == sa.literal_column("'running'")),
+        ("jobs_leases", ["lease_until"], jobs.c.lease_until.is_not(None)),
         ("jobs_held", ["consumer", "worker"], jobs.c.state == sa.literal_column("'running'")),
-        ("jobs_tokens", ["token"], jobs.c.state == sa.literal_column("'running'")),
+        ("jobs_tokens", ["token"], jobs.c.token.is_not(None)),
         ("jobs_members", ["follower"], jobs.c.follower.is_not(None)),
         ("jobs_of_task", ["task", "seq"], None),
     ]
