@@ -1,8 +1,8 @@
 """Connections to the ledger's database: one pool per process, opened at first use and never carried over a fork.
 
 Statements on a job's path go straight through the driver. They are written once, with `:name` parameters, `NOW` for
-the database's own clock (seconds since the epoch, the only clock that the ledger knows), and `IN EACH(:name)` for a list;
-`sqlite.py` and `postgres.py` say how each database has it.
+the database's own clock (seconds since the epoch, the only clock that the ledger knows), and `IN EACH(:name)` or
+`FROM EACH(:name) AS known` for a list; `sqlite.py` and `postgres.py` say how each database has it.
 """
 
 import contextlib

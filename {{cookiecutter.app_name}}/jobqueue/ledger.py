@@ -125,10 +125,13 @@ class Ledger:
     def claim(self, tasks: Sequence[str], *, token: str, consumer: str, worker: str, lease_s: float) -> Row | None:
         """The next job of these tasks, now running under the token; None where there is none."""
         known = list(tasks)
+        statement = sql.CLAIM
         with self.database.statement() as tx:
-            if self.database.dialect.one_writer and tx.one(sql.ANY_TO_CLAIM, tasks=known) is None:
-                return None
-            return tx.one(sql.CLAIM, tasks=known, token=token, consumer=consumer, worker=worker, lease=lease_s)
+            if self.database.dialect.one_writer:
+                if tx.one(sql.NEXT_FOR_ONE_WRITER, tasks=known) is None:
+                    return None
+                statement = sql.CLAIM_FOR_ONE_WRITER
+            return tx.one(statement, tasks=known, token=token, consumer=consumer, worker=worker, lease=lease_s)
 
     def any_queued(self) -> bool:
         """Whether there is a job to claim, of whatever task."""
@@ -339,16 +342,17 @@ class Ledger:
         with self.database.transaction() as tx:
             known = {task for row in tx.all(sql.KNOWN_TASKS, age=age_s) for task in json.loads(row["tasks"])}
             unknown = [row["task"] for row in tx.all(sql.QUEUED_TASKS) if row["task"] not in known]
-            failed = []
-            for found in tx.all(sql.UNKNOWN, tasks=unknown, age=age_s, limit=SWEEP_LIMIT) if unknown else []:
-                error = (
-                    f"No worker knew its task for {age_s:g} s: the code of a running consumer has to have it, "
-                    "under the name that it was submitted with. Deploy that code, then try the job again."
-                )
-                row = tx.one(sql.FAIL_QUEUED, id=found["id"], error=error)
-                if row is not None:
+            error = (
+                f"No worker knew its task for {age_s:g} s: the code of a running consumer has to have it, "
+                "under the name that it was submitted with. Deploy that code, then try the job again."
+            )
+            failed: list[str] = []
+            for task in unknown:
+                for found in tx.all(sql.UNKNOWN, task=task, age=age_s, limit=SWEEP_LIMIT - len(failed)):
+                    row = tx.one(sql.FAIL_UNKNOWN, id=found["id"], error=error)
+                    assert row is not None, "it is locked"
                     _after_failure(tx, row, error)
-                    failed.append(found["id"])
+                    failed.append(row["id"])
         self.ring(len(failed))
         return failed
 

@@ -84,6 +84,8 @@ class Postgres:
     @functools.cache
     def compile(sql: str) -> str:
         sql = re.sub(r"\bNOW\b", _NOW, sql.replace("%", "%%"))
+        # In a sub-select, as the planner would otherwise think that each length of the list deserves a plan of its own.
+        sql = re.sub(r"FROM EACH\(:(\w+)\) AS (\w+)", r"FROM unnest((SELECT CAST(:\1 AS text[]))) AS \2 (value)", sql)
         sql = re.sub(r"IN EACH\(:(\w+)\)", r"= ANY(CAST(:\1 AS text[]))", sql)
         return re.sub(r":(\w+)", r"%(\1)s", sql)
 

@@ -37,6 +37,7 @@ class SQLite:
     def compile(sql: str) -> str:
         sql = re.sub(r"\bNOW\b", _NOW, sql)
         sql = re.sub(r"IN EACH\((:\w+)\)", r"IN (SELECT value FROM json_each(\1))", sql)
+        sql = sql.replace("FROM EACH(", "FROM json_each(")
         return re.sub(r"FOR UPDATE( SKIP LOCKED)?", "", sql)  # a writer is alone here
 
     @staticmethod

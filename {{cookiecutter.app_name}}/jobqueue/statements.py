@@ -1,8 +1,11 @@
 """Every SQL statement of the ledger, by name.
 
-`NOW` is the database's clock in seconds since the epoch; parameters are written `:name`, `IN EACH(:name)` is a list, and
-`FOR UPDATE` matters where there are several writers. A statement that changes a job's state names the state that it
-expects, and for a running job the token of its claim, which there is only while it runs.
+`NOW` is the database's clock in seconds since the epoch; parameters are written `:name`; a list is `IN EACH(:name)`, or
+`FROM EACH(:name) AS known` with a `value` in each row; `FOR UPDATE` matters where there are several writers.
+
+A statement that changes a job's state names the state that it expects, and for a running job the token of its claim, which
+there is only while it runs. What else it names decides which index serves it (migrations/versions/0001_ledger.py): `seq > 0`,
+which is true of every job, asks for those of lists.
 """
 
 CLOCK = "SELECT NOW AS now"
@@ -30,21 +33,36 @@ ON CONFLICT (id) DO NOTHING
 """
 
 ANY_QUEUED = "SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1"
-ANY_TO_CLAIM = """
-SELECT 1 FROM jobs WHERE state = 'queued' AND task IN EACH(:tasks) LIMIT 1
-"""
 
-CLAIM = """
+# What a claim takes is the best of its tasks' first jobs: a step of the index for each task, however many jobs wait, and
+# however many before them are of tasks that this code does not know.
+FIRST = """
+SELECT seq, priority FROM jobs WHERE state = 'queued' AND task = known.value ORDER BY priority DESC, seq LIMIT 1
+"""
+NEXT = f"""
+SELECT free.seq
+FROM (SELECT known.value AS task, first.seq, first.priority
+      FROM EACH(:tasks) AS known CROSS JOIN LATERAL ({FIRST}) AS first
+      ORDER BY first.priority DESC, first.seq) AS best
+CROSS JOIN LATERAL (SELECT seq FROM jobs WHERE state = 'queued' AND jobs.task = best.task
+                    ORDER BY priority DESC, seq LIMIT 1 FOR UPDATE SKIP LOCKED) AS free
+ORDER BY best.priority DESC, best.seq LIMIT 1
+"""  # where another claim takes the first, the one after it; nothing else is locked
+NEXT_FOR_ONE_WRITER = f"""
+SELECT seq FROM jobs WHERE seq IN (SELECT (SELECT seq FROM ({FIRST})) FROM EACH(:tasks) AS known)
+ORDER BY priority DESC, seq LIMIT 1
+"""
+_CLAIM = """
 UPDATE jobs
 SET state = 'running', attempt = attempt + 1, token = :token, consumer = :consumer, worker = :worker, claimed_at = NOW,
     lease_until = NOW + :lease
-WHERE seq = (SELECT seq FROM jobs
-             WHERE state = 'queued' AND task IN EACH(:tasks)
-             ORDER BY priority DESC, seq LIMIT 1 FOR UPDATE SKIP LOCKED)
+WHERE seq = ({next})
 RETURNING id, task, owner, follower, message, attempt, retries, retry_delay, expires_at, follows, chord_size,
           NOW AS now,
           EXISTS (SELECT 1 FROM entries WHERE key IN ('r:' || id, 'rt:' || task)) AS revoked
 """
+CLAIM = _CLAIM.format(next=NEXT)
+CLAIM_FOR_ONE_WRITER = _CLAIM.format(next=NEXT_FOR_ONE_WRITER)
 
 END = f"""
 UPDATE jobs
@@ -211,11 +229,11 @@ SELECT task FROM queued WHERE task IS NOT NULL
 """  # a step of the index a task, however many jobs wait
 KNOWN_TASKS = "SELECT tasks FROM consumers WHERE seen_at > NOW - :age"
 UNKNOWN = """
-SELECT id FROM jobs WHERE state = 'queued' AND task IN EACH(:tasks) AND queued_at < NOW - :age
-LIMIT :limit FOR UPDATE SKIP LOCKED
-"""  # in no order, so that no more are read than are taken
-FAIL_QUEUED = f"""
-UPDATE jobs SET state = 'failed', error = :error, ended_at = NOW WHERE id = :id AND state = 'queued'
+SELECT id FROM jobs WHERE state = 'queued' AND task = :task AND queued_at > 0 AND queued_at < NOW - :age
+ORDER BY queued_at LIMIT :limit FOR UPDATE SKIP LOCKED
+"""  # locked, so that what is found unknown is still queued when it fails
+FAIL_UNKNOWN = f"""
+UPDATE jobs SET state = 'failed', error = :error, ended_at = NOW WHERE id = :id
 RETURNING {AFTER}
 """
 
@@ -235,9 +253,14 @@ SELECT jobs.id, jobs.state, jobs.error, results.media_type, results.body
 FROM jobs LEFT JOIN results ON results.job_id = jobs.id
 WHERE jobs.follower = :id ORDER BY jobs.chord_index
 """
-LIST = f"SELECT {JOB}, NULL AS failure, NULL AS has_steps FROM jobs WHERE {{conditions}} ORDER BY seq DESC LIMIT :limit"
+LIST = f"""
+SELECT {JOB}, NULL AS failure, NULL AS has_steps
+FROM jobs WHERE {{conditions}} AND seq > 0 ORDER BY seq DESC LIMIT :limit
+"""
 COUNT_STATE = "SELECT count(*) AS n FROM jobs WHERE state = :state"
-MESSAGES = "SELECT message FROM jobs WHERE state = :state ORDER BY priority DESC, run_at, seq LIMIT :limit"
+MESSAGES = """
+SELECT message FROM jobs WHERE state = :state ORDER BY priority DESC, run_at, seq LIMIT :limit
+"""
 IDS = "SELECT id FROM jobs WHERE state = :state"
 
 PUT = """

@@ -54,19 +54,20 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.Float),
         sqlite_autoincrement=True,
     )
-    jobs = sa.table("jobs", *map(sa.column, ("state", "follower", "token", "lease_until")))
-    indexes: list[tuple[str, list[Any], Any]] = [
-        ("jobs_to_claim", [sa.text("priority DESC"), "seq"], jobs.c.state == sa.literal_column("'queued'")),
-        ("jobs_queued_tasks", ["task", "queued_at"], jobs.c.state == sa.literal_column("'queued'")),
-        ("jobs_due", ["run_at"], jobs.c.state == sa.literal_column("'scheduled'")),
-        ("jobs_leases", ["lease_until"], jobs.c.lease_until.is_not(None)),
-        ("jobs_held", ["consumer", "worker"], jobs.c.state == sa.literal_column("'running'")),
-        ("jobs_tokens", ["token"], jobs.c.token.is_not(None)),
-        ("jobs_members", ["follower"], jobs.c.follower.is_not(None)),
-        ("jobs_of_task", ["task", "seq"], None),
+    # A statement may use an index only if it says what that is restricted to. So each finds one that fits, and not two, of
+    # which a database whose statistics are a minute old takes the wrong one. `seq > 0` is true of every job.
+    indexes: list[tuple[str, list[Any], str]] = [
+        ("jobs_to_claim", ["task", sa.text("priority DESC"), "seq"], "state = 'queued'"),
+        ("jobs_queued", ["task", "queued_at"], "state = 'queued' AND queued_at > 0"),
+        ("jobs_due", ["run_at"], "state = 'scheduled'"),
+        ("jobs_held", ["consumer", "worker"], "state = 'running'"),
+        ("jobs_leases", ["lease_until"], "lease_until IS NOT NULL"),
+        ("jobs_tokens", ["token"], "token IS NOT NULL"),
+        ("jobs_members", ["follower"], "follower IS NOT NULL"),
+        ("jobs_of_task", ["task", "seq"], "seq > 0"),
     ]
     for name, columns, where in indexes:
-        op.create_index(name, "jobs", columns, sqlite_where=where, postgresql_where=where)
+        op.create_index(name, "jobs", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
     if op.get_context().dialect.name == "postgresql":  # rows change often and briefly: leave room, and clean up early
         op.execute("ALTER TABLE jobs SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02)")
 
