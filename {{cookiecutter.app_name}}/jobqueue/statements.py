@@ -257,11 +257,11 @@ LIST = f"""
 SELECT {JOB}, NULL AS failure, NULL AS has_steps
 FROM jobs WHERE {{conditions}} AND seq > 0 ORDER BY seq DESC LIMIT :limit
 """
-COUNT_STATE = "SELECT count(*) AS n FROM jobs WHERE state = :state"
+COUNT_STATE = "SELECT count(*) AS n FROM jobs WHERE state = :state AND seq > 0"
 MESSAGES = """
-SELECT message FROM jobs WHERE state = :state ORDER BY priority DESC, run_at, seq LIMIT :limit
+SELECT message FROM jobs WHERE state = :state AND seq > 0 ORDER BY priority DESC, run_at, seq LIMIT :limit
 """
-IDS = "SELECT id FROM jobs WHERE state = :state"
+IDS = "SELECT id FROM jobs WHERE state = :state AND seq > 0"
 
 PUT = """
 INSERT INTO entries (key, value) VALUES (:key, :value)

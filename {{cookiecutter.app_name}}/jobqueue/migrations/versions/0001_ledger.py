@@ -65,6 +65,8 @@ def upgrade() -> None:
         ("jobs_tokens", ["token"], "token IS NOT NULL"),
         ("jobs_members", ["follower"], "follower IS NOT NULL"),
         ("jobs_of_task", ["task", "seq"], "seq > 0"),
+        ("jobs_of_state", ["state", "seq"], "seq > 0"),
+        ("jobs_of_owner", ["owner", "seq"], "owner IS NOT NULL AND seq > 0"),
     ]
     for name, columns, where in indexes:
         op.create_index(name, "jobs", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
