@@ -124,7 +124,7 @@ def install(folder: Path) -> None:
 
         def fetchall(self) -> list[Any]:
             rows: list[Any] = self._cursor.fetchall()
-            if here.method == "claim" and here.executed[-1] == "CLAIM" and rows:
+            if here.method == "claim" and here.executed[-1].startswith("CLAIM") and rows:
                 here.key = rows[0]["id"]
             return rows
 
@@ -161,4 +161,4 @@ def _names(database: Database) -> dict[str, str]:
 
 
 def named_statements() -> dict[str, str]:
-    return {name: sql for name, sql in vars(statements).items() if name.isupper()}
+    return {name: sql for name, sql in vars(statements).items() if name.isupper() and name[0] != "_"}

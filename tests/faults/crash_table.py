@@ -120,7 +120,7 @@ WITH_THE_LOCK = (Place("release", "before", "BEGIN"),)
 WITH_A_STEP = (Place("save_step", "after", "COMMIT"),)
 
 IN_WORKERS = [
-    Operation("pipeline", "claim", words("ANY_TO_CLAIM CLAIM")),
+    Operation("pipeline", "claim", words("CLAIM")),
     Operation("pipeline", "end", words("BEGIN END DELETE_ENTRY SAVE_RESULT COUNT_ONCE RELEASE COMMIT")),
     Operation("pipeline", "result", words("RESULT")),
     Operation(
@@ -157,6 +157,9 @@ IN_WORKERS = [
 ]
 
 
+# Where there is one writer at a time, by the method.
+WITH_ONE_WRITER = {"claim": words("NEXT_FOR_ONE_WRITER CLAIM_FOR_ONE_WRITER")}
+
 # What the main process does for all: method -> statements, with nothing else to do for it than what the test prepares.
 IN_MAIN_PROCESSES = {
     "greet": words("BEGIN GREET FORGET COMMIT"),
@@ -164,7 +167,7 @@ IN_MAIN_PROCESSES = {
     "give_back_unheard": words("GIVE_BACK_UNHEARD"),
     "promote": words("ANY_DUE PROMOTE"),
     "rescue": words("LAPSED BEGIN LAPSED LOSE LOSE SAVE_RESULT ABANDON COMMIT"),
-    "fail_unknown": words("BEGIN KNOWN_TASKS QUEUED_TASKS UNKNOWN FAIL_QUEUED SAVE_RESULT ABANDON COMMIT"),
+    "fail_unknown": words("BEGIN KNOWN_TASKS QUEUED_TASKS UNKNOWN FAIL_UNKNOWN SAVE_RESULT ABANDON COMMIT"),
     "submit": words("BEGIN INSERT COMMIT"),  # of a periodic task
 }
 # And for its own workers.
