@@ -4,6 +4,7 @@
 # make lock     pin the newest versions of all that the examples and the kit need
 # make faults   the tests that kill processes, alone, on every storage
 # make soak     the same N=10 times: prints round, seed and pytest's closing line (pytest --seed 7 takes that seed's chances)
+# make scale    what an operation reads with a million finished jobs, and with a hundred thousand that wait
 # make bench    this queue beside stock Huey, and what an idle app costs
 # make notebooks   run the notebooks, and store what they show for the tests to compare with
 # make venv     the one environment that all of these use, in .venv
@@ -48,7 +49,7 @@ SERIAL := tests/faults tests/end_to_end
 
 test: venv
 	@CHROMIUM=$$($(BIN)/python tests/chromium.py) && export CHROMIUM && set -x && \
-	$(BIN)/python -m pytest -n 2 $(SERIAL:%=--ignore=%) && \
+	$(BIN)/python -m pytest -n 2 $(SERIAL:%=--ignore=%) --ignore=tests/scale && \
 	$(BIN)/python -m pytest $(SERIAL)
 
 FAULTS := tests/faults --storages sqlite,postgres,postgres+valkey
@@ -63,6 +64,10 @@ soak: venv
 	  said=$$($(BIN)/python -m pytest -q $(FAULTS) 2>&1) || { echo "$$said"; exit 1; }; \
 	  echo "$$said" | tail -n 2 | paste -sd' ' -; \
 	done
+
+# Not among `make test`: it takes minutes, and gigabytes of disk.
+scale: venv
+	$(BIN)/python -m pytest tests/scale
 
 # An app of its own, on a port of its own, beside whatever runs.
 bench: venv
@@ -93,4 +98,4 @@ lock: venv
 	$(UV_COMPILE) pyproject.toml build/lock/with-portfolio/pyproject.toml --extra dev \
 	  --constraint templates/requirements-portfolio.txt --output-file requirements.txt
 
-.PHONY: help venv demo test lint lock faults soak bench notebooks
+.PHONY: help venv demo test lint lock faults soak scale bench notebooks

@@ -1,0 +1,68 @@
+"""A server of these tests' own, and what they measured: said at the end of the run, with or without -s."""
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.scale.growth import DATABASES, GROWTHS, Pair, Side
+from tests.servers import FAST, MEMORY, PostgresServer, fresh_database
+
+Say = Callable[[str], None]
+ROOM = 4 * 1024**3  # bytes: of a million jobs in SQLite, and as much again while they are written
+FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a server that leaves tables as they are: its autovacuum would read beside what is measured."""
+    with PostgresServer(FAST | {"autovacuum": "off"}) as server:
+        yield server.url
+
+
+@pytest.fixture(
+    scope="session",
+    params=itertools.product(DATABASES, GROWTHS),
+    ids=lambda of: f"{of[0]}-{of[1].name}",
+)
+def pair(request: pytest.FixtureRequest, postgres: str) -> Iterator[Pair]:
+    database, growth = request.param
+    with ExitStack() as stack:
+        if database == "sqlite":
+            # Each commit waits for the disk, which is not what is measured here.
+            folder = stack.enter_context(TemporaryDirectory(dir=MEMORY if roomy(MEMORY) else None))
+            urls = [f"sqlite:///{folder}/{name}.sqlite" for name in ("small", "large")]
+        else:
+            urls = [stack.enter_context(fresh_database(postgres)) for _ in range(2)]
+        sides = [stack.enter_context(closing(Side(url, growth, size))) for size, url in enumerate(urls)]
+        yield Pair(f"{database}, {growth.name}", growth, *sides)
+
+
+def roomy(folder: Path) -> bool:
+    return folder.is_dir() and shutil.disk_usage(folder).free > ROOM
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Of a new database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/jobs.sqlite"
+    else:
+        with fresh_database(request.getfixturevalue("postgres")) as url:
+            yield url
+
+
+@pytest.fixture(scope="session")
+def say(pytestconfig: pytest.Config) -> Say:
+    return pytestconfig.stash.setdefault(FIGURES, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    figures = config.stash.get(FIGURES, [])
+    if figures:
+        terminalreporter.section("figures")
+        terminalreporter.write_line("\n".join(figures))

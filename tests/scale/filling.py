@@ -1,0 +1,98 @@
+"""Fills a ledger as years of use would: in SQL, as a submit for each of a million jobs would take too long.
+
+Of a few things there are ever so many, however long the history is: jobs of the owner ANN, of the task RARE, and cancelled
+ones, so that a list of them must not cost more either.
+"""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from jobqueue.database import Transaction
+from jobqueue.ledger import Ledger, State
+
+ANN = "ann"
+RARE = "app.jobs.rare"
+FEW = 60  # jobs of each of these
+
+# Of ten jobs in a row one is a callback, and the eight after it are the members of its chord.
+FINISHED = """
+INSERT INTO jobs (id, task, state, priority, owner, message, run_at, queued_at, expires_at, retries, retry_delay, token,
+                  consumer, worker, claimed_at, lease_until, attempt, losses, returns, follower, chord_index, counted,
+                  pending, follows, chord_size, done, total, note, error, created_at, ended_at)
+SELECT ID(n), CASE n % :stride WHEN 1 THEN :rare ELSE 'app.jobs.task_' || (n % 20) END,
+       CASE WHEN n % :stride = 2 THEN 'cancelled' WHEN n % 16 = 3 THEN 'failed' ELSE 'succeeded' END, n % 3,
+       CASE WHEN n % :stride = 4 THEN :ann WHEN n % 4 > 0 THEN 'owner-' || (n % 997) END, :message, NULL, NOW - 9 * n, NULL,
+       0, 0, NULL, 'consumer-' || (n % 7), 'worker-' || (n % 4), NOW - 9 * n, NULL, 1, 0, 0,
+       CASE WHEN n % 10 > 1 THEN ID(n - n % 10) END, CASE WHEN n % 10 > 1 THEN n % 10 - 2 END, n % 10 > 1, 0, NULL,
+       CASE n % 10 WHEN 0 THEN 8 END, 12, 12, 'fetching prices', '', NOW - 9 * n, NOW - 9 * n + 3
+FROM SERIES(:count)
+"""
+RESULTS = """
+INSERT INTO results (job_id, media_type, body, saved_at)
+SELECT id, 'application/json', :body, ended_at FROM jobs WHERE state = 'succeeded' AND seq % 3 > 0
+"""
+STEPS = """
+INSERT INTO steps (job_id, name, media_type, body, saved_at)
+SELECT id, 'prices', 'application/json', :body, ended_at FROM jobs WHERE state = 'succeeded' AND seq % 20 = 0
+"""
+ENTRIES = """
+INSERT INTO entries (key, value) SELECT 'r:' || id, :body FROM jobs WHERE state = 'cancelled' OR seq % 100 = 0
+"""
+WAITING = """
+INSERT INTO jobs (id, task, state, priority, owner, message, run_at, queued_at, retries, retry_delay, attempt, losses,
+                  returns, counted, pending, note, error, created_at)
+SELECT :name || ID(n), :task || (n % 8), :state, n % 3, 'owner-' || (n % 997), :message,
+       CASE :state WHEN 'scheduled' THEN NOW + 99999 + n END, NOW, 0, 0, 0, 0, 0, FALSE, 0, '', '', NOW
+FROM SERIES(:count)
+"""
+
+MESSAGE = secrets.token_bytes(300)  # as long as Huey's for a task with a few arguments
+BODY = secrets.token_bytes(200)
+
+
+def finish(ledger: Ledger, count: int) -> None:
+    """So many jobs have come and gone."""
+    with patient(ledger) as tx:
+        in_series = {"message": MESSAGE, "rare": RARE, "ann": ANN, "stride": count // FEW}
+        tx.run(spelled(ledger, FINISHED), count=count, **in_series)
+        for statement in (RESULTS, STEPS, ENTRIES):
+            tx.run(statement, body=BODY)
+    tidy(ledger)
+
+
+def pile_up(ledger: Ledger, count: int, state: State, task: str) -> None:
+    """So many jobs wait, of eight tasks in turns. The statistics of the database say nothing of them yet."""
+    with patient(ledger) as tx:
+        named = {"name": f"{state}-{task}-", "task": task, "state": state, "message": MESSAGE}
+        tx.run(spelled(ledger, WAITING), count=count, **named)
+
+
+def tidy(ledger: Ledger) -> None:
+    """As a server's autovacuum would. SQLite has none, and nobody runs ANALYZE there."""
+    if not ledger.database.dialect.one_writer:
+        with patient(ledger) as tx:
+            tx.run("VACUUM (ANALYZE)")
+
+
+@contextmanager
+def patient(ledger: Ledger) -> Iterator[Transaction]:
+    """Statements that take longer than a ledger's may, each committed by itself."""
+    ledger.database.migrate()
+    with closing(ledger.database.connect()) as connection:
+        if not ledger.database.dialect.one_writer:
+            connection.patient = True
+        yield Transaction(ledger.database.dialect, ledger.database.dialect.cursor(connection))
+
+
+def spelled(ledger: Ledger, sql: str) -> str:
+    """With the macros ID(n), a number's id, which looks random; and SERIES(count), the numbers 1 to count as `n`."""
+    if ledger.database.dialect.one_writer:
+        number = "printf('%08x', ({}) * 2654435761 % 4294967296)"
+        series = "(WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {}) SELECT n FROM s)"
+    else:
+        number = "lpad(to_hex(({}) * 2654435761 % 4294967296), 8, '0')"
+        series = "generate_series(1, CAST({} AS bigint)) AS s (n)"
+    for macro in ("n - n % 10", "n"):
+        sql = sql.replace(f"ID({macro})", f"'job-' || {number.format(macro)}")
+    return sql.replace("SERIES(:count)", series.format(":count"))

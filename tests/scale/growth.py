@@ -1,0 +1,137 @@
+"""Pairs of a small ledger and a large one, in which each operation is measured."""
+
+import itertools
+import statistics
+import time
+from dataclasses import dataclass
+from functools import cached_property
+
+from jobqueue.database import Database
+from jobqueue.ledger import Ledger, State
+from tests.scale import filling
+from tests.scale.meter import Execution, heights, metered, metered_ledger
+from tests.scale.operations import OPERATIONS, Operation, submitted
+
+QUEUED = 10
+REPEATS = {
+    "sqlite": 3,  # which counts the same each time
+    "postgresql": 13,  # so that the driver has prepared each statement, and Postgres has made a plan for any parameters
+}
+TIMED = 15
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What grows: finished jobs, or those that wait in a state. Beside them ten are queued, which came last."""
+
+    name: str
+    finished: tuple[int, int] = (1_000, 1_000)
+    waiting: tuple[int, int] = (0, 0)  # the fewer fill a page of a list
+    state: State | None = None
+    task: str = ""
+
+    def fill(self, ledger: Ledger, size: int) -> None:
+        """size: 0 for the small ledger, 1 for the large one."""
+        filling.finish(ledger, self.finished[size])
+        if self.state is not None:
+            filling.pile_up(ledger, self.waiting[size], self.state, self.task)
+        for _ in range(QUEUED):
+            submitted(ledger)
+
+
+GROWTHS = [
+    Growth("1,000,000 finished", finished=(1_000, 1_000_000)),
+    Growth("100,000 queued", waiting=(100, 100_000), state=State.QUEUED, task="app.jobs.task_"),
+    Growth("100,000 queued of unknown tasks", waiting=(100, 100_000), state=State.QUEUED, task="old.jobs.task_"),
+    Growth("100,000 scheduled", waiting=(100, 100_000), state=State.SCHEDULED, task="app.jobs.task_"),
+]
+DATABASES = ["sqlite", "postgres"]
+
+
+class Side:
+    """A ledger that is filled, and brought back to that after each operation."""
+
+    def __init__(self, url: str, growth: Growth, size: int) -> None:
+        self.ledger = Ledger(Database(url))
+        self.metered = metered_ledger(url)
+        growth.fill(self.ledger, size)
+        self.heights = {} if self.ledger.database.dialect.one_writer else heights(self.ledger)
+        with self.ledger.database.statement() as tx:
+            row = tx.one("SELECT max(seq) AS last FROM jobs")
+            assert row is not None
+            self.last = row["last"]
+
+    def executions(self, operation: Operation) -> list[Execution]:
+        given = operation.before(self.ledger)
+        with metered() as executions:
+            operation.act(self.metered, given)
+        self.restore()
+        return executions
+
+    def seconds(self, operation: Operation) -> float:
+        given = operation.before(self.ledger)
+        started = time.perf_counter()
+        operation.act(self.ledger, given)
+        took = time.perf_counter() - started
+        self.restore()
+        return took
+
+    def restore(self) -> None:
+        with self.ledger.database.transaction() as tx:
+            tx.run("UPDATE jobs SET state = 'queued', token = NULL, lease_until = NULL WHERE token IS NOT NULL")
+            tx.run("DELETE FROM jobs WHERE seq > :last", last=self.last)
+
+    def close(self) -> None:
+        self.ledger.database.close()
+        self.metered.database.close()
+
+
+class Pair:
+    """A small ledger and a large one, on which each operation is measured once."""
+
+    def __init__(self, name: str, growth: Growth, small: Side, large: Side) -> None:
+        self.name = name
+        self.growth = growth
+        limited = [operation for operation in OPERATIONS if operation.of is None or operation.of is not growth.state]
+        self.operations = sorted(limited, key=lambda operation: operation.page)
+        self.small = small
+        self.large = large
+
+    @cached_property
+    def taller(self) -> dict[str, int]:
+        """By how many levels each index has grown."""
+        return {name: max(0, height - self.small.heights[name]) for name, height in self.large.heights.items()}
+
+    @cached_property
+    def measured(self) -> dict[str, tuple[list[list[Execution]], list[list[Execution]]]]:
+        """For each operation its executions in the small ledger, and in the large one."""
+        repeats = REPEATS[self.small.ledger.database.url.get_backend_name()]
+        measured = {}
+        for page, operations in itertools.groupby(self.operations, key=lambda operation: operation.page):
+            if page:  # by the time that a person looks, the database's statistics know of what has piled up
+                filling.tidy(self.small.ledger)
+                filling.tidy(self.large.ledger)
+            for operation in operations:
+                measured[operation.name] = (
+                    [self.small.executions(operation) for _ in range(repeats)],
+                    [self.large.executions(operation) for _ in range(repeats)],
+                )
+        return measured
+
+    @cached_property
+    def took(self) -> dict[str, tuple[float, float]]:
+        """For each operation the seconds that it takes in the small ledger, and in the large one: in turns, and medians."""
+        return {
+            operation.name: (statistics.median(seconds[0::2]), statistics.median(seconds[1::2]))
+            for operation in self.operations
+            for seconds in [[side.seconds(operation) for _ in range(TIMED) for side in (self.small, self.large)]]
+        }
+
+    def deeper(self, execution: Execution) -> int:
+        """Pages that it read only because indexes are higher: on each way down, and where a row's entries are made."""
+        down = sum(times * self.taller[index] for index, times in execution.searches.items() if index in self.taller)
+        entries = sum(
+            rows * sum(levels for index, levels in self.taller.items() if index.startswith(table))
+            for table, rows in execution.wrote.items()
+        )
+        return down + entries

@@ -1,0 +1,172 @@
+"""What an operation of the ledger costs: the statements that it executes, and what the database reads for each.
+
+Postgres says so itself, of the very plans that it ran, prepared ones too: auto_explain sends each to the client. SQLite counts
+the instructions of its virtual machine, and tells a statement's plan when asked.
+"""
+
+import json
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import quote
+
+import psycopg
+
+from jobqueue import statements
+from jobqueue.database import Database, Transaction
+from jobqueue.ledger import Ledger
+
+EXPLAINED = {
+    "session_preload_libraries": "auto_explain",
+    "auto_explain.log_min_duration": "0",
+    "auto_explain.log_analyze": "on",
+    "auto_explain.log_buffers": "on",
+    "auto_explain.log_format": "json",
+    "auto_explain.log_level": "notice",
+    "auto_explain.log_timing": "off",
+}
+NAMES = {text: name for name, text in vars(statements).items() if isinstance(text, str)}
+
+# An index that a constraint made, by what it is of, and not by the name that each database gives it.
+CONSTRAINTS = {
+    "jobs_pkey": "jobs (seq)",
+    "jobs_id_key": "jobs (id)",
+    "sqlite_autoindex_jobs_1": "jobs (id)",
+    "results_pkey": "results (job_id)",
+    "sqlite_autoindex_results_1": "results (job_id)",
+    "steps_pkey": "steps (job_id, name)",
+    "sqlite_autoindex_steps_1": "steps (job_id, name)",
+    "entries_pkey": "entries (key)",
+    "sqlite_autoindex_entries_1": "entries (key)",
+}
+
+
+@dataclass
+class Execution:
+    """Of one statement, by its name in statements.py."""
+
+    name: str
+    rows: int = 0  # Postgres: that it looked at in tables and indexes
+    blocks: int = 0  # Postgres: pages of 8 KiB that it read, whether or not they were in memory
+    steps: int = 0  # SQLite: instructions of its virtual machine
+    searches: Counter[str] = field(default_factory=Counter)  # how often it went down each index
+    scanned: set[str] = field(default_factory=set)  # tables that it read from one end on, without an index
+    wrote: Counter[str] = field(default_factory=Counter)  # rows, by their table
+
+
+def metered_ledger(url: str) -> Ledger:
+    """One whose database tells what it does: a little slower, so not one to take the time of."""
+    if url.startswith("postgresql:"):
+        url += "?options=" + quote(" ".join(f"-c {name}={value}" for name, value in EXPLAINED.items()))
+    return Ledger(Database(url))
+
+
+@contextmanager
+def metered() -> Iterator[list[Execution]]:
+    """The executions of metered ledgers, as soon as it is over."""
+    executions: list[Execution] = []
+    plans: list[dict[str, Any]] = []
+    execute = Transaction._execute
+
+    def hear(diagnostic: psycopg.errors.Diagnostic) -> None:
+        plans.append(json.loads(str(diagnostic.message_primary).partition("plan:")[2]))
+
+    heard: list[psycopg.Connection[Any]] = []
+
+    def counted(tx: Transaction, sql: str, params: dict[str, Any]) -> None:
+        executions.append(Execution(name_of(sql)))
+        connection = tx._cursor.connection
+        if isinstance(connection, sqlite3.Connection):
+            explain(connection, executions[-1], tx._dialect.compile(sql), tx._dialect.bind(params))
+        elif connection not in heard:
+            connection.add_notice_handler(hear)
+            heard.append(connection)
+        execute(tx, sql, params)
+
+    with patch.object(Transaction, "_execute", counted):
+        yield executions
+    for connection in heard:
+        connection.remove_notice_handler(hear)
+    if heard:
+        assert len(plans) == len(executions)
+    for execution, told in zip(executions, plans, strict=False):
+        read(execution, told["Plan"])
+
+
+def name_of(sql: str) -> str:
+    """A statement's name in statements.py, or else itself."""
+    for text, name in NAMES.items():
+        if sql == text or ("{" in text and like(text).fullmatch(sql)):
+            return name
+    return sql
+
+
+def like(template: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{\w+\\}", ".+", re.escape(template)))
+
+
+def read(execution: Execution, plan: dict[str, Any]) -> None:
+    """What a plan in Postgres's JSON says."""
+    execution.blocks = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    for node in nodes(plan):
+        loops = node["Actual Loops"]
+        if "Relation Name" in node and node["Node Type"] == "ModifyTable":
+            (below,) = [child for child in node["Plans"] if child["Parent Relationship"] == "Outer"]
+            rows = int(below["Actual Rows"] * below["Actual Loops"])
+            execution.wrote[node["Relation Name"]] += rows
+            for index in node.get("Conflict Arbiter Indexes", []):
+                execution.searches[plain(index)] += rows
+        elif "Relation Name" in node or "Index Name" in node:
+            seen = node["Actual Rows"] + sum(
+                node.get(f"Rows Removed by {why}", 0) for why in ("Filter", "Index Recheck")
+            )
+            if node["Node Type"] != "Bitmap Index Scan":  # its rows are counted where they are read
+                execution.rows += round(seen * loops)
+            if "Index Name" in node:
+                execution.searches[plain(node["Index Name"])] += node["Index Searches"]
+            elif node["Node Type"] != "Bitmap Heap Scan":
+                execution.scanned.add(node["Relation Name"])
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def explain(connection: sqlite3.Connection, execution: Execution, sql: str, params: dict[str, Any]) -> None:
+    """Ask SQLite for its plan, and count what it does from now on, until the next statement."""
+    connection.set_progress_handler(None, 0)
+    for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", params):
+        found = re.match(r"(SEARCH|SCAN) (\w+)(?: USING (?:COVERING )?(INDEX (\w+)|INTEGER PRIMARY KEY))?", row[3])
+        if found is not None and not ("json_each" in row[3] or "CONSTANT" in row[3]):
+            _, table, how, index = found.groups()
+            if how is None:
+                execution.scanned.add(table)
+            else:
+                execution.searches[plain(index or "jobs_pkey")] += 1
+
+    def step() -> None:
+        execution.steps += 1
+
+    connection.set_progress_handler(step, 1)
+
+
+def plain(index: str) -> str:
+    return CONSTRAINTS.get(index, index)
+
+
+def heights(ledger: Ledger) -> dict[str, int]:
+    """The levels above the leaves of each index on Postgres, by its name."""
+    with ledger.database.statement() as tx:
+        tx.run("CREATE EXTENSION IF NOT EXISTS pageinspect")
+        rows = tx.all(
+            "SELECT relname AS name, (bt_metap(relname)).level AS level FROM pg_class "
+            "WHERE relkind = 'i' AND relnamespace = CAST('public' AS regnamespace)"
+        )
+        return {plain(row["name"]): row["level"] for row in rows}

@@ -1,0 +1,226 @@
+"""All that is done to a ledger: each with what has to be there before, on a queue of ten jobs."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobqueue.ledger import Ledger, NewJob, Outcome, Retry, State, error_result
+from tests.scale.filling import ANN, BODY, MESSAGE, RARE
+
+TASK = "app.jobs.now"
+KNOWN = [TASK, RARE, *(f"app.jobs.task_{n}" for n in range(8))]
+HOUR = 3600.0
+SOME = 10  # jobs that a sweep finds
+
+Before = Callable[[Ledger], Any]
+Act = Callable[[Ledger, Any], object]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`act` is measured, and is given what `before` returns.
+
+    of: It reads all jobs of this state, as it must.
+    page: A list of jobs that a person looks at.
+    """
+
+    name: str
+    act: Act
+    before: Before = field(default=lambda ledger: None)
+    of: State | None = None
+    page: bool = False
+
+
+def new(**given: Any) -> NewJob:
+    return NewJob(**({"id": secrets.token_hex(16), "task": TASK, "message": MESSAGE, "owner": ANN} | given))
+
+
+def submitted(ledger: Ledger, **given: Any) -> str:
+    job = new(**given)
+    ledger.submit([job])
+    return job.id
+
+
+def claimed(ledger: Ledger, **given: Any) -> tuple[str, str]:
+    """A job that runs: its id, and the token of its claim."""
+    job_id = submitted(ledger, **({"priority": 9} | given))  # before all others
+    token = secrets.token_hex(16)
+    row = ledger.claim(KNOWN, token=token, consumer=CONSUMER, worker="worker", lease_s=HOUR)
+    assert row is not None and row["id"] == job_id
+    return job_id, token
+
+
+def followed(ledger: Ledger) -> tuple[str, str]:
+    """One that runs, and that another waits for."""
+    after = submitted(ledger, pending=1)
+    return claimed(ledger, follower=after)
+
+
+def ended(ledger: Ledger, state: State) -> str:
+    job_id, token = claimed(ledger)
+    ledger.end(job_id, token, Outcome(state=state, error="no luck", result=error_result("no luck", job_id)))
+    return job_id
+
+
+def changed(column: str, value: float, make: Callable[[Ledger], str]) -> Before:
+    """Some jobs, in each of which a column is set."""
+
+    def do(ledger: Ledger) -> None:
+        for job_id in [make(ledger) for _ in range(SOME)]:
+            with ledger.database.statement() as tx:
+                tx.run(f"UPDATE jobs SET {column} = :value WHERE id = :id", value=value, id=job_id)
+
+    return do
+
+
+CONSUMER = "this consumer"
+RESULT = ("application/json", BODY)
+LONG_AGO = 1.0
+
+
+def claim(ledger: Ledger, _: Any = None) -> Any:
+    return ledger.claim(KNOWN, token=secrets.token_hex(16), consumer=CONSUMER, worker="worker", lease_s=HOUR)
+
+
+def listed(**wanted: Any) -> Act:
+    return lambda ledger, _: ledger.jobs(**({"task": None, "state": None, "owner": None, "limit": 50} | wanted))
+
+
+def finds(count: int, act: Act) -> Act:
+    """So many jobs, or else what it costs would say little."""
+
+    def do(ledger: Ledger, given: Any) -> None:
+        found = act(ledger, given)
+        assert count == (len(found) if isinstance(found, list) else found)
+
+    return do
+
+
+OPERATIONS = [
+    Operation("submit", lambda ledger, _: ledger.submit([new()])),
+    Operation("submit a pipeline", lambda ledger, _: ledger.submit([new(follower="next"), new(pending=1)])),
+    Operation("claim", claim),
+    Operation(
+        "claim nothing", lambda ledger, _: ledger.claim(["unknown"], token="t", consumer="c", worker="w", lease_s=1)
+    ),
+    Operation("any queued", lambda ledger, _: ledger.any_queued()),
+    Operation("end", lambda ledger, held: ledger.end(held[0], held[1], Outcome()), claimed),
+    Operation(
+        "end with result and follower",
+        lambda ledger, held: ledger.end(held[0], held[1], Outcome(result=RESULT)),
+        followed,
+    ),
+    Operation(
+        "fail what is followed",
+        lambda ledger, held: ledger.end(held[0], held[1], Outcome(state=State.FAILED, result=RESULT)),
+        followed,
+    ),
+    Operation(
+        "retry",
+        lambda ledger, held: ledger.end(held[0], held[1], Outcome(retry=Retry(delay=HOUR, retries=1, retry_delay=1))),
+        claimed,
+    ),
+    Operation("progress", lambda ledger, held: ledger.progress(held[0], held[1], 3, 12, "fetching"), claimed),
+    Operation("save a step", lambda ledger, held: ledger.save_step(held[0], held[1], "prices", RESULT), claimed),
+    Operation("names of steps", lambda ledger, held: ledger.step_names(held[0]), claimed),
+    Operation("still held", lambda ledger, held: ledger.still_held(*held), claimed),
+    Operation("held", lambda ledger, _: ledger.held(CONSUMER), claimed),
+    Operation("renew", lambda ledger, held: ledger.renew(CONSUMER, [held[1]], HOUR), claimed),
+    Operation("give back one", lambda ledger, held: ledger.give_back_one(*held), claimed),
+    Operation("give back a worker's", finds(1, lambda ledger, _: ledger.give_back(CONSUMER, "worker")), claimed),
+    Operation("give back a consumer's", finds(1, lambda ledger, _: ledger.give_back(CONSUMER)), claimed),
+    Operation(
+        "give back what is unheard of",
+        finds(1, lambda ledger, _: ledger.give_back_unheard(CONSUMER, ["worker"], ["another"], left_s=2 * HOUR)),
+        claimed,
+    ),
+    Operation("lose", lambda ledger, held: ledger.lose(held[0], held[1], "worker"), claimed),
+    Operation("lose a worker's", finds(1, lambda ledger, _: ledger.lose_worker(CONSUMER, "worker")), claimed),
+    Operation("promote nothing", finds(0, lambda ledger, _: ledger.promote())),
+    Operation(
+        "promote some",
+        finds(SOME, lambda ledger, _: ledger.promote()),
+        changed("run_at", LONG_AGO, lambda ledger: submitted(ledger, run_in=HOUR)),
+    ),
+    Operation("rescue nothing", finds(0, lambda ledger, _: ledger.rescue([]))),
+    Operation(
+        "rescue some",
+        finds(SOME, lambda ledger, _: ledger.rescue([])),
+        changed("lease_until", LONG_AGO, lambda ledger: claimed(ledger)[0]),
+    ),
+    Operation("fail nothing unknown", finds(0, lambda ledger, _: ledger.fail_unknown(HOUR))),
+    Operation(
+        "fail some unknown",
+        finds(SOME, lambda ledger, _: ledger.fail_unknown(HOUR)),
+        changed("queued_at", LONG_AGO, lambda ledger: submitted(ledger, task="unknown")),
+    ),
+    Operation("cancel", lambda ledger, job_id: ledger.cancel(job_id), submitted),
+    Operation("cancel what runs", lambda ledger, held: ledger.cancel(held[0]), followed),
+    Operation("put back", lambda ledger, job_id: ledger.put_back(job_id), lambda ledger: ended(ledger, State.FAILED)),
+    Operation(
+        "put back a chord's member",
+        lambda ledger, job_id: ledger.put_back(job_id),
+        lambda ledger: failed_member(ledger),
+    ),
+    Operation("look", lambda ledger, job_id: ledger.look(job_id), lambda ledger: ended(ledger, State.FAILED)),
+    Operation("result", lambda ledger, job_id: ledger.result(job_id), lambda ledger: ended(ledger, State.FAILED)),
+    Operation("ended", lambda ledger, job_id: ledger.ended(job_id), lambda ledger: ended(ledger, State.FAILED)),
+    Operation(
+        "members of a chord", finds(8, lambda ledger, job_id: ledger.members(job_id)), lambda ledger: chord(ledger)
+    ),
+    Operation("jobs", finds(50, listed()), page=True),
+    Operation("jobs of a task", finds(50, listed(task=RARE)), page=True),
+    Operation("jobs of an owner", finds(50, listed(owner=ANN)), page=True),
+    *(Operation(f"{state} jobs", listed(state=state), page=True) for state in State),
+    Operation("count queued jobs", lambda ledger, _: ledger.count(State.QUEUED), of=State.QUEUED),
+    Operation("count scheduled jobs", lambda ledger, _: ledger.count(State.SCHEDULED), of=State.SCHEDULED),
+    Operation("messages of queued jobs", lambda ledger, _: ledger.messages(State.QUEUED, 10), of=State.QUEUED),
+    Operation("ids of queued jobs", lambda ledger, _: ledger.ids(State.QUEUED), of=State.QUEUED),
+    Operation("put an entry", lambda ledger, _: ledger.put("key", BODY)),
+    Operation("peek at an entry", lambda ledger, _: ledger.peek(["key"])),
+    Operation("pop an entry", lambda ledger, _: ledger.pop("key"), lambda ledger: ledger.put("key", BODY)),
+    Operation("take a lock", lambda ledger, held: ledger.put_if_free(held[0], BODY, held[1], None), claimed),
+    Operation(
+        "take a lock that is held",
+        lambda ledger, held: ledger.put_if_free(held[0], BODY, "another", None),
+        lambda ledger: locked(ledger),
+    ),
+    Operation("release a lock", lambda ledger, held: ledger.release(*held), lambda ledger: locked(ledger)),
+    Operation(
+        "delete a stale lock", lambda ledger, held: ledger.delete_stale_lock(held[0]), lambda ledger: locked(ledger)
+    ),
+    Operation("delete an entry", lambda ledger, _: ledger.delete("key"), lambda ledger: ledger.put("key", BODY)),
+    Operation("count up", lambda ledger, _: ledger.add("key", 1)),
+    Operation("delete a counter", lambda ledger, _: ledger.delete_counter("key"), lambda ledger: ledger.add("key", 1)),
+    Operation("greet", lambda ledger, _: ledger.greet(secrets.token_hex(4), "host", 1, 4, KNOWN)),
+    Operation("leave", lambda ledger, _: ledger.leave("nobody")),
+    Operation("consumers", lambda ledger, _: ledger.consumers()),
+    Operation("reschedule", lambda ledger, held: ledger.replace(held[0], new(), keep_follower=True), followed),
+    Operation("a step", lambda ledger, held: ledger.step(held[0], "prices"), lambda ledger: stepped(ledger)),
+]
+
+
+def chord(ledger: Ledger) -> str:
+    callback = submitted(ledger, pending=8, chord_size=8)
+    ledger.submit([new(follower=callback, chord_index=n) for n in range(8)])
+    return callback
+
+
+def failed_member(ledger: Ledger) -> str:
+    """Of a chord that waits for another, too."""
+    job_id, token = claimed(ledger, follower=submitted(ledger, pending=2, chord_size=2), chord_index=0)
+    ledger.end(job_id, token, Outcome(state=State.FAILED))
+    return job_id
+
+
+def locked(ledger: Ledger) -> tuple[str, str]:
+    held = claimed(ledger)
+    ledger.put_if_free(held[0], BODY, held[1], None)
+    return held
+
+
+def stepped(ledger: Ledger) -> tuple[str, str]:
+    held = claimed(ledger)
+    ledger.save_step(held[0], held[1], "prices", RESULT)
+    return held

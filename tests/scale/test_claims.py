@@ -1,0 +1,103 @@
+"""Claims that come at the same moment each take a job, the next one, as long as there is one."""
+
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+
+import pytest
+
+from jobqueue import statements as sql
+from jobqueue.database import Database, Row
+from jobqueue.ledger import Ledger, NewJob
+from tests.servers import fresh_database
+
+CLAIMERS = 4
+TASKS = ["jobs.a", "jobs.b", "jobs.c"]
+EACH = 1_000
+
+
+@pytest.fixture
+def url(postgres: str) -> Iterator[str]:
+    with fresh_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture
+def ledgers(url: str) -> Iterator[list[Ledger]]:
+    """One for each claimer, with connections of its own."""
+    with ExitStack() as stack:
+        yield [Ledger(stack.enter_context(closing(Database(url)))) for _ in range(CLAIMERS)]
+
+
+def new(task: str, priority: float = 0) -> NewJob:
+    return NewJob(id=secrets.token_hex(8), task=task, message=b"", priority=priority)
+
+
+def claim(ledger: Ledger) -> Row | None:
+    return ledger.claim(TASKS, token=secrets.token_hex(16), consumer="consumer", worker="worker", lease_s=60)
+
+
+def uncommitted_claim(stack: ExitStack, ledger: Ledger) -> Row | None:
+    """Of one that is held up amid its claim, until the stack ends."""
+    tx = stack.enter_context(ledger.database.transaction())
+    return tx.one(sql.CLAIM, tasks=TASKS, token=secrets.token_hex(16), consumer="consumer", worker="worker", lease=60)
+
+
+def jobs_in_turns(each: int) -> list[NewJob]:
+    """Of three tasks and three priorities."""
+    return [new(task, priority=n % 3) for n in range(each) for task in TASKS]
+
+
+def in_order(jobs: list[NewJob]) -> list[str]:
+    """By priority, and first in, first out."""
+    return [job.id for job in sorted(jobs, key=lambda job: -job.priority)]
+
+
+def test_one_claimer_gets_the_jobs_of_all_its_tasks_in_order(ledgers: list[Ledger]) -> None:
+    jobs = jobs_in_turns(30)
+    ledgers[0].submit(jobs)
+    rows = [claim(ledgers[0]) for _ in range(len(jobs) + 1)]
+    assert [row and row["id"] for row in rows] == [*in_order(jobs), None]
+
+
+def test_concurrent_claimers_get_work_as_long_as_there_is_some_and_each_task_in_order(ledgers: list[Ledger]) -> None:
+    jobs = jobs_in_turns(EACH)
+    ledgers[0].submit(jobs)
+    claimed: list[str] = []
+    empty_handed_after: list[int] = []
+
+    def work(ledger: Ledger) -> None:
+        while (row := claim(ledger)) is not None:
+            claimed.append(row["id"])
+        empty_handed_after.append(len(claimed))
+
+    with ThreadPoolExecutor(CLAIMERS) as pool:
+        list(pool.map(work, ledgers))
+    assert sorted(claimed) == sorted(job.id for job in jobs)
+    # The others may have claimed the last ones, and not told yet.
+    assert min(empty_handed_after) >= len(jobs) - (CLAIMERS - 1)
+    # While one is held up amid its claim the others pass by, and go on in its task; so order is a task's own. It may have
+    # read the clock and be held up before it looks for a job: not each is in its place, but most are.
+    with ledgers[0].database.statement() as tx:
+        in_time = tx.all("SELECT id, task FROM jobs ORDER BY claimed_at")
+    for task in TASKS:
+        place = {job_id: n for n, job_id in enumerate(in_order([job for job in jobs if job.task == task]))}
+        ids = [row["id"] for row in in_time if row["task"] == task]
+        off = sorted(abs(place[job_id] - n) for n, job_id in enumerate(ids))
+        assert off[EACH * 9 // 10] < CLAIMERS
+
+
+def test_a_claim_passes_by_what_others_are_taking_and_locks_nothing_else(ledgers: list[Ledger]) -> None:
+    ledgers[0].submit([new(task) for task in TASKS])
+    with ExitStack() as stack:
+        taken = [uncommitted_claim(stack, ledger) for ledger in ledgers]
+        assert [row and row["task"] for row in taken] == [*TASKS, None]
+
+
+def test_a_claim_takes_the_next_of_the_same_task_when_others_are_taking_the_first(ledgers: list[Ledger]) -> None:
+    jobs = [new(TASKS[0]) for _ in ledgers]
+    ledgers[0].submit(jobs)
+    with ExitStack() as stack:
+        taken = [uncommitted_claim(stack, ledger) for ledger in ledgers]
+        assert [row and row["id"] for row in taken] == [job.id for job in jobs]

@@ -1,0 +1,101 @@
+"""Postgres keeps old versions of rows, and their entries in indexes, until a vacuum: a claim must not wade through them."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from psycopg import ClientCursor
+
+from jobqueue import statements as sql
+from jobqueue.database import Database
+from jobqueue.ledger import Ledger, State
+from tests.scale import filling
+from tests.scale.conftest import Say
+from tests.scale.meter import metered, metered_ledger
+from tests.scale.operations import CONSUMER, KNOWN, claim, new, submitted
+from tests.servers import FAST, PostgresServer, fresh_database
+from tests.waiting import wait_until
+
+JOBS = 20_000
+QUEUED = 10
+FEW = 40  # pages: as many again as a claim reads anyway
+ENTRIES_IN_A_PAGE = 60
+
+
+@contextmanager
+def filled_ledger(postgres: str, finished: int) -> Iterator[tuple[Ledger, str]]:
+    """One with a history and a few jobs that are queued, and its URL."""
+    with fresh_database(postgres) as url, closing(Database(url)) as database:
+        ledger = Ledger(database)
+        filling.finish(ledger, finished)
+        for _ in range(QUEUED):
+            submitted(ledger)
+        yield ledger, url
+
+
+def test_jobs_that_come_and_go_leave_a_claim_as_cheap_as_it_was(postgres: str, say: Say) -> None:
+    """A new entry takes the room of dead ones in its page of the index, as long as the queue is short."""
+    with filled_ledger(postgres, finished=1_000) as (ledger, url):
+        before = pages_of_a_claim(url)
+        come_and_go(ledger, submit=True)
+        after = pages_of_a_claim(url)
+    say(f"A claim reads {before} pages, and {after} after {JOBS} jobs came and went without a vacuum.")
+    assert after <= before + FEW
+
+
+def test_after_a_pile_of_jobs_a_claim_passes_by_their_entries_until_autovacuum_comes(say: Say) -> None:
+    """Dead entries are marked as such by the first claim that meets them, and the others skip them, many to a page."""
+    with (
+        PostgresServer(FAST | {"autovacuum_naptime": "1s"}) as server,
+        filled_ledger(server.url, finished=100_000) as (ledger, url),
+    ):
+        before = pages_of_a_claim(url)
+        with filling.patient(ledger) as tx:
+            tx.run("ALTER TABLE jobs SET (autovacuum_enabled = off)")
+        filling.pile_up(ledger, JOBS, State.QUEUED, "app.jobs.task_")
+        come_and_go(ledger, submit=False)
+        after = pages_of_a_claim(url)
+        with filling.patient(ledger) as tx:
+            tx.run("ALTER TABLE jobs RESET (autovacuum_enabled)")
+        wait_until(lambda: pages_of_a_claim(url) <= before + FEW, timeout=60)
+    say(f"After {JOBS} jobs that had piled up it reads {after} pages, until autovacuum comes.")
+    assert after <= before + JOBS / ENTRIES_IN_A_PAGE
+
+
+def pages_of_a_claim(url: str) -> int:
+    """Of the third: the first that comes by marks what it finds dead, for all that come after it."""
+    ledger = metered_ledger(url)
+    for _ in range(3):
+        with metered() as executions:
+            claim(ledger)
+        ledger.give_back(CONSUMER)
+    ledger.database.close()
+    return sum(execution.blocks for execution in executions)
+
+
+# Each job is three transactions, as it would be from a worker; in the server, where that takes seconds.
+COME_AND_GO = """
+DO $do$ BEGIN
+    FOR n IN 1..{jobs} LOOP
+        {submit};
+        COMMIT;
+        {claim};
+        COMMIT;
+        UPDATE jobs SET state = 'succeeded', ended_at = 0, token = NULL, lease_until = NULL WHERE token = 'token';
+        COMMIT;
+    END LOOP;
+END $do$
+"""
+
+
+def come_and_go(ledger: Ledger, submit: bool) -> None:
+    """So many jobs are claimed and end, first come, first served; each is submitted just before, or they all are there."""
+    with filling.patient(ledger) as tx:
+        cursor = ClientCursor(tx._cursor.connection)
+        dialect = ledger.database.dialect
+        claimed = {"tasks": KNOWN, "token": "token", "consumer": "c", "worker": "w", "lease": 60}
+        submitted = vars(new(id="ID"))
+        claim_sql = cursor.mogrify(dialect.compile(sql.CLAIM.partition("RETURNING")[0]), claimed)
+        submit_sql = cursor.mogrify(dialect.compile(sql.INSERT), submitted).replace(
+            "'ID'", "'come-' || gen_random_uuid()"
+        )
+        cursor.execute(COME_AND_GO.format(jobs=JOBS, submit=submit_sql if submit else "NULL", claim=claim_sql).encode())

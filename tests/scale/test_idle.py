@@ -1,0 +1,81 @@
+"""A consumer that has nothing to do asks for a handful of index look-ups a second."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from jobqueue import DurableHuey
+from jobqueue.consumer import IDLE, SWEEP
+from jobqueue.database import Transaction
+from jobqueue.huey import RENEW
+from tests.scale.conftest import Say
+from tests.scale.growth import Pair
+from tests.scale.meter import metered, name_of
+from tests.waiting import wait_until
+
+WORKERS = 4
+FEW = 10  # pages, or a hundred instructions each
+
+
+def test_a_sweep_with_nothing_to_do_costs_a_handful_of_look_ups(pair: Pair, say: Say) -> None:
+    ledger = pair.large.metered
+    for _ in range(2):  # the first marks what others have left dead
+        with metered() as executions:
+            ledger.promote()
+            ledger.rescue([])
+    pages, steps = sum(e.blocks for e in executions), sum(e.steps for e in executions)
+    say(
+        f"{pair.name}: a sweep with nothing to do: {len(executions)} statements, {pages or steps} {'pages' if pages else 'steps'}"
+    )
+    assert [execution.name for execution in executions] == ["ANY_DUE", "LAPSED"]
+    assert pages <= FEW
+    assert steps <= FEW * 100
+
+
+def test_an_idle_consumer_executes_few_statements(database_url: str, say: Say) -> None:
+    huey = DurableHuey("tests", database_url, secret_key="a key for tests")
+    huey.task(name="task")(print)
+    huey.migrate()
+    with closing(huey.storage), counted() as executed, running(huey):
+        wait_until(lambda: executed["LAPSED"], timeout=60)  # which waits until it has been in touch for a whole lease
+        executed.clear()
+        started = time.monotonic()
+        wait_until(lambda: executed["SEEN"] == 2, timeout=60)  # renewals
+        rate = executed.total() / (time.monotonic() - started)
+        told = dict(executed)
+    name = huey.ledger.database.url.get_backend_name()
+    say(f"{name}: an idle consumer of {WORKERS} workers executes {rate:.1f} statements a second: {told}")
+    each_second = WORKERS / IDLE + 2 / SWEEP + 3 / RENEW
+    assert rate < 2 * each_second
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Statements by their names, of all threads of this process."""
+    executed: Counter[str] = Counter()
+    execute = Transaction._execute
+
+    def count(tx: Transaction, sql: str, params: dict[str, Any]) -> None:
+        executed[name_of(sql)] += 1
+        execute(tx, sql, params)
+
+    with patch.object(Transaction, "_execute", count):
+        yield executed
+
+
+@contextmanager
+def running(huey: DurableHuey) -> Iterator[None]:
+    """A consumer whose workers are threads, in this process, where they can be counted."""
+    consumer = huey.create_consumer(workers=WORKERS, worker_type="thread")
+    with patch.object(consumer, "_set_signal_handlers"):
+        thread = threading.Thread(target=consumer.run)
+        thread.start()
+        try:
+            yield
+        finally:
+            consumer.stop_flag.set()
+            thread.join()

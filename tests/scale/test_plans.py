@@ -1,0 +1,106 @@
+"""The plan of every statement: which indexes it may use, by name, on a large ledger, whatever it is given."""
+
+import itertools
+from collections import defaultdict
+
+from jobqueue import statements
+from tests.scale.growth import Pair
+
+BY_ID = {"jobs (id)"}
+BY_TOKEN = {"jobs_tokens", "jobs (id)"}
+BY_LOCK = {"entries (key)", "jobs_tokens"}
+WITH_RESULT = {"jobs (id)", "results (job_id)"}
+
+# Where a statement may use one of several indexes, each leads to the few rows that it wants. Postgres chooses by how many
+# there are just now; SQLite, where nobody runs ANALYZE, by their columns.
+PLANS: dict[str, set[str]] = {
+    "ANY_QUEUED": {"jobs_to_claim"},
+    "CLAIM": {"jobs_to_claim", "jobs (seq)", "entries (key)"},
+    "NEXT_FOR_ONE_WRITER": {"jobs_to_claim", "jobs (seq)"},
+    "CLAIM_FOR_ONE_WRITER": {"jobs_to_claim", "jobs (seq)", "entries (key)"},
+    "END": BY_TOKEN,
+    "RETRY": BY_TOKEN,
+    "LOSE": BY_TOKEN,
+    "GIVE_BACK": BY_TOKEN,
+    "GIVE_BACK_WORKERS": {"jobs_held"},
+    "GIVE_BACK_UNHEARD": {"jobs_held"},
+    "GIVE_BACK_ALL": {"jobs_held"},
+    "CANCEL": BY_ID,
+    "COUNT_ONCE": BY_ID,
+    "RELEASE": BY_ID,
+    "ABANDON": BY_ID,
+    "UNSUCCESSFUL_BEFORE": BY_ID,
+    "PUT_BACK": BY_ID,
+    "WAIT_AGAIN": BY_ID,
+    "AWAIT_ONE_MORE": BY_ID,
+    "UNCOUNT": BY_ID,
+    "TAKE_PLACE": BY_ID,
+    "FOLLOW": BY_ID,
+    "STILL_HELD": BY_TOKEN,
+    "HOLD": BY_TOKEN,
+    "PROGRESS": BY_TOKEN,
+    "STEP_NAMES": {"steps (job_id, name)"},
+    "STEP": {"steps (job_id, name)"},
+    "DELETE_RESULT": {"results (job_id)"},
+    "RENEW": {"jobs_tokens", "jobs (seq)"},
+    "HELD_BY_CONSUMER": {"jobs_held"},
+    "HELD_BY_WORKER": {"jobs_held"},
+    "LAPSED": {"jobs_leases"},
+    "ANY_DUE": {"jobs_due"},
+    "PROMOTE": {"jobs_due", "jobs (seq)"},
+    "QUEUED_TASKS": {"jobs_to_claim"},
+    "UNKNOWN": {"jobs_queued", "jobs_to_claim"},
+    "FAIL_UNKNOWN": BY_ID,
+    "LOOK": WITH_RESULT | {"steps (job_id, name)"},
+    "RESULT": WITH_RESULT,
+    "ENDED": BY_ID,
+    "MEMBERS": {"jobs_members", "results (job_id)"},
+    "LIST": {"jobs_of_task", "jobs_of_owner", "jobs_of_state", "jobs_to_claim", "jobs_due", "jobs_held", "jobs (seq)"},
+    "COUNT_STATE": {"jobs_of_state", "jobs_to_claim", "jobs_due"},
+    "MESSAGES": {"jobs_of_state", "jobs_to_claim", "jobs_due"},
+    "IDS": {"jobs_of_state", "jobs_to_claim", "jobs_due"},
+    "HOLD_KEY": {"entries (key)"},
+    "TAKE_FREE_KEY": BY_LOCK,
+    "PEEK": BY_LOCK,
+    "POP": {"entries (key)"},
+    "DELETE_ENTRY": {"entries (key)"},
+    "RELEASE_LOCK": BY_LOCK,
+    "DELETE_STALE_LOCK": BY_LOCK,
+}  # fmt: skip
+SEARCH_NOTHING = {"INSERT", "SAVE_RESULT", "SAVE_STEP", "PUT", "TAKE_NEW_KEY", "CLOCK"}
+OF_SMALL_TABLES = {"GREET", "FORGET", "LEAVE", "SEEN", "CONSUMERS", "KNOWN_TASKS", "ADD", "DELETE_COUNTER"}
+READ_ALL = {
+    "ENTRIES",
+    "RESULT_IDS",
+    "FLUSH_RESULTS",
+    "FLUSH_ENTRIES",
+    "FLUSH_COUNTERS",
+}  # as Huey's storage interface asks
+PARTS = {"AFTER", "JOB", "ENDED_STATES", "RELEASED", "FIRST", "NEXT", "_CLAIM"}  # of statements
+
+ONE_WRITER, MANY_WRITERS = {"NEXT_FOR_ONE_WRITER", "CLAIM_FOR_ONE_WRITER"}, {"CLAIM"}
+
+
+def test_every_statement_has_a_plan_here() -> None:
+    named = {name for name, text in vars(statements).items() if isinstance(text, str) and not name.startswith("__")}
+    assert named == PLANS.keys() | SEARCH_NOTHING | OF_SMALL_TABLES | READ_ALL | PARTS
+
+
+def test_every_statement_uses_its_index(pair: Pair) -> None:
+    grown = {"jobs"} if pair.growth.state else {"jobs", "results", "steps", "entries"}  # others fit in a page or two
+    used: dict[str, set[str]] = defaultdict(set)
+    read_through: dict[str, set[str]] = defaultdict(set)
+    for _, runs in pair.measured.values():
+        for execution in itertools.chain.from_iterable(runs):
+            used[execution.name] |= execution.searches.keys()
+            read_through[execution.name] |= execution.scanned
+    seen = set(used)
+    for name, indexes in PLANS.items():
+        assert used[name] <= indexes, name
+        assert not read_through[name] & grown, name
+
+    of_others = MANY_WRITERS if pair.small.ledger.database.dialect.one_writer else ONE_WRITER
+    of_all_in_a_state = set() if pair.growth.state is None else {"MESSAGES", "IDS"}
+    executed = (PLANS.keys() | SEARCH_NOTHING | OF_SMALL_TABLES) - of_others
+    assert executed - of_all_in_a_state <= seen <= executed
+    assert all(used[name] or read_through[name] for name in seen & PLANS.keys())
