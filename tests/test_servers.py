@@ -248,6 +248,7 @@ def test_a_run_leaves_no_server_however_it_ends(end: str, tmp_path: Path) -> Non
             env=os.environ | {"PYTHONPATH": str(KIT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
             stdout=output,
             stderr=output,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
         )
     notes = [tmp_path / "one", tmp_path / "two"]
     wait_until(lambda: all(note.exists() for note in notes) or run.poll() is not None, 60)
