@@ -13,6 +13,8 @@ from tests.faults.conftest import GRACE, StartConsumer
 from tests.faults.fault_jobs import notes
 from tests.jobqueue.consumers import alive, wait_until
 
+TICK = 0.001  # seconds, in which SQLite's clock counts
+
 
 @pytest.mark.parametrize("times", [1, 10])
 def test_a_job_longer_than_the_grace_is_given_back_uncounted_and_ends_in_the_next_consumer(
@@ -33,8 +35,7 @@ def test_a_job_longer_than_the_grace_is_given_back_uncounted_and_ends_in_the_nex
     took = time.monotonic() - begun
     assert consumer.process.returncode == 0
     assert GRACE <= took < GRACE + 2
-    clocks = 0.01  # seconds: SQLite's counts in milliseconds
-    assert GRACE - clocks <= (moment(huey, handle.id, "queued_at") or 0) - told < GRACE + 1
+    assert GRACE - TICK <= (moment(huey, handle.id, "queued_at") or 0) - told < GRACE + 1
     assert len(leases - {None}) >= 3  # renewed all the while, each half second
     job = handle.look()
     assert (job.state, job.returns, job.losses, job.attempt) == (State.QUEUED, 1, 0, 1)
