@@ -18,12 +18,13 @@ ADVICE = "Mend the mistake and save the file: the app comes back by itself."
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark">
 <title>The app cannot be loaded</title>
 <body style="font-family: sans-serif; margin: 2em">
 <h1>The app cannot be loaded</h1>
 <p>{advice}</p>
-<pre style="white-space: pre-wrap">{mistake}</pre>
+<pre style="white-space: pre-wrap; overflow-wrap: anywhere">{mistake}</pre>
 <script>
 setInterval(async () => {{
   if ((await fetch("")).headers.get("Process") !== "{process}") location.reload()
