@@ -3,7 +3,8 @@
 # make lint     style (ruff) and types (mypy), of the kit and of the template where it lies
 # make lock     pin the newest versions of all that the examples and the kit need
 # make faults   the tests that kill processes, alone, on every storage
-# make soak     the same N=10 times: prints round, seed and pytest's closing line (pytest --seed 7 takes that seed's chances)
+# make soak     the torture among them N=10 times: prints round, seed and pytest's closing line (pytest --seed 7 takes that
+#               seed's chances); TESTS=tests/faults repeats them all, STORAGES=sqlite on one storage
 # make scale    what an operation reads with a million finished jobs, and with a hundred thousand that wait
 # make bench    this queue beside stock Huey, and what an idle app costs
 # make notebooks   run the notebooks, and store what they show for the tests to compare with
@@ -16,7 +17,7 @@ BAKE := $(BIN)/cookiecutter --default-config --no-input
 TEMPLATE := {{cookiecutter.app_name}}
 
 help:
-	@sed -n 's/^# make/make/p' Makefile
+	@sed -n '/^# /!q; s/^# //p' Makefile
 
 venv: .venv/ready
 
@@ -52,16 +53,17 @@ test: venv
 	$(BIN)/python -m pytest -n 2 $(SERIAL:%=--ignore=%) --ignore=tests/scale && \
 	$(BIN)/python -m pytest $(SERIAL)
 
-FAULTS := tests/faults --storages sqlite,postgres,postgres+valkey
+STORAGES ?= sqlite,postgres,postgres+valkey
 
 faults: venv
-	$(BIN)/python -m pytest $(FAULTS)
+	$(BIN)/python -m pytest tests/faults --storages $(STORAGES)
 
 N ?= 10
+TESTS ?= tests/faults/test_torture.py
 soak: venv
 	@for round in $$(seq $(N)); do \
 	  printf 'round %s of %s: ' $$round $(N); \
-	  said=$$($(BIN)/python -m pytest -q $(FAULTS) 2>&1) || { echo "$$said"; exit 1; }; \
+	  said=$$($(BIN)/python -m pytest -q $(TESTS) --storages $(STORAGES) 2>&1) || { echo "$$said"; exit 1; }; \
 	  echo "$$said" | tail -n 2 | paste -sd' ' -; \
 	done
 
