@@ -187,6 +187,16 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
             return repr(error)
         return "undisturbed"
 
+    @huey.task(retry_delay=0.05)
+    def lasts(name: str, seconds: float, *before: Any) -> str:
+        """One whose name says so is tried again."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(0.001)
+        if name.startswith("retried") and current_job().attempt == 1:
+            raise ValueError("so that it is tried again")
+        return name
+
     @huey.task()
     def brief(seconds: float) -> list[float]:
         """Busy to its end, so that a timeout may hit that very moment."""
@@ -197,7 +207,11 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task(timeout=0.3)
     def deaf(how: str) -> None:
-        """Runs where an exception that a signal raises gets lost."""
+        """Runs where an exception that a signal raises gets lost; its second attempt does not."""
+        if current_job().attempt > 1:
+            return
+        if how == "in a call of C":
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000_000)
 
         class Closing:
             def __del__(self) -> None:

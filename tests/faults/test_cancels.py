@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from jobqueue import DurableHuey, State
-from tests.faults.conftest import StartConsumer
-from tests.faults.fault_jobs import notes
+from jobqueue import DurableHuey, JobHandle, State
+from jobqueue.ledger import ERROR
+from tests.faults.conftest import StartConsumer, all_have_ended, is_sound
+from tests.faults.fault_jobs import LONG, notes
 from tests.jobqueue.consumers import alive, wait_until
 
 
@@ -58,20 +59,55 @@ def test_in_a_thread_a_job_is_cancelled_at_its_next_progress(
     assert handle.state is State.CANCELLED
 
 
-def test_a_cancel_that_comes_as_the_job_ends_never_hits_the_next_one(
-    start: StartConsumer, tasks: SimpleNamespace
+CANCELS = 1000
+AT_ONCE = 25  # of them are submitted together
+SHORTEST, LONGEST = 0.0, 0.06  # seconds that a job takes
+KINDS = ["short"] * 6 + ["follows", "delayed", "retried", "long"]
+
+
+def test_a_thousand_cancels_in_any_state_at_any_moment_stop_the_right_job_alone(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, dice: random.Random
 ) -> None:
-    consumer = start()
+    consumer = start(workers=2)
     workers = consumer.worker_pids()
-    dice = random.Random(1)
-    outcomes = []
-    for _ in range(25):
-        handle, following = tasks.undisturbed(0.05), tasks.undisturbed(0.08)
-        wait_until(lambda handle=handle: handle.state is not State.QUEUED)  # type: ignore[misc]
-        time.sleep(dice.uniform(0.02, 0.07))  # about when it ends
-        cancelled = handle.cancel()
-        outcomes.append(cancelled)
-        assert following.get(blocking=True, timeout=5) == "undisturbed"
-        assert handle.state is (State.CANCELLED if cancelled else State.SUCCEEDED)
-    assert set(outcomes) == {True, False}  # else the moments were badly chosen
-    assert consumer.worker_pids() == workers
+    seen: set[State] = set()
+    cancelled: dict[str, bool] = {}  # by name; False for those that had ended
+    others: list[JobHandle] = []
+    for first in range(0, CANCELS, AT_ONCE):
+        meant = []
+        for number in range(first, first + AT_ONCE):
+            meant.append(submit(f"{dice.choice(KINDS)} {number}", huey, tasks, dice))
+            if number % 8 == 0:
+                others.append(tasks.undisturbed(dice.uniform(SHORTEST, LONGEST)))
+        for handle in dice.sample(meant, AT_ONCE):
+            time.sleep(dice.choice([0, dice.uniform(SHORTEST, LONGEST)]))  # any moment
+            seen.add(handle.state)
+            cancelled[handle.id] = handle.cancel()
+    wait_until(lambda: all_have_ended(huey), timeout=30)
+
+    assert seen == set(State) - {State.FAILED, State.CANCELLED}
+    assert len(cancelled) == CANCELS
+    assert {name for name, was in cancelled.items() if not was and name.startswith("long")} == set()
+    for name, was in cancelled.items():
+        assert huey.look(name).state is (State.CANCELLED if was else State.SUCCEEDED)
+        kept = huey.ledger.result(name)
+        assert kept is not None
+        assert (kept["media_type"] in (None, ERROR)) if was else (huey.result(name) == name)
+    assert [handle() for handle in others] == ["undisturbed"] * len(others)
+    before = [job for job in huey.jobs(task=tasks.lasts, limit=2 * CANCELS) if job.id not in cancelled]
+    assert {job.state for job in before} == {State.SUCCEEDED}
+    assert consumer.worker_pids() == workers  # none had to be killed
+    assert is_sound(huey)
+
+
+def submit(name: str, huey: DurableHuey, tasks: SimpleNamespace, dice: random.Random) -> JobHandle:
+    """A job of that name and the kind that it begins with, to be cancelled."""
+    kind = name.partition(" ")[0]
+    seconds = LONG if kind == "long" else dice.uniform(SHORTEST, LONGEST)
+    job = tasks.lasts.s(
+        name, seconds, id=name, delay=0.2 if kind == "delayed" else None, retries=1 if kind == "retried" else 0
+    )
+    if kind == "follows":
+        huey.enqueue(tasks.lasts.s("", dice.uniform(SHORTEST, LONGEST)).then(job))
+        return huey.job(name)
+    return huey.enqueue(job)

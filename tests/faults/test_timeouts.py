@@ -63,6 +63,20 @@ def test_a_timeout_that_got_lost_comes_again(start: StartConsumer, tasks: Simple
     assert tasks.undisturbed(0.1).get(blocking=True, timeout=5) == "undisturbed"
 
 
+def test_a_timeout_in_a_call_that_hears_no_signal_ends_the_process_and_is_retried(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace
+) -> None:
+    consumer = start(workers=2)
+    workers = consumer.worker_pids()
+    handles = [huey.enqueue(tasks.deaf.s("in a call of C", retries=retries)) for retries in (0, 1)]
+    wait_until(lambda: all(handle.state.ended for handle in handles), timeout=10)
+    failed, retried = (handle.look() for handle in handles)
+    assert (failed.state, failed.attempt, failed.losses) == (State.FAILED, 1, 0)
+    assert failed.error == "Timed out: it took longer than it may, in a call that could not be interrupted."
+    assert (retried.state, retried.attempt, retried.losses) == (State.SUCCEEDED, 2, 0)
+    wait_until(lambda: len(consumer.worker_pids()) == 2 and not {*consumer.worker_pids()} & {*workers})
+
+
 def test_cancels_around_ledger_calls_end_the_job_and_break_nothing(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace
 ) -> None:

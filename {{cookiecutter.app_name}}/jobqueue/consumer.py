@@ -43,6 +43,7 @@ COME_BACK = 1.0  # seconds until a consumer that starts looks again whether its 
 IDLE = 1.0  # seconds that a worker waits for the bell before it looks by itself
 ASIDE = 0.25  # seconds for which a worker that passed a ring on does not listen
 CANCEL_GRACE = 5.0  # seconds in which a worker must let go of a job that was taken from it, before it is killed
+TIMEOUT_GRACE = interrupts.AGAIN + 2.0  # the same for a job whose time is over: it has been interrupted twice by then
 TOKEN = 32  # characters of a token
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -60,6 +61,7 @@ class DurableWorker(Worker):
         # For the main process to see: the token that it works under, and the last under which it asked for a job.
         self.holds = multiprocessing.RawArray("c", TOKEN)
         self.asks = multiprocessing.RawArray("c", TOKEN)
+        self.deadline = multiprocessing.RawValue("d", 0.0)  # of the job that it runs, by time.monotonic(); 0 for none
         self.unsure = False  # whether a claim was answered
         self.heard = False  # a ring that nobody else has heard, since the last claim
 
@@ -113,6 +115,7 @@ class DurableProcesses(ProcessEnvironment):
         return self.mp.Process(target=runnable, name=name, daemon=False)  # a daemon may not start processes of its own
 
     def init_child(self, process: DurableWorker) -> None:
+        self.worker = process
         die_with_parent(process.parent)
         for stop in STOPS:
             # The main process decides when a worker stops. Not SIG_IGN, which a task's own subprocesses would inherit.
@@ -123,11 +126,13 @@ class DurableProcesses(ProcessEnvironment):
 
     @contextlib.contextmanager
     def timeout(self, seconds: float) -> Iterator[None]:
+        self.worker.deadline.value = time.monotonic() + seconds
         signal.setitimer(signal.ITIMER_REAL, seconds, interrupts.AGAIN / 5)
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            self.worker.deadline.value = 0.0
 
 
 def on_alarm(signum: int, frame: FrameType | None) -> None:
@@ -409,9 +414,13 @@ class DurableConsumer(Consumer):
         self._minute = minute
 
     def _tell_workers(self) -> None:
-        """Tell a worker whose job was cancelled or taken back; kill it if it does not let go."""
+        """Tell a worker whose job was cancelled or taken back; kill it if it does not let go.
+
+        One whose job's time is over tells itself; it is killed too, if it is where no signal is heard (a long call of C).
+        """
         if not self.environment.forks:
             return  # a thread sees it at its next step or progress
+        self._end_the_overdue()
         holding = {
             worker.holds.value.decode(): process for worker, process in self.worker_threads if worker.holds.value
         }
@@ -429,6 +438,15 @@ class DurableConsumer(Consumer):
                 holding[token].kill()
             else:
                 self._signal(holding[token], DurableProcesses.LOOK_AGAIN)
+
+    def _end_the_overdue(self) -> None:
+        for worker, process in self.worker_threads:
+            deadline, token = worker.deadline.value, worker.holds.value.decode()
+            if not deadline or not token or time.monotonic() < deadline + TIMEOUT_GRACE:
+                continue
+            if self.huey.ledger.time_out(token):
+                logger.warning("Worker process %s does not hear that its job's time is over; killing it.", process.pid)
+                process.kill()
 
     def _replace_dead_workers(self) -> None:
         workers = []

@@ -182,6 +182,24 @@ class Ledger:
         self.ring(len(lost))
         return lost
 
+    def time_out(self, token: str) -> bool:
+        """The attempt's time is over, and it does not hear of it: it has failed. False if it was over already."""
+        with self.database.statement() as tx:
+            row = tx.one(sql.RETRIES_LEFT, token=token)
+        if row is None:
+            return False
+        error = "Timed out: it took longer than it may, in a call that could not be interrupted."
+        outcome = Outcome(
+            state=State.FAILED, error=error, result=error_result(error, row["id"], retries=row["retries"])
+        )
+        if row["retries"]:
+            outcome.retry = Retry(delay=row["retry_delay"], retries=row["retries"] - 1, retry_delay=row["retry_delay"])
+        try:
+            self.end(row["id"], token, outcome)
+        except FenceRefused:
+            return False
+        return True
+
     def give_back(self, consumer: str, worker: str | None = None) -> list[str]:
         """What a worker holds, or all of a consumer's, goes back to the queue, not counted against the jobs."""
         with self.database.statement() as tx:

@@ -165,6 +165,8 @@ UNCOUNT = "UPDATE jobs SET counted = FALSE WHERE id = :id"
 TAKE_PLACE = "UPDATE jobs SET follower = :follower, chord_index = :chord_index WHERE id = :id"
 FOLLOW = "UPDATE jobs SET follows = :after WHERE id = :id AND follows = :before"
 
+RETRIES_LEFT = "SELECT id, retries, retry_delay FROM jobs WHERE token = :token"
+
 STILL_HELD = "SELECT 1 FROM jobs WHERE id = :id AND token = :token"
 HOLD = f"{STILL_HELD} FOR UPDATE"
 
