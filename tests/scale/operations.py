@@ -137,6 +137,7 @@ OPERATIONS = [
     ),
     Operation("lose", lambda ledger, held: ledger.lose(held[0], held[1], "worker"), claimed),
     Operation("lose a worker's", finds(1, lambda ledger, _: ledger.lose_worker(CONSUMER, "worker")), claimed),
+    Operation("time out", lambda ledger, held: ledger.time_out(held[1]), claimed),
     Operation("promote nothing", finds(0, lambda ledger, _: ledger.promote())),
     Operation(
         "promote some",

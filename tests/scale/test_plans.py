@@ -36,6 +36,7 @@ PLANS: dict[str, set[str]] = {
     "UNCOUNT": BY_ID,
     "TAKE_PLACE": BY_ID,
     "FOLLOW": BY_ID,
+    "RETRIES_LEFT": {"jobs_tokens"},
     "STILL_HELD": BY_TOKEN,
     "HOLD": BY_TOKEN,
     "PROGRESS": BY_TOKEN,
