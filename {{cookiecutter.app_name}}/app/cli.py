@@ -40,11 +40,21 @@ def main() -> None:
 @click.option(
     "--workers", default=settings.workers, show_default=True, type=click.IntRange(min=1), help="Jobs at a time."
 )
-def worker(workers: int) -> None:
+@click.option(
+    "--queues",
+    default=settings.queues,
+    metavar="NAME[:N],...",
+    help="Only jobs of these; NAME:N by N of the workers at most.  [default: every queue]",
+)
+def worker(workers: int, queues: str | None) -> None:
     """Run jobs until told to stop (Ctrl-C or SIGTERM lets running jobs end first)."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it announces each of its plug-ins
-    huey.create_consumer(workers=workers).run()
+    try:
+        consumer = huey.create_consumer(workers=workers, queues=queues)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    consumer.run()
 
 
 # --- jobs ---
@@ -75,7 +85,7 @@ def show(job_id: str) -> None:
     click.echo(f"{job.name} is {job.state.value}{_progress(job)}")
     if job.error:
         click.secho(job.error, fg="red" if job.state is State.FAILED else None)
-    click.echo(f"\nid        {job.id}\ntask      {job.task}\nasked     {_asked(job)}")
+    click.echo(f"\nid        {job.id}\ntask      {job.task}\nqueue     {job.queue}\nasked     {_asked(job)}")
     if job.owner is not None:
         click.echo(f"owner     {job.owner}")
     click.echo(f"created   {_time(job.created_at)}")
@@ -136,7 +146,7 @@ def run(name: str, arguments: tuple[str, ...]) -> None:
 def doctor() -> None:
     """What is configured, what answers, and what to do about what does not. Exits with 1 if something does not."""
     click.echo(f"   {'production' if settings.production else 'development'}, port {settings.port}, {settings.workers} workers, "
-               f"grace {settings.worker_grace:g} s, lease {settings.lease:g} s")  # fmt: skip
+               f"grace {settings.worker_grace:g} s, lease {settings.lease:g} s, queues {settings.queues or 'all'}")  # fmt: skip
     huey.discover()
     click.echo(f"   tasks: {', '.join(sorted(_tasks()))}")
     findings = huey.check()

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.about import ROOT
 from jobqueue.database import dialect_of
+from jobqueue.queues import parse
 
 SHORTEST_KEY = 32  # characters
 PLACEHOLDERS = ("change", "placeholder", "example", "secret", "your-", "your_", "<")  # parts that no random key has
@@ -38,6 +39,8 @@ class Settings(BaseSettings):
     secret_key_fallbacks: Annotated[tuple[str, ...], NoDecode] = ()  # earlier keys, comma separated, while jobs wait
     port: int = Field(8050, ge=1, le=65535)
     workers: int = Field(2, ge=1)  # jobs that run at the same time in one consumer
+    queues: str | None = None  # those that its workers serve: "interactive,heavy:1"; every queue where it is not set
+    per_owner: int | None = Field(None, ge=1)  # jobs of one owner that run at the same time, in all consumers
     worker_grace: float = Field(25, ge=0)  # seconds that running jobs may go on after SIGTERM
     lease: float = Field(15, ge=1)  # seconds until a job whose consumer is not heard of goes to another
     unknown_after: float = Field(3600, ge=1)  # seconds that a job may wait for a worker whose code has its task
@@ -58,6 +61,12 @@ class Settings(BaseSettings):
         if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("It has to begin with redis:// or rediss://")
         return url
+
+    @field_validator("queues")
+    @classmethod
+    def _queues(cls, text: str | None) -> str | None:
+        parse(text)
+        return text
 
     @field_validator("secret_key_fallbacks", mode="before")
     @classmethod
@@ -98,7 +107,10 @@ def load(env_file: Path | None = ROOT / ".env") -> Settings:
 
 def _sentence(problem: object) -> str:
     match problem:
-        case {"loc": ("database_url" | "redis_url" as field,), "ctx": {"error": error}}:  # it may hold a password
+        case {
+            "loc": ("database_url" | "redis_url" | "queues" as field,),
+            "ctx": {"error": error},
+        }:  # a URL may hold a password
             return f"{field.upper()} cannot be used: {error}"
         case {"loc": (str(field), *_), "msg": str(message), "input": given}:
             return f"{field.upper()} is {given!r}: {message}."

@@ -11,7 +11,8 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobqueue import interrupts
@@ -34,13 +35,14 @@ class Bell:
 
     hears_commits = False  # whether `wait` returns at any commit, so that who waits for a result may listen too
 
-    def ring(self, jobs: int) -> None:
-        """So many jobs may have come into the queue. Never raises, and costs a quarter of a second at most."""
+    def ring(self, queues: Sequence[str]) -> None:
+        """Jobs may have come into these queues, one for each name. Never raises, and costs a quarter of a second at most."""
 
-    def wait(self, timeout: float, pause: Pause = time.sleep) -> bool:
+    def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> bool:
         """Return when it may have been rung since this thread last waited, or at the timeout, or if `pause` says so.
 
-        timeout in seconds. `pause(seconds)` is what a worker sleeps by: its stop flag's `wait`.
+        timeout in seconds. `pause(seconds)` is what a worker sleeps by: its stop flag's `wait`. `queues`: those that it
+        serves; None for all.
         Returns whether it was rung for whoever waited alone: nobody else has heard that.
         """
         pause(timeout)
@@ -79,7 +81,7 @@ class FileBell(Bell):
         self._database = database
         self._ear = threading.local()
 
-    def wait(self, timeout: float, pause: Pause = time.sleep) -> bool:
+    def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> bool:
         until = time.monotonic() + timeout
         while not self._heard():
             left = until - time.monotonic()
@@ -115,8 +117,8 @@ class NotifyBell(Bell):
         self._knocks: Any = None  # a semaphore that the main process shares with its workers
         self._workers = 0
 
-    def ring(self, jobs: int) -> None:
-        if not jobs:
+    def ring(self, queues: Sequence[str]) -> None:
+        if not queues:
             return
         try:
             with self._database.statement() as tx:
@@ -124,7 +126,7 @@ class NotifyBell(Bell):
         except DatabaseUnavailable as error:
             logger.warning("The bell could not be rung, and idle workers look by themselves: %s", error)
 
-    def wait(self, timeout: float, pause: Pause = time.sleep) -> bool:
+    def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> bool:
         if self._knocks is None:
             pause(timeout)
         else:
@@ -170,7 +172,10 @@ class NotifyBell(Bell):
 
 
 class RedisBell(Bell):
-    """An idle worker waits for the list to have an item, and takes it. A Redis that fails is left alone for a while."""
+    """An idle worker waits for a list to have an item, and takes it. A Redis that fails is left alone for a while.
+
+    There is a list for each queue, and one for workers that serve them all: a ring is a new item in both.
+    """
 
     def __init__(self, url: str, name: str) -> None:
         self._url = url
@@ -179,27 +184,33 @@ class RedisBell(Bell):
         self._pid = os.getpid()
         self._clients: dict[float, Any] = {}  # by how long they wait for an answer
 
-    def ring(self, jobs: int) -> None:
-        if jobs and not self._broken:
+    def ring(self, queues: Sequence[str]) -> None:
+        if queues and not self._broken:
+            jobs = {self._key: len(queues)} | {self._key_of(queue): n for queue, n in Counter(queues).items()}
             with interrupts.deferred(), self._left_alone_if_it_fails():
                 with self._redis(ANSWER).pipeline(transaction=False) as pipeline:
-                    pipeline.rpush(self._key, *["" for _ in range(min(jobs, MOST))])
-                    pipeline.ltrim(self._key, -MOST, -1)
+                    for key, n in jobs.items():
+                        pipeline.rpush(key, *["" for _ in range(min(n, MOST))])
+                        pipeline.ltrim(key, -MOST, -1)
                     pipeline.execute()
 
-    def wait(self, timeout: float, pause: Pause = time.sleep) -> bool:
+    def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> bool:
         until = time.monotonic() + timeout
+        keys = [self._key] if queues is None else [self._key_of(queue) for queue in queues]
         while (left := until - time.monotonic()) > 0:
             if self._broken:
                 if pause(min(SLICE, left)):
                     break
                 continue
             with self._left_alone_if_it_fails():
-                if self._redis(SLICE + ANSWER).blpop([self._key], timeout=min(SLICE, left)):
+                if self._redis(SLICE + ANSWER).blpop(keys, timeout=min(SLICE, left)):
                     return True
                 if pause(0):
                     break
         return False
+
+    def _key_of(self, queue: str) -> str:
+        return f"{self._key}:{queue}"
 
     def check(self) -> str | None:
         from redis.exceptions import RedisError

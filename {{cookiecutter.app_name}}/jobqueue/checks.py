@@ -1,5 +1,6 @@
 """What the queue rests on, looked at one by one: for `doctor`, and for whoever asks why nothing happens."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ def _checks(huey: "DurableHuey") -> Iterator[Check]:
         waiting = huey.ledger.count(State.QUEUED)
         consumers = huey.ledger.consumers()
         connections = huey.ledger.connections()
+        queues = huey.ledger.queues()
     except (DatabaseUnavailable, OSError) as error:
         remedy = "Check DATABASE_URL, and that its server runs or its folder can be written to."
         yield Check("database", False, f"does not answer: {error}", remedy)
@@ -69,6 +71,12 @@ def _checks(huey: "DurableHuey") -> Iterator[Check]:
         yield Check(
             "workers", False, f"no consumer was seen in the last {huey.lease_s:g} s; {waiting} job(s) wait",
             "Start one: python -m app worker (or `make start`, which starts web and worker).",
+        )  # fmt: skip
+    unserved = sorted(set(queues) - {name for consumer in alive for name in json.loads(consumer["queues"] or "[]")})
+    if alive and unserved and all(consumer["queues"] for consumer in alive):
+        yield Check(
+            "queues", False, f"jobs wait in {', '.join(unserved)}, which no consumer serves",
+            "Name it in QUEUES or `worker --queues`; without either, workers serve every queue.",
         )  # fmt: skip
 
 

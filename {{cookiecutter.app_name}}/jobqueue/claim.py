@@ -37,6 +37,7 @@ class Claim:
 
     def __init__(self, row: Row, token: str, job: ClaimedJob) -> None:
         self.id: str = row["id"]
+        self.queue: str = row["queue"]
         self.has_follower = row["follower"] is not None
         self.task: Task | None = None
         self.token = token

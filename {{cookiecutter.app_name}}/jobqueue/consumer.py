@@ -19,7 +19,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -33,6 +33,7 @@ from jobqueue.context import ClaimedJob, current_job
 from jobqueue.database import DatabaseUnavailable
 from jobqueue.huey import DurableHuey
 from jobqueue.ledger import SWEEP_LIMIT
+from jobqueue.queues import DEFAULT, parse, share_out
 
 logger = logging.getLogger("jobqueue.consumer")
 
@@ -53,8 +54,10 @@ class DurableWorker(Worker):
 
     huey: DurableHuey
 
-    def __init__(self, *, consumer: str, name: str, parent: int, **options: Any) -> None:
+    def __init__(self, *, consumer: str, name: str, parent: int, queues: list[str] | None, **options: Any) -> None:
         super().__init__(**options)
+        self.queues = queues  # that it serves; None for every queue
+        self.lately: list[str] = []  # those that it was given jobs of, the last one last
         self.consumer = consumer
         self.name = name
         self.parent = parent
@@ -72,9 +75,11 @@ class DurableWorker(Worker):
             if self.unsure:
                 self.huey.ledger.give_back(self.consumer, self.name)  # it was made, and never told
             self.unsure = True
-            task = self.huey.claim(self.consumer, self.name, self._ask)
+            task = self.huey.claim(self.consumer, self.name, self._ask, self.queues, self.lately)
             self.unsure = False
-            not_mine = task is None and self.heard and self.huey.ledger.any_queued()
+            not_mine = (
+                task is None and self.heard and self.huey.ledger.any_queued_but(list(self.huey._registry._registry))
+            )
         except DatabaseUnavailable as error:
             self._logger.warning("No claim: %s", error)
             self.asks.value = b""
@@ -82,14 +87,15 @@ class DurableWorker(Worker):
             return
         if task is None:
             if not_mine:  # other code knows its task: let a worker hear that has it, which this one does not hinder
-                self.huey.storage.bell.ring(1)
+                self.huey.storage.bell.ring(self.queues or [DEFAULT])
                 self.stop_flag.wait(ASIDE)
-            self.heard = self.huey.storage.bell.wait(IDLE, self.stop_flag.wait)
+            self.heard = self.huey.storage.bell.wait(IDLE, self.stop_flag.wait, self.queues)
             return
         self.heard = False
         self.delay = self.default_delay
         self.task_count += 1
         self.holds.value = task.claim.token.encode()
+        self.lately = [*(queue for queue in self.lately if queue != task.claim.queue), task.claim.queue]
         try:
             self.huey.execute(task)
         finally:
@@ -226,7 +232,7 @@ def die_with_parent(parent: int) -> None:
 
 
 class DurableConsumer(Consumer):
-    """Huey's consumer, with Huey's options.
+    """Huey's consumer, with Huey's options, and `queues`: those that its workers serve (see DurableHuey.create_consumer).
 
     `shutdown_timeout` is the grace in seconds; the huey's `grace_s` if not given.
 
@@ -237,9 +243,12 @@ class DurableConsumer(Consumer):
     huey: DurableHuey
     worker_threads: list[tuple[DurableWorker, Any]]
 
-    def __init__(self, huey: DurableHuey, **options: Any) -> None:
+    def __init__(self, huey: DurableHuey, queues: str | Sequence[str] | None = None, **options: Any) -> None:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._worker_number = 0
+        served = parse(queues)
+        self.queues = list(served) or None  # None for every queue
+        self._queues_of_workers = share_out(served, options.get("workers", 1))
         super().__init__(huey, **options)
         self.grace_s = huey.grace_s if self.shutdown_timeout is None else self.shutdown_timeout
         self._told_at: float | None = None  # when the first signal to stop came, by time.monotonic()
@@ -258,12 +267,15 @@ class DurableConsumer(Consumer):
         environment: Environment = super().get_environment(worker_type)
         return environment
 
-    def _create_worker(self) -> DurableWorker:
+    def _create_worker(self, before: DurableWorker | None = None) -> DurableWorker:
+        """`before`: the one whose place it takes, and whose queues it serves."""
+        queues = self._queues_of_workers[self._worker_number] if before is None else before.queues
         self._worker_number += 1
         return self.worker_class(
             consumer=self.id,
             name=f"worker-{self._worker_number}",
             parent=os.getpid(),
+            queues=queues,
             huey=self.huey,
             stop_flag=self.stop_flag,
             default_delay=self.default_delay,
@@ -290,7 +302,12 @@ class DurableConsumer(Consumer):
         try:
             self.huey.migrate()
             self.huey.ledger.greet(
-                self.id, socket.gethostname(), os.getpid(), self.workers, list(self.huey._registry._registry)
+                self.id,
+                socket.gethostname(),
+                os.getpid(),
+                self.workers,
+                list(self.huey._registry._registry),
+                self.queues,
             )
         except DatabaseUnavailable as error:
             logger.warning("Consumer %s waits for its database: %s", self.id, error)
@@ -453,7 +470,7 @@ class DurableConsumer(Consumer):
         for worker, process in self.worker_threads:
             if not self.environment.is_alive(process):
                 self._bury(worker, process)
-                worker = self._create_worker()
+                worker = self._create_worker(before=worker)
                 process = self._create_process(worker, worker.name)
                 self._start(process)
             workers.append((worker, process))

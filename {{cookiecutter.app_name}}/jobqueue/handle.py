@@ -44,6 +44,7 @@ class Job:
 
     id: str
     task: str  # as Huey registers it: "app.jobs.analysis.analyse"
+    queue: str
     state: State
     owner: str | None
     priority: float
@@ -95,7 +96,22 @@ class Job:
 
     @classmethod
     def from_row(cls, row: Row, arguments: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]) -> "Job":
-        names = ("id", "task", "owner", "priority", "attempt", "losses", "returns", "worker", "done", "total", "note")
+        names = (
+            *(
+                "id",
+                "task",
+                "queue",
+                "owner",
+                "priority",
+                "attempt",
+                "losses",
+                "returns",
+                "worker",
+                "done",
+                "total",
+                "note",
+            ),
+        )
         fields: dict[str, Any] = {name: row[name] for name in names}
         for name in ("created_at", "run_at", "claimed_at", "ended_at"):
             fields[name] = None if row[name] is None else datetime.fromtimestamp(row[name], UTC)
@@ -168,7 +184,8 @@ class JobHandle(Result):
         Raises JobNotFound.
         """
         new = self.huey.task_of(self.id) if type(self.task) is Task else copy.copy(self.task)
-        new.owner = self.look().owner
+        before = self.look()
+        new.owner, new.queue = before.owner, before.queue
         new.submitted = False
         new.id = new.create_id()
         new.revoke_id = f"r:{new.id}"

@@ -32,6 +32,7 @@ from huey.utils import SKIPPED
 
 from jobqueue import codec, interrupts
 from jobqueue.bell import bell
+from jobqueue.caps import Caps, at_least_one
 from jobqueue.checks import Check, checks
 from jobqueue.claim import TELLING, Claim, TaskExited, ending_claim, working_on
 from jobqueue.context import ClaimedJob, current_job, storable, working_for
@@ -70,6 +71,7 @@ class DurableHuey(Huey):
     :param grace_s: seconds that running jobs may go on after SIGTERM, before they are given back.
     :param max_losses: workers that may die on one job before it fails as poison.
     :param unknown_after_s: seconds that a job may wait for a consumer whose code has its task, before it fails.
+    :param per_owner: how many jobs of one owner may run at once, across all consumers; None for as many as there are workers.
     :param huey_kwargs: Huey's own: results, store_intermediate_errors, utc, immediate.
 
     Nothing touches the disk or the network before the first use.
@@ -91,6 +93,7 @@ class DurableHuey(Huey):
         grace_s: float = GRACE,
         max_losses: int = MAX_LOSSES,
         unknown_after_s: float = UNKNOWN_AFTER,
+        per_owner: int | None = None,
         **huey_kwargs: Any,
     ) -> None:
         self.database_url = database_url or f"sqlite:///{Path('var', name).absolute()}.sqlite"
@@ -101,6 +104,7 @@ class DurableHuey(Huey):
         self.grace_s = grace_s
         self.max_losses = max_losses
         self.unknown_after_s = unknown_after_s
+        self.caps = Caps(per_owner=at_least_one("per_owner", per_owner))
         self._secret_key = secret_key
         self._key_file = _key_file(Database(self.database_url))
         self._throw_away_key = secrets.token_hex()
@@ -129,7 +133,7 @@ class DurableHuey(Huey):
 
     def _storage_on(self, database_url: str) -> LedgerStorage:
         database = Database(database_url)
-        ledger = Ledger(database, self.max_losses)
+        ledger = Ledger(database, self.max_losses, self.caps)
         rung = bell(database, self.redis_url, self.name)
         return LedgerStorage(self.name, ledger, rung, self._result_bytes, self._submit_message, self._claim_message)
 
@@ -137,7 +141,12 @@ class DurableHuey(Huey):
         return DurableTaskWrapper
 
     def create_consumer(self, **options: Any) -> Any:
-        """Huey's, with Huey's options. Workers are processes on Linux and threads elsewhere, unless `worker_type` says."""
+        """Huey's, with Huey's options. Workers are processes on Linux and threads elsewhere, unless `worker_type` says.
+
+        `queues`: those that its workers serve, as "interactive,heavy:1" or a list of such parts: `heavy:1` is served by one
+        of the workers at most, `interactive` by all of them. Without it every worker serves every queue. Raises ValueError
+        for another form, and where a worker would serve none.
+        """
         from jobqueue.consumer import DurableConsumer
 
         self.discover()
@@ -264,16 +273,29 @@ class DurableHuey(Huey):
         me = f"{socket.gethostname()}-{os.getpid()}"
         return self.claim(me, threading.current_thread().name)
 
-    def claim(self, consumer: str, worker: str, tell: Callable[[str], object] = lambda token: None) -> Task | None:
+    def claim(
+        self,
+        consumer: str,
+        worker: str,
+        tell: Callable[[str], object] = lambda token: None,
+        queues: Sequence[str] | None = None,
+        lately: Sequence[str] = (),
+    ) -> Task | None:
         """Claim the next due job of a task that this code knows. None where there is none, or it could not be read.
 
-        `tell` is told the token before the ledger is asked.
+        `tell` is told the token before the ledger is asked. `queues`, `lately`: as for the ledger's claim.
         """
         while True:
             token = uuid.uuid4().hex
             tell(token)
             row = self.ledger.claim(
-                list(self._registry._registry), token=token, consumer=consumer, worker=worker, lease_s=self.lease_s
+                list(self._registry._registry),
+                token=token,
+                consumer=consumer,
+                worker=worker,
+                lease_s=self.lease_s,
+                queues=queues,
+                lately=lately,
             )
             if row is None:
                 return None

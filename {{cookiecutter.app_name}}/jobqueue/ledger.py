@@ -10,9 +10,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from jobqueue import statements as sql
+from jobqueue.caps import Caps
 from jobqueue.database import Database, Row, Transaction
+from jobqueue.queues import DEFAULT
 
 MAX_LOSSES = 3  # attempts that died with their worker, after which the job is poison
 SWEEP_LIMIT = 200  # jobs that one sweep touches at most
@@ -68,6 +71,7 @@ class NewJob:
     id: str
     task: str
     message: bytes
+    queue: str = DEFAULT
     priority: float = 0
     owner: str | None = None
     run_at: float | None = None
@@ -109,10 +113,12 @@ class Outcome:
 class Ledger:
     """Jobs in one database, and what Huey keeps beside them. Raises DatabaseUnavailable when it does not answer."""
 
-    def __init__(self, database: Database, max_losses: int = MAX_LOSSES) -> None:
+    def __init__(self, database: Database, max_losses: int = MAX_LOSSES, caps: Caps | None = None) -> None:
         self.database = database
         self.max_losses = max_losses
-        self.ring: Callable[[int], object] = lambda jobs: None  # told when so many jobs may have come into the queue
+        self.caps = caps or Caps()
+        # Told the queues into which jobs may have come, one for each job.
+        self.ring: Callable[[Sequence[str]], object] = lambda queues: None
 
     # --- a job's way ---
 
@@ -120,23 +126,88 @@ class Ledger:
         """Accept jobs, all or none. One whose id is known is that job already, and is left alone."""
         with self.database.transaction() as tx:
             _insert(tx, jobs)
-        self.ring(len(jobs))
+        self.ring([job.queue for job in jobs])
 
-    def claim(self, tasks: Sequence[str], *, token: str, consumer: str, worker: str, lease_s: float) -> Row | None:
-        """The next job of these tasks, now running under the token; None where there is none."""
-        known = list(tasks)
+    def claim(
+        self,
+        tasks: Sequence[str],
+        *,
+        token: str,
+        consumer: str,
+        worker: str,
+        lease_s: float,
+        queues: Sequence[str] | None = None,
+        lately: Sequence[str] = (),
+    ) -> Row | None:
+        """The next job of these tasks, now running under the token; None where there is none that may run now.
+
+        queues: those that the worker serves; None for all that there are. lately: those that it was given jobs of, the
+        last one last: at equal priority others come first.
+        """
+        where = {"tasks": list(tasks), "queues": None if queues is None else list(queues), "lately": list(lately)}
+        claim = {"token": token, "consumer": consumer, "worker": worker, "lease": lease_s}
+        if self.caps.any_of(tasks):
+            return self._claim_within_caps(where, claim)
         statement = sql.CLAIM
         with self.database.statement() as tx:
             if self.database.dialect.one_writer:
-                if tx.one(sql.NEXT_FOR_ONE_WRITER, tasks=known) is None:
+                if tx.one(sql.NEXT_FOR_ONE_WRITER, **where) is None:
                     return None
                 statement = sql.CLAIM_FOR_ONE_WRITER
-            return tx.one(statement, tasks=known, token=token, consumer=consumer, worker=worker, lease=lease_s)
+            return tx.one(statement, **where, **claim)
 
-    def any_queued(self) -> bool:
-        """Whether there is a job to claim, of whatever task."""
+    def _claim_within_caps(self, where: dict[str, Any], claim: dict[str, Any]) -> Row | None:
+        """Two claims at the same moment may both see the last place free: each asks again when the other is done."""
+        one_writer = self.database.dialect.one_writer
+        following, statement = {
+            (False, False): (sql.NEXT, sql.CLAIM),
+            (False, True): (sql.NEXT_WITHIN_CAPS, sql.CLAIM_WITHIN_CAPS),
+            (True, False): (sql.NEXT_FOR_ONE_WRITER, sql.CLAIM_FOR_ONE_WRITER),
+            (True, True): (sql.NEXT_WITHIN_CAPS_FOR_ONE_WRITER, sql.CLAIM_WITHIN_CAPS_FOR_ONE_WRITER),
+        }[one_writer, self.caps.per_owner is not None]
+
+        def free(tx: Transaction) -> dict[str, Any]:
+            tasks, owners = self.caps.full(tx.all(sql.RUNNING))
+            where_free = where | {"tasks": [task for task in where["tasks"] if task not in tasks]}
+            return where_free if self.caps.per_owner is None else where_free | {"full": sorted(owners)}
+
+        if one_writer:  # nobody else writes meanwhile, but looks come before writes
+            with self.database.statement() as tx:
+                if tx.one(following, **free(tx)) is None:
+                    return None
+            with self.database.transaction() as tx:
+                return tx.one(statement, **free(tx), **claim)
+        while True:
+            try:
+                with self.database.transaction() as tx:
+                    row = tx.one(statement, **free(tx), **claim)
+                    if row is not None:
+                        self._have_place(tx, row)
+                    return row
+            except _Taken:
+                pass
+
+    def _have_place(self, tx: Transaction, row: Row) -> None:
+        """Raises _Taken where a claim that was committed meanwhile has the last place."""
+        task, owner = row["task"], row["owner"]
+        places = [f"task {task}"] if task in self.caps.of_task else []
+        places += [f"owner {owner}"] if self.caps.per_owner is not None and owner is not None else []
+        for place in places:  # tasks before owners: nobody waits for one who waits for him
+            tx.one(sql.ALONE, name=place)
+        if places:
+            tasks, owners = self.caps.full(tx.all(sql.RUNNING), spare=1)  # with this one
+            if task in tasks or owner in owners:
+                raise _Taken
+
+    def any_queued_but(self, tasks: Sequence[str]) -> bool:
+        """Whether a job of another task than these is queued."""
         with self.database.statement() as tx:
-            return tx.one(sql.ANY_QUEUED) is not None
+            return not {row["task"] for row in tx.all(sql.QUEUED_TASKS)} <= set(tasks)
+
+    def queues(self) -> list[str]:
+        """Those in which jobs are queued."""
+        with self.database.statement() as tx:
+            return [row["value"] for row in tx.all(sql.QUEUES, queues=None)]
 
     def end(self, job_id: str, token: str, outcome: Outcome) -> None:
         """Write how an attempt ended, and what comes with it. Raises FenceRefused."""
@@ -162,25 +233,24 @@ class Ledger:
             _insert(tx, outcome.submitted)
             if outcome.result is not None:
                 _save_result(tx, job_id, outcome.result)
+            rung = [job.queue for job in outcome.submitted]
             if outcome.retry is None:
-                _after_end(tx, row, outcome)
-        if outcome.submitted or row["follower"] is not None:
-            self.ring(1 + len(outcome.submitted))
+                rung += _after_end(tx, row, outcome)
+        self.ring(rung + self._freed(row))
 
     def lose(self, job_id: str, token: str, worker: str) -> bool:
         """Its worker died: back to the queue, or failed as poison. False if the claim was over already."""
         with self.database.transaction() as tx:
-            lost = self._lose(tx, job_id, token, worker)
-        self.ring(lost)
-        return lost
+            row = self._lose(tx, job_id, token, worker)
+        self.ring([] if row is None else [row["queue"]])
+        return row is not None
 
     def lose_worker(self, consumer: str, worker: str) -> list[str]:
         """A worker died: what it held is lost. Returns the ids."""
         with self.database.transaction() as tx:
             held = tx.all(sql.HELD_BY_WORKER, consumer=consumer, worker=worker)
-            lost = [row["id"] for row in held if self._lose(tx, row["id"], row["token"], f"worker {worker}")]
-        self.ring(len(lost))
-        return lost
+            rows = [self._lose(tx, row["id"], row["token"], f"worker {worker}") for row in held]
+        return self._rung_for(rows)
 
     def time_out(self, token: str) -> bool:
         """The attempt's time is over, and it does not hear of it: it has failed. False if it was over already."""
@@ -207,8 +277,7 @@ class Ledger:
                 rows = tx.all(sql.GIVE_BACK_ALL, consumer=consumer)
             else:
                 rows = tx.all(sql.GIVE_BACK_WORKERS, consumer=consumer, worker=worker)
-        self.ring(len(rows))
-        return [row["id"] for row in rows]
+        return self._rung_for(rows)
 
     def give_back_unheard(
         self, consumer: str, workers: Sequence[str], known: Sequence[str], left_s: float
@@ -221,8 +290,7 @@ class Ledger:
             rows = tx.all(
                 sql.GIVE_BACK_UNHEARD, consumer=consumer, workers=list(workers), known=list(known), left=left_s
             )
-        self.ring(len(rows))
-        return [row["id"] for row in rows]
+        return self._rung_for(rows)
 
     def give_back_one(self, job_id: str, token: str) -> bool:
         """One attempt was interrupted by a stop."""
@@ -235,8 +303,8 @@ class Ledger:
             row = tx.one(sql.CANCEL, id=job_id, reason=reason)
             if row is None:
                 return False
-            _after_end(tx, row, Outcome(state=State.CANCELLED, error=reason))
-        self.ring(row["follower"] is not None)
+            rung = _after_end(tx, row, Outcome(state=State.CANCELLED, error=reason))
+        self.ring(rung + self._freed(row))
         return True
 
     def put_back(self, job_id: str) -> bool:
@@ -250,12 +318,13 @@ class Ledger:
             row = tx.one(sql.PUT_BACK, id=job_id)
             if row is None:
                 return False
+            queue = row["queue"]
             while row is not None:
                 tx.run(sql.DELETE_RESULT, id=row["id"])
                 if row["counted"] and tx.run(sql.AWAIT_ONE_MORE, id=row["follower"]):
                     tx.run(sql.UNCOUNT, id=row["id"])  # its chord has not fired yet, and waits for it again
                 row = tx.one(sql.WAIT_AGAIN, id=row["follower"])
-        self.ring(1)
+        self.ring([queue])
         return True
 
     def replace(self, job_id: str, new: NewJob, keep_follower: bool) -> bool:
@@ -264,14 +333,15 @@ class Ledger:
             old = tx.one(sql.CANCEL, id=job_id, reason=f"Rescheduled as {new.id}.")
             if old is None:
                 return False
+            rung = [new.queue]
             _insert(tx, [new])
             if keep_follower:
                 tx.run(sql.TAKE_PLACE, id=new.id, follower=old["follower"], chord_index=old["chord_index"])
                 tx.run(sql.TAKE_PLACE, id=job_id, follower=None, chord_index=None)
                 tx.run(sql.FOLLOW, id=old["follower"], before=job_id, after=new.id)
             else:
-                _after_end(tx, old, Outcome(state=State.CANCELLED, error="Rescheduled without what follows."))
-        self.ring(1)
+                rung += _after_end(tx, old, Outcome(state=State.CANCELLED, error="Rescheduled without what follows."))
+        self.ring(rung + self._freed(old))
         return True
 
     def still_held(self, job_id: str, token: str) -> bool:
@@ -304,9 +374,22 @@ class Ledger:
 
     # --- what a consumer does for its workers, and for others' ---
 
-    def greet(self, consumer: str, host: str, pid: int, workers: int, tasks: Sequence[str]) -> None:
+    def greet(
+        self,
+        consumer: str,
+        host: str,
+        pid: int,
+        workers: int,
+        tasks: Sequence[str],
+        queues: Sequence[str] | None = None,
+    ) -> None:
+        """queues: those that its workers serve; None for every queue."""
+        lists = {
+            "tasks": json.dumps(sorted(tasks)),
+            "queues": None if queues is None else json.dumps(sorted(queues)),
+        }
         with self.database.transaction() as tx:
-            tx.run(sql.GREET, id=consumer, host=host, pid=pid, workers=workers, tasks=json.dumps(sorted(tasks)))
+            tx.run(sql.GREET, id=consumer, host=host, pid=pid, workers=workers, **lists)
             tx.run(sql.FORGET, age=CONSUMER_FORGOTTEN)
 
     def leave(self, consumer: str) -> None:
@@ -333,9 +416,8 @@ class Ledger:
         with self.database.statement() as tx:
             if tx.one(sql.ANY_DUE) is None:
                 return 0
-            due = len(tx.all(sql.PROMOTE, limit=SWEEP_LIMIT))
-        self.ring(due)
-        return due
+            due = tx.all(sql.PROMOTE, limit=SWEEP_LIMIT)
+        return len(self._rung_for(due))
 
     def rescue(self, held: Sequence[str]) -> list[str]:
         """Take back the jobs whose lease ran out: whoever held them is dead, or cut off. Returns their ids.
@@ -348,9 +430,8 @@ class Ledger:
                 return []
         with self.database.transaction() as tx:
             lapsed = tx.all(sql.LAPSED, held=list(held), limit=SWEEP_LIMIT)
-            lost = [row["id"] for row in lapsed if self._lose(tx, row["id"], row["token"], f"worker {row['worker']}")]
-        self.ring(len(lost))
-        return lost
+            rows = [self._lose(tx, row["id"], row["token"], f"worker {row['worker']}") for row in lapsed]
+        return self._rung_for(rows)
 
     def fail_unknown(self, age_s: float) -> list[str]:
         """Fail jobs that have waited so long for code that has their task; no consumer that was seen since has it.
@@ -365,13 +446,14 @@ class Ledger:
                 "under the name that it was submitted with. Deploy that code, then try the job again."
             )
             failed: list[str] = []
+            rung: list[str] = []
             for task in unknown:
                 for found in tx.all(sql.UNKNOWN, task=task, age=age_s, limit=SWEEP_LIMIT - len(failed)):
                     row = tx.one(sql.FAIL_UNKNOWN, id=found["id"], error=error)
                     assert row is not None, "it is locked"
-                    _after_failure(tx, row, error)
+                    rung += _after_failure(tx, row, error)
                     failed.append(row["id"])
-        self.ring(len(failed))
+        self.ring(rung)
         return failed
 
     # --- reading ---
@@ -500,17 +582,30 @@ class Ledger:
 
     # --- helpers ---
 
-    def _lose(self, tx: Transaction, job_id: str, token: str, worker: str) -> bool:
+    def _rung_for(self, rows: Sequence[Row | None]) -> list[str]:
+        """Ring for jobs that came (back) into their queues. Returns their ids."""
+        came = [row for row in rows if row is not None]
+        self.ring([row["queue"] for row in came])
+        return [row["id"] for row in came]
+
+    def _freed(self, row: Row) -> list[str]:
+        """The queues in which a job may have waited for the place of this one."""
+        return self.queues() if self.caps.hold(row["task"], row["owner"]) else []
+
+    def _lose(self, tx: Transaction, job_id: str, token: str, worker: str) -> Row | None:
+        """The job, in the state that it is in now; None if the claim was over already."""
         poison = (
             f"Its worker died {self.max_losses} times while running this job (last: {worker}), so it is not tried "
             "again. It may need more memory than there is, or crash the interpreter."
         )
         row = tx.one(sql.LOSE, id=job_id, token=token, max_losses=self.max_losses, poison=poison)
-        if row is None:
-            return False
-        if row["state"] == State.FAILED:
+        if row is not None and row["state"] == State.FAILED:
             _after_failure(tx, row, poison)
-        return True
+        return row
+
+
+class _Taken(Exception):
+    """The last place went to another claim."""
 
 
 def error_result(error: str, job_id: str, traceback: str = "", retries: int = 0) -> tuple[str, bytes]:
@@ -519,33 +614,41 @@ def error_result(error: str, job_id: str, traceback: str = "", retries: int = 0)
 
 
 def _insert(tx: Transaction, jobs: Sequence[NewJob]) -> None:
+    turns: dict[tuple[str, float, str | None], int] = {}  # the last, of jobs that take turns with others
     for job in jobs:
-        tx.run(sql.INSERT, **vars(job))
+        line = job.queue, job.priority, job.owner
+        row = tx.one(sql.INSERT, turn=turns[line] + 1 if line in turns else None, **vars(job))
+        if row is not None:
+            turns[line] = row["turn"]
 
 
 def _save_result(tx: Transaction, job_id: str, result: tuple[str, bytes]) -> None:
     tx.run(sql.SAVE_RESULT, id=job_id, media_type=result[0], body=result[1])
 
 
-def _after_failure(tx: Transaction, row: Row, error: str) -> None:
-    """The job failed without having run to its end."""
+def _after_failure(tx: Transaction, row: Row, error: str) -> list[str]:
+    """The job failed without having run to its end. Returns as _after_end does."""
     _save_result(tx, row["id"], error_result(error, row["id"]))
-    _after_end(tx, row, Outcome(state=State.FAILED, error=error))
+    return _after_end(tx, row, Outcome(state=State.FAILED, error=error))
 
 
-def _after_end(tx: Transaction, row: Row, outcome: Outcome) -> None:
-    """Tell what waits for a job that has ended; whoever ended it (a worker, a cancel, the sweep) comes through here."""
+def _after_end(tx: Transaction, row: Row, outcome: Outcome) -> list[str]:
+    """Tell what waits for a job that has ended; whoever ended it (a worker, a cancel, the sweep) comes through here.
+
+    Returns the queues of what may run now.
+    """
     state = outcome.state
     while row["follower"] is not None:
         # A chord takes a failed member's error for its result, as Huey has it.
         if row["chord_index"] is not None or state is State.SUCCEEDED:
             if tx.run(sql.COUNT_ONCE, id=row["id"]):
-                tx.run(sql.RELEASE, id=row["follower"])
-            return
+                return [released["queue"] for released in tx.all(sql.RELEASE, id=row["follower"])]
+            return []
         error = f"Not run: the job before it, {row['id']}, was {state}. {outcome.error}".strip()
         abandoned = tx.one(sql.ABANDON, id=row["follower"], error=error)
         if abandoned is None:
-            return
+            return []
         if outcome.result is not None:
             _save_result(tx, abandoned["id"], outcome.result)
         row, state = abandoned, State.CANCELLED
+    return []

@@ -14,6 +14,7 @@ from huey.api import ChordResult, ResultGroup, Task, chord, group
 from jobqueue.context import current_job
 from jobqueue.handle import JobHandle
 from jobqueue.ledger import NewJob
+from jobqueue.queues import DEFAULT
 from jobqueue.task import seconds
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Plan:
             id=task.id,
             task=self.huey._registry.task_to_string(type(task)),
             message=self.huey.serialize_task(alone),
+            queue=getattr(task, "queue", DEFAULT),
             priority=task.priority or 0,
             run_in=run_in,
             run_at=None if run_in is not None or task.eta is None else self.huey._to_epoch(task.eta),

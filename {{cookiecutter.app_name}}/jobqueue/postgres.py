@@ -85,8 +85,12 @@ class Postgres:
     def compile(sql: str) -> str:
         sql = re.sub(r"\bNOW\b", _NOW, sql.replace("%", "%%"))
         # In a sub-select, as the planner would otherwise think that each length of the list deserves a plan of its own.
-        sql = re.sub(r"FROM EACH\(:(\w+)\) AS (\w+)", r"FROM unnest((SELECT CAST(:\1 AS text[]))) AS \2 (value)", sql)
-        sql = re.sub(r"IN EACH\(:(\w+)\)", r"= ANY(CAST(:\1 AS text[]))", sql)
+        sql = re.sub(
+            r"(FROM|JOIN) EACH\(:(\w+)\) AS (\w+)", r"\1 unnest((SELECT CAST(:\2 AS text[]))) AS \3 (value)", sql
+        )
+        sql = re.sub(r"\bIN EACH\(:(\w+)\)", r"= ANY(CAST(:\1 AS text[]))", sql)
+        sql = re.sub(r"LEFT OUT\(:(\w+)\)", r"CAST(:\1 AS text[]) IS NULL", sql)
+        sql = re.sub(r"PLACE\((\w+), :(\w+)\)", r"COALESCE(array_position(CAST(:\2 AS text[]), \1), 0)", sql)
         return re.sub(r":(\w+)", r"%(\1)s", sql)
 
     @staticmethod

@@ -36,8 +36,12 @@ class SQLite:
     @functools.cache
     def compile(sql: str) -> str:
         sql = re.sub(r"\bNOW\b", _NOW, sql)
-        sql = re.sub(r"IN EACH\((:\w+)\)", r"IN (SELECT value FROM json_each(\1))", sql)
-        sql = sql.replace("FROM EACH(", "FROM json_each(")
+        sql = re.sub(r"\bIN EACH\((:\w+)\)", r"IN (SELECT value FROM json_each(\1))", sql)
+        sql = re.sub(r"(FROM|JOIN) EACH\(", r"\1 json_each(", sql)
+        sql = re.sub(r"LEFT OUT\((:\w+)\)", r"\1 IS NULL", sql)
+        sql = re.sub(
+            r"PLACE\((\w+), (:\w+)\)", r"(SELECT key FROM json_each(\2) WHERE value = \1)", sql
+        )  # NULL is first
         return re.sub(r"FOR UPDATE( SKIP LOCKED)?", "", sql)  # a writer is alone here
 
     @staticmethod

@@ -10,9 +10,9 @@ which is true of every job, asks for those of lists.
 
 CLOCK = "SELECT NOW AS now"
 
-AFTER = "id, state, follower, chord_index"  # what the end of a job needs to know of it
+AFTER = "id, state, follower, chord_index, queue, task, owner"  # what the end of a job needs to know of it
 JOB = """
-jobs.seq, jobs.id, jobs.task, jobs.state, jobs.priority, jobs.owner, jobs.message, jobs.run_at, jobs.queued_at,
+jobs.seq, jobs.id, jobs.task, jobs.queue, jobs.state, jobs.priority, jobs.owner, jobs.message, jobs.run_at, jobs.queued_at,
 jobs.expires_at, jobs.retries, jobs.retry_delay, jobs.token, jobs.consumer, jobs.worker, jobs.claimed_at, jobs.lease_until,
 jobs.attempt, jobs.losses, jobs.returns, jobs.follower, jobs.chord_index, jobs.counted, jobs.pending, jobs.follows,
 jobs.chord_size, jobs.done, jobs.total, jobs.note, jobs.error, jobs.created_at, jobs.ended_at
@@ -20,49 +20,103 @@ jobs.chord_size, jobs.done, jobs.total, jobs.note, jobs.error, jobs.created_at, 
 ENDED_STATES = "('succeeded', 'failed', 'cancelled')"
 RELEASED = "CASE WHEN run_at > NOW THEN 'scheduled' ELSE 'queued' END"
 
-INSERT = """
-INSERT INTO jobs (id, task, state, priority, owner, message, run_at, queued_at, expires_at, retries, retry_delay,
-                  attempt, losses, returns, follower,
+# Owners take turns. A job's turn is the one after its owner's last in that queue and priority; an owner with nothing
+# queued there comes in where the queue has got to (`front`), or one turn later if its last job was there already. It has got
+# to the turn that runs, or to the first that waits if that is less; when nothing waits, to the time in microseconds, which is
+# later than all turns before. Jobs without an owner are those of one owner.
+FLOW = "COALESCE(owner, '')"
+IN_TURNS = "turn >= 0 AND queue = :queue AND priority = :priority"
+TURN = f"""
+SELECT max(turn) FROM (
+    SELECT max(turn) + 1 AS turn FROM jobs
+    WHERE state = 'queued' AND {IN_TURNS} AND {FLOW} = COALESCE(:owner, '')
+    UNION ALL
+    SELECT turn + CASE WHEN COALESCE(:owner, '') = ''
+                         OR turn <= (SELECT CASE WHEN queue = :queue AND priority = :priority THEN turn END
+                                     FROM jobs WHERE owner = :owner AND seq > 0 ORDER BY seq DESC LIMIT 1)
+                       THEN 1 ELSE 0 END
+    FROM (SELECT CASE WHEN waits IS NULL THEN CAST(NOW * 1000000 AS bigint) WHEN runs < waits THEN runs ELSE waits END AS turn
+          FROM (SELECT (SELECT min(turn) FROM jobs WHERE state = 'queued' AND {IN_TURNS}) AS waits,
+                       (SELECT max(turn) FROM jobs WHERE state = 'running' AND {IN_TURNS}) AS runs) AS ends) AS front
+) AS turns
+"""
+
+INSERT = f"""
+INSERT INTO jobs (id, task, queue, turn, state, priority, owner, message, run_at, queued_at, expires_at, retries,
+                  retry_delay, attempt, losses, returns, follower,
                   chord_index, counted, pending, follows, chord_size, note, error, created_at)
-SELECT :id, :task, CASE WHEN :pending > 0 THEN 'waiting' WHEN due > NOW THEN 'scheduled' ELSE 'queued' END,
+SELECT :id, :task, :queue, COALESCE(:turn, ({TURN})),
+       CASE WHEN :pending > 0 THEN 'waiting' WHEN due > NOW THEN 'scheduled' ELSE 'queued' END,
        :priority, :owner, :message, due, NOW, COALESCE(:expires_at, NOW + :expires_in), :retries, :retry_delay,
        0, 0, 0, :follower, :chord_index, FALSE, :pending, :follows, :chord_size, '', '', NOW
 FROM (SELECT COALESCE(:run_at, NOW + :run_in) AS due) AS start
 WHERE TRUE
 ON CONFLICT (id) DO NOTHING
+RETURNING turn
 """
 
-ANY_QUEUED = "SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1"
-
-# What a claim takes is the best of its tasks' first jobs: a step of the index for each task, however many jobs wait, and
-# however many before them are of tasks that this code does not know.
-FIRST = """
-SELECT seq, priority FROM jobs WHERE state = 'queued' AND task = known.value ORDER BY priority DESC, seq LIMIT 1
+# What a claim takes is the best of the first jobs of each queue and task: a step of the index for each, however many jobs
+# wait, and however many before them are of tasks that this code does not know. Where owners have a cap it is a step for
+# each owner who waits, too. Between queues the one that was served the longest ago comes first.
+QUEUES = """
+WITH RECURSIVE queued (value) AS (
+    SELECT min(queue) FROM jobs WHERE state = 'queued' AND LEFT OUT(:queues)
+    UNION ALL
+    SELECT (SELECT min(queue) FROM jobs WHERE state = 'queued' AND queue > queued.value) FROM queued
+    WHERE queued.value IS NOT NULL)
+SELECT value FROM queued WHERE value IS NOT NULL UNION ALL SELECT value FROM EACH(:queues) AS served
 """
-NEXT = f"""
+LINES = f"""
+SELECT served.value AS queue, known.value AS task FROM ({QUEUES}) AS served CROSS JOIN EACH(:tasks) AS known
+"""
+IN_LINE = "state = 'queued' AND jobs.queue = line.queue AND jobs.task = line.task"
+NEXT_OWNER = f"""
+SELECT {FLOW} FROM jobs WHERE turn >= 0 AND {IN_LINE} AND {FLOW} > line.flow ORDER BY {FLOW} LIMIT 1
+"""
+LINES_OF_OWNERS = f"""
+WITH RECURSIVE line (queue, task, flow) AS (
+    SELECT line.queue, line.task, ({NEXT_OWNER.replace("> line.flow", ">= ''")}) FROM ({LINES}) AS line
+    UNION ALL
+    SELECT line.queue, line.task, ({NEXT_OWNER}) FROM line WHERE line.flow IS NOT NULL)
+SELECT queue, task, flow FROM line WHERE flow IS NOT NULL AND NOT flow IN EACH(:full)
+"""
+IN_LINE_OF_OWNER = f"turn >= 0 AND {IN_LINE} AND {FLOW} = line.flow"
+
+_FIRST = "SELECT seq, priority, turn FROM jobs WHERE {in_line} ORDER BY priority DESC, turn, seq LIMIT 1"
+_NEXT = f"""
 SELECT free.seq
-FROM (SELECT known.value AS task, first.seq, first.priority
-      FROM EACH(:tasks) AS known CROSS JOIN LATERAL ({FIRST}) AS first
-      ORDER BY first.priority DESC, first.seq) AS best
-CROSS JOIN LATERAL (SELECT seq FROM jobs WHERE state = 'queued' AND jobs.task = best.task
-                    ORDER BY priority DESC, seq LIMIT 1 FOR UPDATE SKIP LOCKED) AS free
-ORDER BY best.priority DESC, best.seq LIMIT 1
+FROM (SELECT line.*, first.seq, first.priority, first.turn, PLACE(queue, :lately) AS place
+      FROM ({{lines}}) AS line CROSS JOIN LATERAL ({_FIRST}) AS first
+      ORDER BY priority DESC, place, turn, seq) AS line
+CROSS JOIN LATERAL ({_FIRST} FOR UPDATE SKIP LOCKED) AS free
+ORDER BY line.priority DESC, line.place, line.turn, line.seq LIMIT 1
 """  # where another claim takes the first, the one after it; nothing else is locked
-NEXT_FOR_ONE_WRITER = f"""
-SELECT seq FROM jobs WHERE seq IN (SELECT (SELECT seq FROM ({FIRST})) FROM EACH(:tasks) AS known)
-ORDER BY priority DESC, seq LIMIT 1
+_NEXT_FOR_ONE_WRITER = f"""
+SELECT seq FROM jobs WHERE seq IN (SELECT (SELECT seq FROM ({_FIRST})) FROM ({{lines}}) AS line)
+ORDER BY priority DESC, PLACE(queue, :lately), turn, seq LIMIT 1
 """
+OF_TASKS = {"lines": LINES, "in_line": IN_LINE}
+OF_OWNERS = {"lines": LINES_OF_OWNERS, "in_line": IN_LINE_OF_OWNER}
+NEXT = _NEXT.format(**OF_TASKS)
+NEXT_WITHIN_CAPS = _NEXT.format(**OF_OWNERS)
+NEXT_FOR_ONE_WRITER = _NEXT_FOR_ONE_WRITER.format(**OF_TASKS)
+NEXT_WITHIN_CAPS_FOR_ONE_WRITER = _NEXT_FOR_ONE_WRITER.format(**OF_OWNERS)
 _CLAIM = """
 UPDATE jobs
 SET state = 'running', attempt = attempt + 1, token = :token, consumer = :consumer, worker = :worker, claimed_at = NOW,
     lease_until = NOW + :lease
 WHERE seq = ({next})
-RETURNING id, task, owner, follower, message, attempt, retries, retry_delay, expires_at, follows, chord_size,
+RETURNING id, task, queue, owner, follower, message, attempt, retries, retry_delay, expires_at, follows, chord_size,
           NOW AS now,
           EXISTS (SELECT 1 FROM entries WHERE key IN ('r:' || id, 'rt:' || task)) AS revoked
 """
 CLAIM = _CLAIM.format(next=NEXT)
 CLAIM_FOR_ONE_WRITER = _CLAIM.format(next=NEXT_FOR_ONE_WRITER)
+CLAIM_WITHIN_CAPS = _CLAIM.format(next=NEXT_WITHIN_CAPS)
+CLAIM_WITHIN_CAPS_FOR_ONE_WRITER = _CLAIM.format(next=NEXT_WITHIN_CAPS_FOR_ONE_WRITER)
+
+RUNNING = "SELECT task, owner, count(*) AS n FROM jobs WHERE state = 'running' AND consumer >= '' GROUP BY task, owner"
+ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('jobqueue ' || :name, 0))"
 
 END = f"""
 UPDATE jobs
@@ -101,20 +155,20 @@ RETURNING id
 GIVE_BACK_WORKERS = """
 UPDATE jobs SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL
 WHERE consumer = :consumer AND worker = :worker AND state = 'running'
-RETURNING id
+RETURNING id, queue
 """
 
 GIVE_BACK_UNHEARD = """
 UPDATE jobs SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL
 WHERE consumer = :consumer AND worker IN EACH(:workers) AND NOT token IN EACH(:known)
   AND lease_until < NOW + :left AND state = 'running'
-RETURNING id
+RETURNING id, queue
 """
 
 GIVE_BACK_ALL = """
 UPDATE jobs SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL
 WHERE consumer = :consumer AND state = 'running'
-RETURNING id
+RETURNING id, queue
 """
 
 CANCEL = f"""
@@ -131,6 +185,7 @@ SET pending = pending - 1,
     state = CASE WHEN state = 'waiting' AND pending <= 1 THEN {RELEASED} ELSE state END,
     queued_at = CASE WHEN state = 'waiting' AND pending <= 1 THEN NOW ELSE queued_at END
 WHERE id = :id
+RETURNING queue
 """
 
 ABANDON = f"""
@@ -188,14 +243,14 @@ ON CONFLICT (job_id) DO UPDATE SET media_type = excluded.media_type, body = excl
 DELETE_RESULT = "DELETE FROM results WHERE job_id = :id"
 
 GREET = """
-INSERT INTO consumers (id, host, pid, workers, tasks, started_at, seen_at)
-VALUES (:id, :host, :pid, :workers, :tasks, NOW, NOW)
+INSERT INTO consumers (id, host, pid, workers, tasks, queues, started_at, seen_at)
+VALUES (:id, :host, :pid, :workers, :tasks, :queues, NOW, NOW)
 """
 FORGET = "DELETE FROM consumers WHERE seen_at < NOW - :age"
 LEAVE = "UPDATE consumers SET left_at = NOW, seen_at = NOW WHERE id = :id"  # until now somebody knew its tasks
 SEEN = "UPDATE consumers SET seen_at = NOW WHERE id = :id"
 CONSUMERS = """
-SELECT id, host, pid, workers, tasks, started_at, seen_at, NOW - seen_at AS silent_s
+SELECT id, host, pid, workers, tasks, queues, started_at, seen_at, NOW - seen_at AS silent_s
 FROM consumers WHERE left_at IS NULL ORDER BY started_at
 """
 
@@ -218,14 +273,14 @@ WITH due AS MATERIALIZED (
     SELECT seq FROM jobs WHERE state = 'scheduled' AND run_at <= NOW
     ORDER BY run_at LIMIT :limit FOR UPDATE SKIP LOCKED)
 UPDATE jobs SET state = 'queued', queued_at = NOW WHERE seq IN (SELECT seq FROM due)
-RETURNING id
+RETURNING id, queue
 """
 
 QUEUED_TASKS = """
 WITH RECURSIVE queued (task) AS (
-    SELECT min(task) FROM jobs WHERE state = 'queued'
+    SELECT min(task) FROM jobs WHERE state = 'queued' AND queued_at > 0
     UNION ALL
-    SELECT (SELECT min(task) FROM jobs WHERE state = 'queued' AND task > queued.task) FROM queued
+    SELECT (SELECT min(task) FROM jobs WHERE state = 'queued' AND queued_at > 0 AND task > queued.task) FROM queued
     WHERE queued.task IS NOT NULL)
 SELECT task FROM queued WHERE task IS NOT NULL
 """  # a step of the index a task, however many jobs wait

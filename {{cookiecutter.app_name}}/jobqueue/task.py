@@ -6,14 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 from huey.api import ResultGroup, Task, TaskWrapper, group
 
+from jobqueue.caps import at_least_one
+from jobqueue.queues import named
+
 if TYPE_CHECKING:
     from jobqueue.huey import DurableHuey
 
 
 class DurableTaskWrapper(TaskWrapper):
-    """Huey's task; its delays are kept as delays, counted by the ledger's clock, and it may have an owner."""
+    """Huey's task; its delays are kept as delays, counted by the ledger's clock, and it may have an owner.
+
+    Beside Huey's options: `queue`, in which its jobs wait unless a submit says another; `concurrency`, how many of them
+    may run at once, across all consumers. Raises ValueError for a name that no queue has, or a number below 1.
+    """
 
     huey: "DurableHuey"
+
+    def __init__(self, huey: "DurableHuey", func: Any, **options: Any) -> None:
+        if "queue" in options:
+            named(options["queue"])
+        concurrency = at_least_one("concurrency", options.get("concurrency"))
+        super().__init__(huey, func, **options)
+        name = huey._registry.task_to_string(self.task_class)
+        huey.caps.of_task.pop(name, None)  # in a notebook a task may be defined again
+        if concurrency is not None:
+            huey.caps.of_task[name] = concurrency
 
     def s(self, *args: Any, **kwargs: Any) -> Task:
         delay = kwargs.get("delay")
@@ -53,32 +70,39 @@ class DurableTaskWrapper(TaskWrapper):
         task.revoke_id = f"r:{task.id}"
         return task
 
-    def using(self, *, owner: str | None = None) -> "Using":
-        """The same task, submitted with options: `analyse.using(owner="ann")(tickers)`."""
-        return Using(self, owner)
+    def using(self, *, owner: str | None = None, queue: str | None = None) -> "Using":
+        """The same task, submitted with options: `analyse.using(owner="ann", queue="heavy")(tickers)`.
+
+        Raises ValueError for a name that no queue has.
+        """
+        if queue is not None:
+            named(queue)
+        return Using(self, {"owner": owner, "queue": queue})
 
 
 class Using:
     """A task together with the options of a submit."""
 
-    def __init__(self, task: DurableTaskWrapper, owner: str | None) -> None:
+    def __init__(self, task: DurableTaskWrapper, options: dict[str, Any]) -> None:
         self._task = task
-        self._owner = owner
+        self._options = options
 
     def s(self, *args: Any, **kwargs: Any) -> Task:
-        return self._owned(self._task.s(*args, **kwargs))
+        return self._with_options(self._task.s(*args, **kwargs))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._task.huey.enqueue(self.s(*args, **kwargs))
 
     def schedule(self, args: Any = None, kwargs: Any = None, eta: Any = None, delay: Any = None, **options: Any) -> Any:
-        return self._task.huey.enqueue(self._owned(self._task._scheduled(args, kwargs, eta, delay, options)))
+        return self._task.huey.enqueue(self._with_options(self._task._scheduled(args, kwargs, eta, delay, options)))
 
     def map(self, items: Iterable[Any]) -> ResultGroup:
-        return self._task.huey.enqueue(group([self._owned(task) for task in self._task._apply(items)]))
+        return self._task.huey.enqueue(group([self._with_options(task) for task in self._task._apply(items)]))
 
-    def _owned(self, task: Task) -> Task:
-        task.owner = self._owner
+    def _with_options(self, task: Task) -> Task:
+        for name, value in self._options.items():
+            if value is not None:
+                setattr(task, name, value)
         return task
 
 

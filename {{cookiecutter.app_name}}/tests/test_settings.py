@@ -21,6 +21,8 @@ NAMES = [
     "SECRET_KEY_FALLBACKS",
     "PORT",
     "WORKERS",
+    "QUEUES",
+    "PER_OWNER",
     "WORKER_GRACE",
     "LEASE",
     "UNKNOWN_AFTER",

@@ -17,5 +17,6 @@ huey = DurableHuey(
     renew_s=settings.lease / 3,
     grace_s=settings.worker_grace,
     unknown_after_s=settings.unknown_after,
+    per_owner=settings.per_owner,
     tasks_in=__name__,
 )
