@@ -74,6 +74,7 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
             every_minute: str | None = None,
             environ: Mapping[str, str] = MappingProxyType({}),
             periodic: bool = True,
+            queues: str | None = None,
             crash_points: Path | None = None,
             **settings: Any,
         ) -> ConsumerProcess:
@@ -93,6 +94,7 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
                 "lacks": list(lacks),
                 "every_minute": every_minute,
                 "periodic": periodic,
+                "queues": queues,
                 "crash_points": None if crash_points is None else str(crash_points),
                 "settings": SETTINGS | settings,
             }

@@ -39,7 +39,7 @@ def main() -> None:
         every_minute_on(huey, options["every_minute"])
     if options["crash_points"] is not None:
         die_again_and_again(huey, Path(options["crash_points"]))
-    named = {name: options[name] for name in ("workers", "worker_type", "periodic")}
+    named = {name: options[name] for name in ("workers", "worker_type", "periodic", "queues")}
     huey.create_consumer(**named).run()
 
 

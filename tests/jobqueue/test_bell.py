@@ -47,7 +47,7 @@ def through(proxy: Proxy, url: str, scheme: str = "redis") -> RedisBell:
 
 def seconds_of(ring: RedisBell) -> float:
     begun = time.monotonic()
-    ring.ring(1)
+    ring.ring(["default"])
     return time.monotonic() - begun
 
 
@@ -65,13 +65,13 @@ def test_a_ring_wakes_one_who_waits(bell: RedisBell, fresh_valkey: str) -> None:
     with redis_client(fresh_valkey) as client:
         wait_until(lambda: client.info("clients")["blocked_clients"])
     rung = time.monotonic()
-    bell.ring(1)
+    bell.ring(["default"])
     waiting.join(10)
     assert woken[0] - rung < MARGIN
 
 
 def test_a_ring_before_the_wait_is_heard_too_and_once(bell: RedisBell) -> None:
-    bell.ring(1)
+    bell.ring(["default"])
     begun = time.monotonic()
     bell.wait(10)
     assert time.monotonic() - begun < MARGIN
@@ -81,17 +81,23 @@ def test_a_ring_before_the_wait_is_heard_too_and_once(bell: RedisBell) -> None:
 
 def test_rings_that_nobody_hears_do_not_pile_up(bell: RedisBell, client: "Redis") -> None:
     for _ in range(3):
-        bell.ring(10_000)
-    (key,) = client.keys()
-    assert client.llen(key) == MOST
-    assert client.lrange(key, 0, -1) == [b""] * MOST  # it carries nothing
+        bell.ring(["default"] * 10_000)
+    assert len(keys := client.keys()) == 2
+    for key in keys:
+        assert client.lrange(key, 0, -1) == [b""] * MOST  # it carries nothing
 
 
 def test_two_queues_on_one_redis_do_not_wake_each_other(bell: RedisBell, fresh_valkey: str) -> None:
-    RedisBell(fresh_valkey, "another").ring(1)
+    RedisBell(fresh_valkey, "another").ring(["default"])
     begun = time.monotonic()
     bell.wait(0.3)
     assert time.monotonic() - begun >= 0.3
+
+
+@pytest.mark.parametrize("queues, heard", [(None, True), (["a", "heavy"], True), (["a"], False)])
+def test_one_who_waits_hears_of_its_own_queues(bell: RedisBell, queues: list[str] | None, heard: bool) -> None:
+    bell.ring(["heavy"])
+    assert bell.wait(0.3, queues=queues) is heard
 
 
 def test_one_who_waits_stops_when_told_to(bell: RedisBell) -> None:
@@ -114,7 +120,7 @@ def test_a_redis_that_fails_costs_one_short_wait_and_then_nothing_for_a_while(
     assert sum(seconds_of(bell) for _ in range(100)) < RING  # left alone
     proxy.join()
     with redis_client(fresh_valkey) as client:
-        wait_until(lambda: bell.ring(1) or client.llen("jobqueue:tests:bell") > 1)  # type: ignore[func-returns-value]
+        wait_until(lambda: bell.ring(["default"]) or client.llen("jobqueue:tests:bell") > 1)  # type: ignore[func-returns-value]
     bell.close()
 
 
@@ -131,7 +137,7 @@ def test_one_who_waits_for_a_redis_that_fails_is_back_in_time(proxy: Proxy, fres
 
 def test_a_key_of_another_kind_is_no_bell_and_breaks_nothing(bell: RedisBell, client: "Redis") -> None:
     client.set("jobqueue:tests:bell", b"\x80not yours")
-    bell.ring(1)
+    bell.ring(["default"])
     begun = time.monotonic()
     bell.wait(0.3)
     assert time.monotonic() - begun >= 0.3
@@ -142,7 +148,7 @@ def test_a_host_may_sign_its_certificate_itself(fresh_valkey: str) -> None:
     with Proxy(urlsplit(fresh_valkey).port or 0, tls="redis") as proxy:
         bell = through(proxy, fresh_valkey, "rediss")
         assert bell.check() == ""
-        bell.ring(1)
+        bell.ring(["default"])
         begun = time.monotonic()
         bell.wait(10)
         assert time.monotonic() - begun < MARGIN
@@ -158,13 +164,13 @@ def test_a_wrong_password_is_told(fresh_valkey: str) -> None:
 
 
 def test_a_fork_has_a_connection_of_its_own(bell: RedisBell, client: "Redis") -> None:
-    bell.ring(1)
+    bell.ring(["default"])
     before = {entry["id"] for entry in client.client_list()}
     child = os.fork()
     if child == 0:
-        bell.ring(1)
+        bell.ring(["default"])
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    bell.ring(1)
+    bell.ring(["default"])
     assert client.llen("jobqueue:tests:bell") == 3
     assert {entry["id"] for entry in client.client_list()} == before

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobqueue.caps import Caps
 from jobqueue.ledger import Ledger, NewJob, Outcome, Retry, State, error_result
 from tests.scale.filling import ANN, BODY, MESSAGE, RARE
 
@@ -83,6 +84,17 @@ def claim(ledger: Ledger, _: Any = None) -> Any:
     return ledger.claim(KNOWN, token=secrets.token_hex(16), consumer=CONSUMER, worker="worker", lease_s=HOUR)
 
 
+def within(caps: Caps, act: Act) -> Act:
+    def do(ledger: Ledger, given: Any) -> None:
+        ledger.caps = caps
+        try:
+            act(ledger, given)
+        finally:
+            ledger.caps = Caps()
+
+    return do
+
+
 def listed(**wanted: Any) -> Act:
     return lambda ledger, _: ledger.jobs(**({"task": None, "state": None, "owner": None, "limit": 50} | wanted))
 
@@ -104,7 +116,21 @@ OPERATIONS = [
     Operation(
         "claim nothing", lambda ledger, _: ledger.claim(["unknown"], token="t", consumer="c", worker="w", lease_s=1)
     ),
-    Operation("any queued", lambda ledger, _: ledger.any_queued()),
+    Operation(
+        "claim in a queue",
+        lambda ledger, _: ledger.claim(
+            KNOWN, token="t", consumer="c", worker="w", lease_s=1, queues=["default", "heavy"], lately=["default"]
+        ),
+    ),
+    Operation("claim within a task's cap", within(Caps(of_task={TASK: 1, KNOWN[-1]: 1}), claim), claimed),
+    Operation("claim within owners' caps", within(Caps(per_owner=1), claim), claimed),
+    Operation("submit for an owner who waits", lambda ledger, _: ledger.submit([new(), new()]), submitted),
+    Operation(
+        "end of a job with a cap",
+        within(Caps(of_task={TASK: 1}), lambda ledger, held: ledger.end(*held, Outcome())),
+        claimed,
+    ),
+    Operation("any queued of other tasks", lambda ledger, _: ledger.any_queued_but(KNOWN)),
     Operation("end", lambda ledger, held: ledger.end(held[0], held[1], Outcome()), claimed),
     Operation(
         "end with result and follower",

@@ -41,7 +41,8 @@ def claim(ledger: Ledger) -> Row | None:
 def uncommitted_claim(stack: ExitStack, ledger: Ledger) -> Row | None:
     """Of one that is held up amid its claim, until the stack ends."""
     tx = stack.enter_context(ledger.database.transaction())
-    return tx.one(sql.CLAIM, tasks=TASKS, token=secrets.token_hex(16), consumer="consumer", worker="worker", lease=60)
+    where = {"tasks": TASKS, "queues": None, "lately": []}
+    return tx.one(sql.CLAIM, **where, token=secrets.token_hex(16), consumer="consumer", worker="worker", lease=60)
 
 
 def jobs_in_turns(each: int) -> list[NewJob]:

@@ -92,10 +92,18 @@ def come_and_go(ledger: Ledger, submit: bool) -> None:
     with filling.patient(ledger) as tx:
         cursor = ClientCursor(tx._cursor.connection)
         dialect = ledger.database.dialect
-        claimed = {"tasks": KNOWN, "token": "token", "consumer": "c", "worker": "w", "lease": 60}
-        submitted = vars(new(id="ID"))
+        claimed = {
+            "tasks": KNOWN,
+            "queues": None,
+            "lately": [],
+            "token": "token",
+            "consumer": "c",
+            "worker": "w",
+            "lease": 60,
+        }
+        submitted = vars(new(id="ID")) | {"turn": None}
         claim_sql = cursor.mogrify(dialect.compile(sql.CLAIM.partition("RETURNING")[0]), claimed)
-        submit_sql = cursor.mogrify(dialect.compile(sql.INSERT), submitted).replace(
+        submit_sql = cursor.mogrify(dialect.compile(sql.INSERT.partition("RETURNING")[0]), submitted).replace(
             "'ID'", "'come-' || gen_random_uuid()"
         )
         cursor.execute(COME_AND_GO.format(jobs=JOBS, submit=submit_sql if submit else "NULL", claim=claim_sql).encode())

@@ -14,10 +14,15 @@ WITH_RESULT = {"jobs (id)", "results (job_id)"}
 # Where a statement may use one of several indexes, each leads to the few rows that it wants. Postgres chooses by how many
 # there are just now; SQLite, where nobody runs ANALYZE, by their columns.
 PLANS: dict[str, set[str]] = {
-    "ANY_QUEUED": {"jobs_to_claim"},
-    "CLAIM": {"jobs_to_claim", "jobs (seq)", "entries (key)"},
-    "NEXT_FOR_ONE_WRITER": {"jobs_to_claim", "jobs (seq)"},
-    "CLAIM_FOR_ONE_WRITER": {"jobs_to_claim", "jobs (seq)", "entries (key)"},
+    "INSERT": {"jobs (id)", "jobs_turns", "jobs_turns_running", "jobs_turns_of_owner", "jobs_of_owner"},
+    "QUEUES": {"jobs_in_queue"},
+    "CLAIM": {"jobs_in_queue", "jobs (seq)", "entries (key)"},
+    "NEXT_FOR_ONE_WRITER": {"jobs_in_queue", "jobs (seq)"},
+    "CLAIM_FOR_ONE_WRITER": {"jobs_in_queue", "jobs (seq)", "entries (key)"},
+    "CLAIM_WITHIN_CAPS": {"jobs_in_queue", "jobs_in_queue_of_owner", "jobs (seq)", "entries (key)"},
+    "NEXT_WITHIN_CAPS_FOR_ONE_WRITER": {"jobs_in_queue", "jobs_in_queue_of_owner", "jobs (seq)"},
+    "CLAIM_WITHIN_CAPS_FOR_ONE_WRITER": {"jobs_in_queue", "jobs_in_queue_of_owner", "jobs (seq)", "entries (key)"},
+    "RUNNING": {"jobs_held"},
     "END": BY_TOKEN,
     "RETRY": BY_TOKEN,
     "LOSE": BY_TOKEN,
@@ -49,17 +54,17 @@ PLANS: dict[str, set[str]] = {
     "LAPSED": {"jobs_leases"},
     "ANY_DUE": {"jobs_due"},
     "PROMOTE": {"jobs_due", "jobs (seq)"},
-    "QUEUED_TASKS": {"jobs_to_claim"},
-    "UNKNOWN": {"jobs_queued", "jobs_to_claim"},
+    "QUEUED_TASKS": {"jobs_queued"},
+    "UNKNOWN": {"jobs_queued"},
     "FAIL_UNKNOWN": BY_ID,
     "LOOK": WITH_RESULT | {"steps (job_id, name)"},
     "RESULT": WITH_RESULT,
     "ENDED": BY_ID,
     "MEMBERS": {"jobs_members", "results (job_id)"},
-    "LIST": {"jobs_of_task", "jobs_of_owner", "jobs_of_state", "jobs_to_claim", "jobs_due", "jobs_held", "jobs (seq)"},
-    "COUNT_STATE": {"jobs_of_state", "jobs_to_claim", "jobs_due"},
-    "MESSAGES": {"jobs_of_state", "jobs_to_claim", "jobs_due"},
-    "IDS": {"jobs_of_state", "jobs_to_claim", "jobs_due"},
+    "LIST": {"jobs_of_task", "jobs_of_owner", "jobs_of_state", "jobs_due", "jobs_held", "jobs (seq)"},
+    "COUNT_STATE": {"jobs_of_state", "jobs_due"},
+    "MESSAGES": {"jobs_of_state", "jobs_due"},
+    "IDS": {"jobs_of_state", "jobs_due"},
     "HOLD_KEY": {"entries (key)"},
     "TAKE_FREE_KEY": BY_LOCK,
     "PEEK": BY_LOCK,
@@ -68,7 +73,7 @@ PLANS: dict[str, set[str]] = {
     "RELEASE_LOCK": BY_LOCK,
     "DELETE_STALE_LOCK": BY_LOCK,
 }  # fmt: skip
-SEARCH_NOTHING = {"INSERT", "SAVE_RESULT", "SAVE_STEP", "PUT", "TAKE_NEW_KEY", "CLOCK"}
+SEARCH_NOTHING = {"SAVE_RESULT", "SAVE_STEP", "PUT", "TAKE_NEW_KEY", "CLOCK", "ALONE"}
 OF_SMALL_TABLES = {"GREET", "FORGET", "LEAVE", "SEEN", "CONSUMERS", "KNOWN_TASKS", "ADD", "DELETE_COUNTER"}
 READ_ALL = {
     "ENTRIES",
@@ -77,9 +82,13 @@ READ_ALL = {
     "FLUSH_ENTRIES",
     "FLUSH_COUNTERS",
 }  # as Huey's storage interface asks
-PARTS = {"AFTER", "JOB", "ENDED_STATES", "RELEASED", "FIRST", "NEXT", "_CLAIM"}  # of statements
+PARTS = {"AFTER", "JOB", "ENDED_STATES", "RELEASED", "FLOW", "IN_TURNS", "TURN", "LINES", "IN_LINE", "NEXT_OWNER",
+         "LINES_OF_OWNERS", "IN_LINE_OF_OWNER", "_FIRST", "_NEXT", "_NEXT_FOR_ONE_WRITER", "NEXT", "NEXT_WITHIN_CAPS",
+         "_CLAIM"}  # of statements  # fmt: skip
 
-ONE_WRITER, MANY_WRITERS = {"NEXT_FOR_ONE_WRITER", "CLAIM_FOR_ONE_WRITER"}, {"CLAIM"}
+ONE_WRITER = {"NEXT_FOR_ONE_WRITER", "CLAIM_FOR_ONE_WRITER", "NEXT_WITHIN_CAPS_FOR_ONE_WRITER",
+              "CLAIM_WITHIN_CAPS_FOR_ONE_WRITER"}  # fmt: skip
+MANY_WRITERS = {"CLAIM", "CLAIM_WITHIN_CAPS", "ALONE"}
 
 
 def test_every_statement_has_a_plan_here() -> None:

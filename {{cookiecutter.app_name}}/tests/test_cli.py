@@ -89,6 +89,13 @@ def test_what_cannot_be_run_is_answered_with_what_there_is(arguments: list[str],
     assert message in result.output
 
 
+@pytest.mark.parametrize("queues", ["heavy:0", "Heavy", "heavy:1"])
+def test_queues_that_cannot_be_served_are_refused_in_a_sentence(queues: str) -> None:
+    result = run("worker", "--workers", "2", "--queues", queues)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ") and "Traceback" not in result.output
+
+
 def test_the_doctor_says_what_is_missing_and_what_to_do() -> None:
     result = run("doctor")
     assert result.exit_code == 1

@@ -85,6 +85,8 @@ def test_production_refuses(monkeypatch: pytest.MonkeyPatch, variables: dict[str
     [
         ({"PORT": "http"}, "PORT is 'http'"),
         ({"WORKERS": "0"}, "WORKERS is '0'"),
+        ({"QUEUES": "heavy:0"}, "QUEUES cannot be used: 'heavy:0'"),
+        ({"PER_OWNER": "0"}, "PER_OWNER is '0'"),
         ({"WORKER_GRACE": "-1"}, "WORKER_GRACE is '-1'"),
         ({"APP_ENV": "staging"}, "APP_ENV is 'staging'"),
     ],

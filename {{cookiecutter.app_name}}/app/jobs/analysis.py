@@ -13,7 +13,7 @@ from app.portfolio.universe import DAYS, SYMBOLS
 from jobqueue import current_job
 
 
-@huey.task()
+@huey.task(queue="heavy")
 def analyse(
     assets: Sequence[str] = SYMBOLS,
     risk: str = "cvar",

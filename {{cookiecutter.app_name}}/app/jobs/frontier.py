@@ -9,7 +9,7 @@ from app.portfolio.universe import SYMBOLS
 from jobqueue import current_job
 
 
-@huey.task()
+@huey.task(queue="interactive")
 def efficient_frontier(assets: Sequence[str] = SYMBOLS, points: int = 30) -> dict[str, Any]:
     """The frontier over the whole history, from the least risk to the highest return, and each asset by itself."""
     job = current_job()
