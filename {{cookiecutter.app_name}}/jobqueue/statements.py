@@ -60,9 +60,9 @@ RETURNING turn
 # each owner who waits, too. Between queues the one that was served the longest ago comes first.
 QUEUES = """
 WITH RECURSIVE queued (value) AS (
-    SELECT min(queue) FROM jobs WHERE state = 'queued' AND LEFT OUT(:queues)
+    SELECT min(queue) FROM jobs WHERE state = 'queued' AND attempt >= 0 AND LEFT OUT(:queues)
     UNION ALL
-    SELECT (SELECT min(queue) FROM jobs WHERE state = 'queued' AND queue > queued.value) FROM queued
+    SELECT (SELECT min(queue) FROM jobs WHERE state = 'queued' AND attempt >= 0 AND queue > queued.value) FROM queued
     WHERE queued.value IS NOT NULL)
 SELECT value FROM queued WHERE value IS NOT NULL UNION ALL SELECT value FROM EACH(:queues) AS served
 """
@@ -71,7 +71,7 @@ SELECT served.value AS queue, known.value AS task FROM ({QUEUES}) AS served CROS
 """
 IN_LINE = "state = 'queued' AND jobs.queue = line.queue AND jobs.task = line.task"
 NEXT_OWNER = f"""
-SELECT {FLOW} FROM jobs WHERE turn >= 0 AND {IN_LINE} AND {FLOW} > line.flow ORDER BY {FLOW} LIMIT 1
+SELECT {FLOW} FROM jobs WHERE losses >= 0 AND {IN_LINE} AND {FLOW} > line.flow ORDER BY {FLOW} LIMIT 1
 """
 LINES_OF_OWNERS = f"""
 WITH RECURSIVE line (queue, task, flow) AS (
@@ -80,7 +80,7 @@ WITH RECURSIVE line (queue, task, flow) AS (
     SELECT line.queue, line.task, ({NEXT_OWNER}) FROM line WHERE line.flow IS NOT NULL)
 SELECT queue, task, flow FROM line WHERE flow IS NOT NULL AND NOT flow IN EACH(:full)
 """
-IN_LINE_OF_OWNER = f"turn >= 0 AND {IN_LINE} AND {FLOW} = line.flow"
+IN_LINE_OF_OWNER = f"losses >= 0 AND {IN_LINE} AND {FLOW} = line.flow"
 
 _FIRST = "SELECT seq, priority, turn FROM jobs WHERE {in_line} ORDER BY priority DESC, turn, seq LIMIT 1"
 _NEXT = f"""
@@ -95,7 +95,7 @@ _NEXT_FOR_ONE_WRITER = f"""
 SELECT seq FROM jobs WHERE seq IN (SELECT (SELECT seq FROM ({_FIRST})) FROM ({{lines}}) AS line)
 ORDER BY priority DESC, PLACE(queue, :lately), turn, seq LIMIT 1
 """
-OF_TASKS = {"lines": LINES, "in_line": IN_LINE}
+OF_TASKS = {"lines": LINES, "in_line": f"attempt >= 0 AND {IN_LINE}"}
 OF_OWNERS = {"lines": LINES_OF_OWNERS, "in_line": IN_LINE_OF_OWNER}
 NEXT = _NEXT.format(**OF_TASKS)
 NEXT_WITHIN_CAPS = _NEXT.format(**OF_OWNERS)

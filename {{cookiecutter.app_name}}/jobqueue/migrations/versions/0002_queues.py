@@ -1,7 +1,7 @@
 """Named queues, turns between owners, and which queues a consumer serves.
 
-Code from before claims without regard to queues, and a job of its own submits comes before all that have a turn: both only
-as long as the deploy lasts.
+Code from before claims without regard to queues, and what it submits comes before all that have a turn: both only as long as
+the deploy lasts.
 """
 
 from typing import Any
@@ -22,10 +22,10 @@ def upgrade() -> None:
 
     flow = sa.text("COALESCE(owner, '')")  # those whose jobs take turns; jobs without an owner are one of them
     first = [sa.text("priority DESC"), "turn", "seq"]
-    # `turn >= 0` is true of every job: it asks for these, as in 0001.
+    # `attempt >= 0`, `losses >= 0` and `turn >= 0` are true of every job: each asks for its own of these.
     indexes: list[tuple[str, list[Any], str]] = [
-        ("jobs_in_queue", ["queue", "task", *first], "state = 'queued'"),
-        ("jobs_in_queue_of_owner", ["queue", "task", flow, *first], "state = 'queued' AND turn >= 0"),
+        ("jobs_in_queue", ["queue", "task", *first], "state = 'queued' AND attempt >= 0"),
+        ("jobs_in_queue_of_owner", ["queue", "task", flow, *first], "state = 'queued' AND losses >= 0"),
         ("jobs_turns", ["queue", "priority", "turn"], "state = 'queued' AND turn >= 0"),
         ("jobs_turns_of_owner", ["queue", "priority", flow, "turn"], "state = 'queued' AND turn >= 0"),
         ("jobs_turns_running", ["queue", "priority", "turn"], "state = 'running' AND turn >= 0"),
