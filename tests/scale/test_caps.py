@@ -25,7 +25,7 @@ def steps_of_claims(url: str, queued: int, caps: Caps) -> list[tuple[str | None,
         for token in ("1", "2", "3"):
             with metered() as executions:
                 row = ledger.claim(KNOWN, token=token, consumer="c", worker="w", lease_s=60)
-            claims.append((row and row["owner"], sum(execution.steps for execution in executions)))
+            claims.append((None if row is None else row["owner"], sum(execution.steps for execution in executions)))
     return claims
 
 
