@@ -95,12 +95,12 @@ _NEXT_FOR_ONE_WRITER = f"""
 SELECT seq FROM jobs WHERE seq IN (SELECT (SELECT seq FROM ({_FIRST})) FROM ({{lines}}) AS line)
 ORDER BY priority DESC, PLACE(queue, :lately), turn, seq LIMIT 1
 """
-OF_TASKS = {"lines": LINES, "in_line": f"attempt >= 0 AND {IN_LINE}"}
-OF_OWNERS = {"lines": LINES_OF_OWNERS, "in_line": IN_LINE_OF_OWNER}
-NEXT = _NEXT.format(**OF_TASKS)
-NEXT_WITHIN_CAPS = _NEXT.format(**OF_OWNERS)
-NEXT_FOR_ONE_WRITER = _NEXT_FOR_ONE_WRITER.format(**OF_TASKS)
-NEXT_WITHIN_CAPS_FOR_ONE_WRITER = _NEXT_FOR_ONE_WRITER.format(**OF_OWNERS)
+_OF_TASKS = {"lines": LINES, "in_line": f"attempt >= 0 AND {IN_LINE}"}
+_OF_OWNERS = {"lines": LINES_OF_OWNERS, "in_line": IN_LINE_OF_OWNER}
+NEXT = _NEXT.format(**_OF_TASKS)
+NEXT_WITHIN_CAPS = _NEXT.format(**_OF_OWNERS)
+NEXT_FOR_ONE_WRITER = _NEXT_FOR_ONE_WRITER.format(**_OF_TASKS)
+NEXT_WITHIN_CAPS_FOR_ONE_WRITER = _NEXT_FOR_ONE_WRITER.format(**_OF_OWNERS)
 _CLAIM = """
 UPDATE jobs
 SET state = 'running', attempt = attempt + 1, token = :token, consumer = :consumer, worker = :worker, claimed_at = NOW,
