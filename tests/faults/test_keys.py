@@ -109,7 +109,7 @@ while True:
     if within:
         handles.append(tasks.submits(4))
     print(*[handle.id for handle in handles], sep="\\n", flush=True)
-    time.sleep(1)
+    time.sleep(0.6)  # so often that each consumer has an errand again and again
 """
 
 
