@@ -116,11 +116,18 @@ def install(folder: Path) -> None:
             self._names = names
 
         def execute(self, sql: str, *params: Any) -> None:
+            self._visit(sql)
+            self._cursor.execute(sql, *params)
+
+        def executemany(self, sql: str, rows: Any) -> None:
+            self._visit(sql)
+            self._cursor.executemany(sql, rows)
+
+        def _visit(self, sql: str) -> None:
             name = self._names.get(sql, sql)
             if here.method and not name.startswith("SELECT pg_notify"):  # a ring, which says nothing
                 here.executed.append(name)
                 visit("before", numbered(here.executed)[-1])
-            self._cursor.execute(sql, *params)
 
         def fetchall(self) -> list[Any]:
             rows: list[Any] = self._cursor.fetchall()
@@ -150,7 +157,7 @@ def install(folder: Path) -> None:
 def _key(first: Any = "", *_: Any) -> str:
     """What an operation is for: a job, or the first of those that are submitted; a key; a consumer."""
     if isinstance(first, list | tuple):
-        return first[0].id if first and isinstance(first[0], NewJob) else ""
+        return first[0].handle or first[0].id if first and isinstance(first[0], NewJob) else ""
     return str(first)
 
 

@@ -4,6 +4,7 @@ The places to die at are before each statement and after the last. `test_crash_p
 table is what the engine executes.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -213,11 +214,37 @@ def a_chord_without_a_member(huey: DurableHuey, tasks: Tasks, name: str, path: s
     huey.job(f"{name} 0").cancel()
 
 
+def a_unique_job(huey: DurableHuey, tasks: Tasks, name: str, path: str, **options: Any) -> None:
+    unique = tasks.noted.using(unique=name.removesuffix(" other"), **options)
+    huey.enqueue(unique.s(path, "ran", id=name))
+
+
+def another_unique_job(huey: DurableHuey, tasks: Tasks, name: str, path: str) -> None:
+    a_unique_job(huey, tasks, f"{name} other", path)
+
+
+def a_unique_job_that_succeeds(huey: DurableHuey, tasks: Tasks, name: str, path: str) -> None:
+    another_unique_job(huey, tasks, name, path)
+    with huey.ledger.database.statement() as tx:
+        run = "SELECT job_id FROM handles WHERE id = :id"
+        tx.run(f"UPDATE jobs SET state = 'succeeded', ended_at = NOW WHERE id = ({run})", id=f"{name} other")
+
+
+def two_who_share_a_run(huey: DurableHuey, tasks: Tasks, name: str, path: str) -> None:
+    a_unique_job(huey, tasks, name, path)
+    another_unique_job(huey, tasks, name, path)
+
+
+def two_of_whom_one_has_let_go(huey: DurableHuey, tasks: Tasks, name: str, path: str) -> None:
+    two_who_share_a_run(huey, tasks, name, path)
+    huey.job(name).cancel()
+
+
 REQUESTS = {
     "submit a job": Request("submit", words("BEGIN INSERT COMMIT"), a_job, {"": DONE}, {"ran": 1}),
     "submit a pipeline": Request(
         "submit",
-        words("BEGIN INSERT INSERT COMMIT"),
+        words("BEGIN INSERT COMMIT"),
         lambda huey, tasks, name, path: huey.enqueue(a_pipeline(tasks, name, path)),
         {"": DONE, " next": DONE},
         {"ran": 1, "followed": 1},
@@ -225,7 +252,7 @@ REQUESTS = {
     ),
     "submit a group": Request(
         "submit",
-        words("BEGIN INSERT INSERT INSERT COMMIT"),
+        words("BEGIN INSERT COMMIT"),
         a_group,
         {" 0": DONE, " 1": DONE, " 2": DONE},
         {"ran": 3},
@@ -233,7 +260,7 @@ REQUESTS = {
     ),
     "submit a chord": Request(
         "submit",
-        words("BEGIN INSERT INSERT INSERT COMMIT"),
+        words("BEGIN INSERT COMMIT"),
         a_chord,
         {" 0": DONE, " 1": DONE, " back": DONE},
         {"ran": 2, "collected": 1},
@@ -242,7 +269,7 @@ REQUESTS = {
     ),
     "submit a nested chord": Request(
         "submit",
-        words("BEGIN INSERT INSERT INSERT INSERT INSERT COMMIT"),
+        words("BEGIN INSERT COMMIT"),
         lambda huey, tasks, name, path: huey.enqueue(a_nested_chord(tasks, name, path)),
         {" 0": DONE, " 1": DONE, " 2": DONE, " inner": DONE, " outer": DONE},
         {"ran": 3, "collected": 1, "outer": 1},
@@ -259,7 +286,9 @@ REQUESTS = {
     ),
     "put back": Request(
         "put_back",
-        words("BEGIN UNSUCCESSFUL_BEFORE PUT_BACK DELETE_RESULT WAIT_AGAIN DELETE_RESULT WAIT_AGAIN COMMIT"),
+        words(
+            "BEGIN RUN_OF_HANDLE UNSUCCESSFUL_BEFORE PUT_BACK DELETE_RESULT WAIT_AGAIN DELETE_RESULT WAIT_AGAIN COMMIT"
+        ),
         lambda huey, tasks, name, path: huey.job(name).retry(),
         {"": DONE, " next": DONE},
         {"ran": 1, "followed": 1},
@@ -268,13 +297,62 @@ REQUESTS = {
     ),
     "put a member back": Request(
         "put_back",
-        words("BEGIN UNSUCCESSFUL_BEFORE PUT_BACK DELETE_RESULT AWAIT_ONE_MORE UNCOUNT WAIT_AGAIN COMMIT"),
+        words(
+            "BEGIN RUN_OF_HANDLE UNSUCCESSFUL_BEFORE PUT_BACK DELETE_RESULT AWAIT_ONE_MORE UNCOUNT WAIT_AGAIN COMMIT"
+        ),
         lambda huey, tasks, name, path: huey.job(f"{name} 0").retry(),
         {" 0": DONE, " 1": DONE, " back": DONE},
         {"ran": 2, "collected": 1},
         first=a_chord_without_a_member,
         key="{} 0",
         result=[0, 1],
+    ),
+    "submit a unique job": Request(
+        "submit",
+        words("BEGIN NEW_HANDLE INSERT COMMIT"),
+        a_unique_job,
+        {"": DONE},
+        {"ran": 1},
+    ),
+    "share a run": Request(
+        "submit",
+        words("BEGIN NEW_HANDLE INSERT OPEN_RUN POINT COMMIT"),
+        a_unique_job,
+        {" other": DONE, "": DONE},
+        {"ran": 1},
+        first=another_unique_job,
+    ),
+    "take a result": Request(
+        "submit",
+        words("BEGIN NEW_HANDLE INSERT RECENT_RUN WITHDRAW POINT COMMIT"),
+        functools.partial(a_unique_job, cache_for=1000),
+        {" other": DONE, "": DONE},
+        {},
+        first=a_unique_job_that_succeeds,
+    ),
+    "let go of a run": Request(
+        "cancel",
+        words("BEGIN CANCEL RUN_OF_HANDLE LET_GO STILL_WANTED COMMIT"),
+        lambda huey, tasks, name, path: huey.job(name).cancel(),
+        {"": CANCELLED, " other": DONE},
+        {"ran": 1},
+        first=two_who_share_a_run,
+    ),
+    "let a run go at last": Request(
+        "cancel",
+        words("BEGIN CANCEL RUN_OF_HANDLE LET_GO STILL_WANTED CANCEL COMMIT"),
+        lambda huey, tasks, name, path: huey.job(name).cancel(),
+        {"": CANCELLED},
+        {},
+        first=a_unique_job,
+    ),
+    "take part again": Request(
+        "put_back",
+        words("BEGIN RUN_OF_HANDLE TAKE_UP COMMIT"),
+        lambda huey, tasks, name, path: huey.job(name).retry(),
+        {" other": DONE, "": DONE},
+        {"ran": 1},
+        first=two_of_whom_one_has_let_go,
     ),
     "reschedule": Request(
         "replace",

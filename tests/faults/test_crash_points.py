@@ -166,9 +166,11 @@ def test_web_processes_that_die_at_any_place_have_asked_for_all_or_for_nothing(
 
 
 def rows_of(huey: DurableHuey, name: str) -> list[tuple[object, ...]]:
-    columns = ("id", "state", "follower", "follows", "pending", "counted")
+    """Of a run that several share, one a handle."""
+    columns = ("asked", "state", "follower", "follows", "pending", "counted", "let_go_at")
+    jobs = "SELECT jobs.*, COALESCE(handles.id, jobs.id) AS asked, let_go_at FROM jobs LEFT JOIN handles ON job_id = jobs.id"
     with huey.ledger.database.statement() as tx:
-        rows = tx.all(f"SELECT {', '.join(columns)} FROM jobs WHERE id LIKE :prefix ORDER BY id", prefix=f"{name}%")
+        rows = tx.all(f"SELECT * FROM ({jobs}) AS jobs WHERE asked LIKE :prefix ORDER BY asked", prefix=f"{name}%")
     return [tuple(row[column] for column in columns) for row in rows]
 
 

@@ -8,6 +8,7 @@ from jobqueue.ledger import TRANSITIONS
 KIT = Path(__file__).parents[2]
 STATES = KIT / "docs" / "states.md"
 DURABILITY = KIT / "docs" / "durability.md"
+SUBMITTING = KIT / "docs" / "submitting.md"
 
 
 def test_the_docs_table_of_states_is_the_engines() -> None:
@@ -17,7 +18,7 @@ def test_the_docs_table_of_states_is_the_engines() -> None:
 
 
 def test_the_tests_that_show_a_promise_are_there() -> None:
-    text = DURABILITY.read_text(encoding="utf-8")
+    text = DURABILITY.read_text(encoding="utf-8") + SUBMITTING.read_text(encoding="utf-8")
     code = "".join(path.read_text(encoding="utf-8") for path in KIT.joinpath("tests").rglob("test_*.py"))
     named = set(re.findall(r"`(test_\w+)`", text))
     assert len(named) > 10

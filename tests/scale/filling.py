@@ -19,13 +19,14 @@ FEW = 60  # jobs of each of these
 FINISHED = """
 INSERT INTO jobs (id, task, state, priority, owner, message, run_at, queued_at, expires_at, retries, retry_delay, token,
                   consumer, worker, claimed_at, lease_until, attempt, losses, returns, follower, chord_index, counted,
-                  pending, follows, chord_size, done, total, note, error, created_at, ended_at)
+                  pending, follows, chord_size, done, total, note, error, created_at, ended_at, unique_key)
 SELECT ID(n), CASE n % :stride WHEN 1 THEN :rare ELSE 'app.jobs.task_' || (n % 20) END,
        CASE WHEN n % :stride = 2 THEN 'cancelled' WHEN n % 16 = 3 THEN 'failed' ELSE 'succeeded' END, n % 3,
        CASE WHEN n % :stride = 4 THEN :ann WHEN n % 4 > 0 THEN 'owner-' || (n % 997) END, :message, NULL, NOW - 9 * n, NULL,
        0, 0, NULL, 'consumer-' || (n % 7), 'worker-' || (n % 4), NOW - 9 * n, NULL, 1, 0, 0,
        CASE WHEN n % 10 > 1 THEN ID(n - n % 10) END, CASE WHEN n % 10 > 1 THEN n % 10 - 2 END, n % 10 > 1, 0, NULL,
-       CASE n % 10 WHEN 0 THEN 8 END, 12, 12, 'fetching prices', '', NOW - 9 * n, NOW - 9 * n + 3
+       CASE n % 10 WHEN 0 THEN 8 END, 12, 12, 'fetching prices', '', NOW - 9 * n, NOW - 9 * n + 3,
+       CASE n % 10 WHEN 9 THEN 'key-' || (n % 9973) END
 FROM SERIES(:count)
 """
 RESULTS = """
@@ -35,6 +36,11 @@ SELECT id, 'application/json', :body, ended_at FROM jobs WHERE state = 'succeede
 STEPS = """
 INSERT INTO steps (job_id, name, media_type, body, saved_at)
 SELECT id, 'prices', 'application/json', :body, ended_at FROM jobs WHERE state = 'succeeded' AND seq % 20 = 0
+"""
+HANDLES = """
+INSERT INTO handles (id, job_id, owner, created_at)
+SELECT 'handle-' || id, id, CASE WHEN seq % :stride = 9 THEN :ann ELSE owner END, created_at
+FROM jobs WHERE unique_key IS NOT NULL
 """
 ENTRIES = """
 INSERT INTO entries (key, value) SELECT 'r:' || id, :body FROM jobs WHERE state = 'cancelled' OR seq % 100 = 0
@@ -56,6 +62,7 @@ def finish(ledger: Ledger, count: int) -> None:
     with patient(ledger) as tx:
         in_series = {"message": MESSAGE, "rare": RARE, "ann": ANN, "stride": count // FEW}
         tx.run(spelled(ledger, FINISHED), count=count, **in_series)
+        tx.run(HANDLES, ann=ANN, stride=count // FEW)
         for statement in (RESULTS, STEPS, ENTRIES):
             tx.run(statement, body=BODY)
     tidy(ledger)

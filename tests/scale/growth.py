@@ -57,9 +57,9 @@ class Side:
         growth.fill(self.ledger, size)
         self.heights = {} if self.ledger.database.dialect.one_writer else heights(self.ledger)
         with self.ledger.database.statement() as tx:
-            row = tx.one("SELECT max(seq) AS last FROM jobs")
+            row = tx.one("SELECT (SELECT max(seq) FROM jobs) AS job, (SELECT max(seq) FROM handles) AS handle")
             assert row is not None
-            self.last = row["last"]
+            self.last = row
 
     def executions(self, operation: Operation) -> list[Execution]:
         given = operation.before(self.ledger)
@@ -79,7 +79,8 @@ class Side:
     def restore(self) -> None:
         with self.ledger.database.transaction() as tx:
             tx.run("UPDATE jobs SET state = 'queued', token = NULL, lease_until = NULL WHERE token IS NOT NULL")
-            tx.run("DELETE FROM jobs WHERE seq > :last", last=self.last)
+            tx.run("DELETE FROM jobs WHERE seq > :last", last=self.last["job"])
+            tx.run("DELETE FROM handles WHERE seq > :last", last=self.last["handle"])
 
     def close(self) -> None:
         self.ledger.database.close()

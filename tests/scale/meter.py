@@ -8,7 +8,7 @@ import json
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +41,8 @@ CONSTRAINTS = {
     "sqlite_autoindex_results_1": "results (job_id)",
     "steps_pkey": "steps (job_id, name)",
     "sqlite_autoindex_steps_1": "steps (job_id, name)",
+    "handles_id_key": "handles (id)",
+    "sqlite_autoindex_handles_1": "handles (id)",
     "entries_pkey": "entries (key)",
     "sqlite_autoindex_entries_1": "entries (key)",
 }
@@ -88,7 +90,11 @@ def metered() -> Iterator[list[Execution]]:
             heard.append(connection)
         execute(tx, sql, params)
 
-    with patch.object(Transaction, "_execute", counted):
+    def each(tx: Transaction, sql: str, rows: Sequence[dict[str, Any]]) -> None:
+        for params in rows:
+            tx.run(sql, **params)
+
+    with patch.multiple(Transaction, _execute=counted, run_each=each):
         yield executions
     for connection in heard:
         connection.remove_notice_handler(hear)

@@ -112,6 +112,16 @@ def finds(count: int, act: Act) -> Act:
 OPERATIONS = [
     Operation("submit", lambda ledger, _: ledger.submit([new()])),
     Operation("submit a pipeline", lambda ledger, _: ledger.submit([new(follower="next"), new(pending=1)])),
+    Operation("submit many", lambda ledger, _: ledger.submit([new() for _ in range(SOME)])),
+    Operation("submit a unique job", lambda ledger, _: ledger.submit([unique()])),
+    Operation(
+        "share a run", lambda ledger, job: ledger.submit([unique(job.unique_key)]), lambda ledger: shared(ledger)
+    ),
+    Operation(
+        "take a recent result",
+        lambda ledger, job: ledger.submit([unique(job.unique_key)]),
+        lambda ledger: shared(ledger, State.SUCCEEDED),
+    ),
     Operation("claim", claim),
     Operation(
         "claim nothing", lambda ledger, _: ledger.claim(["unknown"], token="t", consumer="c", worker="w", lease_s=1)
@@ -185,6 +195,14 @@ OPERATIONS = [
     ),
     Operation("cancel", lambda ledger, job_id: ledger.cancel(job_id), submitted),
     Operation("cancel what runs", lambda ledger, held: ledger.cancel(held[0]), followed),
+    Operation("let go", lambda ledger, job: ledger.cancel(job.handle), lambda ledger: shared(ledger, others=1)),
+    Operation("let go at last", lambda ledger, job: ledger.cancel(job.handle), lambda ledger: shared(ledger)),
+    Operation("let go of what is not shared", lambda ledger, job_id: ledger.let_go(job_id), submitted),
+    Operation(
+        "take part again", lambda ledger, job: ledger.put_back(job.handle), lambda ledger: shared(ledger, State.FAILED)
+    ),
+    Operation("take up a handle", lambda ledger, job: ledger.put_back(job.handle), lambda ledger: let_go(ledger)),
+    Operation("look at a handle", lambda ledger, job: ledger.look(job.handle), lambda ledger: shared(ledger)),
     Operation("put back", lambda ledger, job_id: ledger.put_back(job_id), lambda ledger: ended(ledger, State.FAILED)),
     Operation(
         "put back a chord's member",
@@ -227,6 +245,28 @@ OPERATIONS = [
     Operation("reschedule", lambda ledger, held: ledger.replace(held[0], new(), keep_follower=True), followed),
     Operation("a step", lambda ledger, held: ledger.step(held[0], "prices"), lambda ledger: stepped(ledger)),
 ]
+
+
+def unique(key: str | None = None) -> NewJob:
+    key = secrets.token_hex(16) if key is None else key
+    return new(handle=secrets.token_hex(16), unique_key=key, cache_for=HOUR)
+
+
+def shared(ledger: Ledger, state: State = State.QUEUED, others: int = 0) -> NewJob:
+    """A handle and its run, which is in this state, and which so many others share."""
+    job = unique()
+    ledger.submit([job, *(unique(job.unique_key) for _ in range(others))])
+    with ledger.database.statement() as tx:
+        tx.run(
+            "UPDATE jobs SET state = :state, ended_at = NOW WHERE unique_key = :key", state=state, key=job.unique_key
+        )
+    return job
+
+
+def let_go(ledger: Ledger) -> NewJob:
+    job = shared(ledger, others=1)
+    ledger.cancel(str(job.handle))
+    return job
 
 
 def chord(ledger: Ledger) -> str:

@@ -80,6 +80,11 @@ def no_such_job(job_id: str) -> Component:
     )
 
 
+def try_again() -> Component:
+    """For beside the button of a submit that raised QueueUnavailable."""
+    return dmc.Alert("The queue does not answer just now. Try again in a moment.", title="Not started", color="red")
+
+
 def sentence(job: Job) -> str:
     """What the state means for whoever waits."""
     now = datetime.now(UTC)

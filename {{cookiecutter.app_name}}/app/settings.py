@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     per_owner: int | None = Field(None, ge=1)  # jobs of one owner that run at the same time, in all consumers
     worker_grace: float = Field(25, ge=0)  # seconds that running jobs may go on after SIGTERM
     lease: float = Field(15, ge=1)  # seconds until a job whose consumer is not heard of goes to another
+    max_arguments: int = Field(1_000_000, ge=1)  # bytes that a job may be given
+    max_result: int = Field(64_000_000, ge=1)  # bytes that it may return, or keep of a step
     unknown_after: float = Field(3600, ge=1)  # seconds that a job may wait for a worker whose code has its task
 
     @property

@@ -7,6 +7,7 @@ with one key that begins with `$` says how to read what it holds; arrays and byt
 import base64
 import io
 import json
+import math
 import struct
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
@@ -27,13 +28,23 @@ class ResultNotEncodable(TypeError):
     """The value holds something that cannot be kept: the job fails for good, as running it again would not help."""
 
 
-def encode(value: Any) -> tuple[str, bytes]:
-    """The media type and the bytes of a value.
+class ResultTooLarge(ResultNotEncodable):
+    """The value takes more bytes than the queue keeps: likewise."""
 
-    Raises ResultNotEncodable, naming the type, where it is, and what to do.
+
+def encode(value: Any, most: float = math.inf) -> tuple[str, bytes]:
+    """The media type and the bytes of a value, of which there may be so many.
+
+    Raises ResultNotEncodable, naming the type, where it is, and what to do; ResultTooLarge.
     """
     writer = _Writer()
     tree = json.dumps(writer.tree(value, "result"), separators=(",", ":")).encode()
+    size = sum(LENGTH.size + len(part) for part in (tree, *writer.parts))
+    if size > most:
+        raise ResultTooLarge(
+            f"The value takes {size:,} bytes, and the queue keeps {most:,} of a result or a step (max_result). Save it to a "
+            "file or a table of your own, and return its name."
+        )
     return TREE, b"".join(LENGTH.pack(len(part)) + part for part in (tree, *writer.parts))
 
 

@@ -6,6 +6,7 @@ is shown where there is someone to see it.
 
 import contextlib
 import logging
+import math
 import sys
 import threading
 import time
@@ -46,8 +47,8 @@ class CurrentJob:
 
         An attempt after a crash or a retry gets the saved value instead of running the function again; the value is as
         it was decoded, the first time too. Raises ValueError for a name that this attempt has used already,
-        ResultNotEncodable for a value that cannot be kept, ClaimLost when the job was cancelled or given to another
-        worker, TaskTimeout when its time is over.
+        ResultNotEncodable for a value that cannot be kept, ResultTooLarge for one that is too large, ClaimLost when the job
+        was cancelled or given to another worker, TaskTimeout when its time is over.
         """
         self._once(name)
         return cast(T, codec.decode(*codec.encode(function(*args, **kwargs))))
@@ -80,12 +81,15 @@ class CurrentJob:
 class ClaimedJob(CurrentJob):
     """A job that a worker has claimed. Its methods may be called from any thread that the task starts."""
 
-    def __init__(self, ledger: Ledger, job_id: str, token: str, attempt: int, owner: str | None) -> None:
+    def __init__(
+        self, ledger: Ledger, job_id: str, token: str, attempt: int, owner: str | None, max_result: float = math.inf
+    ) -> None:
         super().__init__()
         self.id: str = job_id
         self.token: str = token
         self.attempt = attempt
         self.owner = owner
+        self.max_result = max_result  # bytes of a step's value, or of what the job returns
         self.timeout_s: float | None = None
         self.deadline: float | None = None  # by time.monotonic()
         self.told_at: float | None = None  # when the task was first told that its time is over
@@ -105,7 +109,7 @@ class ClaimedJob(CurrentJob):
         if kept:
             return cast(T, codec.decode(*self.patiently(lambda: self._ledger.step(self.id, name))))
         self._write_progress()
-        value = codec.encode(function(*args, **kwargs))
+        value = codec.encode(function(*args, **kwargs), self.max_result)
         with self._fenced():
             self.patiently(lambda: self._ledger.save_step(self.id, self.token, name, value))
         self._write_progress()

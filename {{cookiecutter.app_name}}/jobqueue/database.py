@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,6 +38,7 @@ class Dialect(Protocol):
     connections: str  # a statement that counts them, where they are limited: `used`, and the `most` there may be
     one_writer: bool  # a statement that might write waits for all that do
     errors: tuple[type[Exception], ...]
+    taken: type[Exception]  # what a unique index refused
 
     def compile(self, sql: str) -> str: ...
     def bind(self, params: dict[str, Any]) -> dict[str, Any]: ...
@@ -69,6 +70,10 @@ class Transaction:
         """Returns the number of rows that the statement changed."""
         self._execute(sql, params)
         return int(self._cursor.rowcount)
+
+    def run_each(self, sql: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Execute the statement for each of these parameters, in one go to the server and back."""
+        self._cursor.executemany(self._dialect.compile(sql), [self._dialect.bind(params) for params in rows])
 
     def _execute(self, sql: str, params: dict[str, Any]) -> None:
         self._cursor.execute(self._dialect.compile(sql), self._dialect.bind(params))

@@ -160,13 +160,17 @@ class JobHandle(Result):
         return self.get()
 
     def cancel(self) -> bool:
-        """End the job wherever it is; False if it had ended."""
+        """End the job wherever it is; False if it had ended.
+
+        A unique job goes on for others who have asked for the same, and is cancelled for this handle alone.
+        """
         return self.huey.ledger.cancel(self.id, "Cancelled.")
 
     def retry(self) -> bool:
         """Put a failed or cancelled job back in the queue; False if it is neither.
 
-        What it saved under step names is kept.
+        What it saved under step names is kept. A unique job may run again for others by now: then this handle has a part in
+        that again.
         """
         self.reset()
         return self.huey.put_back(self.id)
@@ -184,8 +188,9 @@ class JobHandle(Result):
         Raises JobNotFound.
         """
         new = self.huey.task_of(self.id) if type(self.task) is Task else copy.copy(self.task)
-        before = self.look()
-        new.owner, new.queue = before.owner, before.queue
+        old = self.huey._row(self.id)
+        new.owner, new.queue, new.unique_key = old["owner"], old["queue"], old["unique_key"]
+        new.unique, new.cache_for = new.unique_key is not None, None
         new.submitted = False
         new.id = new.create_id()
         new.revoke_id = f"r:{new.id}"
@@ -206,6 +211,8 @@ class JobHandle(Result):
             row = self.huey.ledger.result(self.id)
             if row is not None and (row["body"] is not None or row["state"] == State.SUCCEEDED):
                 value = value_of(row)
+                if isinstance(value, Error):
+                    value.metadata["task_id"] = self.id  # a unique job's own id is nobody's
                 if not State(row["state"]).ended:
                     return value  # an error of an attempt; another one is due
                 self._result = value

@@ -6,6 +6,7 @@ enqueued. What Huey does after a task has returned is collected on the claim, an
 """
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -17,7 +18,7 @@ import sys
 import threading
 import traceback
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -38,8 +39,8 @@ from jobqueue.claim import TELLING, Claim, TaskExited, ending_claim, working_on
 from jobqueue.context import ClaimedJob, current_job, storable, working_for
 from jobqueue.database import MEMORY, Database, DatabaseUnavailable, Row
 from jobqueue.handle import Job, JobHandle, JobNotFound, Unreadable, value_of
-from jobqueue.ledger import MAX_LOSSES, FenceRefused, Ledger, Outcome, Retry, State, error_result
-from jobqueue.plan import Plan, as_result
+from jobqueue.ledger import MAX_LOSSES, FenceRefused, Ledger, NewJob, Outcome, Retry, State, error_result
+from jobqueue.plan import Plan, QueueUnavailable, as_result
 from jobqueue.registry import DurableRegistry
 from jobqueue.signing import KeyRing, development_key
 from jobqueue.storage import LedgerStorage
@@ -50,6 +51,9 @@ logger = logging.getLogger("jobqueue.huey")
 LEASE = 15  # seconds that a claim holds unless it is renewed
 RENEW = 5  # seconds between renewals
 GRACE = 25  # seconds that running jobs may go on after SIGTERM
+TOGETHER = 1000  # jobs that enqueue_many accepts in one transaction, and what follows them
+MAX_ARGUMENTS = 1_000_000  # bytes of a job's message
+MAX_RESULT = 64_000_000  # bytes of a result, or of a step's value
 UNKNOWN_AFTER = 3600  # seconds that a job may wait for code that has its task
 LONGEST_PAUSE = 3600  # seconds between two attempts to which a backoff may grow
 JITTER = 0.1  # of a pause: what failed together is not tried again together
@@ -72,6 +76,8 @@ class DurableHuey(Huey):
     :param max_losses: workers that may die on one job before it fails as poison.
     :param unknown_after_s: seconds that a job may wait for a consumer whose code has its task, before it fails.
     :param per_owner: how many jobs of one owner may run at once, across all consumers; None for as many as there are workers.
+    :param max_arguments: bytes that a job's arguments may take.
+    :param max_result: bytes that a job's result, or a step's value, may take.
     :param huey_kwargs: Huey's own: results, store_intermediate_errors, utc, immediate.
 
     Nothing touches the disk or the network before the first use.
@@ -94,6 +100,8 @@ class DurableHuey(Huey):
         max_losses: int = MAX_LOSSES,
         unknown_after_s: float = UNKNOWN_AFTER,
         per_owner: int | None = None,
+        max_arguments: int = MAX_ARGUMENTS,
+        max_result: int = MAX_RESULT,
         **huey_kwargs: Any,
     ) -> None:
         self.database_url = database_url or f"sqlite:///{Path('var', name).absolute()}.sqlite"
@@ -105,6 +113,8 @@ class DurableHuey(Huey):
         self.max_losses = max_losses
         self.unknown_after_s = unknown_after_s
         self.caps = Caps(per_owner=at_least_one("per_owner", per_owner))
+        self.max_arguments = max_arguments
+        self.max_result = max_result
         self._secret_key = secret_key
         self._key_file = _key_file(Database(self.database_url))
         self._throw_away_key = secrets.token_hex()
@@ -221,14 +231,33 @@ class DurableHuey(Huey):
     # --- submitting ---
 
     def enqueue(self, task: Task | group | chord) -> Any:
-        """Accept a task, with all that follows from it, in one transaction."""
+        """Accept a task, with all that follows from it, in one transaction.
+
+        Raises QueueUnavailable; ArgumentsTooLarge.
+        """
         claim = ending_claim()
         if claim is not None and claim.handles(task):  # each attempt's error has a handler of its own
             task.id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{task.id}:{claim.job.attempt}"))
         plan = Plan(self)
         result = plan.add(task)
-        self._submit(plan)
+        self._submit(plan, [plan.rows])
         return result if self.results else None
+
+    def enqueue_many(self, tasks: Iterable[Task | group | chord]) -> list[Any] | None:
+        """Accept many tasks, a thousand in a transaction, each with all that follows from it.
+
+        Returns what `enqueue` does for each, in their order. What cannot be submitted is found before any is accepted. Raises
+        ArgumentsTooLarge, and QueueUnavailable with the handles that were `accepted` before the database failed: to call it
+        again with the same tasks accepts the others, and doubles none.
+        """
+        plan, results, parts = Plan(self), list[Any](), list[Sequence[NewJob]]()
+        asked = list(tasks)
+        for first in range(0, len(asked), TOGETHER):
+            known = len(plan.rows)
+            results += [plan.add(task) for task in asked[first : first + TOGETHER]]
+            parts.append(plan.rows[known:])
+        self._submit(plan, parts, results)
+        return results if self.results else None
 
     def task_of(self, job_id: str) -> Task:
         """The task as it was submitted, read from the ledger. Raises JobNotFound, Unreadable."""
@@ -249,13 +278,22 @@ class DurableHuey(Huey):
         self._run_immediately()
         return as_result([JobHandle(self, result.task) for result in self._pipeline_results(new)])
 
-    def _submit(self, plan: Plan) -> None:
+    def _submit(self, plan: Plan, parts: Sequence[Sequence[NewJob]], results: Sequence[Any] = ()) -> None:
+        """Accept the rows of each part together. `results`: what is returned for them, TOGETHER a part."""
         claim = ending_claim()
         if claim is not None:
             claim.submitted.extend(plan.rows)
             plan.accepted()
             return
-        current_job().patiently(lambda: self.ledger.submit(plan.rows))  # once, however often it is tried
+        for number, rows in enumerate(parts):
+            try:
+                current_job().patiently(functools.partial(self.ledger.submit, rows))  # once, however often it is tried
+            except DatabaseUnavailable as error:
+                accepted = results[: number * TOGETHER]
+                got = f"only the first {len(accepted)} of {len(results)} tasks were" if accepted else "nothing was"
+                raise QueueUnavailable(
+                    f"The database does not answer, so {got} submitted. Try again in a moment. ({error})", accepted
+                ) from error
         plan.accepted()
         self._run_immediately()
 
@@ -299,7 +337,8 @@ class DurableHuey(Huey):
             )
             if row is None:
                 return None
-            claim = Claim(row, token, ClaimedJob(self.ledger, row["id"], token, row["attempt"], row["owner"]))
+            job = ClaimedJob(self.ledger, row["id"], token, row["attempt"], row["owner"], self.max_result)
+            claim = Claim(row, token, job)
             try:
                 task = self.deserialize_task(row["message"])
                 self._give_input(task, row)
@@ -381,7 +420,7 @@ class DurableHuey(Huey):
             claim.job.check_time()
             value = type(task).execute(task)
             if claim.has_follower or (self.results and not isinstance(task, PeriodicTask)):
-                claim.value = codec.encode(value)
+                claim.value = codec.encode(value, self.max_result)
             return value
         except codec.ResultNotEncodable as error:
             task.retries = 0  # the next attempt would return the same
@@ -459,6 +498,11 @@ class DurableHuey(Huey):
             return claim.job.patiently(lambda: self.ledger.release(key, claim.token))
         claim.deleted.append(key)  # a revocation that this attempt uses up is used up when it ends
         return True
+
+    def revoke(self, task: Any, revoke_until: Any = None, revoke_once: bool = False) -> None:
+        """Huey's; a unique job goes on for others who have asked for the same."""
+        if not self.ledger.let_go(task.id):
+            super().revoke(task, revoke_until, revoke_once)
 
     def is_revoked(self, task: Any, timestamp: datetime | None = None, peek: bool = True) -> bool:
         claim: Claim | None = getattr(task, "claim", None)

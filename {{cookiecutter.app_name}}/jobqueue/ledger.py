@@ -5,6 +5,8 @@ claim: a write under a token that is no longer the job's changes nothing and is 
 result, what follows, what is tried again) is committed with it. Times are the database's.
 """
 
+import heapq
+import itertools
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -85,6 +87,10 @@ class NewJob:
     pending: int = 0
     follows: str | None = None
     chord_size: int | None = None
+    # For a unique job: what is submitted is a handle, and this the run that it has unless there is one.
+    handle: str | None = None
+    unique_key: str | None = None
+    cache_for: float | None = None  # seconds for which a success is as good as a new run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +129,10 @@ class Ledger:
     # --- a job's way ---
 
     def submit(self, jobs: Sequence[NewJob]) -> None:
-        """Accept jobs, all or none. One whose id is known is that job already, and is left alone."""
+        """Accept jobs, all or none. One whose id is known is that job already, and is left alone.
+
+        One with a key shares the run that has it, if there is one that has not ended (or has, with success, not so long ago).
+        """
         with self.database.transaction() as tx:
             _insert(tx, jobs)
         self.ring([job.queue for job in jobs])
@@ -298,50 +307,62 @@ class Ledger:
             return tx.one(sql.GIVE_BACK, id=job_id, token=token) is not None
 
     def cancel(self, job_id: str, reason: str = "cancelled") -> bool:
-        """End a job that has not ended. A running attempt finds its claim gone. False if it had ended."""
+        """End a job that has not ended. A running attempt finds its claim gone. False if it had ended.
+
+        A handle of a shared run is let go; with the last of them the run is cancelled.
+        """
         with self.database.transaction() as tx:
             row = tx.one(sql.CANCEL, id=job_id, reason=reason)
-            if row is None:
-                return False
-            rung = _after_end(tx, row, Outcome(state=State.CANCELLED, error=reason))
-        self.ring(rung + self._freed(row))
-        return True
+            let_go, ended = (True, row) if row is not None else _let_go(tx, job_id, reason)
+            rung = [] if row is None else _after_end(tx, row, Outcome(state=State.CANCELLED, error=reason))
+        self.ring(rung if ended is None else rung + self._freed(ended))
+        return let_go
+
+    def let_go(self, handle: str) -> bool:
+        """Cancel what this handle stands for, if it is one of a shared run that has not ended. False if not."""
+        with self.database.transaction() as tx:
+            let_go, ended = _let_go(tx, handle, "Cancelled.")
+        self.ring([] if ended is None else self._freed(ended))
+        return let_go
 
     def put_back(self, job_id: str) -> bool:
         """Try a failed or cancelled job again, as a person asks; what was cancelled because of it waits again.
 
-        A job that waited for another which did not succeed is tried again from that one on. False if it is neither.
+        A job that waited for another which did not succeed is tried again from that one on. False if it is neither, or if
+        another run has its key now. A handle of a shared run takes part in it again, or in that other one.
         """
-        with self.database.transaction() as tx:
-            while (before := tx.one(sql.UNSUCCESSFUL_BEFORE, id=job_id)) is not None:
-                job_id = before["id"]
-            row = tx.one(sql.PUT_BACK, id=job_id)
-            if row is None:
-                return False
-            queue = row["queue"]
-            while row is not None:
-                tx.run(sql.DELETE_RESULT, id=row["id"])
-                if row["counted"] and tx.run(sql.AWAIT_ONE_MORE, id=row["follower"]):
-                    tx.run(sql.UNCOUNT, id=row["id"])  # its chord has not fired yet, and waits for it again
-                row = tx.one(sql.WAIT_AGAIN, id=row["follower"])
-        self.ring([queue])
-        return True
+        while True:
+            try:
+                with self.database.transaction() as tx:
+                    run = tx.one(sql.RUN_OF_HANDLE, id=job_id)
+                    if run is None:
+                        row = _put_back(tx, job_id)
+                        put_back = row is not None
+                    else:
+                        put_back, row = _take_up(tx, job_id, run)
+            except self.database.dialect.taken:
+                continue  # its key, by a submit just now
+            self.ring([] if row is None else [row["queue"]])
+            return put_back
 
     def replace(self, job_id: str, new: NewJob, keep_follower: bool) -> bool:
         """End a job that has not ended, and accept another in its place among those that follow it. False if it had."""
         with self.database.transaction() as tx:
             old = tx.one(sql.CANCEL, id=job_id, reason=f"Rescheduled as {new.id}.")
-            if old is None:
+            let_go, ended = (True, old) if old is not None else _let_go(tx, job_id, "Rescheduled.")
+            if not let_go:
                 return False
             rung = [new.queue]
             _insert(tx, [new])
-            if keep_follower:
+            if old is None:
+                pass  # nothing follows a run that is shared
+            elif keep_follower:
                 tx.run(sql.TAKE_PLACE, id=new.id, follower=old["follower"], chord_index=old["chord_index"])
                 tx.run(sql.TAKE_PLACE, id=job_id, follower=None, chord_index=None)
                 tx.run(sql.FOLLOW, id=old["follower"], before=job_id, after=new.id)
             else:
                 rung += _after_end(tx, old, Outcome(state=State.CANCELLED, error="Rescheduled without what follows."))
-        self.ring(rung + self._freed(old))
+        self.ring(rung if ended is None else rung + self._freed(ended))
         return True
 
     def still_held(self, job_id: str, token: str) -> bool:
@@ -460,7 +481,8 @@ class Ledger:
 
     def look(self, job_id: str) -> Row | None:
         with self.database.statement() as tx:
-            return tx.one(sql.LOOK, id=job_id, error=ERROR)
+            row = tx.one(sql.LOOK, id=job_id, error=ERROR)
+        return row if row is None or row["handle"] is None else _as_asked(row)
 
     def result(self, job_id: str) -> Row | None:
         """State, and media type and body where there is a result; None for an unknown id."""
@@ -477,11 +499,25 @@ class Ledger:
             return tx.all(sql.MEMBERS, id=callback_id)
 
     def jobs(self, *, task: str | None, state: str | None, owner: str | None, limit: int) -> list[Row]:
-        """Newest first."""
+        """Newest first. An owner has handles, and of a shared run these; else a run is one job."""
         wanted = {"task": task, "state": state, "owner": owner}
-        conditions = " AND ".join(f"{name} = :{name}" for name, value in wanted.items() if value is not None)
+        asked = [name for name, value in wanted.items() if value is not None]
+        conditions = " AND ".join(f"{name} = :{name}" for name in asked)
+        if (
+            owner is not None and state is not None
+        ):  # or else: a handle for each run, so that these can be left out later
+            conditions += " AND unique_key IS NULL"
         with self.database.statement() as tx:
-            return tx.all(sql.LIST.format(conditions=conditions or "TRUE"), **wanted, limit=limit)
+            jobs = tx.all(sql.LIST.format(conditions=conditions or "TRUE"), **wanted, limit=limit)
+        if owner is None:
+            return jobs
+        columns = {"task": "jobs.task", "state": sql.STATE_OF_HANDLE, "owner": "handles.owner"}
+        conditions = " AND ".join(f"{columns[name]} = :{name}" for name in asked)
+        with self.database.statement() as tx:
+            shared = tx.all(sql.LIST_HANDLES.format(conditions=conditions), **wanted, limit=limit)
+        alone = (row for row in jobs if row["unique_key"] is None)
+        both = heapq.merge(alone, map(_as_asked, shared), key=lambda row: float(row["created_at"]), reverse=True)
+        return list(itertools.islice(both, limit))
 
     def consumers(self) -> list[Row]:
         with self.database.statement() as tx:
@@ -615,11 +651,85 @@ def error_result(error: str, job_id: str, traceback: str = "", retries: int = 0)
 
 def _insert(tx: Transaction, jobs: Sequence[NewJob]) -> None:
     turns: dict[tuple[str, float, str | None], int] = {}  # the last, of jobs that take turns with others
+    more = []
     for job in jobs:
         line = job.queue, job.priority, job.owner
-        row = tx.one(sql.INSERT, turn=turns[line] + 1 if line in turns else None, **vars(job))
-        if row is not None:
+        if job.handle is not None:
+            continue
+        if line in turns:
+            turns[line] += 1
+            more.append(vars(job) | {"turn": turns[line]})
+        elif (row := tx.one(sql.INSERT, turn=None, **vars(job))) is not None:
             turns[line] = row["turn"]
+    if more:
+        tx.run_each(sql.INSERT_EACH, more)
+    # In the order of their keys: who submits the same in another order waits, and does not hold what this one waits for.
+    for job in sorted((job for job in jobs if job.handle is not None), key=lambda job: job.unique_key or ""):
+        _insert_shared(tx, job)
+
+
+def _insert_shared(tx: Transaction, job: NewJob) -> None:
+    """A handle, of the run that has its key, or of a new one."""
+    if not tx.run(sql.NEW_HANDLE, handle=job.handle, id=job.id, owner=job.owner):
+        return
+    while True:
+        if tx.one(sql.INSERT, turn=None, **vars(job)) is None:
+            run = tx.one(sql.OPEN_RUN, unique_key=job.unique_key)
+            if run is None:
+                continue  # it has ended since
+        elif job.cache_for is None:
+            return
+        else:  # looked for when nobody else can begin or end one with this key
+            run = tx.one(sql.RECENT_RUN, unique_key=job.unique_key, cache_for=job.cache_for)
+            if run is None:
+                return
+            tx.run(sql.WITHDRAW, id=job.id)
+        tx.run(sql.POINT, id=job.handle, run=run["id"])
+        return
+
+
+def _let_go(tx: Transaction, handle: str, reason: str) -> tuple[bool, Row | None]:
+    """Whether the handle was one of a run that had not ended, and that run if it has ended now, as nobody wants it."""
+    run = tx.one(sql.RUN_OF_HANDLE, id=handle)
+    if run is None or State(run["state"]).ended or not tx.run(sql.LET_GO, id=handle):
+        return False, None
+    if tx.one(sql.STILL_WANTED, run=run["id"]) is not None:
+        return True, None
+    return True, tx.one(sql.CANCEL, id=run["id"], reason=reason)
+
+
+def _take_up(tx: Transaction, handle: str, run: Row) -> tuple[bool, Row | None]:
+    """Whether the handle takes part in a run again, and that run if it is in the queue again for it."""
+    if run["state"] not in (State.FAILED, State.CANCELLED):
+        return bool(tx.run(sql.TAKE_UP, id=handle)), None
+    while (again := _put_back(tx, run["id"])) is None:
+        other = tx.one(sql.OPEN_RUN, unique_key=run["unique_key"])
+        if other is not None:
+            tx.run(sql.POINT, id=handle, run=other["id"])
+            break
+    tx.run(sql.TAKE_UP, id=handle)
+    return True, again
+
+
+def _as_asked(row: Row) -> Row:
+    """A shared run, as it is for a handle of it."""
+    seen = dict(row) | {"id": row["handle"], "owner": row["handle_owner"], "created_at": row["asked_at"]}
+    if row["let_go_at"] is None:
+        return seen
+    return seen | {"state": State.CANCELLED, "error": "Cancelled.", "ended_at": row["let_go_at"], "failure": None}
+
+
+def _put_back(tx: Transaction, job_id: str) -> Row | None:
+    """The job that is in the queue again: this one, or the one before it that did not succeed."""
+    while (before := tx.one(sql.UNSUCCESSFUL_BEFORE, id=job_id)) is not None:
+        job_id = before["id"]
+    row = first = tx.one(sql.PUT_BACK, id=job_id)
+    while row is not None:
+        tx.run(sql.DELETE_RESULT, id=row["id"])
+        if row["counted"] and tx.run(sql.AWAIT_ONE_MORE, id=row["follower"]):
+            tx.run(sql.UNCOUNT, id=row["id"])  # its chord has not fired yet, and waits for it again
+        row = tx.one(sql.WAIT_AGAIN, id=row["follower"])
+    return first
 
 
 def _save_result(tx: Transaction, job_id: str, result: tuple[str, bytes]) -> None:

@@ -5,6 +5,8 @@ lost no more than the job itself, and released once.
 """
 
 import copy
+import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +14,31 @@ from huey import signals
 from huey.api import ChordResult, ResultGroup, Task, chord, group
 
 from jobqueue.context import current_job
+from jobqueue.database import DatabaseUnavailable
 from jobqueue.handle import JobHandle
 from jobqueue.ledger import NewJob
 from jobqueue.queues import DEFAULT
 from jobqueue.task import seconds
+from jobqueue.unique import key_of, own_key
 
 if TYPE_CHECKING:
     from jobqueue.huey import DurableHuey
+
+
+class QueueUnavailable(DatabaseUnavailable):
+    """A submit came to nothing, as the database did not answer: trying again later may help.
+
+    :param accepted: what `enqueue_many` had from the thousands before. Where an answer got lost more may have been accepted;
+        to submit the same tasks again, those too, doubles none.
+    """
+
+    def __init__(self, message: str, accepted: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.accepted = list(accepted)
+
+
+class ArgumentsTooLarge(ValueError):
+    """A task's arguments take more bytes than a submit may hold; nothing of it was accepted."""
 
 
 class Plan:
@@ -28,6 +48,8 @@ class Plan:
         self.huey = huey
         self.rows: list[NewJob] = []
         self._tasks: dict[str, Task] = {}  # by the ids that they have in the ledger
+        self._again: dict[str, Task] = {}  # those that another stands for, as they stand for a job already
+        self._last: dict[str, Task] = {}  # what stood for a task, by its id, when it was last added
 
     def add(self, task: Task | group | chord) -> Any:
         """Returns what Huey's enqueue does: a handle, a ResultGroup of a pipeline's or a group's, or a ChordResult."""
@@ -52,6 +74,13 @@ class Plan:
         `follower`, `index`: the chord callback that waits for the last of them, and its place in that chord.
         """
         tasks = self._each_its_own(head)
+        if any(_is_unique(task) for task in tasks) and (
+            tasks[1:] or head.on_error or follower or chord_size is not None
+        ):
+            raise ValueError(
+                "A unique job stands alone: several submissions may share it, so it follows nothing, and nothing follows it "
+                "(.then, .error, chord). Submit it by itself, or without that: .using(unique=False)."
+            )
         owner = getattr(head, "owner", None) or current_job().owner
         for task, before, after in zip(tasks, [None, *tasks], [*tasks[1:], None], strict=False):
             self.rows.append(
@@ -74,22 +103,37 @@ class Plan:
         """The ledger has it: each of these tasks, submitted again, stands for another job, as in Huey."""
         for task in self._tasks.values():
             task.submitted = True
+        for task in self._again.values():
+            del task.again
 
     def _each_its_own(self, head: Task) -> list[Task]:
         """A task and its `.then(...)`s, with a new id for each that stands for a job already."""
         tasks: list[Task] = []
         task: Task | None = head
         while task is not None:
-            if task.id in self._tasks or getattr(task, "submitted", False):
-                task = copy.copy(task)
-                task.id = task.create_id()
-                task.revoke_id = f"r:{task.id}"
-                if tasks:
-                    tasks[-1].on_complete = task
+            given = task
+            task = self._last.get(given.id, given)
+            while task.id in self._tasks or getattr(task, "submitted", False):
+                task = self._another(task)
+            self._last[given.id] = task
+            if tasks and task is not given:
+                tasks[-1].on_complete = task
             self._tasks[task.id] = task
             tasks.append(task)
             task = task.on_complete
         return tasks
+
+    def _another(self, task: Task) -> Task:
+        """The same under a new id: the one that it was given in a submit that came to nothing, if it is tried again."""
+        if not hasattr(task, "again"):
+            again = copy.copy(task)
+            again.id = again.create_id()
+            again.revoke_id = f"r:{again.id}"
+            again.submitted = False
+            task.again = again
+        self._again[task.id] = task
+        another: Task = task.again
+        return another
 
     def _chord(self, planned: chord, follower: str | None = None, index: int | None = None) -> ChordResult:
         size = len(planned.tasks)
@@ -112,15 +156,28 @@ class Plan:
         return [JobHandle(self.huey, task) for task in tasks]
 
     def _row(self, task: Task, **links: Any) -> NewJob:
+        name = self.huey._registry.task_to_string(type(task))
+        unique_key, cache_for = self._unique_key(task, name), getattr(task, "cache_for", None)
+        run_id = task.id if unique_key is None else str(uuid.uuid4())
         task.resolve_expires(self.huey.utc)
         relative = task.expires and not isinstance(task.expires, datetime)
         run_in = getattr(task, "run_in", None)
         alone = copy.copy(task)  # what follows it has rows of its own
         alone.on_complete = alone.chord_config = None
+        alone.id, alone.revoke_id = run_id, f"r:{run_id}"
+        message = self.huey.serialize_task(alone)
+        if len(message) > self.huey.max_arguments:
+            raise ArgumentsTooLarge(
+                f"The arguments of {name} take {len(message):,} bytes, and a submit may hold {self.huey.max_arguments:,} "
+                "(max_arguments). Save what is large to a file or a table, and pass its name."
+            )
         return NewJob(
-            id=task.id,
-            task=self.huey._registry.task_to_string(type(task)),
-            message=self.huey.serialize_task(alone),
+            id=run_id,
+            handle=None if unique_key is None else task.id,
+            unique_key=unique_key,
+            cache_for=None if cache_for is None else seconds(cache_for),
+            task=name,
+            message=message,
             queue=getattr(task, "queue", DEFAULT),
             priority=task.priority or 0,
             run_in=run_in,
@@ -131,6 +188,21 @@ class Plan:
             retry_delay=task.retry_delay,
             **links,
         )
+
+    def _unique_key(self, task: Task, name: str) -> str | None:
+        if not _is_unique(task):
+            return None
+        if getattr(task, "unique_key", None) is not None:  # of the job that it takes the place of
+            return str(task.unique_key)
+        if isinstance(key := getattr(task, "unique", True), str):
+            return own_key(name, key)
+        return key_of(name, getattr(task, "function", None), task.args, task.kwargs)
+
+
+def _is_unique(task: Task) -> bool:
+    """As its decorator or `.using` says; with `cache_for` too, unless `unique` is False."""
+    unique = getattr(task, "unique", None)
+    return unique is not False and (unique is not None or getattr(task, "cache_for", None) is not None)
 
 
 def as_result(handles: list[JobHandle]) -> JobHandle | ResultGroup:

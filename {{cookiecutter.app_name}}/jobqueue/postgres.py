@@ -75,6 +75,7 @@ class Postgres:
     connections = _USED
     one_writer = False
     errors: tuple[type[Exception], ...] = (psycopg.Error,)
+    taken: type[Exception] = psycopg.errors.UniqueViolation
     path: Path | None = None
 
     def __init__(self, url: sa.URL) -> None:

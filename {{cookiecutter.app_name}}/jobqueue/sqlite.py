@@ -24,6 +24,7 @@ class SQLite:
     connections = ""
     one_writer = True  # so a look before a write spares the others
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+    taken: type[Exception] = sqlite3.IntegrityError
 
     def __init__(self, url: sa.URL) -> None:
         self.path: Path | None = None  # the file, where there is one

@@ -4,7 +4,7 @@
 `FROM EACH(:name) AS known` with a `value` in each row; `FOR UPDATE` matters where there are several writers.
 
 A statement that changes a job's state names the state that it expects, and for a running job the token of its claim, which
-there is only while it runs. What else it names decides which index serves it (migrations/versions/0001_ledger.py): `seq > 0`,
+there is only while it runs. What else it names decides which index serves it (migrations/versions): `seq > 0`,
 which is true of every job, asks for those of lists.
 """
 
@@ -15,9 +15,13 @@ JOB = """
 jobs.seq, jobs.id, jobs.task, jobs.queue, jobs.state, jobs.priority, jobs.owner, jobs.message, jobs.run_at, jobs.queued_at,
 jobs.expires_at, jobs.retries, jobs.retry_delay, jobs.token, jobs.consumer, jobs.worker, jobs.claimed_at, jobs.lease_until,
 jobs.attempt, jobs.losses, jobs.returns, jobs.follower, jobs.chord_index, jobs.counted, jobs.pending, jobs.follows,
-jobs.chord_size, jobs.done, jobs.total, jobs.note, jobs.error, jobs.created_at, jobs.ended_at
+jobs.chord_size, jobs.done, jobs.total, jobs.note, jobs.error, jobs.created_at, jobs.ended_at, jobs.unique_key
 """.strip()  # by name: what * means changes while newer code migrates, and Postgres then refuses what it has prepared
+HANDLE = "handles.id AS handle, handles.owner AS handle_owner, handles.created_at AS asked_at, handles.let_go_at"
+STATE_OF_HANDLE = "CASE WHEN handles.let_go_at IS NULL THEN jobs.state ELSE 'cancelled' END"
 ENDED_STATES = "('succeeded', 'failed', 'cancelled')"
+OPEN_STATES = "('waiting', 'scheduled', 'queued', 'running')"
+RUN = "COALESCE((SELECT job_id FROM handles WHERE id = :id), :id)"  # a job by its id, or a run by that of a handle
 RELEASED = "CASE WHEN run_at > NOW THEN 'scheduled' ELSE 'queued' END"
 
 # Owners take turns. A job's turn is the one after its owner's last in that queue and priority; an owner with nothing
@@ -41,19 +45,41 @@ SELECT max(turn) FROM (
 ) AS turns
 """
 
-INSERT = f"""
+INSERT_EACH = f"""
 INSERT INTO jobs (id, task, queue, turn, state, priority, owner, message, run_at, queued_at, expires_at, retries,
                   retry_delay, attempt, losses, returns, follower,
-                  chord_index, counted, pending, follows, chord_size, note, error, created_at)
+                  chord_index, counted, pending, follows, chord_size, note, error, created_at, unique_key)
 SELECT :id, :task, :queue, COALESCE(:turn, ({TURN})),
        CASE WHEN :pending > 0 THEN 'waiting' WHEN due > NOW THEN 'scheduled' ELSE 'queued' END,
        :priority, :owner, :message, due, NOW, COALESCE(:expires_at, NOW + :expires_in), :retries, :retry_delay,
-       0, 0, 0, :follower, :chord_index, FALSE, :pending, :follows, :chord_size, '', '', NOW
+       0, 0, 0, :follower, :chord_index, FALSE, :pending, :follows, :chord_size, '', '', NOW, :unique_key
 FROM (SELECT COALESCE(:run_at, NOW + :run_in) AS due) AS start
 WHERE TRUE
+ON CONFLICT DO NOTHING
+"""  # the id is known, or a run with its key has not ended
+INSERT = f"{INSERT_EACH} RETURNING turn"
+
+# The submissions of a unique job: each has a handle, and they share a run.
+NEW_HANDLE = """
+INSERT INTO handles (id, job_id, owner, created_at)
+SELECT :handle, :id, :owner, NOW WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE id = :handle)
 ON CONFLICT (id) DO NOTHING
-RETURNING turn
 """
+OPEN_RUN = f"""
+SELECT id FROM jobs WHERE unique_key = :unique_key AND state IN {OPEN_STATES} FOR UPDATE
+"""  # locked, so that it does not end, and is not let go by all others, before it has one more
+RECENT_RUN = """
+SELECT id FROM jobs WHERE unique_key = :unique_key AND state = 'succeeded' AND ended_at > NOW - :cache_for
+ORDER BY ended_at DESC LIMIT 1
+"""  # not locked: who looks for it has a run with the key, and who waits to have one may hold a lock on that
+WITHDRAW = "DELETE FROM jobs WHERE id = :id"
+POINT = "UPDATE handles SET job_id = :run WHERE id = :id"
+RUN_OF_HANDLE = """
+SELECT id, state, unique_key FROM jobs WHERE id = (SELECT job_id FROM handles WHERE id = :id) FOR UPDATE
+"""
+LET_GO = "UPDATE handles SET let_go_at = NOW WHERE id = :id AND let_go_at IS NULL"
+STILL_WANTED = "SELECT 1 FROM handles WHERE job_id = :run AND let_go_at IS NULL LIMIT 1"
+TAKE_UP = "UPDATE handles SET let_go_at = NULL WHERE id = :id AND let_go_at IS NOT NULL"
 
 # What a claim takes is the best of the first jobs of each queue and task: a step of the index for each, however many jobs
 # wait, and however many before them are of tasks that this code does not know. Where owners have a cap it is a step for
@@ -173,7 +199,7 @@ RETURNING id, queue
 
 CANCEL = f"""
 UPDATE jobs SET state = 'cancelled', error = :reason, ended_at = NOW, token = NULL, lease_until = NULL
-WHERE id = :id AND state IN ('waiting', 'scheduled', 'queued', 'running')
+WHERE id = :id AND state IN {OPEN_STATES}
 RETURNING {AFTER}
 """
 
@@ -205,6 +231,7 @@ UPDATE jobs
 SET state = CASE WHEN pending > 0 THEN 'waiting' ELSE 'queued' END,
     error = '', ended_at = NULL, run_at = NULL, queued_at = NOW, losses = 0, done = NULL, total = NULL, note = ''
 WHERE id = :id AND state IN ('failed', 'cancelled')
+  AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.unique_key = jobs.unique_key AND other.state IN {OPEN_STATES})
 RETURNING {AFTER}, counted
 """
 
@@ -295,16 +322,22 @@ RETURNING {AFTER}
 """
 
 LOOK = f"""
-SELECT {JOB}, results.body AS failure, EXISTS (SELECT 1 FROM steps WHERE steps.job_id = jobs.id) AS has_steps
+SELECT {JOB}, {HANDLE}, results.body AS failure, EXISTS (SELECT 1 FROM steps WHERE steps.job_id = jobs.id) AS has_steps
 FROM jobs LEFT JOIN results ON results.job_id = jobs.id AND results.media_type = :error
-WHERE jobs.id = :id
+LEFT JOIN handles ON handles.id = :id
+WHERE jobs.id = {RUN}
 """
-RESULT = """
-SELECT jobs.state, jobs.error, results.media_type, results.body
-FROM jobs LEFT JOIN results ON results.job_id = jobs.id
-WHERE jobs.id = :id
+RESULT = f"""
+SELECT {STATE_OF_HANDLE} AS state, jobs.error, results.media_type, results.body
+FROM jobs LEFT JOIN handles ON handles.id = :id
+LEFT JOIN results ON results.job_id = jobs.id AND handles.let_go_at IS NULL
+WHERE jobs.id = {RUN}
 """
-ENDED = f"SELECT 1 FROM jobs WHERE id = :id AND state IN {ENDED_STATES}"
+ENDED = f"""
+SELECT 1 FROM jobs
+WHERE id = {RUN}
+  AND (state IN {ENDED_STATES} OR EXISTS (SELECT 1 FROM handles WHERE id = :id AND let_go_at IS NOT NULL))
+"""
 MEMBERS = """
 SELECT jobs.id, jobs.state, jobs.error, results.media_type, results.body
 FROM jobs LEFT JOIN results ON results.job_id = jobs.id
@@ -313,6 +346,11 @@ WHERE jobs.follower = :id ORDER BY jobs.chord_index
 LIST = f"""
 SELECT {JOB}, NULL AS failure, NULL AS has_steps
 FROM jobs WHERE {{conditions}} AND seq > 0 ORDER BY seq DESC LIMIT :limit
+"""
+LIST_HANDLES = f"""
+SELECT {JOB}, {HANDLE}, NULL AS failure, NULL AS has_steps
+FROM handles JOIN jobs ON jobs.id = handles.job_id
+WHERE {{conditions}} ORDER BY handles.seq DESC LIMIT :limit
 """
 COUNT_STATE = "SELECT count(*) AS n FROM jobs WHERE state = :state AND seq > 0"
 MESSAGES = """

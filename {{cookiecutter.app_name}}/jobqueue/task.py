@@ -1,6 +1,6 @@
 """Tasks as Huey has them, whose delays the ledger's clock counts, and which can be submitted with options."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -70,14 +70,31 @@ class DurableTaskWrapper(TaskWrapper):
         task.revoke_id = f"r:{task.id}"
         return task
 
-    def using(self, *, owner: str | None = None, queue: str | None = None) -> "Using":
+    def create_task(self, func: Callable[..., Any], *args: Any, **settings: Any) -> type[Task]:
+        task_class: type[Task] = super().create_task(func, *args, **settings)
+        task_class.function = staticmethod(func)
+        return task_class
+
+    def using(
+        self,
+        *,
+        owner: str | None = None,
+        queue: str | None = None,
+        unique: bool | str | None = None,
+        cache_for: float | timedelta | None = None,
+    ) -> "Using":
         """The same task, submitted with options: `analyse.using(owner="ann", queue="heavy")(tickers)`.
+
+        :param unique: whether it shares the run of a submission with the same arguments that has not ended; or text: with
+            the same key.
+        :param cache_for: seconds for which it takes a successful result, too, rather than run again; it is unique then.
 
         Raises ValueError for a name that no queue has.
         """
         if queue is not None:
             named(queue)
-        return Using(self, {"owner": owner, "queue": queue})
+        options = {"owner": owner, "queue": queue, "unique": unique, "cache_for": cache_for}
+        return Using(self, {name: value for name, value in options.items() if value is not None})
 
 
 class Using:
@@ -100,9 +117,7 @@ class Using:
         return self._task.huey.enqueue(group([self._with_options(task) for task in self._task._apply(items)]))
 
     def _with_options(self, task: Task) -> Task:
-        for name, value in self._options.items():
-            if value is not None:
-                setattr(task, name, value)
+        vars(task).update(self._options)
         return task
 
 

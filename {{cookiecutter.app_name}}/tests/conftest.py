@@ -1,6 +1,7 @@
 """Tests of the app need no server: in immediate mode a job runs as it is submitted, on a ledger in memory."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,3 +17,9 @@ def queue() -> Iterator[DurableHuey]:
     huey.immediate = True
     yield huey
     huey.immediate = False
+
+
+@pytest.fixture
+def no_database(queue: DurableHuey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue's is a folder, which cannot be opened."""
+    monkeypatch.setattr(queue, "storage", queue._storage_on(f"sqlite:///{tmp_path}"))

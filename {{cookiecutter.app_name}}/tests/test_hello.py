@@ -1,6 +1,7 @@
 """The smallest job and its page."""
 
 import pytest
+from dash import no_update
 
 from app.jobs.hello import greet
 from app.pages import hello
@@ -17,9 +18,14 @@ def test_the_job_says_hello() -> None:
 
 
 def test_the_button_makes_a_job_and_leads_to_it(queue: DurableHuey) -> None:
-    (address, (job,)) = hello.start(1, "Ann"), queue.jobs()
-    assert address == f"?job={job.id}"
+    (address, trouble), (job,) = hello.start(1, "Ann"), queue.jobs()
+    assert trouble is None and address == f"?job={job.id}"
     assert job.args == ("Ann",)
+
+
+def test_without_a_queue_the_page_says_to_try_again(no_database: None) -> None:
+    address, trouble = hello.start(1, "Ann")
+    assert address is no_update and "Try again in a moment" in str(trouble)
 
 
 def test_the_page_shows_the_result_and_stops_looking() -> None:

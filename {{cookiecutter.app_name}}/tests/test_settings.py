@@ -26,6 +26,8 @@ NAMES = [
     "WORKER_GRACE",
     "LEASE",
     "UNKNOWN_AFTER",
+    "MAX_ARGUMENTS",
+    "MAX_RESULT",
 ]
 
 

@@ -12,13 +12,13 @@ import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
-from app.job_status import Glance, glance, job_status, no_such_job
+from app.job_status import Glance, glance, job_status, no_such_job, try_again
 from app.jobs import huey
 from app.jobs.analysis import analyse
 from app.pages import analysis_results as results
 from app.portfolio import request
 from app.portfolio.universe import DAYS_PER_YEAR, FIRST_DAY, LAST_DAY, SYMBOLS
-from jobqueue import Job, JobNotFound, Unreadable
+from jobqueue import Job, JobNotFound, QueueUnavailable, Unreadable
 from jobqueue import State as JobState
 
 PATH = "/analysis"
@@ -81,6 +81,7 @@ def form(values: dict[str, Any]) -> Component:
                     decimalScale=2,
                 ),
                 dmc.Button("Start the analysis", id="analysis-start", fullWidth=True),
+                html.Div(id="analysis-trouble"),
                 dmc.Text(
                     f"Prices of {len(SYMBOLS)} US stocks, {FIRST_DAY:%Y} to {LAST_DAY:%Y}; {DAYS_PER_YEAR} trading days a year.",
                     size="xs",
@@ -161,6 +162,7 @@ def asked(job: Job | None) -> dict[str, Any] | None:
 
 @callback(
     Output("analysis-address", "search"),
+    Output("analysis-trouble", "children"),
     *[Output(f"analysis-{field}", "error") for field in FIELDS],
     Input("analysis-start", "n_clicks"),
     State("analysis-next", "data"),
@@ -174,9 +176,13 @@ def start(_: int, job_id: str, *values: Any) -> tuple[Any, ...]:
     if isinstance(wanted["cap"], int | float):
         wanted["cap"] /= 100
     if wrong := request.errors(**wanted):
-        return no_update, *(wrong.get(field) for field in FIELDS)
-    handle = analyse(**wanted, id=str(uuid.UUID(job_id)))
-    return address(handle.id), *(None for _ in FIELDS)
+        return no_update, None, *(wrong.get(field) for field in FIELDS)
+    none_is_wrong = [None for _ in FIELDS]
+    try:
+        handle = analyse(**wanted, id=str(uuid.UUID(job_id)))
+    except QueueUnavailable:
+        return no_update, try_again(), *none_is_wrong
+    return address(handle.id), None, *none_is_wrong
 
 
 @callback(

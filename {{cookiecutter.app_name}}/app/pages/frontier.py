@@ -7,12 +7,12 @@ import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, dcc, html
 from dash.development.base_component import Component
 
-from app.job_status import job_status, no_such_job
+from app.job_status import job_status, no_such_job, try_again
 from app.jobs import huey
 from app.jobs.frontier import efficient_frontier
 from app.portfolio import figures
 from app.portfolio.universe import SYMBOLS
-from jobqueue import JobNotFound
+from jobqueue import JobNotFound, QueueUnavailable
 
 dash.register_page(__name__, path="/frontier", name="Frontier", order=1)
 
@@ -31,6 +31,7 @@ def layout(job: Any = None, **_: object) -> Component:
                 clearable=True,
             ),
             dmc.Button("Compute", id="frontier-start", w="fit-content"),
+            html.Div(id="frontier-trouble"),
             html.Div(id="frontier-job"),
             dcc.Store(id="frontier-id", data=job),
             dcc.Interval(id="frontier-tick", interval=500),
@@ -42,15 +43,19 @@ def layout(job: Any = None, **_: object) -> Component:
 @callback(
     Output("frontier-address", "search"),
     Output("frontier-assets", "error"),
+    Output("frontier-trouble", "children"),
     Input("frontier-start", "n_clicks"),
     State("frontier-assets", "value"),
     running=[(Output("frontier-start", "disabled"), True, False)],
     prevent_initial_call=True,
 )
-def start(_: int, assets: list[str]) -> tuple[Any, str | None]:
+def start(_: int, assets: list[str]) -> tuple[Any, str | None, Component | None]:
     if len(assets) < 2:
-        return dash.no_update, "Choose at least two assets."
-    return f"?job={efficient_frontier(assets).id}", None
+        return dash.no_update, "Choose at least two assets.", None
+    try:
+        return f"?job={efficient_frontier(assets).id}", None, None
+    except QueueUnavailable:
+        return dash.no_update, None, try_again()
 
 
 @callback(

@@ -7,10 +7,10 @@ import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, dcc, html
 from dash.development.base_component import Component
 
-from app.job_status import job_status, no_such_job
+from app.job_status import job_status, no_such_job, try_again
 from app.jobs import huey
 from app.jobs.hello import greet
-from jobqueue import JobNotFound
+from jobqueue import JobNotFound, QueueUnavailable
 
 dash.register_page(__name__, path="/hello", name="Hello", order=90)
 
@@ -22,6 +22,7 @@ def layout(job: Any = None, **_: object) -> Component:
             dmc.Title("Hello", order=2),
             dmc.TextInput(id="hello-name", label="Your name", value="world", maw=300),
             dmc.Button("Say hello", id="hello-start", w="fit-content"),
+            html.Div(id="hello-trouble"),
             html.Div(id="hello-job"),
             dcc.Store(id="hello-id", data=job),
             dcc.Interval(id="hello-tick", interval=500),
@@ -32,13 +33,17 @@ def layout(job: Any = None, **_: object) -> Component:
 
 @callback(
     Output("hello-address", "search"),
+    Output("hello-trouble", "children"),
     Input("hello-start", "n_clicks"),
     State("hello-name", "value"),
     running=[(Output("hello-start", "disabled"), True, False)],
     prevent_initial_call=True,
 )
-def start(_: int, name: str) -> str:
-    return f"?job={greet(name).id}"
+def start(_: int, name: str) -> tuple[Any, Component | None]:
+    try:
+        return f"?job={greet(name).id}", None
+    except QueueUnavailable:
+        return dash.no_update, try_again()
 
 
 @callback(

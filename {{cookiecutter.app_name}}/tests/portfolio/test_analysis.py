@@ -33,7 +33,8 @@ def done(queue: DurableHuey) -> JobHandle:
 def submit(form: str, **changes: Any) -> tuple[Any, dict[str, str | None]]:
     """Press the button of a form that says this; the cap in per cent, as on the page."""
     values = SMALL | {"cap": 60} | changes
-    address, *errors = page.start(1, form, *values.values())
+    address, trouble, *errors = page.start(1, form, *values.values())
+    assert trouble is None
     return address, dict(zip(values, errors, strict=True))
 
 
@@ -91,6 +92,11 @@ def test_what_makes_no_sense_is_refused_beside_its_field(
     assert address is no_update
     assert [name for name, error in errors.items() if error] == [field]
     assert queue.jobs() == []
+
+
+def test_without_a_queue_the_page_says_to_try_again(no_database: None) -> None:
+    address, trouble, *_ = page.start(1, str(uuid.uuid4()), *(SMALL | {"cap": 60}).values())
+    assert address is no_update and "Try again in a moment" in str(trouble)
 
 
 def test_a_form_submitted_twice_is_one_job(queue: DurableHuey) -> None:

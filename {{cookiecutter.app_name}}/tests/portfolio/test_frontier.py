@@ -20,9 +20,14 @@ def test_more_return_takes_more_risk_and_ends_at_the_best_asset() -> None:
 
 
 def test_one_asset_has_no_frontier(queue: DurableHuey) -> None:
-    _, error = frontier.start(1, ["AAPL"])
+    _, error, _ = frontier.start(1, ["AAPL"])
     assert error == "Choose at least two assets."
     assert queue.jobs() == []
+
+
+def test_without_a_queue_the_page_says_to_try_again(no_database: None) -> None:
+    *_, trouble = frontier.start(1, ASSETS)
+    assert "Try again in a moment" in str(trouble)
 
 
 def test_the_page_draws_it() -> None:
