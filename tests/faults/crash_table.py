@@ -244,7 +244,7 @@ REQUESTS = {
     "submit a job": Request("submit", words("BEGIN INSERT COMMIT"), a_job, {"": DONE}, {"ran": 1}),
     "submit a pipeline": Request(
         "submit",
-        words("BEGIN INSERT COMMIT"),
+        words("BEGIN INSERT INSERT_EACH COMMIT"),
         lambda huey, tasks, name, path: huey.enqueue(a_pipeline(tasks, name, path)),
         {"": DONE, " next": DONE},
         {"ran": 1, "followed": 1},
@@ -252,7 +252,7 @@ REQUESTS = {
     ),
     "submit a group": Request(
         "submit",
-        words("BEGIN INSERT COMMIT"),
+        words("BEGIN INSERT INSERT_EACH COMMIT"),
         a_group,
         {" 0": DONE, " 1": DONE, " 2": DONE},
         {"ran": 3},
@@ -260,7 +260,7 @@ REQUESTS = {
     ),
     "submit a chord": Request(
         "submit",
-        words("BEGIN INSERT COMMIT"),
+        words("BEGIN INSERT INSERT_EACH COMMIT"),
         a_chord,
         {" 0": DONE, " 1": DONE, " back": DONE},
         {"ran": 2, "collected": 1},
@@ -269,7 +269,7 @@ REQUESTS = {
     ),
     "submit a nested chord": Request(
         "submit",
-        words("BEGIN INSERT COMMIT"),
+        words("BEGIN INSERT INSERT_EACH COMMIT"),
         lambda huey, tasks, name, path: huey.enqueue(a_nested_chord(tasks, name, path)),
         {" 0": DONE, " 1": DONE, " 2": DONE, " inner": DONE, " outer": DONE},
         {"ran": 3, "collected": 1, "outer": 1},
