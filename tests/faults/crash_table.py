@@ -104,6 +104,7 @@ SCENARIOS = {
         {"ran": 1, "stepped": 1, "locked": 1},
         result="done",
     ),
+    "logs": Scenario(lambda tasks, name, path: tasks.logs.s(path, id=name), {"": DONE}, {"ran": 1}, result="done"),
     "submits": Scenario(
         lambda tasks, name, path: tasks.submits_another.s(path, f"{name} child", id=name),
         {"": DONE, " child": DONE},
@@ -152,6 +153,7 @@ IN_WORKERS = [
     Operation("saves", "release", words("BEGIN HOLD_KEY RELEASE_LOCK COMMIT"), keys=(LOCK,)),
     Operation("saves", "step_names", words("STEP_NAMES"), before_it=WITH_A_STEP),
     Operation("saves", "step", words("STEP"), before_it=WITH_A_STEP),
+    Operation("logs", "end", words("BEGIN END DELETE_ENTRY SAVE_RESULT SAVE_LOG_AT_END COMMIT")),
     Operation("submits", "submit", words("BEGIN INSERT COMMIT"), keys=("{} child",)),
     Operation("revoked", "end", words("BEGIN END DELETE_ENTRY COMMIT")),
     Operation("interrupted", "lose", words("BEGIN LOSE COMMIT")),
@@ -365,7 +367,9 @@ REQUESTS = {
     ),
 }
 
-# Writes that stand alone, and on no job's way: what Huey keeps under keys, and what follows a claim that was not answered.
+# Writes that stand alone, or on no job's way: what Huey keeps under keys, what follows a claim that was not answered, what
+# was logged so far, and what is pruned.
 ALONE = words(
-    "GIVE_BACK GIVE_BACK_WORKERS PUT POP DELETE_STALE_LOCK ADD DELETE_COUNTER FLUSH_RESULTS FLUSH_ENTRIES FLUSH_COUNTERS"
+    "GIVE_BACK GIVE_BACK_WORKERS PUT POP DELETE_STALE_LOCK ADD DELETE_COUNTER FLUSH_RESULTS FLUSH_ENTRIES FLUSH_COUNTERS "
+    "SAVE_LOG PRUNE PRUNE_RESULTS PRUNE_STEPS PRUNE_LOGS PRUNE_REVOCATIONS PRUNE_ENTRIES"
 )

@@ -1,6 +1,7 @@
 """The jobs that the faults hit. What they do outside of the ledger they note in a file, a line at a time, with their process id."""
 
 import hashlib
+import logging
 import multiprocessing
 import os
 import random
@@ -123,6 +124,12 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
     def clocks() -> list[float]:
         """What the host's clock says, in several ways."""
         return [time.time(), datetime.now().timestamp(), datetime.now(UTC).timestamp()]
+
+    @huey.task()
+    def logs(path: str) -> str:
+        note(path, "ran")
+        logging.getLogger("app").warning("logged")
+        return "done"
 
     @huey.task()
     def asks_for_another_attempt(delay: float) -> int:

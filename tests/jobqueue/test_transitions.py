@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+import jobqueue
 from jobqueue import State
 from jobqueue import statements as sql
+from jobqueue.history import events
 from jobqueue.ledger import TRANSITIONS, FenceRefused, Ledger, NewJob, Outcome, Retry
 from tests.jobqueue.conftest import HueyFactory
 
@@ -15,7 +17,7 @@ TASK = "tests.task"
 TOKEN = "the claim's token"
 CLAIM: dict[str, Any] = {"token": TOKEN, "consumer": "consumer", "worker": "worker", "lease_s": 60}
 
-TABLES = ["jobs", "results", "steps", "entries", "counters", "consumers"]
+TABLES = ["jobs", "results", "steps", "logs", "entries", "counters", "consumers"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,12 @@ def state_of(ledger: Ledger) -> State:
     return State(row["state"])
 
 
+def history(ledger: Ledger) -> list[jobqueue.Event]:
+    row = ledger.history("job")
+    assert row is not None
+    return events(row)
+
+
 def contents(ledger: Ledger) -> dict[str, list[dict[str, Any]]]:
     with ledger.database.transaction() as tx:
         return {table: [dict(row) for row in tx.all(f"SELECT * FROM {table}")] for table in TABLES}
@@ -119,6 +127,7 @@ def test_an_event_does_what_the_table_says_and_else_nothing(ledger: Ledger, stat
     if (state, event.name) in TRANSITIONS:
         assert event.to in TRANSITIONS[state, event.name]
         assert state_of(ledger) is event.to
+        assert history(ledger)[-1].name == event.name
         return
     after = contents(ledger)
     if event.name == "released":  # counts what it waits for in any state
@@ -141,10 +150,11 @@ OTHER = NewJob(id="other", task=TASK, message=b"")
 
 FENCED: dict[str, Callable[[Ledger], object]] = {
     "end": lambda ledger: ledger.end(
-        "job", STALE, Outcome(result=("type", b"body"), submitted=[OTHER], deleted=["key"])
+        "job", STALE, Outcome(result=("type", b"body"), log="late", submitted=[OTHER], deleted=["key"])
     ),
     "retry": lambda ledger: ledger.end("job", STALE, Outcome(retry=Retry(retries=1, retry_delay=1))),
     "progress": lambda ledger: ledger.progress("job", STALE, 1, 2, "late"),
+    "log": lambda ledger: ledger.save_log("job", STALE, "late"),
     "step": lambda ledger: ledger.save_step("job", STALE, "name", ("type", b"body")),
     "lose": lambda ledger: ledger.lose("job", STALE, "worker"),
     "give back": lambda ledger: ledger.give_back_one("job", STALE),

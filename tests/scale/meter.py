@@ -43,6 +43,8 @@ CONSTRAINTS = {
     "sqlite_autoindex_steps_1": "steps (job_id, name)",
     "handles_id_key": "handles (id)",
     "sqlite_autoindex_handles_1": "handles (id)",
+    "logs_pkey": "logs (job_id)",
+    "sqlite_autoindex_logs_1": "logs (job_id)",
     "entries_pkey": "entries (key)",
     "sqlite_autoindex_entries_1": "entries (key)",
 }

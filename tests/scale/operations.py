@@ -1,6 +1,8 @@
 """All that is done to a ledger: each with what has to be there before, on a queue of ten jobs."""
 
+import math
 import secrets
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -163,6 +165,7 @@ OPERATIONS = [
     Operation("names of steps", lambda ledger, held: ledger.step_names(held[0]), claimed),
     Operation("still held", lambda ledger, held: ledger.still_held(*held), claimed),
     Operation("held", lambda ledger, _: ledger.held(CONSUMER), claimed),
+    Operation("held by consumers", finds(1, lambda ledger, _: ledger.held_by([CONSUMER, "another"])), claimed),
     Operation("renew", lambda ledger, held: ledger.renew(CONSUMER, [held[1]], HOUR), claimed),
     Operation("give back one", lambda ledger, held: ledger.give_back_one(*held), claimed),
     Operation("give back a worker's", finds(1, lambda ledger, _: ledger.give_back(CONSUMER, "worker")), claimed),
@@ -193,6 +196,14 @@ OPERATIONS = [
         finds(SOME, lambda ledger, _: ledger.fail_unknown(HOUR)),
         changed("queued_at", LONG_AGO, lambda ledger: submitted(ledger, task="unknown")),
     ),
+    Operation("step back", lambda ledger, _: ledger.step_back(sys.maxsize, 500)),
+    Operation("prune nothing", lambda ledger, _: ledger.prune(0, 500, math.inf, 0)),
+    Operation(
+        "prune some",
+        finds(SOME, lambda ledger, last: ledger.prune(last, SOME, math.inf, sys.maxsize)[1]),
+        lambda ledger: some_ended(ledger),
+    ),
+    Operation("prune entries", lambda ledger, _: ledger.prune_entries(500)),
     Operation("cancel", lambda ledger, job_id: ledger.cancel(job_id), submitted),
     Operation("cancel what runs", lambda ledger, held: ledger.cancel(held[0]), followed),
     Operation("let go", lambda ledger, job: ledger.cancel(job.handle), lambda ledger: shared(ledger, others=1)),
@@ -210,6 +221,10 @@ OPERATIONS = [
         lambda ledger: failed_member(ledger),
     ),
     Operation("look", lambda ledger, job_id: ledger.look(job_id), lambda ledger: ended(ledger, State.FAILED)),
+    Operation("history", lambda ledger, job_id: ledger.history(job_id), lambda ledger: ended(ledger, State.FAILED)),
+    Operation("log", lambda ledger, job_id: ledger.log(job_id), lambda ledger: ended(ledger, State.FAILED)),
+    Operation("save a log", lambda ledger, held: ledger.save_log(held[0], held[1], "lines"), claimed),
+    Operation("end with a log", lambda ledger, held: ledger.end(held[0], held[1], Outcome(log="lines")), claimed),
     Operation("result", lambda ledger, job_id: ledger.result(job_id), lambda ledger: ended(ledger, State.FAILED)),
     Operation("ended", lambda ledger, job_id: ledger.ended(job_id), lambda ledger: ended(ledger, State.FAILED)),
     Operation(
@@ -267,6 +282,15 @@ def let_go(ledger: Ledger) -> NewJob:
     job = shared(ledger, others=1)
     ledger.cancel(str(job.handle))
     return job
+
+
+def some_ended(ledger: Ledger) -> int:
+    """The `seq` before theirs."""
+    _, last = ledger.step_back(sys.maxsize, 1)
+    assert last is not None
+    for _ in range(SOME):
+        ended(ledger, State.FAILED)
+    return last
 
 
 def chord(ledger: Ledger) -> str:

@@ -42,7 +42,8 @@ def uncommitted_claim(stack: ExitStack, ledger: Ledger) -> Row | None:
     """Of one that is held up amid its claim, until the stack ends."""
     tx = stack.enter_context(ledger.database.transaction())
     where = {"tasks": TASKS, "queues": None, "lately": []}
-    return tx.one(sql.CLAIM, **where, token=secrets.token_hex(16), consumer="consumer", worker="worker", lease=60)
+    claim = {"token": secrets.token_hex(16), "consumer": "consumer", "worker": "worker", "host": "host", "lease": 60}
+    return tx.one(sql.CLAIM, **where, **claim)
 
 
 def jobs_in_turns(each: int) -> list[NewJob]:

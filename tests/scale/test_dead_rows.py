@@ -99,6 +99,7 @@ def come_and_go(ledger: Ledger, submit: bool) -> None:
             "token": "token",
             "consumer": "c",
             "worker": "w",
+            "host": "h",
             "lease": 60,
         }
         submitted = vars(new(id="ID")) | {"turn": None}

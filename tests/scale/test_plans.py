@@ -52,8 +52,18 @@ PLANS: dict[str, set[str]] = {
     "STEP": {"steps (job_id, name)"},
     "DELETE_RESULT": {"results (job_id)"},
     "RENEW": {"jobs_tokens", "jobs (seq)"},
+    "HELD_BY_CONSUMERS": {"jobs_held"},
     "HELD_BY_CONSUMER": {"jobs_held"},
     "HELD_BY_WORKER": {"jobs_held"},
+    "STEP_BACK": {"jobs (seq)"},
+    "STRETCH": {"jobs (seq)"},
+    "OLD": {"jobs (seq)", "jobs (id)"},
+    "PRUNE": BY_ID,
+    "PRUNE_RESULTS": {"results (job_id)"},
+    "PRUNE_STEPS": {"steps (job_id, name)"},
+    "PRUNE_LOGS": {"logs (job_id)"},
+    "PRUNE_REVOCATIONS": {"entries (key)"},
+    "PRUNE_ENTRIES": {"entries (key)", "entries_expired"},
     "LAPSED": {"jobs_leases"},
     "ANY_DUE": {"jobs_due"},
     "PROMOTE": {"jobs_due", "jobs (seq)"},
@@ -71,6 +81,9 @@ PLANS: dict[str, set[str]] = {
     "TAKE_UP": BY_HANDLE,
     "LOOK": WITH_RESULT | BY_HANDLE | {"steps (job_id, name)"},
     "RESULT": WITH_RESULT | BY_HANDLE,
+    "HISTORY": BY_ID_OR_HANDLE,
+    "SAVE_LOG": BY_TOKEN,
+    "LOG": BY_ID_OR_HANDLE | {"logs (job_id)"},
     "ENDED": BY_ID_OR_HANDLE,
     "MEMBERS": {"jobs_members", "results (job_id)"},
     "LIST": {"jobs_of_task", "jobs_of_owner", "jobs_of_state", "jobs_due", "jobs_held", "jobs (seq)"},
@@ -86,7 +99,7 @@ PLANS: dict[str, set[str]] = {
     "RELEASE_LOCK": BY_LOCK,
     "DELETE_STALE_LOCK": BY_LOCK,
 }  # fmt: skip
-SEARCH_NOTHING = {"SAVE_RESULT", "SAVE_STEP", "PUT", "TAKE_NEW_KEY", "CLOCK", "ALONE"}
+SEARCH_NOTHING = {"SAVE_RESULT", "SAVE_LOG_AT_END", "SAVE_STEP", "PUT", "TAKE_NEW_KEY", "CLOCK", "ALONE"}
 OF_SMALL_TABLES = {"GREET", "FORGET", "LEAVE", "SEEN", "CONSUMERS", "KNOWN_TASKS", "ADD", "DELETE_COUNTER"}
 READ_ALL = {
     "ENTRIES",
@@ -97,7 +110,8 @@ READ_ALL = {
 }  # as Huey's storage interface asks
 PARTS = {"AFTER", "JOB", "HANDLE", "STATE_OF_HANDLE", "ENDED_STATES", "OPEN_STATES", "RUN", "RELEASED", "FLOW", "IN_TURNS",
          "TURN", "LINES", "IN_LINE", "NEXT_OWNER", "LINES_OF_OWNERS", "IN_LINE_OF_OWNER", "_FIRST", "_NEXT",
-         "_NEXT_FOR_ONE_WRITER", "NEXT", "NEXT_WITHIN_CAPS", "_CLAIM"}  # of statements  # fmt: skip
+         "_NEXT_FOR_ONE_WRITER", "NEXT", "NEXT_WITHIN_CAPS", "_CLAIM", "_GIVEN_BACK", "_SAVE_LOG",
+         "_OLD"}  # of statements  # fmt: skip
 
 OF_OWNERS_WHO_WAIT = {"CLAIM_WITHIN_CAPS", "NEXT_WITHIN_CAPS_FOR_ONE_WRITER", "CLAIM_WITHIN_CAPS_FOR_ONE_WRITER"}
 ONE_WRITER = {"NEXT_FOR_ONE_WRITER", "CLAIM_FOR_ONE_WRITER", "NEXT_WITHIN_CAPS_FOR_ONE_WRITER",

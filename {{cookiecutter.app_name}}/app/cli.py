@@ -6,7 +6,7 @@ Nothing here imports Dash or pandas, so that a look at the queue is quick.
 import inspect
 import json
 import logging
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -14,8 +14,10 @@ from huey.api import TaskWrapper
 
 from app.jobs import huey
 from app.settings import settings
-from jobqueue import DatabaseUnavailable, Job, JobHandle, JobNotFound, State, Unreadable
+from jobqueue import DatabaseUnavailable, Event, Job, JobHandle, JobNotFound, State, Unreadable
 from jobqueue.context import CurrentJob, working_for
+
+NEWEST = 20  # events of a job's history, and of its log lines, that are shown unless more are asked for
 
 
 class Command(click.Group):
@@ -57,6 +59,22 @@ def worker(workers: int, queues: str | None) -> None:
     consumer.run()
 
 
+@main.command("workers")
+def list_workers() -> None:
+    """Who works: on which host, since when, with how much memory, on what."""
+    found = huey.workers()
+    now = datetime.now(UTC)
+    for worker in found:
+        memory = "" if worker.memory is None else f"{worker.memory / 2**20:.0f} MiB"
+        busy = "idle" if worker.task is None else f"{worker.task.rpartition('.')[2]} {worker.job}"
+        click.echo(
+            f"{worker.host}  {worker.name:<9}  pid {worker.pid:<7}  up {_span(now - worker.started_at):<9}  {memory:>8}  "
+            f"{(worker.version or '-')[:12]}  {busy}{', draining' if worker.draining else ''}"
+        )
+    if not found:
+        click.echo("No worker was seen lately. Start some: python -m app worker")
+
+
 # --- jobs ---
 
 
@@ -79,9 +97,13 @@ def list_jobs(state: str | None, limit: int) -> None:
 
 @jobs.command()
 @click.argument("job_id", metavar="ID")
-def show(job_id: str) -> None:
+@click.option(
+    "--lines", default=NEWEST, show_default=True, type=click.IntRange(min=1), help="Of its history, and its log."
+)
+def show(job_id: str, lines: int) -> None:
     """All that is known about a job, and what went wrong in a sentence."""
-    job = _handle(job_id).look()
+    handle = _handle(job_id)
+    job, history, log = handle.look(), handle.history(), handle.log()
     click.echo(f"{job.name} is {job.state.value}{_progress(job)}")
     if job.error:
         click.secho(job.error, fg="red" if job.state is State.FAILED else None)
@@ -97,6 +119,13 @@ def show(job_id: str) -> None:
         click.echo(f"worker    {job.worker}")
     if job.hint:
         click.secho(f"\n{job.hint}", fg="yellow")
+    click.echo("\nhistory")
+    for event in history[-lines:]:
+        click.echo(f"  {_time(event.at)}  {_event(event)}")
+    if log:
+        click.echo("\nlog")
+    for line in log[-lines:]:
+        click.echo(f"  {_time(line.at)}  {line.attempt}  {line.level:<7}  {line.text}")
     if job.traceback:
         click.echo(f"\n{job.traceback.rstrip()}")
 
@@ -212,6 +241,15 @@ def _arguments(function: Any, name: str, arguments: tuple[str, ...]) -> dict[str
     return given
 
 
+def _event(event: Event) -> str:
+    """claimed, attempt 2 by worker-1 on host."""
+    what = event.name if event.state is None else f"{event.name}: {event.state.value}"
+    if event.name == "claimed":
+        what += f", attempt {event.attempt} by {event.worker} on {event.host}"
+    sentence = event.error.partition("\n")[0]
+    return f"{what}. {sentence}" if sentence else what
+
+
 def _print_progress(done: float, total: float, note: str) -> None:
     click.echo(f"{done:g} of {total:g}  {note}", err=True)
 
@@ -230,6 +268,12 @@ def _progress(job: Job) -> str:
         return ""
     done, total, note = job.progress
     return f", {done:g} of {total:g}" + (f": {note}" if note else "")
+
+
+def _span(time: timedelta) -> str:
+    """3 d 04:05:06."""
+    days, rest = time.days, timedelta(seconds=time.seconds)
+    return f"{days} d {rest}" if days else str(rest)
 
 
 def _time(moment: datetime) -> str:

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     max_result: int = Field(64_000_000, ge=1)  # bytes that it may return, or keep of a step
     unknown_after: float = Field(3600, ge=1)  # seconds that a job may wait for a worker whose code has its task
 
+    keep_days: float = Field(30, ge=0)  # after its end, in which a job is kept; 0: for ever
+    keep_jobs: int = Field(1_000_000, ge=0)  # the newest are kept, however many days; 0: all
+
     @property
     def production(self) -> bool:
         return self.app_env == "production" or self.dyno is not None

@@ -5,10 +5,13 @@ from jobqueue.codec import ResultNotEncodable, ResultTooLarge
 from jobqueue.context import current_job
 from jobqueue.database import DatabaseUnavailable
 from jobqueue.handle import Job, JobHandle, JobNotFound, Progress, Unreadable
+from jobqueue.history import Event
 from jobqueue.huey import DurableHuey
 from jobqueue.interrupts import ClaimLost
 from jobqueue.ledger import State
+from jobqueue.logs import LogLine
 from jobqueue.plan import ArgumentsTooLarge, QueueUnavailable
+from jobqueue.workers import Worker
 
 __all__ = [
     "ArgumentsTooLarge",
@@ -16,14 +19,17 @@ __all__ = [
     "ClaimLost",
     "DatabaseUnavailable",
     "DurableHuey",
+    "Event",
     "Job",
     "JobHandle",
     "JobNotFound",
+    "LogLine",
     "Progress",
     "QueueUnavailable",
     "ResultNotEncodable",
     "ResultTooLarge",
     "State",
     "Unreadable",
+    "Worker",
     "current_job",
 ]

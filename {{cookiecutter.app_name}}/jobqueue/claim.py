@@ -8,8 +8,8 @@ from huey.api import Task
 from huey.exceptions import TaskTimeout
 
 from jobqueue import codec
-from jobqueue.context import ClaimedJob, storable
-from jobqueue.database import Row
+from jobqueue.context import ClaimedJob
+from jobqueue.database import Row, storable
 from jobqueue.ledger import NewJob, Outcome, Retry, State, error_result
 
 # Signals that tell how an attempt went.

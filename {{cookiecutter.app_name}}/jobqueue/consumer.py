@@ -33,7 +33,10 @@ from jobqueue.context import ClaimedJob, current_job
 from jobqueue.database import DatabaseUnavailable
 from jobqueue.huey import DurableHuey
 from jobqueue.ledger import SWEEP_LIMIT
+from jobqueue.logs import pass_on_info
+from jobqueue.pruning import Pruner
 from jobqueue.queues import DEFAULT, parse, share_out
+from jobqueue.workers import Process, memory, told
 
 logger = logging.getLogger("jobqueue.consumer")
 
@@ -65,6 +68,7 @@ class DurableWorker(Worker):
         self.holds = multiprocessing.RawArray("c", TOKEN)
         self.asks = multiprocessing.RawArray("c", TOKEN)
         self.deadline = multiprocessing.RawValue("d", 0.0)  # of the job that it runs, by time.monotonic(); 0 for none
+        self.made_at = time.monotonic()
         self.unsure = False  # whether a claim was answered
         self.heard = False  # a ring that nobody else has heard, since the last claim
 
@@ -257,6 +261,7 @@ class DurableConsumer(Consumer):
         self._in_touch_since: float | None = None  # the database's time since which no lease of ours was late
         self._last_contact = 0.0  # the database's time of the last renewal
         self._minute = ""
+        self._pruner = Pruner(huey.ledger, huey.keep_days, huey.keep_jobs)
         self._gone: dict[str, float] = {}  # tokens that are no longer their worker's, and since when that is known
 
     # --- starting ---
@@ -288,6 +293,7 @@ class DurableConsumer(Consumer):
         """Raises ConfigurationError in immediate mode, where a submit runs the job itself."""
         if self.huey.immediate:
             raise ConfigurationError("A consumer has nothing to do in immediate mode: set huey.immediate = False.")
+        pass_on_info(self.huey._registry._registry)
         logger.info("Consumer %s starts %s %s workers.", self.id, self.workers, self.worker_type)
         while not self._greeted():
             time.sleep(COME_BACK)
@@ -301,13 +307,9 @@ class DurableConsumer(Consumer):
         """Whether the ledger knows this consumer: it may start before its database does."""
         try:
             self.huey.migrate()
+            tasks = list(self.huey._registry._registry)
             self.huey.ledger.greet(
-                self.id,
-                socket.gethostname(),
-                os.getpid(),
-                self.workers,
-                list(self.huey._registry._registry),
-                self.queues,
+                self.id, socket.gethostname(), os.getpid(), self.workers, tasks, self.queues, self.huey.version
             )
         except DatabaseUnavailable as error:
             logger.warning("Consumer %s waits for its database: %s", self.id, error)
@@ -370,13 +372,23 @@ class DurableConsumer(Consumer):
 
     def _renew(self) -> None:
         started = time.monotonic()
-        now = self.huey.ledger.renew(self.id, self._held(), self.huey.lease_s)
+        now = self.huey.ledger.renew(
+            self.id, self._held(), self.huey.lease_s, told(self._processes()), self.stop_flag.is_set()
+        )
         slow = time.monotonic() - started > self.huey.lease_s
         late = slow or now - self._last_contact > self.huey.lease_s  # an outage, or this machine slept
         if self._in_touch_since is None or late:
             self._in_touch_since = now
         self._last_contact = now
         self._give_back_unheard()
+
+    def _processes(self) -> list[Process]:
+        living = [(worker, process) for worker, process in self.worker_threads if self.environment.is_alive(process)]
+        return [
+            Process(name=worker.name, pid=pid, age_s=time.monotonic() - worker.made_at, memory=memory(pid))
+            for worker, process in living
+            for pid in [getattr(process, "pid", None) or os.getpid()]
+        ]
 
     def _give_back_unheard(self) -> None:
         """A claim may be made after its worker gave up: the database goes on, or a network delivers what it held."""
@@ -399,6 +411,7 @@ class DurableConsumer(Consumer):
             for job_id in self.huey.ledger.rescue(self._held()):
                 logger.warning("Job %s is taken back: nobody renewed its lease.", job_id)
             self._fail_unknown()
+        self._pruner.piece()
         if self.periodic:
             self._enqueue_periodic_tasks()
 
@@ -498,6 +511,7 @@ class DurableConsumer(Consumer):
         """Take no more. Gracefully: let running jobs end within the grace; then give back what still runs."""
         self.stop_flag.set()
         self.bell.knock()
+        self._renewed_at = 0.0  # the ledger is told at once that it drains
         until = (self._told_at or time.monotonic()) + self.grace_s if graceful else 0.0
         logger.info("Consumer %s stops; running jobs have %s s to end.", self.id, self.grace_s if graceful else 0)
         while self._alive() and (left := until - time.monotonic()) > 0 and self._interrupted < 2:

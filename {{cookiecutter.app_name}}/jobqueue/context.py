@@ -13,14 +13,17 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from huey.exceptions import TaskTimeout
 
 from jobqueue import codec
-from jobqueue.database import DatabaseUnavailable
+from jobqueue.database import DatabaseUnavailable, storable
 from jobqueue.interrupts import ClaimLost
 from jobqueue.ledger import FenceRefused, Ledger
+
+if TYPE_CHECKING:
+    from jobqueue.logs import JobLog
 
 logger = logging.getLogger("jobqueue.context")
 
@@ -37,6 +40,7 @@ class CurrentJob:
     token: str | None = None
     owner: str | None = None
     attempt = 1
+    log: "JobLog | None" = None  # where what is logged is kept
 
     def __init__(self, report: Callable[[float, float, str], None] | None = None) -> None:
         self._report = report
@@ -169,11 +173,6 @@ class ClaimedJob(CurrentJob):
             yield
         except FenceRefused as refused:
             raise ClaimLost(str(refused)) from refused
-
-
-def storable(text: str) -> str:
-    """Text that any database takes: file names may carry bytes that are no characters, and Postgres has no NUL."""
-    return str(text).encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 _current: ContextVar[CurrentJob | None] = ContextVar("current_job", default=None)

@@ -2,7 +2,7 @@
 
 Statements on a job's path go straight through the driver. They are written once, with `:name` parameters, `NOW` for
 the database's own clock (seconds since the epoch, the only clock that the ledger knows), and `IN EACH(:name)` or
-`FROM EACH(:name) AS known` for a list; `sqlite.py` and `postgres.py` say how each database has it.
+`FROM EACH(:name) AS known` for a list, and a few words more; `sqlite.py` and `postgres.py` say how each database has them.
 """
 
 import contextlib
@@ -72,7 +72,9 @@ class Transaction:
         return int(self._cursor.rowcount)
 
     def run_each(self, sql: str, rows: Sequence[dict[str, Any]]) -> None:
-        """Execute the statement for each of these parameters, in one go to the server and back."""
+        """Execute the statement for each of these parameters, if there are any, in one go to the server and back."""
+        if not rows:
+            return
         self._cursor.executemany(self._dialect.compile(sql), [self._dialect.bind(params) for params in rows])
 
     def _execute(self, sql: str, params: dict[str, Any]) -> None:
@@ -252,3 +254,8 @@ def _with_plain_at_signs(url: str) -> str:
     address, question, query = rest.partition("?")
     user, at, host = address.rpartition("@")
     return f"{scheme}{separator}{user.replace('@', '%40')}{at}{host}{question}{query}"
+
+
+def storable(text: str) -> str:
+    """Text that any database takes: file names may carry bytes that are no characters, and Postgres has no NUL."""
+    return str(text).encode("utf-8", "replace").decode().replace("\0", "?")

@@ -18,7 +18,9 @@ from jobqueue.ledger import ERROR, State
 from jobqueue.task import seconds
 
 if TYPE_CHECKING:
+    from jobqueue.history import Event
     from jobqueue.huey import DurableHuey
+    from jobqueue.logs import LogLine
 
 
 RETURNS = 5  # times that a job is given back without a saved step before that is worth a hint
@@ -140,6 +142,14 @@ class JobHandle(Result):
     def look(self) -> Job:
         """Raises JobNotFound."""
         return self.huey.look(self.id)
+
+    def history(self) -> "list[Event]":
+        """What happened to the job, oldest first. Raises JobNotFound."""
+        return self.huey.history(self.id)
+
+    def log(self) -> "list[LogLine]":
+        """The last lines that the job logged, oldest first. Raises JobNotFound."""
+        return self.huey.log(self.id)
 
     @property
     def state(self) -> State:

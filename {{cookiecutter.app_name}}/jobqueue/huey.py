@@ -36,15 +36,19 @@ from jobqueue.bell import bell
 from jobqueue.caps import Caps, at_least_one
 from jobqueue.checks import Check, checks
 from jobqueue.claim import TELLING, Claim, TaskExited, ending_claim, working_on
-from jobqueue.context import ClaimedJob, current_job, storable, working_for
-from jobqueue.database import MEMORY, Database, DatabaseUnavailable, Row
+from jobqueue.context import ClaimedJob, current_job, working_for
+from jobqueue.database import MEMORY, Database, DatabaseUnavailable, Row, storable
 from jobqueue.handle import Job, JobHandle, JobNotFound, Unreadable, value_of
+from jobqueue.history import Event, events
 from jobqueue.ledger import MAX_LOSSES, FenceRefused, Ledger, NewJob, Outcome, Retry, State, error_result
+from jobqueue.logs import LogLine, logged, read
 from jobqueue.plan import Plan, QueueUnavailable, as_result
+from jobqueue.pruning import KEEP_DAYS, KEEP_JOBS
 from jobqueue.registry import DurableRegistry
 from jobqueue.signing import KeyRing, development_key
 from jobqueue.storage import LedgerStorage
 from jobqueue.task import DurableTaskWrapper, seconds
+from jobqueue.workers import Worker, code_version, workers
 
 logger = logging.getLogger("jobqueue.huey")
 
@@ -78,6 +82,9 @@ class DurableHuey(Huey):
     :param per_owner: how many jobs of one owner may run at once, across all consumers; None for as many as there are workers.
     :param max_arguments: bytes that a job's arguments may take.
     :param max_result: bytes that a job's result, or a step's value, may take.
+    :param keep_days: days after its end in which a job is kept, with its result; 0 or None keeps it for ever.
+    :param keep_jobs: the newest jobs that are kept, however many days; 0 or None keeps them all.
+    :param version: of the code, as `workers` tells it; by default what the host says in the environment.
     :param huey_kwargs: Huey's own: results, store_intermediate_errors, utc, immediate.
 
     Nothing touches the disk or the network before the first use.
@@ -102,6 +109,9 @@ class DurableHuey(Huey):
         per_owner: int | None = None,
         max_arguments: int = MAX_ARGUMENTS,
         max_result: int = MAX_RESULT,
+        keep_days: float | None = KEEP_DAYS,
+        keep_jobs: int | None = KEEP_JOBS,
+        version: str | None = None,
         **huey_kwargs: Any,
     ) -> None:
         self.database_url = database_url or f"sqlite:///{Path('var', name).absolute()}.sqlite"
@@ -115,6 +125,9 @@ class DurableHuey(Huey):
         self.caps = Caps(per_owner=at_least_one("per_owner", per_owner))
         self.max_arguments = max_arguments
         self.max_result = max_result
+        self.keep_days = keep_days
+        self.keep_jobs = keep_jobs
+        self.version = version or code_version()
         self._secret_key = secret_key
         self._key_file = _key_file(Database(self.database_url))
         self._throw_away_key = secrets.token_hex()
@@ -189,13 +202,21 @@ class DurableHuey(Huey):
         """Raises JobNotFound."""
         return self._as_job(self._row(job_id))
 
-    def _row(self, job_id: str) -> Row:
+    def _row(self, job_id: str, read: Callable[[str], Row | None] | None = None) -> Row:
         row = None
         if isinstance(job_id, str) and job_id == storable(job_id):  # an id from an address bar may be anything
-            row = self.ledger.look(job_id)
+            row = (read or self.ledger.look)(job_id)
         if row is None:
             raise JobNotFound(f"No job has the id {job_id!r}.")
         return row
+
+    def history(self, job_id: str) -> list[Event]:
+        """What happened to a job, oldest first. Raises JobNotFound."""
+        return events(self._row(job_id, self.ledger.history))
+
+    def log(self, job_id: str) -> list[LogLine]:
+        """The last lines that a job logged, oldest first. Raises JobNotFound."""
+        return read(self._row(job_id, self.ledger.log)["lines"] or "")
 
     def jobs(
         self,
@@ -208,6 +229,11 @@ class DurableHuey(Huey):
         if isinstance(task, TaskWrapper):
             task = self._registry.task_to_string(task.task_class)
         return [self._as_job(row) for row in self.ledger.jobs(task=task, state=state, owner=owner, limit=limit)]
+
+    def workers(self) -> list[Worker]:
+        """The workers of all consumers that live."""
+        alive = [row for row in self.ledger.consumers() if row["silent_s"] < self.lease_s]
+        return workers(alive, self.ledger.held_by([row["id"] for row in alive]))
 
     def put_back(self, job_id: str) -> bool:
         """Try a failed or cancelled job again."""
@@ -394,7 +420,7 @@ class DurableHuey(Huey):
             return super().execute(task, timestamp)
         task.execute = lambda: self._run(claim, task)
         before = working_on.set(claim)
-        with working_for(claim.job):
+        with working_for(claim.job), logged(self.ledger, claim.job, claim.now):
             try:
                 return super().execute(task, self._from_epoch(claim.now))
             except Exception as error:  # not the task's: a handler that cannot be pickled, say
@@ -443,12 +469,16 @@ class DurableHuey(Huey):
         """Write the end, and with it everything that was collected."""
         outcome = claim.outcome()
         if outcome is not None:
+            if claim.job.log is not None:
+                outcome.log = claim.job.patiently(claim.job.log.unwritten)
             self._write_end(claim, outcome)
         elif isinstance(claim.exception, interrupts.ClaimLost):
             logger.info("Job %s was cancelled, or taken back, while it ran.", claim.id)
         elif self.immediate:
             self.ledger.cancel(claim.id, "Interrupted.")
         else:
+            if claim.job.log is not None:
+                claim.job.log.write()
             self._until_written(claim, lambda: self.ledger.lose(claim.id, claim.token, "interrupted from within"))
 
     def _write_end(self, claim: Claim, outcome: Outcome) -> None:

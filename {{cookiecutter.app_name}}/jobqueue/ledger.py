@@ -8,6 +8,7 @@ result, what follows, what is tried again) is committed with it. Times are the d
 import heapq
 import itertools
 import json
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +17,14 @@ from typing import Any
 
 from jobqueue import statements as sql
 from jobqueue.caps import Caps
-from jobqueue.database import Database, Row, Transaction
+from jobqueue.database import Database, Row, Transaction, storable
 from jobqueue.queues import DEFAULT
 
 MAX_LOSSES = 3  # attempts that died with their worker, after which the job is poison
 SWEEP_LIMIT = 200  # jobs that one sweep touches at most
 CONSUMER_FORGOTTEN = 24 * 3600  # seconds after which a consumer that was never seen again leaves the list
+TRACEBACK = 4_000  # characters that are kept of each attempt's
+EXPIRED_KEPT = 24 * 3600  # seconds that a key of Huey's stays after its time is over
 
 ERROR = "application/vnd.jobqueue.error+json"  # the media type of a failed job's result: what Huey keeps of an error
 
@@ -112,6 +115,7 @@ class Outcome:
     result: tuple[str, bytes] | None = None
     retry: Retry | None = None
     progress: tuple[float, float, str] | None = None
+    log: str | None = None
     submitted: list[NewJob] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
 
@@ -154,7 +158,7 @@ class Ledger:
         last one last: at equal priority others come first.
         """
         where = {"tasks": list(tasks), "queues": None if queues is None else list(queues), "lately": list(lately)}
-        claim = {"token": token, "consumer": consumer, "worker": worker, "lease": lease_s}
+        claim = {"token": token, "consumer": consumer, "worker": worker, "host": socket.gethostname(), "lease": lease_s}
         if self.caps.any_of(tasks):
             return self._claim_within_caps(where, claim)
         statement = sql.CLAIM
@@ -222,6 +226,7 @@ class Ledger:
         """Write how an attempt ended, and what comes with it. Raises FenceRefused."""
         done, total, note = outcome.progress or (None, None, None)
         how = {"id": job_id, "token": token, "error": outcome.error, "done": done, "total": total, "note": note}
+        how["traceback"] = _traceback(outcome.result)
         with self.database.transaction() as tx:
             if outcome.retry is None:
                 row = tx.one(sql.END, state=outcome.state, **how)
@@ -242,6 +247,8 @@ class Ledger:
             _insert(tx, outcome.submitted)
             if outcome.result is not None:
                 _save_result(tx, job_id, outcome.result)
+            if outcome.log is not None:
+                tx.run(sql.SAVE_LOG_AT_END, id=job_id, lines=outcome.log)
             rung = [job.queue for job in outcome.submitted]
             if outcome.retry is None:
                 rung += _after_end(tx, row, outcome)
@@ -376,6 +383,12 @@ class Ledger:
             if not tx.run(sql.PROGRESS, id=job_id, token=token, done=done, total=total, note=note):
                 raise FenceRefused(f"Job {job_id} is no longer held under token {token}.")
 
+    def save_log(self, job_id: str, token: str, lines: str) -> None:
+        """Raises FenceRefused."""
+        with self.database.statement() as tx:
+            if not tx.run(sql.SAVE_LOG, id=job_id, token=token, lines=lines):
+                raise FenceRefused(f"Job {job_id} is no longer held under token {token}.")
+
     def step_names(self, job_id: str) -> set[str]:
         with self.database.statement() as tx:
             return {row["name"] for row in tx.all(sql.STEP_NAMES, id=job_id)}
@@ -403,14 +416,16 @@ class Ledger:
         workers: int,
         tasks: Sequence[str],
         queues: Sequence[str] | None = None,
+        version: str | None = None,
     ) -> None:
-        """queues: those that its workers serve; None for every queue."""
+        """queues: those that its workers serve; None for every queue. version: of its code."""
+        me = {"id": consumer, "host": host, "pid": pid, "workers": workers, "version": version}
         lists = {
             "tasks": json.dumps(sorted(tasks)),
             "queues": None if queues is None else json.dumps(sorted(queues)),
         }
         with self.database.transaction() as tx:
-            tx.run(sql.GREET, id=consumer, host=host, pid=pid, workers=workers, **lists)
+            tx.run(sql.GREET, **me, **lists)
             tx.run(sql.FORGET, age=CONSUMER_FORGOTTEN)
 
     def leave(self, consumer: str) -> None:
@@ -418,11 +433,13 @@ class Ledger:
         with self.database.statement() as tx:
             tx.run(sql.LEAVE, id=consumer)
 
-    def renew(self, consumer: str, tokens: Sequence[str], lease_s: float) -> float:
-        """Renew the leases of a consumer's claims. Returns the database's time."""
+    def renew(
+        self, consumer: str, tokens: Sequence[str], lease_s: float, processes: str = "[]", draining: bool = False
+    ) -> float:
+        """Renew the leases of a consumer's claims, and what it says of its workers. Returns the database's time."""
         with self.database.transaction() as tx:
             tx.run(sql.RENEW, tokens=list(tokens), lease=lease_s)
-            tx.run(sql.SEEN, id=consumer)
+            tx.run(sql.SEEN, id=consumer, processes=processes, draining=draining)
             clock = tx.one(sql.CLOCK)
             assert clock is not None
             return float(clock["now"])
@@ -477,12 +494,58 @@ class Ledger:
         self.ring(rung)
         return failed
 
+    # --- pruning ---
+
+    def step_back(self, before: int, count: int) -> tuple[int, int | None]:
+        """Of so many jobs before this one, by `seq`: how many there are, and which is the oldest."""
+        with self.database.statement() as tx:
+            row = tx.one(sql.STEP_BACK, before=before, limit=count)
+            assert row is not None
+            return row["n"], row["oldest"]
+
+    def prune(self, after: int, count: int, keep_s: float, oldest: int) -> tuple[int | None, int]:
+        """Delete, of so many jobs after this one, by `seq`, those that ended long ago or are older than `oldest`.
+
+        Not those that a job follows which is to be kept. Returns the last of them, None where all that come are too young
+        to look at; and how many it deleted.
+        """
+        kept = {"keep": keep_s, "oldest": oldest}
+        with self.database.statement() as tx:
+            stretch = tx.one(sql.STRETCH, after=after, limit=count, **kept)
+        if stretch is None or not stretch["old"]:
+            return None, 0
+        with self.database.transaction() as tx:
+            ids = [row["id"] for row in tx.all(sql.OLD, after=after, last=stretch["last"], **kept)]
+            if ids:
+                tx.run(sql.PRUNE, ids=ids)
+                tx.run(sql.PRUNE_RESULTS, ids=ids)
+                tx.run(sql.PRUNE_STEPS, ids=ids)
+                tx.run(sql.PRUNE_LOGS, ids=ids)
+                tx.run(sql.PRUNE_HANDLES, ids=ids)
+                tx.run(sql.PRUNE_REVOCATIONS, keys=[f"r:{job_id}" for job_id in ids])
+        return stretch["last"], len(ids)
+
+    def prune_entries(self, count: int) -> None:
+        """Delete keys whose time has long been over, at most so many."""
+        with self.database.statement() as tx:
+            tx.run(sql.PRUNE_ENTRIES, age=EXPIRED_KEPT, limit=count)
+
     # --- reading ---
 
     def look(self, job_id: str) -> Row | None:
         with self.database.statement() as tx:
             row = tx.one(sql.LOOK, id=job_id, error=ERROR)
         return row if row is None or row["handle"] is None else _as_asked(row)
+
+    def history(self, job_id: str) -> Row | None:
+        """`created_at`, and `events` in lines."""
+        with self.database.statement() as tx:
+            return tx.one(sql.HISTORY, id=job_id)
+
+    def log(self, job_id: str) -> Row | None:
+        """`lines`, which is None where nothing was logged."""
+        with self.database.statement() as tx:
+            return tx.one(sql.LOG, id=job_id)
 
     def result(self, job_id: str) -> Row | None:
         """State, and media type and body where there is a result; None for an unknown id."""
@@ -522,6 +585,11 @@ class Ledger:
     def consumers(self) -> list[Row]:
         with self.database.statement() as tx:
             return tx.all(sql.CONSUMERS)
+
+    def held_by(self, consumers: Sequence[str]) -> list[Row]:
+        """The jobs that these run: id, task, consumer, worker."""
+        with self.database.statement() as tx:
+            return tx.all(sql.HELD_BY_CONSUMERS, consumers=list(consumers))
 
     def connections(self) -> tuple[int, int] | None:
         """How many the database's server has, and may have; None where that does not matter."""
@@ -649,20 +717,29 @@ def error_result(error: str, job_id: str, traceback: str = "", retries: int = 0)
     return ERROR, json.dumps({"error": error, "retries": retries, "traceback": traceback, "task_id": job_id}).encode()
 
 
+def _traceback(result: tuple[str, bytes] | None) -> str:
+    """What is behind an attempt's error; of a long one its end, which tells the most."""
+    if result is None or result[0] != ERROR:
+        return ""
+    return storable(json.loads(result[1])["traceback"])[-TRACEBACK:]
+
+
 def _insert(tx: Transaction, jobs: Sequence[NewJob]) -> None:
     turns: dict[tuple[str, float, str | None], int] = {}  # the last, of jobs that take turns with others
-    more = []
+    following: list[dict[str, Any]] = []  # those whose turn follows from that of one before them, to go together
     for job in jobs:
         line = job.queue, job.priority, job.owner
         if job.handle is not None:
             continue
         if line in turns:
             turns[line] += 1
-            more.append(vars(job) | {"turn": turns[line]})
-        elif (row := tx.one(sql.INSERT, turn=None, **vars(job))) is not None:
+            following.append(vars(job) | {"turn": turns[line]})
+            continue
+        tx.run_each(sql.INSERT_EACH, following)
+        following = []
+        if (row := tx.one(sql.INSERT, turn=None, **vars(job))) is not None:
             turns[line] = row["turn"]
-    if more:
-        tx.run_each(sql.INSERT_EACH, more)
+    tx.run_each(sql.INSERT_EACH, following)
     # In the order of their keys: who submits the same in another order waits, and does not hold what this one waits for.
     for job in sorted((job for job in jobs if job.handle is not None), key=lambda job: job.unique_key or ""):
         _insert_shared(tx, job)

@@ -92,6 +92,8 @@ class Postgres:
         sql = re.sub(r"\bIN EACH\(:(\w+)\)", r"= ANY(CAST(:\1 AS text[]))", sql)
         sql = re.sub(r"LEFT OUT\(:(\w+)\)", r"CAST(:\1 AS text[]) IS NULL", sql)
         sql = re.sub(r"PLACE\((\w+), :(\w+)\)", r"COALESCE(array_position(CAST(:\2 AS text[]), \1), 0)", sql)
+        sql = re.sub(r"QUOTED\((:\w+)\)", r"CAST(to_json(CAST(\1 AS text)) AS text)", sql)
+        sql = re.sub(r"LAST\((\w+), (\d+)\)", r"right(\1, \2)", sql)
         return re.sub(r":(\w+)", r"%(\1)s", sql)
 
     @staticmethod

@@ -43,6 +43,7 @@ class SQLite:
         sql = re.sub(
             r"PLACE\((\w+), (:\w+)\)", r"(SELECT key FROM json_each(\2) WHERE value = \1)", sql
         )  # NULL is first
+        sql = re.sub(r"LAST\((\w+), (\d+)\)", r"substr(\1, -\2)", sql.replace("QUOTED(", "json_quote("))
         return re.sub(r"FOR UPDATE( SKIP LOCKED)?", "", sql)  # a writer is alone here
 
     @staticmethod

@@ -6,7 +6,19 @@
 A statement that changes a job's state names the state that it expects, and for a running job the token of its claim, which
 there is only while it runs. What else it names decides which index serves it (migrations/versions): `seq > 0`,
 which is true of every job, asks for those of lists.
+
+With each change of state goes a line in `events` (history.py): a JSON list of what it was, when, in which attempt, and pairs of
+a name and a text. `LAST(column, n)` is its last n characters, and `QUOTED(:name)` a text in JSON.
 """
+
+_EVENTS_KEPT = 40_000  # characters before the newest line: some hundreds
+
+
+def _event(name: str, *, attempt: str = "attempt", **texts: str) -> str:
+    """`events`, and the one that comes to pass now."""
+    pairs = "".join(f"""',"{key}",' || QUOTED({text}) || """ for key, text in texts.items())
+    return f"""LAST(events, {_EVENTS_KEPT}) || '["{name}",' || NOW || ',' || ({attempt}) || {pairs}']\n'"""
+
 
 CLOCK = "SELECT NOW AS now"
 
@@ -127,11 +139,11 @@ NEXT = _NEXT.format(**_OF_TASKS)
 NEXT_WITHIN_CAPS = _NEXT.format(**_OF_OWNERS)
 NEXT_FOR_ONE_WRITER = _NEXT_FOR_ONE_WRITER.format(**_OF_TASKS)
 NEXT_WITHIN_CAPS_FOR_ONE_WRITER = _NEXT_FOR_ONE_WRITER.format(**_OF_OWNERS)
-_CLAIM = """
+_CLAIM = f"""
 UPDATE jobs
 SET state = 'running', attempt = attempt + 1, token = :token, consumer = :consumer, worker = :worker, claimed_at = NOW,
-    lease_until = NOW + :lease
-WHERE seq = ({next})
+    lease_until = NOW + :lease, events = {_event("claimed", attempt="attempt + 1", host=":host", worker=":worker")}
+WHERE seq = ({{next}})
 RETURNING id, task, queue, owner, follower, message, attempt, retries, retry_delay, expires_at, follows, chord_size,
           NOW AS now,
           EXISTS (SELECT 1 FROM entries WHERE key IN ('r:' || id, 'rt:' || task)) AS revoked
@@ -147,7 +159,8 @@ ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('jobqueue ' || :name, 0))
 END = f"""
 UPDATE jobs
 SET state = :state, error = :error, ended_at = NOW, token = NULL, lease_until = NULL,
-    done = COALESCE(:done, done), total = COALESCE(:total, total), note = COALESCE(:note, note)
+    done = COALESCE(:done, done), total = COALESCE(:total, total), note = COALESCE(:note, note),
+    events = {_event("ended", state=":state", error=":error", traceback=":traceback")}
 WHERE id = :id AND token = :token
 RETURNING {AFTER}
 """
@@ -157,7 +170,8 @@ UPDATE jobs
 SET state = CASE WHEN COALESCE(:at, NOW + :delay) > NOW THEN 'scheduled' ELSE 'queued' END,
     run_at = COALESCE(:at, NOW + :delay), queued_at = NOW, retries = :retries, retry_delay = :retry_delay,
     done = COALESCE(:done, done), total = COALESCE(:total, total), note = COALESCE(:note, note),
-    error = :error, token = NULL, lease_until = NULL
+    error = :error, token = NULL, lease_until = NULL,
+    events = {_event("retried", error=":error", traceback=":traceback")}
 WHERE id = :id AND token = :token
 RETURNING {AFTER}
 """
@@ -167,38 +181,45 @@ UPDATE jobs
 SET state = CASE WHEN losses + 1 >= :max_losses THEN 'failed' ELSE 'queued' END,
     ended_at = CASE WHEN losses + 1 >= :max_losses THEN NOW END,
     error = CASE WHEN losses + 1 >= :max_losses THEN :poison ELSE error END,
-    losses = losses + 1, queued_at = NOW, token = NULL, lease_until = NULL
+    losses = losses + 1, queued_at = NOW, token = NULL, lease_until = NULL, events = {_event("lost")}
 WHERE id = :id AND token = :token
 RETURNING {AFTER}
 """
 
-GIVE_BACK = """
-UPDATE jobs SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL
+_GIVEN_BACK = f"""
+SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL,
+    events = {_event("given back")}
+""".strip()
+
+GIVE_BACK = f"""
+UPDATE jobs {_GIVEN_BACK}
 WHERE id = :id AND token = :token
 RETURNING id
 """
 
-GIVE_BACK_WORKERS = """
-UPDATE jobs SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL
+GIVE_BACK_WORKERS = f"""
+UPDATE jobs {_GIVEN_BACK}
 WHERE consumer = :consumer AND worker = :worker AND state = 'running'
 RETURNING id, queue
 """
 
-GIVE_BACK_UNHEARD = """
-UPDATE jobs SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL
+GIVE_BACK_UNHEARD = f"""
+UPDATE jobs {_GIVEN_BACK}
 WHERE consumer = :consumer AND worker IN EACH(:workers) AND NOT token IN EACH(:known)
   AND lease_until < NOW + :left AND state = 'running'
 RETURNING id, queue
 """
 
-GIVE_BACK_ALL = """
-UPDATE jobs SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL
+GIVE_BACK_ALL = f"""
+UPDATE jobs {_GIVEN_BACK}
 WHERE consumer = :consumer AND state = 'running'
 RETURNING id, queue
 """
 
 CANCEL = f"""
-UPDATE jobs SET state = 'cancelled', error = :reason, ended_at = NOW, token = NULL, lease_until = NULL
+UPDATE jobs
+SET state = 'cancelled', error = :reason, ended_at = NOW, token = NULL, lease_until = NULL,
+    events = {_event("cancelled", error=":reason")}
 WHERE id = :id AND state IN {OPEN_STATES}
 RETURNING {AFTER}
 """
@@ -209,13 +230,14 @@ RELEASE = f"""
 UPDATE jobs
 SET pending = pending - 1,
     state = CASE WHEN state = 'waiting' AND pending <= 1 THEN {RELEASED} ELSE state END,
-    queued_at = CASE WHEN state = 'waiting' AND pending <= 1 THEN NOW ELSE queued_at END
+    queued_at = CASE WHEN state = 'waiting' AND pending <= 1 THEN NOW ELSE queued_at END,
+    events = CASE WHEN state = 'waiting' AND pending <= 1 THEN {_event("released")} ELSE events END
 WHERE id = :id
 RETURNING queue
 """
 
 ABANDON = f"""
-UPDATE jobs SET state = 'cancelled', error = :error, ended_at = NOW
+UPDATE jobs SET state = 'cancelled', error = :error, ended_at = NOW, events = {_event("abandoned", error=":error")}
 WHERE id = :id AND state = 'waiting'
 RETURNING {AFTER}
 """
@@ -229,14 +251,15 @@ WHERE job.id = :id AND job.state IN ('failed', 'cancelled') AND job.pending > 0
 PUT_BACK = f"""
 UPDATE jobs
 SET state = CASE WHEN pending > 0 THEN 'waiting' ELSE 'queued' END,
-    error = '', ended_at = NULL, run_at = NULL, queued_at = NOW, losses = 0, done = NULL, total = NULL, note = ''
+    error = '', ended_at = NULL, run_at = NULL, queued_at = NOW, losses = 0, done = NULL, total = NULL, note = '',
+    events = {_event("put back")}
 WHERE id = :id AND state IN ('failed', 'cancelled')
   AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.unique_key = jobs.unique_key AND other.state IN {OPEN_STATES})
 RETURNING {AFTER}, counted
 """
 
 WAIT_AGAIN = f"""
-UPDATE jobs SET state = 'waiting', error = '', ended_at = NULL
+UPDATE jobs SET state = 'waiting', error = '', ended_at = NULL, events = {_event("put back")}
 WHERE id = :id AND state = 'cancelled' AND pending > 0
 RETURNING {AFTER}, counted
 """
@@ -263,21 +286,57 @@ INSERT INTO steps (job_id, name, media_type, body, saved_at) VALUES (:id, :name,
 ON CONFLICT (job_id, name) DO NOTHING
 """
 
+_SAVE_LOG = "ON CONFLICT (job_id) DO UPDATE SET lines = excluded.lines"
+SAVE_LOG = f"""
+INSERT INTO logs (job_id, lines) SELECT id, :lines FROM jobs WHERE id = :id AND token = :token FOR UPDATE
+{_SAVE_LOG}
+"""
+SAVE_LOG_AT_END = f"INSERT INTO logs (job_id, lines) VALUES (:id, :lines) {_SAVE_LOG}"
+LOG = f"SELECT logs.lines FROM jobs LEFT JOIN logs ON logs.job_id = jobs.id WHERE jobs.id = {RUN}"
+
 SAVE_RESULT = """
 INSERT INTO results (job_id, media_type, body, saved_at) VALUES (:id, :media_type, :body, NOW)
 ON CONFLICT (job_id) DO UPDATE SET media_type = excluded.media_type, body = excluded.body, saved_at = excluded.saved_at
 """
 DELETE_RESULT = "DELETE FROM results WHERE job_id = :id"
 
+STEP_BACK = """
+SELECT count(*) AS n, min(seq) AS oldest
+FROM (SELECT seq FROM jobs WHERE seq < :before ORDER BY seq DESC LIMIT :limit) AS newest
+"""
+STRETCH = """
+SELECT max(seq) AS last, min(seq) < :oldest OR min(created_at) < NOW - :keep AS old
+FROM (SELECT seq, created_at FROM jobs WHERE seq > :after ORDER BY seq LIMIT :limit) AS stretch
+"""  # a job that was submitted too late to be old ended later still
+_OLD = f"{{job}}.state IN {ENDED_STATES} AND ({{job}}.seq < :oldest OR {{job}}.ended_at < NOW - :keep)"
+OLD = f"""
+SELECT id FROM jobs
+WHERE seq > :after AND seq <= :last AND {_OLD.format(job="jobs")}
+  AND COALESCE((SELECT {_OLD.format(job="after_it")} FROM jobs AS after_it WHERE after_it.id = jobs.follower), TRUE)
+FOR UPDATE SKIP LOCKED
+"""  # not what another may still need, now or when it is put back
+PRUNE = "DELETE FROM jobs WHERE id IN EACH(:ids)"
+PRUNE_RESULTS = "DELETE FROM results WHERE job_id IN EACH(:ids)"
+PRUNE_STEPS = "DELETE FROM steps WHERE job_id IN EACH(:ids)"
+PRUNE_HANDLES = "DELETE FROM handles WHERE job_id IN EACH(:ids)"
+PRUNE_LOGS = "DELETE FROM logs WHERE job_id IN EACH(:ids)"
+PRUNE_REVOCATIONS = "DELETE FROM entries WHERE key IN EACH(:keys)"
+PRUNE_ENTRIES = """
+WITH stale AS MATERIALIZED (
+    SELECT key FROM entries WHERE expires_at < NOW - :age ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+DELETE FROM entries WHERE key IN (SELECT key FROM stale)
+"""
+
 GREET = """
-INSERT INTO consumers (id, host, pid, workers, tasks, queues, started_at, seen_at)
-VALUES (:id, :host, :pid, :workers, :tasks, :queues, NOW, NOW)
+INSERT INTO consumers (id, host, pid, workers, tasks, queues, version, started_at, seen_at)
+VALUES (:id, :host, :pid, :workers, :tasks, :queues, :version, NOW, NOW)
 """
 FORGET = "DELETE FROM consumers WHERE seen_at < NOW - :age"
 LEAVE = "UPDATE consumers SET left_at = NOW, seen_at = NOW WHERE id = :id"  # until now somebody knew its tasks
-SEEN = "UPDATE consumers SET seen_at = NOW WHERE id = :id"
+SEEN = "UPDATE consumers SET seen_at = NOW, draining = :draining, processes = :processes WHERE id = :id"
 CONSUMERS = """
-SELECT id, host, pid, workers, tasks, queues, started_at, seen_at, NOW - seen_at AS silent_s
+SELECT id, host, pid, workers, tasks, queues, version, draining, processes, started_at, seen_at,
+       NOW - seen_at AS silent_s
 FROM consumers WHERE left_at IS NULL ORDER BY started_at
 """
 
@@ -286,6 +345,9 @@ WITH held AS MATERIALIZED (
     SELECT seq FROM jobs WHERE token IN EACH(:tokens) FOR UPDATE SKIP LOCKED)
 UPDATE jobs SET lease_until = NOW + :lease WHERE seq IN (SELECT seq FROM held)
 """  # a row that is locked belongs to a job that ends just now
+HELD_BY_CONSUMERS = """
+SELECT id, task, consumer, worker FROM jobs WHERE consumer IN EACH(:consumers) AND state = 'running'
+"""
 HELD_BY_CONSUMER = "SELECT token FROM jobs WHERE consumer = :consumer AND state = 'running'"
 HELD_BY_WORKER = "SELECT id, token FROM jobs WHERE consumer = :consumer AND worker = :worker AND state = 'running'"
 LAPSED = """
@@ -295,11 +357,11 @@ ORDER BY lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
 """
 
 ANY_DUE = "SELECT 1 FROM jobs WHERE state = 'scheduled' AND run_at <= NOW LIMIT 1"
-PROMOTE = """
+PROMOTE = f"""
 WITH due AS MATERIALIZED (
     SELECT seq FROM jobs WHERE state = 'scheduled' AND run_at <= NOW
     ORDER BY run_at LIMIT :limit FOR UPDATE SKIP LOCKED)
-UPDATE jobs SET state = 'queued', queued_at = NOW WHERE seq IN (SELECT seq FROM due)
+UPDATE jobs SET state = 'queued', queued_at = NOW, events = {_event("due")} WHERE seq IN (SELECT seq FROM due)
 RETURNING id, queue
 """
 
@@ -317,7 +379,7 @@ SELECT id FROM jobs WHERE state = 'queued' AND task = :task AND queued_at > 0 AN
 ORDER BY queued_at LIMIT :limit FOR UPDATE SKIP LOCKED
 """  # locked, so that what is found unknown is still queued when it fails
 FAIL_UNKNOWN = f"""
-UPDATE jobs SET state = 'failed', error = :error, ended_at = NOW WHERE id = :id
+UPDATE jobs SET state = 'failed', error = :error, ended_at = NOW, events = {_event("unknown", error=":error")} WHERE id = :id
 RETURNING {AFTER}
 """
 
@@ -338,6 +400,7 @@ SELECT 1 FROM jobs
 WHERE id = {RUN}
   AND (state IN {ENDED_STATES} OR EXISTS (SELECT 1 FROM handles WHERE id = :id AND let_go_at IS NOT NULL))
 """
+HISTORY = f"SELECT created_at, events FROM jobs WHERE id = {RUN}"
 MEMBERS = """
 SELECT jobs.id, jobs.state, jobs.error, results.media_type, results.body
 FROM jobs LEFT JOIN results ON results.job_id = jobs.id

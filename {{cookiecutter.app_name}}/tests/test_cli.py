@@ -1,5 +1,7 @@
 """The command line, as a person types it."""
 
+import json
+import logging
 import subprocess
 import sys
 
@@ -40,6 +42,32 @@ def test_a_failed_job_is_shown_with_a_sentence_and_the_traceback_behind_it() -> 
     sentence, traceback = output.index("TypeError: 'str' object"), output.index("Traceback (most recent call last)")
     assert sentence < traceback
     assert "'Ann', seconds='many'" in output
+
+
+def test_what_a_job_went_through_is_shown_and_why() -> None:
+    job = greet("Ann", seconds="many")
+    run("jobs", "retry", job.id)
+    output = run("jobs", "show", job.id).output
+    at = output.index("history\n")
+    for told in ("submitted", "claimed, attempt 1 by", "ended: failed. TypeError", "put back", "claimed, attempt 2 by"):
+        at = output.index(told, at)
+    assert "submitted" not in run("jobs", "show", job.id, "--lines", "3").output
+
+
+def test_what_a_job_logged_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.jobs.hello.time.sleep", lambda _: logging.getLogger("app").warning("still thinking"))
+    output = run("jobs", "show", greet("Ann", seconds=2).id).output
+    assert output.count("1  WARNING  still thinking") == 2
+
+
+def test_workers_are_listed_and_where_there_are_none_it_says_how_to_start_some(queue: DurableHuey) -> None:
+    assert "python -m app worker" in run("workers").output
+    queue.ledger.greet("consumer", "a-host", 1, 1, [], "abc123")
+    worker = [{"name": "worker-1", "pid": 77, "age_s": 3 * 86400 + 5, "memory": 200 * 2**20}]
+    queue.ledger.renew("consumer", [], 15, json.dumps(worker), draining=True)
+    (line,) = run("workers").output.splitlines()
+    for told in ("a-host", "worker-1", "pid 77", "up 3 d 0:00:05", "200 MiB", "abc123", "idle, draining"):
+        assert told in line
 
 
 def test_a_failed_job_can_be_tried_again_and_an_ended_one_not_cancelled() -> None:

@@ -20,5 +20,7 @@ huey = DurableHuey(
     max_result=settings.max_result,
     unknown_after_s=settings.unknown_after,
     per_owner=settings.per_owner,
+    keep_days=settings.keep_days,
+    keep_jobs=settings.keep_jobs,
     tasks_in=__name__,
 )

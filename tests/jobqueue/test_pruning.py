@@ -1,0 +1,197 @@
+"""What ended long ago is deleted with all that was kept of it, and nothing that another job may still need."""
+
+import logging
+import time
+from typing import Any
+
+import pytest
+
+from jobqueue import DurableHuey, State, current_job, pruning
+from jobqueue.ledger import Ledger, NewJob, Outcome
+from jobqueue.pruning import DAY, Pruner
+from tests.jobqueue.conftest import HueyFactory
+from tests.jobqueue.consumers import work
+from tests.jobqueue.test_transitions import CLAIM, TABLES, TASK, TOKEN
+
+OLD = 31 * DAY
+
+
+@pytest.fixture
+def ledger(make_huey: HueyFactory) -> Ledger:
+    return make_huey().ledger
+
+
+def finish(ledger: Ledger, job_id: str, state: State = State.SUCCEEDED, **given: Any) -> None:
+    ledger.submit([NewJob(id=job_id, task=TASK, message=b"", **given)])
+    ledger.claim([TASK], **CLAIM)
+    ledger.end(job_id, TOKEN, Outcome(state=state))
+
+
+def age(ledger: Ledger, *ids: str, by: float = OLD) -> None:
+    with ledger.database.transaction() as tx:
+        for job_id in ids:
+            tx.run(
+                "UPDATE jobs SET created_at = created_at - :by, ended_at = ended_at - :by WHERE id = :id",
+                by=by,
+                id=job_id,
+            )
+
+
+def prune(ledger: Ledger, keep_days: float | None = 30, keep_jobs: int | None = None) -> int:
+    """Once through the history: how many it deleted."""
+    return sum(Pruner(ledger, keep_days, keep_jobs).pieces())
+
+
+def left(ledger: Ledger) -> list[str]:
+    with ledger.database.statement() as tx:
+        return [row["id"] for row in tx.all("SELECT id FROM jobs ORDER BY seq")]
+
+
+def test_a_job_goes_with_all_that_was_kept_of_it(huey: DurableHuey) -> None:
+    @huey.task()
+    def task() -> int:
+        logging.getLogger("app").warning("logged")
+        return current_job().step("step", int, 1)
+
+    old, young = task(), task()
+    revoked = task()
+    revoked.revoke()
+    work(huey)
+    revoked.revoke()  # once more, of which nothing is left to use up
+    age(huey.ledger, old.id, revoked.id)
+    assert prune(huey.ledger) == 2
+    with huey.ledger.database.statement() as tx:
+        kept = {table: tx.all(f"SELECT * FROM {table}") for table in TABLES}
+    assert {table: len(rows) for table, rows in kept.items() if rows} == {
+        "jobs": 1,
+        "results": 1,
+        "steps": 1,
+        "logs": 1,
+    }
+    assert young() == 1
+    assert prune(huey.ledger) == 0
+
+
+@pytest.mark.parametrize("keep", [0, None])
+def test_what_is_to_be_kept_for_ever_is(ledger: Ledger, keep: int | None) -> None:
+    finish(ledger, "job")
+    age(ledger, "job", by=100 * OLD)
+    assert prune(ledger, keep, keep) == 0
+
+
+def test_only_what_has_ended_goes_however_long_ago_it_was_submitted(ledger: Ledger) -> None:
+    ledger.submit([NewJob(id=name, task=TASK, message=b"", **given) for name, given in UNFINISHED.items()])
+    finish(ledger, "ended today")
+    with ledger.database.statement() as tx:
+        tx.run("UPDATE jobs SET created_at = created_at - :by", by=OLD)
+    finish(ledger, "old", State.FAILED)
+    age(ledger, "old")
+    assert prune(ledger) == 1
+    assert left(ledger) == [*UNFINISHED, "ended today"]
+
+
+UNFINISHED: dict[str, dict[str, Any]] = {
+    "waiting": {"pending": 1},
+    "scheduled": {"run_in": 3600.0},
+    "queued": {"priority": -1},
+}
+
+
+def test_what_a_follower_may_still_need_stays_as_long_as_that_does(ledger: Ledger) -> None:
+    ledger.submit([NewJob(id="callback", task=TASK, message=b"", pending=2, chord_size=2)])
+    finish(ledger, "member", follower="callback", chord_index=0)
+    age(ledger, "member")
+    assert prune(ledger) == 0  # the callback waits
+    finish(ledger, "late member", follower="callback", chord_index=1)
+    ledger.claim([TASK], **CLAIM)
+    age(ledger, "late member")
+    assert prune(ledger) == 0  # it runs
+    ledger.end("callback", TOKEN, Outcome(state=State.FAILED))
+    assert prune(ledger) == 0  # it may be put back
+    assert len(ledger.members("callback")) == 2
+    age(ledger, "callback")
+    assert prune(ledger) == 3
+
+
+def test_of_the_newest_so_many_are_kept_however_young_the_rest_is(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "COUNTED", 3)
+    monkeypatch.setattr(pruning, "FIRST_BATCH", 2)
+    monkeypatch.setattr(pruning, "BATCH", 2)
+    ids = [f"job-{n}" for n in range(12)]
+    for job_id in ids:
+        finish(ledger, job_id)
+    assert prune(ledger, keep_days=30, keep_jobs=12) == 0
+    assert prune(ledger, keep_days=None, keep_jobs=7) == 5
+    assert left(ledger) == ids[-7:]
+    assert prune(ledger, keep_days=None, keep_jobs=6) == 1
+    age(ledger, "job-6")
+    assert prune(ledger, keep_days=30, keep_jobs=6) == 1
+    assert left(ledger) == ids[-5:]
+
+
+def test_a_piece_is_one_batch_and_when_all_is_looked_at_it_rests(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "FIRST_BATCH", 2)
+    monkeypatch.setattr(pruning, "BATCH", 2)
+    ids = [f"job-{n}" for n in range(5)]
+    for job_id in ids:
+        finish(ledger, job_id)
+    age(ledger, *ids)
+    pruner = Pruner(ledger, 30, None)
+    assert [pruner.piece() for _ in range(5)] == [2, 2, 1, 0, 0]
+    finish(ledger, "old")
+    age(ledger, "old")
+    assert pruner.piece() == 0
+    pruner._due_at = time.monotonic()
+    assert pruner.piece() == 1
+
+
+def test_a_batch_that_takes_long_is_followed_by_smaller_ones_and_else_by_larger_ones(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "LONG", 0.0)
+    monkeypatch.setattr(pruning, "FIRST_BATCH", 4)
+    ids = [f"job-{n}" for n in range(8)]
+    for job_id in ids:
+        finish(ledger, job_id)
+    age(ledger, *ids)
+    pieces = Pruner(ledger, 30, None).pieces()
+    assert [next(pieces) for _ in range(3)] == [4, 2, 1]
+    monkeypatch.setattr(pruning, "LONG", 60.0)
+    monkeypatch.setattr(pruning, "FIRST_BATCH", 1)
+    finish(ledger, "one more")
+    age(ledger, "one more")
+    assert list(Pruner(ledger, 30, None).pieces()) == [1, 1, 0]
+
+
+@pytest.mark.parametrize("storage", ["postgres"], indirect=True)
+def test_pruners_and_people_do_not_wait_for_each_other(ledger: Ledger, make_huey: HueyFactory) -> None:
+    for job_id in ("held", "free"):
+        finish(ledger, job_id, State.FAILED)
+    age(ledger, "held", "free")
+    other = make_huey().ledger
+    with other.database.transaction() as tx:
+        assert tx.one("SELECT id FROM jobs WHERE id = 'held' FOR UPDATE") is not None
+        assert prune(ledger) == 1
+    assert left(ledger) == ["held"]
+    assert ledger.put_back("held")
+    assert prune(ledger) == 0
+
+
+def test_keys_whose_time_has_long_been_over_go_too(ledger: Ledger) -> None:
+    ledger.put_if_free("expired", b"", None, ttl=-2 * DAY)
+    ledger.put_if_free("expired a moment ago", b"", None, ttl=-1)
+    ledger.put("for ever", b"")
+    prune(ledger)
+    assert set(ledger.entries()) == {"expired a moment ago", "for ever"}
+
+
+def test_a_consumer_prunes_as_it_sweeps(huey: DurableHuey) -> None:
+    finish(huey.ledger, "old")
+    age(huey.ledger, "old")
+    consumer = huey.create_consumer(worker_type="thread")
+    consumer._sweep()
+    assert left(huey.ledger) == []
