@@ -10,7 +10,9 @@ from jobqueue.huey import DurableHuey
 from jobqueue.interrupts import ClaimLost
 from jobqueue.ledger import State
 from jobqueue.logs import LogLine
+from jobqueue.phrases import NotUnderstood
 from jobqueue.plan import ArgumentsTooLarge, QueueUnavailable
+from jobqueue.schedule import Schedule, cron, every
 from jobqueue.workers import Worker
 
 __all__ = [
@@ -24,12 +26,16 @@ __all__ = [
     "JobHandle",
     "JobNotFound",
     "LogLine",
+    "NotUnderstood",
     "Progress",
     "QueueUnavailable",
     "ResultNotEncodable",
     "ResultTooLarge",
+    "Schedule",
     "State",
     "Unreadable",
     "Worker",
+    "cron",
     "current_job",
+    "every",
 ]

@@ -45,6 +45,8 @@ from jobqueue.logs import LogLine, logged, read
 from jobqueue.plan import Plan, QueueUnavailable, as_result
 from jobqueue.pruning import KEEP_DAYS, KEEP_JOBS
 from jobqueue.registry import DurableRegistry
+from jobqueue.rules import Minutes
+from jobqueue.schedule import Schedule, Where, find_zone
 from jobqueue.signing import KeyRing, development_key
 from jobqueue.storage import LedgerStorage
 from jobqueue.task import DurableTaskWrapper, seconds
@@ -85,6 +87,8 @@ class DurableHuey(Huey):
     :param keep_days: days after its end in which a job is kept, with its result; 0 or None keeps it for ever.
     :param keep_jobs: the newest jobs that are kept, however many days; 0 or None keeps them all.
     :param version: of the code, as `workers` tells it; by default what the host says in the environment.
+    :param timezone: of schedules that have none of their own: an IANA name.
+    :param place: of schedules by the sun that have none: a city that astral knows, or degrees north and east.
     :param huey_kwargs: Huey's own: results, store_intermediate_errors, utc, immediate.
 
     Nothing touches the disk or the network before the first use.
@@ -112,6 +116,8 @@ class DurableHuey(Huey):
         keep_days: float | None = KEEP_DAYS,
         keep_jobs: int | None = KEEP_JOBS,
         version: str | None = None,
+        timezone: str = "UTC",
+        place: Where | None = None,
         **huey_kwargs: Any,
     ) -> None:
         self.database_url = database_url or f"sqlite:///{Path('var', name).absolute()}.sqlite"
@@ -128,6 +134,8 @@ class DurableHuey(Huey):
         self.keep_days = keep_days
         self.keep_jobs = keep_jobs
         self.version = version or code_version()
+        self.timezone = find_zone(timezone)
+        self.place = place
         self._secret_key = secret_key
         self._key_file = _key_file(Database(self.database_url))
         self._throw_away_key = secrets.token_hex()
@@ -162,6 +170,15 @@ class DurableHuey(Huey):
 
     def get_task_wrapper_class(self) -> type[TaskWrapper]:
         return DurableTaskWrapper
+
+    def periodic_task(self, validate_datetime: Callable[[datetime], bool], *args: Any, **options: Any) -> Any:
+        """Huey's: when it runs say `every(...)`, `cron(...)`, Huey's `crontab(...)`, or a function that is asked each minute.
+
+        Raises ValueError where a schedule needs a place, and there is none.
+        """
+        when = validate_datetime
+        schedule = when if isinstance(when, Schedule) else Schedule(rule=Minutes(when, self._from_epoch))
+        return super().periodic_task(when, *args, schedule=schedule.bound(self.timezone, self.place), **options)
 
     def create_consumer(self, **options: Any) -> Any:
         """Huey's, with Huey's options. Workers are processes on Linux and threads elsewhere, unless `worker_type` says.
