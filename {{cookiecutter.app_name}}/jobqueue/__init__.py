@@ -13,6 +13,7 @@ from jobqueue.logs import LogLine
 from jobqueue.phrases import NotUnderstood
 from jobqueue.plan import ArgumentsTooLarge, QueueUnavailable
 from jobqueue.schedule import Schedule, cron, every
+from jobqueue.timetable import ScheduleLook, ScheduleNotFound
 from jobqueue.workers import Worker
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "ResultNotEncodable",
     "ResultTooLarge",
     "Schedule",
+    "ScheduleLook",
+    "ScheduleNotFound",
     "State",
     "Unreadable",
     "Worker",

@@ -38,7 +38,8 @@ class Claim:
     def __init__(self, row: Row, token: str, job: ClaimedJob) -> None:
         self.id: str = row["id"]
         self.queue: str = row["queue"]
-        self.has_follower = row["follower"] is not None
+        # Who follows takes this one's value, but for a schedule's next fire, which only waits.
+        self.has_follower = row["follower"] is not None and row["due_at"] is None
         self.task: Task | None = None
         self.token = token
         self.job = job

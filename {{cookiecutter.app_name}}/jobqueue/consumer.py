@@ -2,7 +2,7 @@
 
 The main process runs no jobs, so nothing a job does can keep it from its duties: it renews its workers' leases, sees a
 dead worker at once and gives its job back, takes back jobs whose lease ran out elsewhere, and tells a worker whose job
-was cancelled. It goes on doing so while it drains.
+was cancelled. It fires what is due by a schedule (firing.py). It goes on doing so while it drains.
 """
 
 import contextlib
@@ -18,7 +18,6 @@ import signal
 import socket
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
@@ -31,6 +30,7 @@ from jobqueue import interrupts
 from jobqueue.bell import Bell
 from jobqueue.context import ClaimedJob, current_job
 from jobqueue.database import DatabaseUnavailable
+from jobqueue.firing import Firing
 from jobqueue.huey import DurableHuey
 from jobqueue.ledger import SWEEP_LIMIT
 from jobqueue.logs import pass_on_info
@@ -260,8 +260,9 @@ class DurableConsumer(Consumer):
         self._turned_at = self._renewed_at = self._swept_at = self._swept_unknown_at = 0.0  # by time.monotonic()
         self._in_touch_since: float | None = None  # the database's time since which no lease of ours was late
         self._last_contact = 0.0  # the database's time of the last renewal
-        self._minute = ""
         self._pruner = Pruner(huey.ledger, huey.keep_days, huey.keep_jobs)
+        self._clock = 0.0  # what the database's time is ahead of time.monotonic()
+        self._firing = Firing(huey, self.id) if self.periodic else None
         self._gone: dict[str, float] = {}  # tokens that are no longer their worker's, and since when that is known
 
     # --- starting ---
@@ -311,6 +312,8 @@ class DurableConsumer(Consumer):
             self.huey.ledger.greet(
                 self.id, socket.gethostname(), os.getpid(), self.workers, tasks, self.queues, self.huey.version
             )
+            if self._firing is not None:
+                self._firing.begin()
         except DatabaseUnavailable as error:
             logger.warning("Consumer %s waits for its database: %s", self.id, error)
             return False
@@ -362,6 +365,8 @@ class DurableConsumer(Consumer):
                 self._renew()
                 self._renewed_at = now
                 self.bell.listen()
+            if self._firing is not None:
+                self._firing.turn(self._clock + time.monotonic())
             self._tell_workers()
             if now >= self._swept_at + SWEEP:
                 self._swept_at = now
@@ -380,6 +385,7 @@ class DurableConsumer(Consumer):
         if self._in_touch_since is None or late:
             self._in_touch_since = now
         self._last_contact = now
+        self._clock = now - time.monotonic()
         self._give_back_unheard()
 
     def _processes(self) -> list[Process]:
@@ -412,8 +418,6 @@ class DurableConsumer(Consumer):
                 logger.warning("Job %s is taken back: nobody renewed its lease.", job_id)
             self._fail_unknown()
         self._pruner.piece()
-        if self.periodic:
-            self._enqueue_periodic_tasks()
 
     def _fail_unknown(self) -> None:
         age_s = max(self.huey.unknown_after_s, self.huey.lease_s)  # in which whoever lives has been seen
@@ -424,24 +428,6 @@ class DurableConsumer(Consumer):
             logger.warning("Job %s fails: no worker knows its task.", job_id)
         if len(failed) < SWEEP_LIMIT:  # else there are more, for the next sweep
             self._swept_unknown_at = time.monotonic()
-
-    def _enqueue_periodic_tasks(self) -> None:
-        """Once for each minute, whichever consumer is first: the job's id says which task and minute it is for."""
-        moment = self.huey._from_epoch(self._last_contact)
-        minute = moment.strftime("%Y-%m-%d %H:%M")
-        if minute == self._minute:
-            return
-        for task in self.huey._registry.periodic_tasks:
-            name = self.huey._registry.task_to_string(type(task))
-            try:
-                due = task.validate_datetime(moment)
-            except Exception:
-                logger.exception("The schedule of %s cannot be read.", name)
-                continue
-            if due:
-                task.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.huey.name}/{name}/{minute}"))
-                self.huey.enqueue(task)
-        self._minute = minute
 
     def _tell_workers(self) -> None:
         """Tell a worker whose job was cancelled or taken back; kill it if it does not let go.

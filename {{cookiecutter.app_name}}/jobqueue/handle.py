@@ -63,6 +63,8 @@ class Job:
     note: str
     error: str  # a sentence for people; "" where nothing went wrong
     traceback: str  # what is behind the error; only in a look at one job
+    due_at: datetime | None  # the moment for which a schedule fired; None for a job that was submitted
+    made_up: bool  # it fired later, as no consumer ran at that moment
     has_steps: bool | None  # whether it has saved any; None in a list of jobs
     _arguments: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]] = field(repr=False, compare=False)
 
@@ -115,11 +117,12 @@ class Job:
             ),
         )
         fields: dict[str, Any] = {name: row[name] for name in names}
-        for name in ("created_at", "run_at", "claimed_at", "ended_at"):
+        for name in ("created_at", "run_at", "claimed_at", "ended_at", "due_at"):
             fields[name] = None if row[name] is None else datetime.fromtimestamp(row[name], UTC)
         return cls(
             state=State(row["state"]),
             error=row["error"],
+            made_up=bool(row["made_up"]),
             has_steps=None if row["has_steps"] is None else bool(row["has_steps"]),
             traceback=json.loads(row["failure"])["traceback"] if row["failure"] else "",
             _arguments=arguments,

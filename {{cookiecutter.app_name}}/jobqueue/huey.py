@@ -50,6 +50,7 @@ from jobqueue.schedule import Schedule, Where, find_zone
 from jobqueue.signing import KeyRing, development_key
 from jobqueue.storage import LedgerStorage
 from jobqueue.task import DurableTaskWrapper, seconds
+from jobqueue.timetable import ScheduleLook, ScheduleNotFound, Timetable
 from jobqueue.workers import Worker, code_version, workers
 
 logger = logging.getLogger("jobqueue.huey")
@@ -207,6 +208,44 @@ class DurableHuey(Huey):
     def check(self) -> list[Check]:
         """What the queue rests on, and whether it answers."""
         return checks(self)
+
+    # --- schedules ---
+
+    def schedules(self) -> list[ScheduleLook]:
+        """Of all periodic tasks of this code, by name."""
+        return Timetable(self.ledger).look({name: task.schedule for name, task in self.periodic_tasks().items()})
+
+    def periodic_tasks(self) -> dict[str, type[PeriodicTask]]:
+        """The classes, by the names that Huey registers."""
+        return {self._registry.task_to_string(task): task for task in self._registry._periodic_tasks}
+
+    def pause_schedule(self, name: str) -> bool:
+        """Nothing of it is due until it is resumed, whoever is started meanwhile. False if it was paused already.
+
+        `name`: the task's, full or short. Raises ScheduleNotFound.
+        """
+        name = self._schedule_name(name)
+        timetable = Timetable(self.ledger)
+        timetable.register({name: str(self.periodic_tasks()[name].schedule)})
+        return timetable.pause(name)
+
+    def resume_schedule(self, name: str) -> bool:
+        """What was due while it was paused is not made up. False if it was not paused. Raises ScheduleNotFound."""
+        return Timetable(self.ledger).resume(self._schedule_name(name))
+
+    def run_schedule(self, name: str) -> JobHandle:
+        """Submit its job now, besides what is due. Raises ScheduleNotFound."""
+        task = self.periodic_tasks()[self._schedule_name(name)]()
+        self.enqueue(task)
+        return JobHandle(self, task)
+
+    def _schedule_name(self, name: str) -> str:
+        names = [full for full in self.periodic_tasks() if name in (full, full.rpartition(".")[2])]
+        if len(names) != 1:
+            there = ", ".join(sorted(names or self.periodic_tasks())) or "none"
+            found = "Several schedules have" if names else "No schedule has"
+            raise ScheduleNotFound(f"{found} the name {name!r}. There are: {there}.")
+        return names[0]
 
     # --- looking at jobs ---
 

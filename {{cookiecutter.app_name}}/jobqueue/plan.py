@@ -84,7 +84,7 @@ class Plan:
         owner = getattr(head, "owner", None) or current_job().owner
         for task, before, after in zip(tasks, [None, *tasks], [*tasks[1:], None], strict=False):
             self.rows.append(
-                self._row(
+                self.row(
                     task,
                     owner=getattr(task, "owner", None) or owner,
                     pending=pending if before is None else 1,
@@ -155,7 +155,8 @@ class Plan:
     def _handles(self, tasks: list[Task]) -> list[JobHandle]:
         return [JobHandle(self.huey, task) for task in tasks]
 
-    def _row(self, task: Task, **links: Any) -> NewJob:
+    def row(self, task: Task, **links: Any) -> NewJob:
+        """Of a task alone; `links` are what it follows, and what follows it."""
         name = self.huey._registry.task_to_string(type(task))
         unique_key, cache_for = self._unique_key(task, name), getattr(task, "cache_for", None)
         run_id = task.id if unique_key is None else str(uuid.uuid4())

@@ -55,7 +55,9 @@ class Schedule:
             due = self.next_after(due)
 
     def last_between(self, after: datetime, until: datetime) -> datetime | None:
-        """The last of these, without a walk through all of them."""
+        """The last of these, without a walk through all of them; of a function's minutes, in the last day."""
+        if isinstance(self.rule, Minutes):
+            after = max(after, until - timedelta(days=1))
         span = timedelta(hours=1)
         while span < until - after:
             if found := list(self.between(until - span, until)):
@@ -76,6 +78,10 @@ class Schedule:
         if not isinstance(self.rule, Sun):
             return []
         return self.rule.skipped(after.astimezone(UTC), until.astimezone(UTC), self._zone, self.place)
+
+    def there(self, moment: float | None) -> datetime | None:
+        """Seconds since the epoch as a time in the schedule's time zone."""
+        return None if moment is None else datetime.fromtimestamp(moment, self._zone)
 
     def bound(self, tz: ZoneInfo, place: Where | None) -> "Schedule":
         """With the time zone and place of a DurableHuey, where it has none of its own. Raises ValueError without a place."""

@@ -27,7 +27,8 @@ JOB = """
 jobs.seq, jobs.id, jobs.task, jobs.queue, jobs.state, jobs.priority, jobs.owner, jobs.message, jobs.run_at, jobs.queued_at,
 jobs.expires_at, jobs.retries, jobs.retry_delay, jobs.token, jobs.consumer, jobs.worker, jobs.claimed_at, jobs.lease_until,
 jobs.attempt, jobs.losses, jobs.returns, jobs.follower, jobs.chord_index, jobs.counted, jobs.pending, jobs.follows,
-jobs.chord_size, jobs.done, jobs.total, jobs.note, jobs.error, jobs.created_at, jobs.ended_at, jobs.unique_key
+jobs.chord_size, jobs.done, jobs.total, jobs.note, jobs.error, jobs.created_at, jobs.ended_at, jobs.unique_key,
+jobs.due_at, jobs.made_up
 """.strip()  # by name: what * means changes while newer code migrates, and Postgres then refuses what it has prepared
 HANDLE = "handles.id AS handle, handles.owner AS handle_owner, handles.created_at AS asked_at, handles.let_go_at"
 STATE_OF_HANDLE = "CASE WHEN handles.let_go_at IS NULL THEN jobs.state ELSE 'cancelled' END"
@@ -145,6 +146,7 @@ SET state = 'running', attempt = attempt + 1, token = :token, consumer = :consum
     lease_until = NOW + :lease, events = {_event("claimed", attempt="attempt + 1", host=":host", worker=":worker")}
 WHERE seq = ({{next}})
 RETURNING id, task, queue, owner, follower, message, attempt, retries, retry_delay, expires_at, follows, chord_size,
+          due_at,
           NOW AS now,
           EXISTS (SELECT 1 FROM entries WHERE key IN ('r:' || id, 'rt:' || task)) AS revoked
 """
@@ -382,6 +384,30 @@ FAIL_UNKNOWN = f"""
 UPDATE jobs SET state = 'failed', error = :error, ended_at = NOW, events = {_event("unknown", error=":error")} WHERE id = :id
 RETURNING {AFTER}
 """
+
+REGISTER = """
+INSERT INTO schedules (name, phrase, watermark, note) VALUES (:name, :phrase, NOW, '') ON CONFLICT (name) DO NOTHING
+"""
+REPHRASE = "UPDATE schedules SET phrase = :phrase, watermark = NOW WHERE name = :name AND phrase <> :phrase"
+SCHEDULE_NAMES = "SELECT name FROM schedules"
+DROP = "DELETE FROM schedules WHERE name IN EACH(:names)"
+OTHERS = "SELECT tasks FROM consumers WHERE id <> :consumer AND left_at IS NULL AND seen_at > NOW - :age"
+WATERMARKS = "SELECT name, watermark, paused_at FROM schedules WHERE name IN EACH(:names)"
+ADVANCE = """
+UPDATE schedules SET watermark = :due WHERE name = :name AND watermark = :watermark AND paused_at IS NULL
+RETURNING last_job
+"""
+GOES_ON = f"""
+SELECT id, state FROM jobs WHERE id = :id AND state NOT IN {ENDED_STATES} AND follower IS NULL FOR UPDATE
+"""
+MARK = "UPDATE jobs SET due_at = :due_at, made_up = :made_up WHERE id = :id"
+TELL = """
+UPDATE schedules SET last_due = COALESCE(:due, last_due), last_job = COALESCE(:job, last_job), note = :note
+WHERE name = :name
+"""
+SCHEDULES = "SELECT name, last_due, last_job, paused_at, note FROM schedules"
+PAUSE = "UPDATE schedules SET paused_at = NOW WHERE name = :name AND paused_at IS NULL"
+RESUME = "UPDATE schedules SET paused_at = NULL, watermark = NOW WHERE name = :name AND paused_at IS NOT NULL"
 
 LOOK = f"""
 SELECT {JOB}, {HANDLE}, results.body AS failure, EXISTS (SELECT 1 FROM steps WHERE steps.job_id = jobs.id) AS has_steps

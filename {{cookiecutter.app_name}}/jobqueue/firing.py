@@ -1,0 +1,138 @@
+"""What a consumer's main process does for the schedules of its code: it fires what is due, once, whoever else does the same.
+
+A moment that comes while a consumer runs is fired by whichever is first, each by itself, however late that is. Of those that
+came while none ran the last is made up, if that is within its grace. When a consumer starts it cannot know at once whether
+another runs: so it leaves what was due before to the others for a while.
+"""
+
+import logging
+import time
+import uuid
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+from huey import signals
+
+from jobqueue.plan import Plan
+from jobqueue.rules import Minutes
+from jobqueue.schedule import Schedule
+from jobqueue.timetable import Fire, Timetable
+
+if TYPE_CHECKING:
+    from jobqueue.huey import DurableHuey
+
+logger = logging.getLogger("jobqueue.firing")
+
+OTHERS = 5.0  # seconds in which another consumer that lives has fired what is due
+STILL = 15.0  # seconds after which a main process that did not get to look did not run
+DROP = 60.0  # seconds between two looks for schedules that no code has
+
+
+class Firing:
+    """Of one consumer."""
+
+    def __init__(self, huey: "DurableHuey", consumer: str) -> None:
+        self.huey = huey
+        self.consumer = consumer
+        self.timetable = Timetable(huey.ledger)
+        self._tasks = huey.periodic_tasks()
+        self._schedules: dict[str, Schedule] = {name: task.schedule for name, task in self._tasks.items()}
+        self._ask_at = dict.fromkeys(self._tasks, 0.0)  # by name, when to look next, by the database's clock
+        self._turned_at = self._runs_since = float("-inf")  # likewise
+        self._dropped_at = float("-inf")  # by time.monotonic()
+
+    def begin(self) -> None:
+        """Take in this code's schedules. Raises DatabaseUnavailable."""
+        self.timetable.register({name: str(schedule) for name, schedule in self._schedules.items()})
+
+    def turn(self, now: float) -> None:
+        """Fire what is due. `now` is what the database's clock should say: it is asked only if something is due by that.
+
+        Raises DatabaseUnavailable.
+        """
+        if now > self._turned_at + STILL:
+            self._runs_since = now
+        self._turned_at = now
+        if due := [name for name, at in self._ask_at.items() if at <= now]:
+            rows, now = self.timetable.watermarks(due)
+            for name in due:
+                if name not in rows:
+                    self.begin()  # it was dropped, by older code that did not know it
+                elif rows[name]["paused_at"] is None:
+                    self._fire_due(name, rows[name]["watermark"], now)
+                else:
+                    self._ask_at[name] = self._next(name, now)
+        if time.monotonic() >= self._dropped_at + DROP:
+            self._dropped_at = time.monotonic()
+            for name in self.timetable.drop(list(self._tasks), self.consumer, self.huey.lease_s):
+                logger.info("The schedule of %s is dropped: no consumer's code has it.", name)
+
+    def _fire_due(self, name: str, watermark: float, now: float) -> None:
+        schedule = self._schedules[name]
+        try:
+            missed = schedule.last_between(_at(watermark), _at(min(self._runs_since, now)))
+            late = list(schedule.between(_at(watermark) if missed is None else missed, _at(now)))
+            following = self._next(name, now)
+        except Exception:
+            logger.exception("The schedule of %s cannot be read.", name)
+            self._ask_at[name] = now + 60
+            return
+        if missed is not None:
+            if now < self._runs_since + OTHERS and self.timetable.others_live(self.consumer, self.huey.lease_s):
+                return  # in the next turn again
+            self._make_up(name, watermark, missed, now)
+            watermark = missed.timestamp()
+        for due in late:
+            self._fire(name, watermark, due)
+            watermark = due.timestamp()
+        self._ask_at[name] = following
+
+    def _make_up(self, name: str, watermark: float, due: datetime, now: float) -> None:
+        grace = self._schedules[name].grace(due)
+        if now - due.timestamp() <= grace.total_seconds():
+            self._fire(name, watermark, due, made_up=True)
+            return
+        note = f"{_said(due)} was missed: no consumer ran until more than {grace} after it."
+        logger.warning("%s: %s", name, note)
+        self.timetable.pass_over(name, watermark, due.timestamp(), note)
+
+    def _fire(self, name: str, watermark: float, due: datetime, made_up: bool = False) -> None:
+        task = self._tasks[name]()
+        task.id = str(
+            uuid.uuid5(uuid.NAMESPACE_URL, f"{self.huey.name}/{name}/{due.astimezone(UTC):%Y-%m-%d %H:%M:%S}")
+        )
+        job = Plan(self.huey).row(task)
+        overlap = self._schedules[name].overlap
+        fire = self.timetable.fire(
+            name, watermark, due.timestamp(), job, overlap=overlap, made_up=made_up, said=_said(due)
+        )
+        if fire is Fire.SKIPPED:
+            logger.warning("%s: %s is skipped, as the run before it still goes on.", name, _said(due))
+        elif fire is not Fire.TAKEN:
+            after = ", to run after the one before it, which still goes on" if fire is Fire.QUEUED else ""
+            logger.info("%s: %s is %s%s.", name, _said(due), "made up" if made_up else "due", after)
+            self.huey._emit(signals.SIGNAL_ENQUEUED, task)
+
+    def _next(self, name: str, now: float) -> float:
+        """When to look again: at the next due moment, or the next minute to ask a function about."""
+        schedule = self._schedules[name]
+        if isinstance(schedule.rule, Minutes):
+            return now // 60 * 60 + 60
+        due = schedule.next_after(_at(now))
+        if due is None:
+            return float("inf")
+        if skipped := schedule.skipped(_at(now), due):
+            logger.info("%s: the sun does not rise or set on %s; due next at %s.", name, _days(skipped), _said(due))
+        return due.timestamp()
+
+
+def _at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _said(due: datetime) -> str:
+    return f"{due:%Y-%m-%d %H:%M:%S %Z}"
+
+
+def _days(days: list[date]) -> str:
+    return f"{days[0]}" if len(days) == 1 else f"{len(days)} days from {days[0]} to {days[-1]}"

@@ -1,0 +1,161 @@
+"""Schedules in the ledger: up to when each has been dealt with, and the one transaction that fires a moment.
+
+A schedule's watermark only goes on from where whoever moves it has seen it, together with the insert of the job: of two
+consumers that fire the same moment one finds it moved. It stays when jobs are pruned.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from jobqueue import statements as sql
+from jobqueue.database import Row
+from jobqueue.ledger import Ledger, NewJob
+from jobqueue.schedule import Overlap, Schedule
+
+
+class ScheduleNotFound(LookupError):
+    """No periodic task of this code has this name."""
+
+
+class Fire(StrEnum):
+    """What became of a due moment."""
+
+    FIRED = "fired"
+    QUEUED = "queued"  # behind the run before it
+    SKIPPED = "skipped"
+    TAKEN = "taken"  # another consumer was first, or the schedule is paused
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleLook:
+    """One look at a schedule. Times are aware, `last_due` in the schedule's time zone; None for what has not happened."""
+
+    name: str  # the periodic task's, as Huey registers it: "app.jobs.prices.refresh"
+    schedule: Schedule
+    last_due: datetime | None
+    last_job: str | None
+    paused_at: datetime | None
+    note: str  # what was out of the ordinary the last time; "" where nothing was
+    now: datetime  # by the database's clock
+
+    @property
+    def short_name(self) -> str:
+        return self.name.rpartition(".")[2]
+
+    def upcoming(self, n: int = 3) -> list[datetime]:
+        """The next due moments, n at most."""
+        found: list[datetime] = []
+        due = self.schedule.next_after(self.now)
+        while due is not None and len(found) < n:
+            found.append(due)
+            due = self.schedule.next_after(due)
+        return found
+
+
+class Timetable:
+    """The schedules of one ledger, by the names of their tasks. Raises DatabaseUnavailable when it does not answer."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.database = ledger.database
+
+    # --- what consumers do ---
+
+    def register(self, phrases: Mapping[str, str]) -> None:
+        """Take in these schedules; one that is new, or whose phrase has changed, is due after now."""
+        with self.database.transaction() as tx:
+            for name, phrase in phrases.items():
+                tx.run(sql.REGISTER, name=name, phrase=phrase)
+                tx.run(sql.REPHRASE, name=name, phrase=phrase)
+
+    def drop(self, known: Sequence[str], consumer: str, age_s: float) -> list[str]:
+        """Drop the schedules that neither this consumer's code knows nor that of others seen lately. Returns their names."""
+        with self.database.statement() as tx:
+            names = {row["name"] for row in tx.all(sql.SCHEDULE_NAMES)} - set(known)
+            if names:  # whoever registers one has said before what it knows
+                for other in tx.all(sql.OTHERS, consumer=consumer, age=age_s):
+                    names -= set(json.loads(other["tasks"]))
+            if names:
+                tx.run(sql.DROP, names=sorted(names))
+        return sorted(names)
+
+    def others_live(self, consumer: str, age_s: float) -> bool:
+        """Whether another consumer was seen lately, and has not said that it stops."""
+        with self.database.statement() as tx:
+            return bool(tx.all(sql.OTHERS, consumer=consumer, age=age_s))
+
+    def watermarks(self, names: Sequence[str]) -> tuple[dict[str, Row], float]:
+        """The rows of these schedules, with `watermark` and `paused_at`; and the database's time before they were read."""
+        with self.database.statement() as tx:
+            clock = tx.one(sql.CLOCK)
+            assert clock is not None
+            rows = {row["name"]: row for row in tx.all(sql.WATERMARKS, names=list(names))}
+        return rows, float(clock["now"])
+
+    def fire(
+        self, name: str, watermark: float, due: float, job: NewJob, *, overlap: Overlap, made_up: bool, said: str
+    ) -> Fire:
+        """Accept a moment's job. `said` is the moment for people, in what is noted."""
+        note = f"{said} was made up: no consumer ran then." if made_up else ""
+        fire = Fire.FIRED
+        with self.database.transaction() as tx:
+            row = tx.one(sql.ADVANCE, name=name, watermark=watermark, due=due)
+            if row is None:
+                return Fire.TAKEN
+            before = tx.one(sql.GOES_ON, id=row["last_job"])
+            if before is not None:
+                goes_on = f"the run before it, job {before['id']}, was still {before['state']}."
+                if overlap == "skip":
+                    tx.run(sql.TELL, name=name, due=None, job=None, note=f"{said} was skipped: {goes_on}")
+                    return Fire.SKIPPED
+                fire, note = Fire.QUEUED, f"{said} was queued: {goes_on}"
+                job = replace(job, pending=1)
+            if tx.run(sql.INSERT, **vars(job)):
+                tx.run(sql.MARK, id=job.id, due_at=due, made_up=made_up)
+                if (
+                    before is not None
+                ):  # whose end, whatever it is, releases this one, as a chord's member does its callback
+                    tx.run(sql.TAKE_PLACE, id=before["id"], follower=job.id, chord_index=0)
+            tx.run(sql.TELL, name=name, due=due, job=job.id, note=note)
+        self.ledger.ring(1)
+        return fire
+
+    def pass_over(self, name: str, watermark: float, due: float, note: str) -> None:
+        """What was due until then has been missed, and is not made up."""
+        with self.database.transaction() as tx:
+            if tx.one(sql.ADVANCE, name=name, watermark=watermark, due=due) is not None:
+                tx.run(sql.TELL, name=name, due=None, job=None, note=note)
+
+    # --- what people do ---
+
+    def look(self, schedules: Mapping[str, Schedule]) -> list[ScheduleLook]:
+        """These schedules, by name; those that no consumer has taken in yet have nothing behind them."""
+        with self.database.statement() as tx:
+            clock = tx.one(sql.CLOCK)
+            assert clock is not None
+            rows = {row["name"]: row for row in tx.all(sql.SCHEDULES)}
+        return [
+            ScheduleLook(
+                name=name,
+                schedule=schedule,
+                last_due=schedule.there(rows[name]["last_due"]) if name in rows else None,
+                last_job=rows[name]["last_job"] if name in rows else None,
+                paused_at=schedule.there(rows[name]["paused_at"]) if name in rows else None,
+                note=rows[name]["note"] if name in rows else "",
+                now=datetime.fromtimestamp(clock["now"], UTC),
+            )
+            for name, schedule in sorted(schedules.items())
+        ]
+
+    def pause(self, name: str) -> bool:
+        """Nothing is due until it is resumed. False if it was paused."""
+        with self.database.statement() as tx:
+            return bool(tx.run(sql.PAUSE, name=name))
+
+    def resume(self, name: str) -> bool:
+        """What was due in between is not made up. False if it was not paused."""
+        with self.database.statement() as tx:
+            return bool(tx.run(sql.RESUME, name=name))
