@@ -88,11 +88,11 @@ class Firing:
         self._ask_at[name] = following
 
     def _make_up(self, name: str, watermark: float, due: datetime, now: float) -> None:
-        grace = self._schedules[name].grace(due)
-        if now - due.timestamp() <= grace.total_seconds():
+        grace_s = self._schedules[name].grace(due).total_seconds()
+        if now - due.timestamp() <= grace_s:
             self._fire(name, watermark, due, made_up=True)
             return
-        note = f"{_said(due)} was missed: no consumer ran until more than {grace} after it."
+        note = f"{_said(due)} was missed: no consumer ran within its grace of {grace_s:g} s."
         logger.warning("%s: %s", name, note)
         self.timetable.pass_over(name, watermark, due.timestamp(), note)
 
