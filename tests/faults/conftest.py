@@ -71,7 +71,7 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
             postgres: Mapping[str, float] = PATIENCE,
             at: Mapping[str, tuple[str, str]] = NEVER,
             lacks: Sequence[str] = (),
-            every_minute: str | None = None,
+            schedules: Mapping[str, str] = MappingProxyType({}),
             environ: Mapping[str, str] = MappingProxyType({}),
             periodic: bool = True,
             queues: str | None = None,
@@ -80,7 +80,7 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
         ) -> ConsumerProcess:
             """`through` is the way to its servers, `at` what happens to it at which moment (see moments.py).
 
-            `lacks`: the tasks that its code does not have. `every_minute`: where a periodic task of its notes the moments.
+            `lacks`: the tasks that its code does not have. `schedules`: phrases of periodic tasks, by their names.
             `environ`: variables of its environment. With `crash_points` it dies at those that are armed in that folder,
             and is started anew (see crash_points.py).
             """
@@ -92,7 +92,7 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
                 "worker_type": worker_type,
                 "busy_timeout": busy_timeout,
                 "lacks": list(lacks),
-                "every_minute": every_minute,
+                "schedules": dict(schedules),
                 "periodic": periodic,
                 "queues": queues,
                 "crash_points": None if crash_points is None else str(crash_points),

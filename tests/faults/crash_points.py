@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 from jobqueue import statements
 from jobqueue.database import Database
 from jobqueue.ledger import Ledger, NewJob
+from jobqueue.timetable import Timetable
 
 DIED = 9  # the exit code
 
@@ -96,7 +97,7 @@ def install(folder: Path) -> None:
 
     def operation(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
-        def run(ledger: Ledger, *args: Any, **kwargs: Any) -> Any:
+        def run(ledger: Ledger | Timetable, *args: Any, **kwargs: Any) -> Any:
             outer = vars(here).copy()  # a signal may come amid another operation, and look whether the claim holds
             here.method, here.key, here.executed = name, _key(*args), []
             try:
@@ -149,9 +150,10 @@ def install(folder: Path) -> None:
             visit("after", numbered(here.executed)[-1])
 
     Database._cursor = watched  # type: ignore[assignment, method-assign]
-    for name, method in vars(Ledger).items():
-        if callable(method) and not name.startswith("_"):
-            setattr(Ledger, name, operation(name, method))
+    for owner in (Ledger, Timetable):
+        for name, method in list(vars(owner).items()):
+            if callable(method) and not name.startswith("_"):
+                setattr(owner, name, operation(name, method))
 
 
 def _key(first: Any = "", *_: Any) -> str:

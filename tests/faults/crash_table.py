@@ -171,7 +171,11 @@ IN_MAIN_PROCESSES = {
     "promote": words("ANY_DUE PROMOTE"),
     "rescue": words("LAPSED BEGIN LAPSED LOSE LOSE SAVE_RESULT ABANDON COMMIT"),
     "fail_unknown": words("BEGIN KNOWN_TASKS QUEUED_TASKS UNKNOWN FAIL_UNKNOWN SAVE_RESULT ABANDON COMMIT"),
-    "submit": words("BEGIN INSERT COMMIT"),  # of a periodic task
+    "register": words("BEGIN REGISTER REPHRASE COMMIT"),
+    "watermarks": words("CLOCK WATERMARKS"),
+    "others_live": words("OTHERS"),
+    "fire": words("BEGIN ADVANCE GOES_ON INSERT MARK TAKE_PLACE TELL COMMIT"),
+    "drop": words("SCHEDULE_NAMES OTHERS DROP"),
 }
 # And for its own workers.
 WITH_A_WORKER = {"held": words("HELD_BY_CONSUMER")}
@@ -368,8 +372,9 @@ REQUESTS = {
 }
 
 # Writes that stand alone, or on no job's way: what Huey keeps under keys, what follows a claim that was not answered, what
-# was logged so far, and what is pruned.
+# was logged so far, what is pruned, and what people do to schedules.
 ALONE = words(
     "GIVE_BACK GIVE_BACK_WORKERS PUT POP DELETE_STALE_LOCK ADD DELETE_COUNTER FLUSH_RESULTS FLUSH_ENTRIES FLUSH_COUNTERS "
-    "SAVE_LOG PRUNE PRUNE_RESULTS PRUNE_STEPS PRUNE_LOGS PRUNE_REVOCATIONS PRUNE_ENTRIES"
+    "SAVE_LOG PRUNE PRUNE_RESULTS PRUNE_STEPS PRUNE_LOGS PRUNE_REVOCATIONS PRUNE_ENTRIES "
+    "PAUSE RESUME"
 )

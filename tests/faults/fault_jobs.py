@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from huey.api import Task
 from huey.exceptions import RetryTask
 from huey.utils import Error
 
-from jobqueue import DurableHuey, current_job
+from jobqueue import DurableHuey, current_job, every
 
 LONG = 60.0  # seconds: longer than any test waits
 
@@ -63,14 +63,10 @@ def all_signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def every_minute_on(huey: DurableHuey, path: str) -> None:
-    """A periodic task, which notes for which moments it is asked whether it is due."""
-
-    def is_due(moment: datetime) -> bool:
-        note(path, moment.isoformat())
-        return True
-
-    huey.periodic_task(is_due, name="every_minute")(lambda: None)
+def schedules_on(huey: DurableHuey, phrases: Mapping[str, str]) -> None:
+    """Periodic tasks by their names; a fire waits for the run before it."""
+    for name, phrase in phrases.items():
+        huey.periodic_task(every(phrase, overlap="queue"), name=name)(lambda: None)
 
 
 def tasks_on(huey: DurableHuey) -> SimpleNamespace:

@@ -10,14 +10,12 @@ import os
 import sys
 from pathlib import Path
 
-from huey import crontab
-
 import jobqueue.consumer
 import jobqueue.postgres
 import jobqueue.sqlite
 from jobqueue import DurableHuey
 from tests.faults import crash_points
-from tests.faults.fault_jobs import every_minute_on, note, tasks_on
+from tests.faults.fault_jobs import schedules_on, tasks_on
 from tests.faults.moments import at
 
 TURN = 0.05  # seconds between two looks of a main process that is to die many times
@@ -35,8 +33,7 @@ def main() -> None:
     tasks = tasks_on(huey := DurableHuey("faults", **settings))
     for name in options["lacks"]:
         getattr(tasks, name).unregister()
-    if options["every_minute"] is not None:
-        every_minute_on(huey, options["every_minute"])
+    schedules_on(huey, options["schedules"])
     if options["crash_points"] is not None:
         die_again_and_again(huey, Path(options["crash_points"]))
     named = {name: options[name] for name in ("workers", "worker_type", "periodic", "queues")}
@@ -46,10 +43,6 @@ def main() -> None:
 def die_again_and_again(huey: DurableHuey, folder: Path) -> None:
     """Returns in a child that is to run; the parent starts another when it has died at a crash point."""
     jobqueue.consumer.TURN = TURN
-
-    @huey.periodic_task(crontab())
-    def every_minute() -> None:
-        note(str(folder / "every minute.txt"), "fired")
 
     while (pid := os.fork()) != 0:
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

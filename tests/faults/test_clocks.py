@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,7 +30,7 @@ def clock(ahead: float) -> dict[str, str]:
 
 SUBMIT = """
 import json, sys, time
-from datetime import UTC, datetime
+from datetime import datetime
 from jobqueue import DurableHuey
 from tests.faults.fault_jobs import tasks_on
 settings, due = json.loads(sys.argv[1])
@@ -119,20 +119,16 @@ def test_a_lease_runs_out_by_the_databases_clock(
     assert killed + LEASE - 1 < seconds(job.claimed_at) < killed + LEASE + 5
 
 
-def test_a_schedule_fires_once_a_minute_by_the_databases_clock(
-    huey: DurableHuey, start: StartConsumer, path: str
-) -> None:
+def test_a_schedule_fires_once_each_second_by_the_databases_clock(huey: DurableHuey, start: StartConsumer) -> None:
     begun = now(huey)
-    for ahead in (HOUR, -HOUR, 0):
-        start(every_minute=path, environ=clock(ahead))
-    wait_until(lambda: len({words[-1] for words in notes(Path(path))}) == 3)  # each has asked
-    wait_until(lambda: all(job.state.ended for job in huey.jobs()))
-    moments = [datetime.fromisoformat(words[0]).replace(tzinfo=UTC).timestamp() for words in notes(Path(path))]
-    assert all(begun - 1 <= moment <= now(huey) for moment in moments)
-    minutes = {moment // 60 for moment in moments}
-    jobs = huey.jobs()
-    assert {(job.name, job.state) for job in jobs} == {("every_minute", State.SUCCEEDED)}
-    assert len(jobs) == len(minutes)
+    for ahead in (HOUR, -HOUR):
+        start(schedules={"tick": "second"}, environ=clock(ahead))
+    wait_until(lambda: len(huey.jobs()) >= 6)
+    jobs = huey.jobs()[::-1]
+    dues = [seconds(job.due_at) for job in jobs]
+    assert dues == [dues[0] + n for n in range(len(jobs))]
+    assert begun < dues[0] and dues[-1] <= now(huey)
+    assert all(seconds(job.created_at) < seconds(job.due_at) + SOON for job in jobs)
 
 
 def now(huey: DurableHuey) -> float:
