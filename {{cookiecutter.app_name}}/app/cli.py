@@ -6,18 +6,21 @@ Nothing here imports Dash or pandas, so that a look at the queue is quick.
 import inspect
 import json
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from huey.api import TaskWrapper
 
 from app.jobs import huey
 from app.settings import settings
-from jobqueue import DatabaseUnavailable, Event, Job, JobHandle, JobNotFound, State, Unreadable
+from jobqueue import DatabaseUnavailable, Event, Job, JobHandle, JobNotFound, ScheduleNotFound, State, Unreadable
 from jobqueue.context import CurrentJob, working_for
 
 NEWEST = 20  # events of a job's history, and of its log lines, that are shown unless more are asked for
+
+T = TypeVar("T")
 
 
 class Command(click.Group):
@@ -32,7 +35,7 @@ class Command(click.Group):
 
 @click.group(cls=Command)
 def main() -> None:
-    """Run the worker, look after jobs, and see whether all is well."""
+    """Run the worker, look after jobs and schedules, and see whether all is well."""
 
 
 # --- worker ---
@@ -48,12 +51,13 @@ def main() -> None:
     metavar="NAME[:N],...",
     help="Only jobs of these; NAME:N by N of the workers at most.  [default: every queue]",
 )
-def worker(workers: int, queues: str | None) -> None:
+@click.option("--no-periodic", is_flag=True, help="Leave what is due by a schedule to other workers.")
+def worker(workers: int, queues: str | None, no_periodic: bool) -> None:
     """Run jobs until told to stop (Ctrl-C or SIGTERM lets running jobs end first)."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it announces each of its plug-ins
     try:
-        consumer = huey.create_consumer(workers=workers, queues=queues)
+        consumer = huey.create_consumer(workers=workers, queues=queues, periodic=not no_periodic)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     consumer.run()
@@ -111,6 +115,8 @@ def show(job_id: str, lines: int) -> None:
     if job.owner is not None:
         click.echo(f"owner     {job.owner}")
     click.echo(f"created   {_time(job.created_at)}")
+    if job.due_at is not None:
+        click.echo(f"due       {_time(job.due_at)}{', made up: no worker ran then' if job.made_up else ''}")
     for name, moment in (("starts", job.run_at), ("claimed", job.claimed_at), ("ended", job.ended_at)):
         if moment is not None:
             click.echo(f"{name:<9} {_time(moment)}")
@@ -168,6 +174,55 @@ def run(name: str, arguments: tuple[str, ...]) -> None:
     click.echo(result)
 
 
+# --- schedules ---
+
+
+@main.group(invoke_without_command=True)
+@click.pass_context
+def schedules(ctx: click.Context) -> None:
+    """What runs by itself, and when; pause, resume or run it now."""
+    huey.discover()
+    if ctx.invoked_subcommand is not None:
+        return
+    looks = huey.schedules()
+    for look in looks:
+        click.echo(f"{look.short_name}: {look.schedule}")
+        if look.paused_at is not None:
+            click.secho(f"    paused  since {_there(look.paused_at)}", fg="yellow")
+        click.echo(
+            f"    last    {'never' if look.last_due is None else f'{_there(look.last_due)}, job {look.last_job}'}"
+        )
+        upcoming = look.upcoming()
+        click.echo(f"    next    {', '.join(map(_there, upcoming)) or 'never'}")
+        if upcoming and (without := look.schedule.skipped(look.now, upcoming[0])):
+            click.echo(f"            the sun does not rise or set there from {without[0]} to {without[-1]}")
+        if look.note:
+            click.echo(f"    {look.note}")
+    if not looks:
+        click.echo('No schedules. A job has one with @huey.periodic_task(every("day at 07:30")) above it.')
+
+
+@schedules.command()
+@click.argument("name")
+def pause(name: str) -> None:
+    """Let it run no more until it is resumed, whatever is deployed or started meanwhile."""
+    click.echo("Paused." if _known(huey.pause_schedule, name) else "It was paused already.")
+
+
+@schedules.command()
+@click.argument("name")
+def resume(name: str) -> None:
+    """Let it run again from now on; what was due in between is not made up."""
+    click.echo("Resumed." if _known(huey.resume_schedule, name) else "It was not paused.")
+
+
+@schedules.command("run")
+@click.argument("name")
+def run_schedule(name: str) -> None:
+    """Queue it now, besides the times when it is due."""
+    click.echo(f"Queued as job {_known(huey.run_schedule, name).id}.")
+
+
 # --- doctor ---
 
 
@@ -197,6 +252,13 @@ def _handle(job_id: str) -> JobHandle:
         return huey.job(job_id)
     except JobNotFound as error:
         raise click.ClickException(f"{error} To see those there are: python -m app jobs list") from error
+
+
+def _known(do: Callable[[str], T], name: str) -> T:
+    try:
+        return do(name)
+    except ScheduleNotFound as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _tasks() -> dict[str, TaskWrapper]:
@@ -274,6 +336,10 @@ def _span(time: timedelta) -> str:
     """3 d 04:05:06."""
     days, rest = time.days, timedelta(seconds=time.seconds)
     return f"{days} d {rest}" if days else str(rest)
+
+
+def _there(moment: datetime) -> str:
+    return f"{moment:%a %Y-%m-%d %H:%M:%S %Z}"
 
 
 def _time(moment: datetime) -> str:

@@ -4,14 +4,16 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner, Result
+from huey.api import TaskWrapper
 
 from app import cli
 from app.about import ROOT
 from app.jobs.hello import greet
-from jobqueue import DatabaseUnavailable, DurableHuey
+from jobqueue import DatabaseUnavailable, DurableHuey, every
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +124,40 @@ def test_queues_that_cannot_be_served_are_refused_in_a_sentence(queues: str) -> 
     result = run("worker", "--workers", "2", "--queues", queues)
     assert result.exit_code == 1
     assert result.output.startswith("Error: ") and "Traceback" not in result.output
+
+
+@pytest.fixture
+def refresh(queue: DurableHuey) -> Iterator[TaskWrapper]:
+    task = queue.periodic_task(every("weekday at 18:00", tz="America/New_York"), name="refresh")(lambda: "fresh")
+    yield task
+    task.unregister()
+
+
+@pytest.mark.usefixtures("refresh")
+def test_schedules_are_listed_in_plain_english_with_what_is_next() -> None:
+    lines = run("schedules").output.splitlines()
+    assert lines[:2] == ["refresh: every weekday at 18:00 (America/New_York)", "    last    never"]
+    assert lines[2].count(" 18:00:00 E") == 3
+
+
+@pytest.mark.usefixtures("refresh")
+def test_a_schedule_is_paused_and_resumed() -> None:
+    assert run("schedules", "pause", "refresh").output == "Paused.\n"
+    assert run("schedules", "pause", "refresh").output == "It was paused already.\n"
+    assert "    paused  since " in run("schedules").output
+    assert run("schedules", "resume", "refresh").output == "Resumed.\n"
+    assert "paused" not in run("schedules").output
+
+
+def test_a_schedule_is_run_now(refresh: TaskWrapper, queue: DurableHuey) -> None:
+    output = run("schedules", "run", "refresh").output
+    (job,) = queue.jobs(task=refresh)
+    assert (output, job.state) == (f"Queued as job {job.id}.\n", "succeeded")
+
+
+def test_an_unknown_schedule_is_answered_with_what_there_is() -> None:
+    result = run("schedules", "pause", "refresh")
+    assert result.exit_code == 1 and "No schedule has the name 'refresh'" in result.output
 
 
 def test_the_doctor_says_what_is_missing_and_what_to_do() -> None:
