@@ -19,7 +19,7 @@ MODULE = """
 import os, time
 from pathlib import Path
 from huey import crontab
-from jobqueue import DurableHuey, current_job
+from jobqueue import DurableHuey, current_job, every
 
 huey = DurableHuey("tests", **{storage}, secret_key="a key for tests", lease_s=2, renew_s=0.5, grace_s=2)
 notes = Path(__file__).with_name("notes.txt")
@@ -64,9 +64,9 @@ def shutdown():
 """
 
 PERIODIC = """
-@huey.periodic_task(crontab())
-def each_minute():
-    note("each minute")
+@huey.periodic_task(every("second", overlap="queue"))
+def each_second():
+    note("each second")
     return object()  # nobody keeps it
 
 @huey.periodic_task(crontab(minute="59", hour="23", day="31", month="2"))
@@ -168,29 +168,30 @@ def test_jobs_run_side_by_side(module: Any, huey_consumer: Start) -> None:
     assert len(set(pids)) == 3
 
 
-def test_a_periodic_task_fires_once_a_minute_across_consumers_whatever_another_schedule_does(
+def test_a_schedule_fires_once_for_each_moment_across_consumers_but_those_told_to_run_none(
     module: Any, tmp_path: Path, huey_consumer: Start
 ) -> None:
-    wait_until(lambda: time.time() % 60 < 52)  # all consumers shall see the same minute
-    first = time.time() // 60
     source = tmp_path / "queue_of_tests.py"
     source.write_text(source.read_text() + PERIODIC)
-    consumers = [huey_consumer("-k", "process") for _ in range(2)]
     huey: DurableHuey = module.huey
-    wait_until(lambda: len(huey.ledger.consumers()) == 2)
-    wait_until(lambda: "each minute" in notes(module))
+    runs_none = huey_consumer("-n")
+    wait_until(lambda: any(row["seen_at"] - row["started_at"] > 1 for row in huey.ledger.consumers()))
+    assert huey.jobs() == []
+    consumers = [huey_consumer("-k", "process") for _ in range(2)]
+    wait_until(lambda: len(huey.jobs()) >= 2)
     third = huey_consumer("-k", "process")  # a restart is no new fire
-    wait_until(lambda: len(huey.ledger.consumers()) == 3)
-    wait_until(lambda: all(row["seen_at"] - row["started_at"] > 1 for row in huey.ledger.consumers()))  # all swept
-    fires = huey.jobs()
-    assert len(fires) <= time.time() // 60 - first + 1  # one, unless all this took until the next minute
-    assert {fire.name for fire in fires} == {"each_minute"}
-    wait_until(lambda: huey.look(fires[-1].id).state is State.SUCCEEDED)
-    for consumer in [*consumers, third]:
+    wait_until(lambda: len(huey.ledger.consumers()) == 4)
+    enough = len(huey.jobs()) + 2
+    wait_until(lambda: len(huey.jobs()) >= enough)
+    for consumer in [*consumers, third, runs_none]:
         assert consumer.process.poll() is None
         consumer.send(signal.SIGTERM)
         assert consumer.wait() == 0
-    assert notes(module).count("each minute") <= time.time() // 60 - first + 1
+    fires = huey.jobs()[::-1]
+    assert {fire.name for fire in fires} == {"each_second"}
+    dues = [fire.due_at.timestamp() for fire in fires if fire.due_at]
+    assert dues == [dues[0] + n for n in range(len(fires))]
+    assert notes(module).count("each second") == sum(fire.state is State.SUCCEEDED for fire in fires) >= 2
 
 
 def test_no_consumer_starts_in_immediate_mode(huey: DurableHuey) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobqueue import every
 from jobqueue.caps import Caps
 from jobqueue.ledger import Ledger, NewJob, Outcome, Retry, State, error_result
+from jobqueue.timetable import Fire, Timetable
 from tests.scale.filling import ANN, BODY, MESSAGE, RARE
 
 TASK = "app.jobs.now"
@@ -78,6 +80,7 @@ def changed(column: str, value: float, make: Callable[[Ledger], str]) -> Before:
 
 
 CONSUMER = "this consumer"
+SCHEDULE = "app.jobs.tick"
 RESULT = ("application/json", BODY)
 LONG_AGO = 1.0
 
@@ -107,6 +110,32 @@ def finds(count: int, act: Act) -> Act:
     def do(ledger: Ledger, given: Any) -> None:
         found = act(ledger, given)
         assert count == (len(found) if isinstance(found, list) else found)
+
+    return do
+
+
+def fire(before: bool) -> Act:
+    """A schedule's moment; the run of the one before it still goes on, or not."""
+
+    def do(ledger: Ledger, watermark: float) -> None:
+        job = new()
+        fired = Timetable(ledger).fire(
+            SCHEDULE, watermark, watermark + 1, job, overlap="queue", made_up=False, said="then"
+        )
+        assert fired is (Fire.QUEUED if before else Fire.FIRED)
+
+    return do
+
+
+def scheduled(run: Callable[[Ledger], str]) -> Before:
+    """A schedule's watermark, after a fire whose run is this."""
+
+    def do(ledger: Ledger) -> float:
+        Timetable(ledger).register({SCHEDULE: "every second"})
+        with ledger.database.statement() as tx:
+            tx.run("UPDATE schedules SET last_job = :job, paused_at = NULL", job=run(ledger))
+        rows, _ = Timetable(ledger).watermarks([SCHEDULE])
+        return float(rows[SCHEDULE]["watermark"])
 
     return do
 
@@ -257,6 +286,24 @@ OPERATIONS = [
     Operation("greet", lambda ledger, _: ledger.greet(secrets.token_hex(4), "host", 1, 4, KNOWN)),
     Operation("leave", lambda ledger, _: ledger.leave("nobody")),
     Operation("consumers", lambda ledger, _: ledger.consumers()),
+    Operation("fire", fire(False), scheduled(lambda ledger: ended(ledger, State.SUCCEEDED))),
+    Operation("fire behind another", fire(True), scheduled(submitted)),
+    Operation(
+        "look at schedules",
+        lambda ledger, _: (
+            Timetable(ledger).watermarks([SCHEDULE]),
+            Timetable(ledger).look({SCHEDULE: every("second")}),
+        ),
+    ),
+    Operation("others", lambda ledger, _: Timetable(ledger).others_live(CONSUMER, HOUR)),
+    Operation(
+        "pause and resume", lambda ledger, _: (Timetable(ledger).pause(SCHEDULE), Timetable(ledger).resume(SCHEDULE))
+    ),
+    Operation(
+        "drop a schedule",
+        finds(1, lambda ledger, _: Timetable(ledger).drop([SCHEDULE], CONSUMER, HOUR)),
+        lambda ledger: Timetable(ledger).register({SCHEDULE: "every second", "of older code": "every second"}),
+    ),
     Operation("reschedule", lambda ledger, held: ledger.replace(held[0], new(), keep_follower=True), followed),
     Operation("a step", lambda ledger, held: ledger.step(held[0], "prices"), lambda ledger: stepped(ledger)),
 ]

@@ -91,6 +91,8 @@ PLANS: dict[str, set[str]] = {
     "COUNT_STATE": {"jobs_of_state", "jobs_due"},
     "MESSAGES": {"jobs_of_state", "jobs_due"},
     "IDS": {"jobs_of_state", "jobs_due"},
+    "GOES_ON": BY_ID,
+    "MARK": BY_ID,
     "HOLD_KEY": {"entries (key)"},
     "TAKE_FREE_KEY": BY_LOCK,
     "PEEK": BY_LOCK,
@@ -100,7 +102,11 @@ PLANS: dict[str, set[str]] = {
     "DELETE_STALE_LOCK": BY_LOCK,
 }  # fmt: skip
 SEARCH_NOTHING = {"SAVE_RESULT", "SAVE_LOG_AT_END", "SAVE_STEP", "PUT", "TAKE_NEW_KEY", "CLOCK", "ALONE"}
-OF_SMALL_TABLES = {"GREET", "FORGET", "LEAVE", "SEEN", "CONSUMERS", "KNOWN_TASKS", "ADD", "DELETE_COUNTER"}
+OF_SMALL_TABLES = {
+    *("GREET", "FORGET", "LEAVE", "SEEN", "CONSUMERS", "KNOWN_TASKS", "ADD", "DELETE_COUNTER"),
+    *("REGISTER", "REPHRASE", "SCHEDULE_NAMES", "DROP", "OTHERS", "WATERMARKS", "ADVANCE", "TELL", "SCHEDULES"),
+    *("PAUSE", "RESUME"),
+}
 READ_ALL = {
     "ENTRIES",
     "RESULT_IDS",
