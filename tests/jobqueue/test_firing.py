@@ -89,7 +89,7 @@ def test_each_moment_has_one_job_whoever_comes_first_and_however_late(
     late = now(huey) + 2.5
     wait_until(lambda: now(huey) > late)
     fires = both_turn()
-    assert len(fires) in (4, 5)  # each by itself: both consumers ran all the time
+    assert len(fires) >= 4  # each by itself: both consumers ran all the time
     dues = [fire.due_at.timestamp() for fire in fires if fire.due_at]
     assert dues == [dues[0] + n for n in range(len(fires))]
     assert not any(fire.made_up for fire in fires)

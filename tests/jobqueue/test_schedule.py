@@ -1,7 +1,5 @@
 """When schedules are due, compared with cronsim, with astral, and with a walk through every minute."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
@@ -19,7 +17,6 @@ from hypothesis import strategies as st
 from jobqueue import DurableHuey, NotUnderstood, Schedule, cron, every
 from jobqueue.phrases import FORMS
 from tests.jobqueue import sunsets
-from tests.jobqueue.consumers import environment
 
 DOCS = Path(__file__).parents[2] / "docs" / "schedules.md"
 
@@ -428,16 +425,3 @@ def test_what_is_not_understood_is_answered_with_the_forms_and_the_nearest(writt
 def test_a_mistake_is_answered_with_what_to_write(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
-
-
-DECLARE = """
-import sys
-from jobqueue import every
-every("weekday at 18:00", tz="Europe/Paris"), every("15 minutes"), every("sunday at sunset", place=(45.5, -73.57))
-print(sorted({"cronsim", "astral"} & set(sys.modules)))
-"""
-
-
-def test_a_phrase_is_read_without_cronsim_and_astral() -> None:
-    run = subprocess.run([sys.executable, "-c", DECLARE], env=environment(), stdout=-1, text=True, check=True)
-    assert run.stdout == "[]\n"

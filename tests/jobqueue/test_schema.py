@@ -76,14 +76,18 @@ def version(huey: DurableHuey) -> str | None:
 IMPORT = """
 import os, sys
 import jobqueue
-from jobqueue import DurableHuey
+from jobqueue import DurableHuey, every
 huey = DurableHuey("tests")
 @huey.task()
 def task(): ...
 @huey.periodic_task(lambda moment: False)
 def periodic(): ...
+@huey.periodic_task(every("weekday at 18:00", tz="Europe/Paris"))
+def by_the_clock(): ...
+@huey.periodic_task(every("sunday at sunset", place=(45.5, -73.57)))
+def by_the_sun(): ...
 task.using(owner="ann"), jobqueue.current_job()
-heavy = {"pandas", "alembic", "plotly", "numpy", "pyarrow"} & set(sys.modules)
+heavy = {"pandas", "alembic", "cronsim", "astral", "plotly", "numpy", "pyarrow"} & set(sys.modules)
 print(sorted(heavy), os.listdir())
 """
 

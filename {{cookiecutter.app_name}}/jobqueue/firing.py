@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from huey import signals
+from huey.api import PeriodicTask
 
 from jobqueue.plan import Plan
 from jobqueue.rules import Minutes
@@ -35,14 +36,17 @@ class Firing:
         self.huey = huey
         self.consumer = consumer
         self.timetable = Timetable(huey.ledger)
-        self._tasks = huey.periodic_tasks()
-        self._schedules: dict[str, Schedule] = {name: task.schedule for name, task in self._tasks.items()}
-        self._ask_at = dict.fromkeys(self._tasks, 0.0)  # by name, when to look next, by the database's clock
+        self._tasks: dict[str, type[PeriodicTask]] = {}
+        self._schedules: dict[str, Schedule] = {}
+        self._ask_at: dict[str, float] = {}  # when to look next, by the database's clock
         self._turned_at = self._runs_since = float("-inf")  # likewise
         self._dropped_at = float("-inf")  # by time.monotonic()
 
     def begin(self) -> None:
         """Take in this code's schedules. Raises DatabaseUnavailable."""
+        self._tasks = self.huey.periodic_tasks()
+        self._schedules = {name: task.schedule for name, task in self._tasks.items()}
+        self._ask_at = dict.fromkeys(self._tasks, 0.0)
         self.timetable.register({name: str(schedule) for name, schedule in self._schedules.items()})
 
     def turn(self, now: float) -> None:
@@ -72,7 +76,6 @@ class Firing:
         try:
             missed = schedule.last_between(_at(watermark), _at(min(self._runs_since, now)))
             late = list(schedule.between(_at(watermark) if missed is None else missed, _at(now)))
-            following = self._next(name, now)
         except Exception:
             logger.exception("The schedule of %s cannot be read.", name)
             self._ask_at[name] = now + 60
@@ -85,7 +88,7 @@ class Firing:
         for due in late:
             self._fire(name, watermark, due)
             watermark = due.timestamp()
-        self._ask_at[name] = following
+        self._ask_at[name] = self._next(name, now)
 
     def _make_up(self, name: str, watermark: float, due: datetime, now: float) -> None:
         grace_s = self._schedules[name].grace(due).total_seconds()

@@ -117,7 +117,7 @@ class Timetable:
                 tx.run(sql.MARK, id=job.id, due_at=due, made_up=made_up)
                 if (
                     before is not None
-                ):  # whose end, whatever it is, releases this one, as a chord's member does its callback
+                ):  # its end, whatever it is, releases this one, as a chord's member does its callback
                     tx.run(sql.TAKE_PLACE, id=before["id"], follower=job.id, chord_index=0)
             tx.run(sql.TELL, name=name, due=due, job=job.id, note=note)
         self.ledger.ring(1)
@@ -137,18 +137,22 @@ class Timetable:
             clock = tx.one(sql.CLOCK)
             assert clock is not None
             rows = {row["name"]: row for row in tx.all(sql.SCHEDULES)}
-        return [
-            ScheduleLook(
-                name=name,
-                schedule=schedule,
-                last_due=schedule.there(rows[name]["last_due"]) if name in rows else None,
-                last_job=rows[name]["last_job"] if name in rows else None,
-                paused_at=schedule.there(rows[name]["paused_at"]) if name in rows else None,
-                note=rows[name]["note"] if name in rows else "",
-                now=datetime.fromtimestamp(clock["now"], UTC),
+        unknown = {"last_due": None, "last_job": None, "paused_at": None, "note": ""}
+        looks = []
+        for name, schedule in sorted(schedules.items()):
+            row = rows.get(name, unknown)
+            looks.append(
+                ScheduleLook(
+                    name=name,
+                    schedule=schedule,
+                    last_due=schedule.there(row["last_due"]),
+                    last_job=row["last_job"],
+                    paused_at=schedule.there(row["paused_at"]),
+                    note=row["note"],
+                    now=datetime.fromtimestamp(clock["now"], UTC),
+                )
             )
-            for name, schedule in sorted(schedules.items())
-        ]
+        return looks
 
     def pause(self, name: str) -> bool:
         """Nothing is due until it is resumed. False if it was paused."""
