@@ -171,7 +171,7 @@ IN_MAIN_PROCESSES = {
     "promote": words("ANY_DUE PROMOTE"),
     "rescue": words("LAPSED BEGIN LAPSED LOSE LOSE SAVE_RESULT ABANDON COMMIT"),
     "fail_unknown": words("BEGIN KNOWN_TASKS QUEUED_TASKS UNKNOWN FAIL_UNKNOWN SAVE_RESULT ABANDON COMMIT"),
-    "register": words("BEGIN REGISTER REPHRASE COMMIT"),
+    "register": words("BEGIN CLOCK REGISTER REPHRASE COMMIT"),
     "watermarks": words("CLOCK WATERMARKS"),
     "others_live": words("OTHERS"),
     "fire": words("BEGIN ADVANCE GOES_ON INSERT MARK TAKE_PLACE TELL COMMIT"),

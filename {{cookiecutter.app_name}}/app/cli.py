@@ -192,7 +192,11 @@ def schedules(ctx: click.Context) -> None:
         click.echo(
             f"    last    {'never' if look.last_due is None else f'{_there(look.last_due)}, job {look.last_job}'}"
         )
-        upcoming = look.upcoming()
+        try:
+            upcoming = look.upcoming()
+        except Exception as error:  # of a function that says when
+            click.secho(f"    next    cannot be told: {error!r}", fg="red")
+            continue
         click.echo(f"    next    {', '.join(map(_there, upcoming)) or 'never'}")
         if upcoming and (without := look.schedule.skipped(look.now, upcoming[0])):
             click.echo(f"            the sun does not rise or set there from {without[0]} to {without[-1]}")

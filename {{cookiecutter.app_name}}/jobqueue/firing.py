@@ -39,15 +39,12 @@ class Firing:
         self._tasks: dict[str, type[PeriodicTask]] = {}
         self._schedules: dict[str, Schedule] = {}
         self._ask_at: dict[str, float] = {}  # when to look next, by the database's clock
-        self._turned_at = self._runs_since = float("-inf")  # likewise
+        self._runs_since = self._turned_at = float("-inf")  # likewise
         self._dropped_at = float("-inf")  # by time.monotonic()
 
     def begin(self) -> None:
-        """Take in this code's schedules. Raises DatabaseUnavailable."""
-        self._tasks = self.huey.periodic_tasks()
-        self._schedules = {name: task.schedule for name, task in self._tasks.items()}
-        self._ask_at = dict.fromkeys(self._tasks, 0.0)
-        self.timetable.register({name: str(schedule) for name, schedule in self._schedules.items()})
+        """From now on this consumer runs. Raises DatabaseUnavailable."""
+        self._runs_since = self._turned_at = self._take_in()
 
     def turn(self, now: float) -> None:
         """Fire what is due. `now` is what the database's clock should say: it is asked only if something is due by that.
@@ -61,7 +58,7 @@ class Firing:
             rows, now = self.timetable.watermarks(due)
             for name in due:
                 if name not in rows:
-                    self.begin()  # it was dropped, by older code that did not know it
+                    self._take_in()  # it was dropped, by older code that did not know it
                 elif rows[name]["paused_at"] is None:
                     self._fire_due(name, rows[name]["watermark"], now)
                 else:
@@ -70,6 +67,13 @@ class Firing:
             self._dropped_at = time.monotonic()
             for name in self.timetable.drop(list(self._tasks), self.consumer, self.huey.lease_s):
                 logger.info("The schedule of %s is dropped: no consumer's code has it.", name)
+
+    def _take_in(self) -> float:
+        """This code's schedules. Returns the database's time."""
+        self._tasks = self.huey.periodic_tasks()
+        self._schedules = {name: task.schedule for name, task in self._tasks.items()}
+        self._ask_at = dict.fromkeys(self._tasks, 0.0)
+        return self.timetable.register({name: str(schedule) for name, schedule in self._schedules.items()})
 
     def _fire_due(self, name: str, watermark: float, now: float) -> None:
         schedule = self._schedules[name]

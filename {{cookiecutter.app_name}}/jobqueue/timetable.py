@@ -64,12 +64,18 @@ class Timetable:
 
     # --- what consumers do ---
 
-    def register(self, phrases: Mapping[str, str]) -> None:
-        """Take in these schedules; one that is new, or whose phrase has changed, is due after now."""
+    def register(self, phrases: Mapping[str, str]) -> float:
+        """Take in these schedules; one that is new, or whose phrase has changed, is due after now.
+
+        Returns the database's time.
+        """
         with self.database.transaction() as tx:
+            clock = tx.one(sql.CLOCK)
+            assert clock is not None
             for name, phrase in phrases.items():
                 tx.run(sql.REGISTER, name=name, phrase=phrase)
                 tx.run(sql.REPHRASE, name=name, phrase=phrase)
+        return float(clock["now"])
 
     def drop(self, known: Sequence[str], consumer: str, age_s: float) -> list[str]:
         """Drop the schedules that neither this consumer's code knows nor that of others seen lately. Returns their names."""
