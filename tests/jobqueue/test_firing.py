@@ -214,6 +214,27 @@ def test_with_overlap_queue_it_runs_when_the_one_before_it_has_ended_however_tha
     assert first.ended_at and second.claimed_at and first.ended_at <= second.claimed_at
 
 
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_a_fire_is_made_up_beside_a_run_that_nobody_was_there_to_begin_and_not_beside_one_that_goes_on(
+    huey: DurableHuey,
+) -> None:
+    clocked = Clocked(huey, every("second"))
+
+    def start_later() -> list[Job]:
+        after = clocked.look().upcoming(1)[0].timestamp()
+        wait_until(lambda: now(huey) >= after)
+        clocked.turn(clocked.consumer())
+        return clocked.fires()
+
+    clocked.consumer()
+    start_later()
+    assert [fire.made_up for fire in start_later()] == [True, True]
+    while (task := huey.claim("a consumer", "a worker")) is not None:
+        last = task
+    assert len(start_later()) == 2
+    assert f"job {last.id}, was still running" in clocked.look().note
+
+
 # --- paused, resumed, run now ---
 
 

@@ -2,7 +2,7 @@
 
 The main process runs no jobs, so nothing a job does can keep it from its duties: it renews its workers' leases, sees a
 dead worker at once and gives its job back, takes back jobs whose lease ran out elsewhere, and tells a worker whose job
-was cancelled. It fires what is due by a schedule (firing.py). It goes on doing so while it drains.
+was cancelled. It goes on doing so while it drains. Until then it fires what is due by a schedule (firing.py).
 """
 
 import contextlib
@@ -365,7 +365,7 @@ class DurableConsumer(Consumer):
                 self._renew()
                 self._renewed_at = now
                 self.bell.listen()
-            if self._firing is not None:
+            if self._firing is not None and not self.stop_flag.is_set():  # its workers would not take what is fired
                 self._firing.turn(self._clock + time.monotonic())
             self._tell_workers()
             if now >= self._swept_at + SWEEP:

@@ -398,7 +398,7 @@ UPDATE schedules SET watermark = :due WHERE name = :name AND watermark = :waterm
 RETURNING last_job
 """
 GOES_ON = f"""
-SELECT id, state FROM jobs WHERE id = :id AND state NOT IN {ENDED_STATES} AND follower IS NULL FOR UPDATE
+SELECT id, state, attempt FROM jobs WHERE id = :id AND state NOT IN {ENDED_STATES} AND follower IS NULL FOR UPDATE
 """
 MARK = "UPDATE jobs SET due_at = :due_at, made_up = :made_up WHERE id = :id"
 TELL = """

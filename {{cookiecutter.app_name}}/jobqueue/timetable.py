@@ -112,6 +112,8 @@ class Timetable:
             if row is None:
                 return Fire.TAKEN
             before = tx.one(sql.GOES_ON, id=row["last_job"])
+            if before is not None and made_up and before["attempt"] == 0:
+                before = None  # nobody was there to begin it either
             if before is not None:
                 goes_on = f"the run before it, job {before['id']}, was still {before['state']}."
                 if overlap == "skip":
