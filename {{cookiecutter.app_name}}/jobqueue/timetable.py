@@ -121,14 +121,14 @@ class Timetable:
                     return Fire.SKIPPED
                 fire, note = Fire.QUEUED, f"{said} was queued: {goes_on}"
                 job = replace(job, pending=1)
-            if tx.run(sql.INSERT, **vars(job)):
+            if tx.one(sql.INSERT, turn=None, **vars(job)) is not None:
                 tx.run(sql.MARK, id=job.id, due_at=due, made_up=made_up)
                 if (
                     before is not None
                 ):  # its end, whatever it is, releases this one, as a chord's member does its callback
                     tx.run(sql.TAKE_PLACE, id=before["id"], follower=job.id, chord_index=0)
             tx.run(sql.TELL, name=name, due=due, job=job.id, note=note)
-        self.ledger.ring(1)
+        self.ledger.ring([job.queue])
         return fire
 
     def pass_over(self, name: str, watermark: float, due: float, note: str) -> None:
