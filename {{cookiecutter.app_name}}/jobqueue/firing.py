@@ -76,27 +76,27 @@ class Firing:
         return self.timetable.register({name: str(schedule) for name, schedule in self._schedules.items()})
 
     def _fire_due(self, name: str, watermark: float, now: float) -> None:
-        schedule = self._schedules[name]
+        schedule, since = self._schedules[name], min(self._runs_since, now)
         try:
-            missed = schedule.last_between(_at(watermark), _at(min(self._runs_since, now)))
+            missed = schedule.last_between(_at(watermark), _at(since))
             late = list(schedule.between(_at(watermark) if missed is None else missed, _at(now)))
         except Exception:
             logger.exception("The schedule of %s cannot be read.", name)
             self._ask_at[name] = now + 60
             return
         if missed is not None:
-            if now < self._runs_since + OTHERS and self.timetable.others_live(self.consumer, self.huey.lease_s):
+            if now < since + OTHERS and self.timetable.others_live(self.consumer, self.huey.lease_s):
                 return  # in the next turn again
-            self._make_up(name, watermark, missed, now)
+            self._make_up(name, watermark, missed, since)
             watermark = missed.timestamp()
         for due in late:
             self._fire(name, watermark, due)
             watermark = due.timestamp()
         self._ask_at[name] = self._next(name, now)
 
-    def _make_up(self, name: str, watermark: float, due: datetime, now: float) -> None:
+    def _make_up(self, name: str, watermark: float, due: datetime, since: float) -> None:
         grace_s = self._schedules[name].grace(due).total_seconds()
-        if now - due.timestamp() <= grace_s:
+        if since - due.timestamp() <= grace_s:  # however long the others were waited for
             self._fire(name, watermark, due, made_up=True)
             return
         note = f"{_said(due)} was missed: no consumer ran within its grace of {grace_s:g} s."
