@@ -105,6 +105,7 @@ class Firing:
 
     def _fire(self, name: str, watermark: float, due: datetime, made_up: bool = False) -> None:
         task = self._tasks[name]()
+        task.unique = False  # `overlap` says what becomes of two of them
         task.id = str(
             uuid.uuid5(uuid.NAMESPACE_URL, f"{self.huey.name}/{name}/{due.astimezone(UTC):%Y-%m-%d %H:%M:%S}")
         )
