@@ -16,6 +16,8 @@ from jobqueue.schedule import Schedule, cron, every
 from jobqueue.timetable import ScheduleLook, ScheduleNotFound
 from jobqueue.workers import Worker
 
+__version__ = "0.1.0"  # in the addresses of what a browser loads from here
+
 __all__ = [
     "ArgumentsTooLarge",
     "Check",

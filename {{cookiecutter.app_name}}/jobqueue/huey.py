@@ -8,6 +8,7 @@ enqueued. What Huey does after a task has returned is collected on the claim, an
 import contextlib
 import functools
 import importlib
+import importlib.util
 import logging
 import os
 import pkgutil
@@ -74,6 +75,7 @@ class DurableHuey(Huey):
         `sqlite:////abs/path.sqlite`; by default a file under var/ in the working directory.
     :param redis_url: `redis://` or `rediss://`: wakes idle workers. Without it Postgres does, or a look at the SQLite file.
     :param tasks_in: the package whose modules hold the tasks; a consumer imports them all.
+    :param dash_app: the module that makes the Dash app; a consumer imports it where it makes a HueyManager.
     :param secret_key: signs messages. If none is given one is made at first use, beside the SQLite file, or under var/ in
         the working directory, which is right on one's own machine alone.
     :param secret_key_fallbacks: earlier keys, under which waiting jobs were signed.
@@ -104,6 +106,7 @@ class DurableHuey(Huey):
         redis_url: str | None = None,
         *,
         tasks_in: str | None = None,
+        dash_app: str | None = None,
         secret_key: str | None = None,
         secret_key_fallbacks: Sequence[str] = (),
         lease_s: float = LEASE,
@@ -124,6 +127,7 @@ class DurableHuey(Huey):
         self.database_url = database_url or f"sqlite:///{Path('var', name).absolute()}.sqlite"
         self.redis_url = redis_url
         self.tasks_in = tasks_in
+        self.dash_app = dash_app
         self.lease_s = lease_s
         self.renew_s = renew_s
         self.grace_s = grace_s
@@ -141,8 +145,9 @@ class DurableHuey(Huey):
         self._key_file = _key_file(Database(self.database_url))
         self._throw_away_key = secrets.token_hex()
         self._one_at_a_time = threading.RLock()
+        self._when_discovered: list[Callable[[], None]] = []
         self._secret_key_fallbacks = secret_key_fallbacks
-        huey_kwargs.setdefault("serializer", KeyRing(self._keys))
+        huey_kwargs.setdefault("serializer", KeyRing(self.signing_keys))
         super().__init__(name, **huey_kwargs)
         self._registry = DurableRegistry()
 
@@ -150,7 +155,8 @@ class DurableHuey(Huey):
     def ledger(self) -> Ledger:
         return self.storage.ledger
 
-    def _keys(self) -> list[str]:
+    def signing_keys(self) -> list[str]:
+        """The key that signs, and those before it."""
         if self._secret_key:
             return [self._secret_key, *self._secret_key_fallbacks]
         if self._key_file is None or self.immediate:
@@ -195,11 +201,23 @@ class DurableHuey(Huey):
         return DurableConsumer(self, **options)
 
     def discover(self) -> None:
-        """Import every module of the package that holds the tasks, so that all of them are known."""
+        """Import every module of the package that holds the tasks, so that all of them are known.
+
+        The Dash app's module and its pages too, where their background callbacks are jobs: a worker without any is
+        spared the memory.
+        """
         if self.tasks_in is not None:
             package = importlib.import_module(self.tasks_in)
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self.tasks_in}.{module.name}")
+        if self.dash_app is not None and _mentions(self.dash_app, "HueyManager"):
+            importlib.import_module(self.dash_app)
+        for tell in self._when_discovered:
+            tell()
+
+    def when_discovered(self, tell: Callable[[], None]) -> None:
+        """Have it called whenever a consumer has imported all that it knows of."""
+        self._when_discovered.append(tell)
 
     def migrate(self) -> None:
         """Bring the ledger's schema to head now; otherwise its first use does."""
@@ -640,6 +658,12 @@ class DurableHuey(Huey):
         return (
             datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None) if self.utc else datetime.fromtimestamp(seconds)
         )
+
+
+def _mentions(module: str, name: str) -> bool:
+    """Whether a module's source does, which is not run to find out."""
+    spec = importlib.util.find_spec(module)
+    return spec is not None and spec.origin is not None and name in Path(spec.origin).read_text()
 
 
 def _key_file(database: Database) -> Path | None:

@@ -493,3 +493,30 @@ RESULT_IDS = "SELECT job_id FROM results"
 FLUSH_RESULTS = "DELETE FROM results"
 FLUSH_ENTRIES = "DELETE FROM entries"
 FLUSH_COUNTERS = "DELETE FROM counters"
+
+# Of a look at a callback's job, the first row is the job, and the others are what it has said since.
+CALLBACK = """
+SELECT 0 AS seq, '' AS name, results.body, jobs.state, jobs.error, results.media_type
+FROM jobs LEFT JOIN results ON results.job_id = jobs.id
+WHERE jobs.id = :id
+UNION ALL
+SELECT seq, name, body, '', '', NULL FROM callback_updates WHERE job_id = :id AND seq > :seen
+ORDER BY seq
+"""
+SAY = """
+INSERT INTO callback_updates (job_id, name, seq, body)
+SELECT id, :name, :seq, :body FROM jobs WHERE id = :id AND token = :token
+ON CONFLICT (job_id, name) DO UPDATE SET seq = excluded.seq, body = excluded.body
+"""
+ANSWERED_BY = """
+UPDATE callback_answers SET used_at = NOW
+WHERE question = :question
+  AND EXISTS (SELECT 1 FROM jobs JOIN results ON results.job_id = jobs.id
+              WHERE jobs.id = callback_answers.job_id AND jobs.state = 'succeeded'
+                AND (jobs.ended_at > NOW - :expire OR callback_answers.used_at > NOW - :expire))
+RETURNING job_id
+"""
+TO_BE_ANSWERED_BY = """
+INSERT INTO callback_answers (question, job_id, used_at) VALUES (:question, :id, NOW)
+ON CONFLICT (question) DO UPDATE SET job_id = excluded.job_id, used_at = excluded.used_at
+"""

@@ -23,4 +23,5 @@ huey = DurableHuey(
     keep_days=settings.keep_days,
     keep_jobs=settings.keep_jobs,
     tasks_in=__name__,
+    dash_app="app.web",
 )

@@ -1,0 +1,91 @@
+"""What the ledger keeps of a callback: told to each page once and in order, under a claim that holds, and no longer."""
+
+import json
+
+import pytest
+
+from jobqueue import ClaimLost, DurableHuey, State, callbacks
+from jobqueue.callbacks import Concealed, Look, Teller
+from jobqueue.claim import Claim
+
+
+@pytest.fixture
+def claim(huey: DurableHuey) -> Claim:
+    @huey.task(name="callback")
+    def callback() -> str:
+        return json.dumps(None)
+
+    callback()
+    task = huey.dequeue()
+    assert task is not None
+    claim: Claim = task.claim
+    return claim
+
+
+def test_each_page_is_told_what_it_was_not_told_yet(huey: DurableHuey, claim: Claim) -> None:
+    teller = Teller(huey.ledger, claim.job)
+    teller.property("a", "children", '"one"', add=False)
+    teller.property("b", "data", '{"__dash_patch_update": "", "operations": [1]}', add=True)
+    first = callbacks.look(huey.ledger, claim.id, 0)
+    assert first.properties == {
+        "a": {"children": "one"},
+        "b": {"data": {"__dash_patch_update": "", "operations": [1]}},
+    }
+
+    teller.property("b", "data", '{"__dash_patch_update": "", "operations": [2]}', add=True)
+    teller.property("a", "children", '"two"', add=False)
+    teller.progress("[1]")
+    teller.close()
+    then = callbacks.look(huey.ledger, claim.id, first.told)
+    assert then.properties["a"] == {"children": "two"}
+    assert then.properties["b"]["data"]["operations"] == [2]
+    assert then.progress == [1]
+    assert callbacks.look(huey.ledger, claim.id, then.told) == Look(State.RUNNING, told=then.told)
+    assert callbacks.look(huey.ledger, claim.id, 0).properties["b"]["data"]["operations"] == [1, 2]
+
+
+def test_the_next_attempt_goes_on_counting(huey: DurableHuey, claim: Claim) -> None:
+    Teller(huey.ledger, claim.job).property("a", "children", "1", add=False)
+    told = callbacks.look(huey.ledger, claim.id, 0).told
+    huey.ledger.lose(claim.id, claim.token, "worker")
+    task = huey.dequeue()
+    assert task is not None
+    Teller(huey.ledger, task.claim.job).property("a", "children", "2", add=False)
+    assert callbacks.look(huey.ledger, claim.id, told).properties == {"a": {"children": 2}}
+
+
+def test_an_attempt_that_has_lost_its_claim_says_nothing(huey: DurableHuey, claim: Claim) -> None:
+    teller = Teller(huey.ledger, claim.job)
+    huey.ledger.cancel(claim.id)
+    with pytest.raises(ClaimLost):
+        teller.property("a", "children", "1", add=False)
+    with pytest.raises(ClaimLost):
+        teller.progress("[1]")
+    assert callbacks.look(huey.ledger, claim.id, 0) == Look(State.CANCELLED)
+
+
+def test_of_much_progress_in_a_moment_the_last_is_written(huey: DurableHuey, claim: Claim) -> None:
+    teller = Teller(huey.ledger, claim.job)
+    for done in range(1000):
+        teller.progress(f"[{done}]")
+    teller.close()
+    assert callbacks.look(huey.ledger, claim.id, 0).progress == [999]
+
+
+def test_a_question_is_answered_by_a_job_that_succeeded_as_long_as_somebody_asks(
+    huey: DurableHuey, claim: Claim
+) -> None:
+    callbacks.to_be_answered_by(huey.ledger, "how much", claim.id)
+    assert callbacks.answered_by(huey.ledger, "how much", None) is None
+    huey.execute(claim.task)
+    assert callbacks.answered_by(huey.ledger, "how much", None) == claim.id
+    assert callbacks.answered_by(huey.ledger, "how many", None) is None
+    assert callbacks.answered_by(huey.ledger, "how much", 60) == claim.id
+    assert callbacks.answered_by(huey.ledger, "how much", 0) is None
+    assert callbacks.look(huey.ledger, claim.id, 0) == Look(State.SUCCEEDED, answered=True, answer=None)
+
+
+def test_a_concealed_argument_shows_itself_only_to_who_asks() -> None:
+    concealed = Concealed({"cookie": "secret"})
+    assert "secret" not in f"{concealed} {concealed!r}"
+    assert concealed.reveal() == {"cookie": "secret"}

@@ -1,0 +1,148 @@
+// What Dash's renderer leaves out of background callbacks. It comes with every page of an app that has a HueyManager.
+//
+// The renderer gives a callback up at the first request that fails. Here a call of one, and each look at how it is doing, is
+// asked again until the server answers; the page says so meanwhile. A callback that is to be found again after a reload has
+// its token in the address, behind the #, which no server is sent.
+(() => {
+  "use strict";
+
+  const FIRST = 500; // milliseconds until a request that failed is made again; then twice as many, and so on
+  const LONGEST = 8000;
+  const SILENCE = 30000; // milliseconds without an answer, after which a request counts as failed
+  const AWAY = [502, 503, 504]; // what a proxy answers for a server that does not
+
+  const CALL = "Callback-Call"; // names a call, so that the server takes it for one however often it is asked
+  const TOLD = "Callback-Told"; // the number of the last update that the page was told
+  const KEPT = "Callback-Kept"; // the token of a callback that is to be found again
+
+  const MARK = "callback:"; // before the output, in the address
+
+  const ask = window.fetch.bind(window);
+  const background = new Set(); // the outputs of background callbacks
+  const told = new Map(); // by job
+  const found = tokens(); // those of the address, by their calls' outputs, until these are called
+  let failing = 0; // requests
+
+  window.fetch = async (resource, options) => {
+    const url = new URL(resource instanceof Request ? resource.url : resource, location.href);
+    if (url.origin !== location.origin) return ask(resource, options);
+    if (url.pathname.endsWith("/_dash-dependencies")) return learn(await ask(resource, options));
+    if (!url.pathname.endsWith("/_dash-update-component")) return ask(resource, options);
+
+    const job = url.searchParams.get("cacheKey") && url.searchParams.get("job");
+    if (job) {
+      const answer = await patiently(url, options, told.has(job) ? { [TOLD]: told.get(job) } : {});
+      if (answer.headers.has(TOLD)) told.set(job, answer.headers.get(TOLD));
+      return answer;
+    }
+    const { output, outputs } = JSON.parse(options.body);
+    if (!background.has(output)) return ask(resource, options);
+    const name = output.includes('["MATCH"]') ? JSON.stringify(outputs) : output; // of the call's own components
+    const token = found.get(name);
+    found.delete(name);
+    const answer = await patiently(url, options, { [CALL]: nonce(), ...(token && { [KEPT]: token }) });
+    if (answer.headers.has(KEPT)) keep(name, answer.headers.get(KEPT));
+    return answer;
+  };
+
+  async function learn(answer) {
+    const callbacks = await answer.clone().json();
+    callbacks.filter((callback) => callback.background).forEach((callback) => background.add(callback.output));
+    found.forEach(callAgain);
+    return answer;
+  }
+
+  async function patiently(url, options, headers) {
+    let failed = false;
+    try {
+      for (let pause = FIRST; ; pause = Math.min(2 * pause, LONGEST)) {
+        const answer = await whole(url.href, { ...options, headers: { ...options.headers, ...headers } });
+        if (answer && !AWAY.includes(answer.status)) return answer;
+        if (!failed) {
+          failed = true;
+          say(++failing);
+        }
+        await Promise.race([online(), sleep(pause * (1 + Math.random() / 2))]);
+      }
+    } finally {
+      if (failed) say(--failing);
+    }
+  }
+
+  // An answer with all of its body; nothing where there is none, or its end is missing.
+  async function whole(url, options) {
+    const silence = new AbortController();
+    const timer = setTimeout(() => silence.abort(), SILENCE);
+    try {
+      const answer = await ask(url, { ...options, signal: silence.signal });
+      clearTimeout(timer);
+      return answer.status === 204 ? answer : new Response(await answer.blob(), answer);
+    } catch {
+      clearTimeout(timer);
+    }
+  }
+
+  function say(failing) {
+    let note = document.getElementById("callbacks-reconnecting");
+    if (!note) {
+      note = document.createElement("div");
+      note.id = "callbacks-reconnecting";
+      note.setAttribute("role", "status");
+      note.setAttribute("aria-live", "polite");
+      Object.assign(note.style, {
+        position: "fixed", left: "1rem", bottom: "1rem", zIndex: 10000, padding: "0.4rem 0.8rem", borderRadius: "0.25rem",
+        background: "#333", color: "#fff", font: "14px sans-serif", pointerEvents: "none",
+      });
+      document.body.append(note);
+    }
+    note.hidden = !failing;
+    note.textContent = failing ? "Reconnecting…" : "";
+  }
+
+  // Call a callback that the address names as it was called then, unless the page does so by itself.
+  async function callAgain(token, name) {
+    const config = JSON.parse(document.getElementById("_dash-config").textContent);
+    const answer = await patiently(
+      new URL(`${config.requests_pathname_prefix}_callback?token=${encodeURIComponent(token)}`, location.href), {}, {});
+    if (answer.status === 204) {
+      found.delete(name);
+      keep(name, null);
+    }
+    if (answer.status !== 200) return;
+    const { id, property, value } = await answer.json();
+    if (id === undefined) return;
+    while (found.has(name) && tokens().has(name)) {
+      if (window.dash_component_api?.getLayout(id)) return window.dash_clientside.set_props(id, { [property]: value });
+      await sleep(50);
+    }
+  }
+
+  function tokens() {
+    const marked = inAddress().filter((part) => part.startsWith(MARK));
+    return new Map(marked.map((part) => part.slice(MARK.length).split("=").map(decodeURIComponent)));
+  }
+
+  function keep(name, token) {
+    const begins = `${MARK}${encodeURIComponent(name)}=`;
+    const parts = inAddress().filter((part) => !part.startsWith(begins));
+    if (token) parts.push(begins + encodeURIComponent(token));
+    const { pathname, search } = location;
+    history.replaceState(history.state, "", pathname + search + (parts.length ? `#${parts.join("&")}` : ""));
+  }
+
+  function inAddress() {
+    return location.hash.slice(1).split("&").filter(Boolean);
+  }
+
+  function nonce() {
+    return Array.from(crypto.getRandomValues(new Uint32Array(4))).join("-");
+  }
+
+  function online() {
+    return new Promise((resolve) => window.addEventListener("online", resolve, { once: true }));
+  }
+
+  function sleep(milliseconds) {
+    return new Promise((resolve) => setTimeout(resolve, milliseconds));
+  }
+})();
