@@ -15,12 +15,12 @@ from tests.baking import Bake
 # In every app. The engine's own are the template's, whatever they are.
 FILES = """
 .env .gitignore .python-version Makefile Procfile Procfile.dev README.md app.json pyproject.toml requirements.txt
-app/__init__.py app/__main__.py app/about.py app/cli.py app/job_status.py app/settings.py app/web.py
+app/__init__.py app/__main__.py app/about.py app/cli.py app/settings.py app/web.py
 app/assets/charts.css
 app/jobs/__init__.py app/jobs/hello.py
 app/pages/__init__.py app/pages/hello.py app/pages/not_found_404.py
 conftest.py development.py
-tests/conftest.py tests/test_about.py tests/test_cli.py tests/test_hello.py tests/test_job_status.py
+tests/conftest.py tests/test_about.py tests/test_cli.py tests/test_hello.py
 tests/test_settings.py tests/test_web.py
 """.split()
 # Only where the example is the portfolio.

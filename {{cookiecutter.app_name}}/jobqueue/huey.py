@@ -301,7 +301,7 @@ class DurableHuey(Huey):
     ) -> list[Job]:
         """Jobs, newest first; `task` as its function or its full name."""
         if isinstance(task, TaskWrapper):
-            task = self._registry.task_to_string(task.task_class)
+            task = self.name_of(task)
         return [self._as_job(row) for row in self.ledger.jobs(task=task, state=state, owner=owner, limit=limit)]
 
     def workers(self) -> list[Worker]:
@@ -309,11 +309,26 @@ class DurableHuey(Huey):
         alive = [row for row in self.ledger.consumers() if row["silent_s"] < self.lease_s]
         return workers(alive, self.ledger.held_by([row["id"] for row in alive]))
 
+    def name_of(self, task: TaskWrapper) -> str:
+        """A task's full name, as in Job.task."""
+        return str(self._registry.task_to_string(task.task_class))
+
     def put_back(self, job_id: str) -> bool:
         """Try a failed or cancelled job again."""
         put_back = self.ledger.put_back(job_id)
         self._run_immediately()
         return put_back
+
+    def again(self, job_id: str, new_id: str | None = None) -> JobHandle:
+        """Submit once more what a job was asked, as a job of its own. Raises JobNotFound, Unreadable."""
+        old, task = self._row(job_id), self.task_of(job_id)
+        task.owner, task.queue, task.unique_key = old["owner"], old["queue"], old["unique_key"]
+        task.unique, task.cache_for = task.unique_key is not None, None
+        task.id = new_id or task.create_id()
+        task.revoke_id = f"r:{task.id}"
+        task.eta = None
+        handle: JobHandle = self.enqueue(task)
+        return handle
 
     def _as_job(self, row: Row) -> Job:
         def arguments() -> tuple[tuple[Any, ...], dict[str, Any]]:

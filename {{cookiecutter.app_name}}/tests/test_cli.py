@@ -64,7 +64,7 @@ def test_what_a_job_logged_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_workers_are_listed_and_where_there_are_none_it_says_how_to_start_some(queue: DurableHuey) -> None:
     assert "python -m app worker" in run("workers").output
-    queue.ledger.greet("consumer", "a-host", 1, 1, [], "abc123")
+    queue.ledger.greet("consumer", "a-host", 1, 1, [], version="abc123")
     worker = [{"name": "worker-1", "pid": 77, "age_s": 3 * 86400 + 5, "memory": 200 * 2**20}]
     queue.ledger.renew("consumer", [], 15, json.dumps(worker), draining=True)
     (line,) = run("workers").output.splitlines()

@@ -28,25 +28,16 @@ def test_without_a_queue_the_page_says_to_try_again(no_database: None) -> None:
     assert address is no_update and "Try again in a moment" in str(trouble)
 
 
-def test_the_page_shows_the_result_and_stops_looking() -> None:
-    shown, at_rest = hello.show(0, greet("Ann").id)
-    assert "Hello, Ann!" in str(shown) and at_rest
+def test_the_page_shows_the_result() -> None:
+    look = hello.panel.look(greet("Ann").id)
+    assert "Hello, Ann!" in str(look.result) and look.seen["ended"]
 
 
 def test_the_page_looks_on_while_the_job_has_not_ended() -> None:
-    shown, at_rest = hello.show(0, greet.schedule(("Ann",), delay=60).id)
-    assert "Starts in" in str(shown) and not at_rest
+    look = hello.panel.look(greet.schedule(("Ann",), delay=60).id)
+    assert "Starts in" in str(look.status) and not look.seen["ended"]
 
 
 def test_the_page_says_what_went_wrong() -> None:
-    shown, at_rest = hello.show(0, greet("Ann", seconds="many").id)
-    assert "Failed: TypeError" in str(shown) and "Traceback" in str(shown) and at_rest
-
-
-def test_an_unknown_job_is_said_to_be_unknown() -> None:
-    shown, at_rest = hello.show(0, "no-such-job")
-    assert "There is no job no-such-job" in str(shown) and at_rest
-
-
-def test_without_a_job_there_is_nothing_to_look_at() -> None:
-    assert hello.show(0, None) == ([], True)
+    look = hello.panel.look(greet("Ann", seconds="many").id)
+    assert "Failed: TypeError" in str(look.status) and "Traceback" in str(look.status)

@@ -12,7 +12,6 @@ import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
-from app.job_status import Glance, glance, job_status, no_such_job, try_again
 from app.jobs import huey
 from app.jobs.analysis import analyse
 from app.pages import analysis_results as results
@@ -20,6 +19,7 @@ from app.portfolio import request
 from app.portfolio.universe import DAYS_PER_YEAR, FIRST_DAY, LAST_DAY, SYMBOLS
 from jobqueue import Job, JobNotFound, QueueUnavailable, Unreadable
 from jobqueue import State as JobState
+from jobqueue.panel import JobPanel, try_again
 
 PATH = "/analysis"
 FIELDS = ("assets", "risk", "training", "rebalance", "cap")
@@ -36,13 +36,14 @@ def layout(job: Any = None, beside: Any = None, **_: object) -> Component:
             dmc.Grid(
                 [
                     dmc.GridCol(wanted, span={"base": 12, "md": 3}, order={"base": 2 if job else 1, "md": 1}),
-                    dmc.GridCol(panel(job), span={"base": 12, "md": 9}, order={"base": 1 if job else 2, "md": 2}),
+                    dmc.GridCol(
+                        opened(job, beside), span={"base": 12, "md": 9}, order={"base": 1 if job else 2, "md": 2}
+                    ),
                 ],
                 gutter="xl",
             ),
             dcc.Store(id="analysis-ids", data={"job": job, "beside": beside}),
-            dcc.Store(id="analysis-glance"),
-            dcc.Interval(id="analysis-tick", interval=1000),
+            dcc.Interval(id="analysis-tick", interval=5000),
             dcc.Location(id="analysis-address", refresh="callback-nav"),
             dcc.Download(id="analysis-download"),
         ]
@@ -112,7 +113,7 @@ def _days(field: str, label: str, description: str, values: dict[str, Any]) -> C
     )
 
 
-def panel(job_id: Any) -> Component:
+def opened(job_id: Any, beside_id: Any) -> Component:
     """The open job and what can be done with it; without one, what this page is for."""
     introduction = dmc.Stack(
         [
@@ -127,19 +128,8 @@ def panel(job_id: Any) -> Component:
             ),
         ],
         gap="sm",
-        display="none" if job_id else None,
     )
-    buttons = dmc.Group(
-        [
-            dmc.Button("Cancel", id="analysis-cancel", display="none", variant="light", color="red", size="compact-sm"),
-            dmc.Button("Run again", id="analysis-again", display="none", variant="light", size="compact-sm"),
-        ]
-    )
-    shown = ["asked", "job", "results", "past"]
-    parts = {name: html.Div(id=f"analysis-{name}") for name in shown}
-    return html.Div(
-        [introduction, dmc.Stack([parts["asked"], parts["job"], buttons], gap="sm"), parts["results"], parts["past"]]
-    )
+    return html.Div([panel(job_id, beside=beside_id) if job_id else introduction, html.Div(id="analysis-past")])
 
 
 def find(job_id: Any) -> Job | None:
@@ -186,77 +176,15 @@ def start(_: int, job_id: str, *values: Any) -> tuple[Any, ...]:
 
 
 @callback(
-    output={
-        "asked": Output("analysis-asked", "children"),
-        "job": Output("analysis-job", "children"),
-        "cancel": Output("analysis-cancel", "display"),
-        "again": Output("analysis-again", "display"),
-        "again_label": Output("analysis-again", "children"),
-        "results": Output("analysis-results", "children"),
-        "past": Output("analysis-past", "children"),
-        "glance": Output("analysis-glance", "data"),
-        "at_rest": Output("analysis-tick", "disabled"),
-    },
-    inputs={"tick": Input("analysis-tick", "n_intervals")},
-    state={"ids": State("analysis-ids", "data"), "earlier": State("analysis-glance", "data")},
+    Output("analysis-past", "children"),
+    Output("analysis-tick", "disabled"),
+    Input("analysis-tick", "n_intervals"),
+    State("analysis-ids", "data"),
 )
-def show(tick: int | None, ids: dict[str, Any], earlier: dict[str, Any] | None) -> dict[str, Any]:
-    """The job as it is now; looked at again each second until it has ended, and every fifth time at the others too."""
+def list_past(_: int | None, ids: dict[str, Any]) -> tuple[Component | None, bool]:
+    """What was analysed before; listed again while the open job goes on."""
     job = find(ids["job"])
-    if job is None:
-        return {
-            "asked": None,
-            "job": no_such_job(ids["job"]) if ids["job"] else None,
-            "cancel": "none",
-            "again": "none",
-            "again_label": no_update,
-            "results": None,
-            "past": past(None, None),
-            "glance": None,
-            "at_rest": True,
-        }
-    ended = job.state.ended
-    since = glance(job, Glance(**earlier) if earlier else None)
-    return {
-        "asked": heading(job),
-        "job": job_status(job, since),
-        "cancel": "none" if ended else "block",
-        "again": "block" if ended and asked(job) else "none",
-        "again_label": "Run again" if job.state is JobState.SUCCEEDED else "Try again",
-        "results": compared(job, ids["beside"]) if job.state is JobState.SUCCEEDED and asked(job) else None,
-        "past": past(job.id, ids["beside"]) if ended or (tick or 0) % 5 == 0 else no_update,
-        "glance": None if since is None else vars(since),
-        "at_rest": ended,
-    }
-
-
-@callback(
-    Input("analysis-cancel", "n_clicks"),
-    State("analysis-ids", "data"),
-    running=[(Output("analysis-cancel", "loading"), True, False)],
-    prevent_initial_call=True,
-)
-def cancel(_: int, ids: dict[str, Any]) -> None:
-    """The next look shows it."""
-    huey.job(str(ids["job"])).cancel()
-
-
-@callback(
-    Output("analysis-address", "search", allow_duplicate=True),
-    Output("analysis-tick", "disabled", allow_duplicate=True),
-    Input("analysis-again", "n_clicks"),
-    State("analysis-ids", "data"),
-    State("analysis-next", "data"),
-    running=[(Output("analysis-again", "loading"), True, False)],
-    prevent_initial_call=True,
-)
-def again(_: int, ids: dict[str, Any], next_id: str) -> tuple[Any, Any]:
-    """Put a failed or cancelled job back, whose windows are kept; a successful one is asked for once more."""
-    handle = huey.job(str(ids["job"]))
-    if handle.retry():
-        return no_update, False
-    another = analyse(**(asked(handle.look()) or DEFAULTS), id=str(uuid.UUID(next_id)))
-    return address(another.id), no_update
+    return past(ids["job"], ids["beside"]), job is None or job.state.ended
 
 
 @callback(
@@ -279,25 +207,28 @@ def address(job_id: str, beside: str | None = None) -> str:
     return "?" + urlencode({"job": job_id} | ({"beside": beside} if beside else {}))
 
 
-def heading(job: Job) -> Component:
+def heading(job: Job) -> str:
     wanted = asked(job)
-    return dmc.Text(request.in_words(wanted) if wanted else f"A job of the task {job.name}", fw=600)
+    return request.in_words(wanted) if wanted else "An analysis; what was asked cannot be told."
 
 
-def compared(job: Job, beside_id: Any) -> Component:
-    """The results, with those of the analysis that is laid beside it."""
-    beside = find(beside_id)
-    if not beside_id:
-        return results.report(huey.result(job.id))
-    if beside is None or beside.state is not JobState.SUCCEEDED or asked(beside) is None:
+def report(result: dict[str, Any], beside: Any = None) -> Component:
+    """What came of it, with the results of the analysis that is laid beside it."""
+    other = find(beside)
+    if not beside:
+        return results.report(result)
+    if other is None or other.state is not JobState.SUCCEEDED or asked(other) is None:
         note = dmc.Alert("The analysis to lay beside this one is not there, or has no result.", color="yellow", mt="md")
-        return html.Div([note, results.report(huey.result(job.id))])
+        return html.Div([note, results.report(result)])
     note = dmc.Text(
-        ["Beside it: ", request.in_words(asked(beside) or DEFAULTS), ", over the days that both cover."],
+        ["Beside it: ", request.in_words(asked(other) or DEFAULTS), ", over the days that both cover."],
         mt="md",
         c="orange",
     )
-    return html.Div([note, results.report(huey.result(job.id), huey.result(beside.id))])
+    return html.Div([note, results.report(result, huey.result(other.id))])
+
+
+panel = JobPanel(huey, __name__, task=analyse, show=report, title=heading)
 
 
 def past(open_id: str | None, beside_id: str | None) -> Component | None:

@@ -7,14 +7,21 @@ import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, dcc, html
 from dash.development.base_component import Component
 
-from app.job_status import job_status, no_such_job, try_again
 from app.jobs import huey
 from app.jobs.frontier import efficient_frontier
 from app.portfolio import figures
 from app.portfolio.universe import SYMBOLS
-from jobqueue import JobNotFound, QueueUnavailable
+from jobqueue import QueueUnavailable
+from jobqueue.panel import JobPanel, try_again
 
 dash.register_page(__name__, path="/frontier", name="Frontier", order=1)
+
+
+def chart(result: dict[str, Any]) -> Component:
+    return dcc.Graph(figure=figures.frontier(result["frontier"], result["assets"]), config={"displaylogo": False})
+
+
+panel = JobPanel(huey, __name__, task=efficient_frontier, show=chart)
 
 
 def layout(job: Any = None, **_: object) -> Component:
@@ -32,9 +39,7 @@ def layout(job: Any = None, **_: object) -> Component:
             ),
             dmc.Button("Compute", id="frontier-start", w="fit-content"),
             html.Div(id="frontier-trouble"),
-            html.Div(id="frontier-job"),
-            dcc.Store(id="frontier-id", data=job),
-            dcc.Interval(id="frontier-tick", interval=500),
+            panel(job),
             dcc.Location(id="frontier-address", refresh="callback-nav"),
         ]
     )
@@ -56,25 +61,3 @@ def start(_: int, assets: list[str]) -> tuple[Any, str | None, Component | None]
         return f"?job={efficient_frontier(assets).id}", None, None
     except QueueUnavailable:
         return dash.no_update, None, try_again()
-
-
-@callback(
-    Output("frontier-job", "children"),
-    Output("frontier-tick", "disabled"),
-    Input("frontier-tick", "n_intervals"),
-    State("frontier-id", "data"),
-)
-def show(_: int, job_id: str | None) -> tuple[list[Component], bool]:
-    if not job_id:
-        return [], True
-    try:
-        job = huey.look(str(job_id))
-    except JobNotFound:
-        return [no_such_job(job_id)], True
-    shown = [job_status(job)]
-    if job.name == "efficient_frontier" and job.state == "succeeded":
-        result = huey.result(job.id)
-        shown.append(
-            dcc.Graph(figure=figures.frontier(result["frontier"], result["assets"]), config={"displaylogo": False})
-        )
-    return shown, job.state.ended

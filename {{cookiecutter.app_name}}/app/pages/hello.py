@@ -7,12 +7,14 @@ import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, dcc, html
 from dash.development.base_component import Component
 
-from app.job_status import job_status, no_such_job, try_again
 from app.jobs import huey
 from app.jobs.hello import greet
-from jobqueue import JobNotFound, QueueUnavailable
+from jobqueue import QueueUnavailable
+from jobqueue.panel import JobPanel, try_again
 
 dash.register_page(__name__, path="/hello", name="Hello", order=90)
+
+panel = JobPanel(huey, __name__, task=greet)
 
 
 def layout(job: Any = None, **_: object) -> Component:
@@ -23,9 +25,7 @@ def layout(job: Any = None, **_: object) -> Component:
             dmc.TextInput(id="hello-name", label="Your name", value="world", maw=300),
             dmc.Button("Say hello", id="hello-start", w="fit-content"),
             html.Div(id="hello-trouble"),
-            html.Div(id="hello-job"),
-            dcc.Store(id="hello-id", data=job),
-            dcc.Interval(id="hello-tick", interval=500),
+            panel(job),
             dcc.Location(id="hello-address", refresh="callback-nav"),
         ]
     )
@@ -44,20 +44,3 @@ def start(_: int, name: str) -> tuple[Any, Component | None]:
         return f"?job={greet(name).id}", None
     except QueueUnavailable:
         return dash.no_update, try_again()
-
-
-@callback(
-    Output("hello-job", "children"),
-    Output("hello-tick", "disabled"),
-    Input("hello-tick", "n_intervals"),
-    State("hello-id", "data"),
-)
-def show(_: int, job_id: str | None) -> tuple[list[Component], bool]:
-    if not job_id:
-        return [], True
-    try:
-        job = huey.look(str(job_id))
-    except JobNotFound:
-        return [no_such_job(job_id)], True
-    result = huey.result(job_id) if job.state == "succeeded" else None
-    return [job_status(job), dmc.Text(result, size="xl", mt="md")], job.state.ended

@@ -9,7 +9,6 @@ import pytest
 from dash import no_update
 
 from app.jobs.analysis import analyse
-from app.jobs.hello import greet
 from app.pages import analysis as page
 from app.pages import analysis_results as results
 from app.portfolio import walk_forward
@@ -108,54 +107,15 @@ def test_a_form_submitted_twice_is_one_job(queue: DurableHuey) -> None:
 
 
 def test_the_page_shows_four_charts_the_statistics_and_what_was_asked(done: JobHandle) -> None:
-    shown = page.show(0, {"job": done.id, "beside": None}, None)
-    assert str(shown["results"]).count("Graph(") == 4
-    assert "Sharpe ratio" in str(shown["results"])
-    assert "AAPL, JNJ, XOM · Variance" in str(shown["asked"])
-    assert (shown["cancel"], shown["again"], shown["again_label"], shown["at_rest"]) == (
-        "none",
-        "block",
-        "Run again",
-        True,
-    )
+    look = page.panel.look(done.id)
+    assert str(look.result).count("Graph(") == 4
+    assert "Sharpe ratio" in str(look.result)
+    assert "AAPL, JNJ, XOM · Variance" in str(look.status)
 
 
 def test_the_form_says_what_the_open_job_was_asked(done: JobHandle) -> None:
     form = str(page.layout(job=done.id))
     assert "value=['AAPL', 'JNJ', 'XOM']" in form and "value=2520" in form and "value=60.0" in form
-
-
-def test_a_job_that_waits_can_be_cancelled_and_is_looked_at_again() -> None:
-    job = analyse.schedule(kwargs=SMALL, delay=60)
-    shown = page.show(0, {"job": job.id, "beside": None}, None)
-    assert (shown["cancel"], shown["again"], shown["at_rest"], shown["results"]) == ("block", "none", False, None)
-    page.cancel(1, {"job": job.id})
-    shown = page.show(1, {"job": job.id, "beside": None}, None)
-    assert (shown["cancel"], shown["again"], shown["again_label"], shown["at_rest"]) == (
-        "none",
-        "block",
-        "Try again",
-        True,
-    )
-
-
-def test_a_cancelled_job_is_tried_again_and_a_successful_one_is_asked_for_anew(queue: DurableHuey) -> None:
-    job, form = analyse.schedule(kwargs=SMALL, delay=60), str(uuid.uuid4())
-    job.cancel()
-    assert page.again(1, {"job": job.id}, form) == (no_update, False)
-    assert job.state == "succeeded"
-    assert page.again(1, {"job": job.id}, form) == (f"?job={form}", no_update)
-    assert queue.job(form).look().kwargs == SMALL
-
-
-def test_an_unknown_job_is_said_to_be_unknown() -> None:
-    shown = page.show(0, {"job": "no-such-job", "beside": None}, None)
-    assert "There is no job no-such-job" in str(shown["job"]) and shown["at_rest"]
-
-
-def test_the_job_of_another_task_is_not_taken_for_an_analysis() -> None:
-    shown = page.show(0, {"job": greet("Ann", seconds=0).id, "beside": None}, None)
-    assert shown["results"] is None and "A job of the task greet" in str(shown["asked"])
 
 
 def test_two_analyses_are_compared_over_the_days_that_both_cover(done: JobHandle) -> None:
@@ -164,14 +124,20 @@ def test_two_analyses_are_compared_over_the_days_that_both_cover(done: JobHandle
     assert set(table) == {"This analysis", "S&P 500", "Beside it"}
     assert table["Beside it"]["cagr"] == pytest.approx(shorter.get()["statistics"]["portfolio"]["cagr"])
     assert table["S&P 500"]["cagr"] == pytest.approx(shorter.get()["statistics"]["index"]["cagr"])
-    shown = page.show(0, {"job": done.id, "beside": shorter.id}, None)
-    assert str(shown["results"]).count("Graph(") == 5
+    assert str(page.panel.look(done.id, beside=shorter.id).result).count("Graph(") == 5
 
 
 def test_one_that_is_not_there_cannot_be_laid_beside(done: JobHandle) -> None:
-    shown = page.show(0, {"job": done.id, "beside": "no-such-job"}, None)
-    assert "is not there, or has no result" in str(shown["results"])
-    assert str(shown["results"]).count("Graph(") == 4
+    shown = str(page.panel.look(done.id, beside="no-such-job").result)
+    assert "is not there, or has no result" in shown and shown.count("Graph(") == 4
+
+
+def test_past_analyses_are_listed_again_while_the_open_one_goes_on(done: JobHandle) -> None:
+    waits = analyse.schedule(kwargs=SMALL, delay=60)
+    listed, at_rest = page.list_past(0, {"job": done.id, "beside": None})
+    assert waits.id in str(listed) and at_rest
+    listed, at_rest = page.list_past(0, {"job": waits.id, "beside": None})
+    assert done.id in str(listed) and not at_rest
 
 
 def test_past_analyses_are_listed_newest_first(done: JobHandle) -> None:

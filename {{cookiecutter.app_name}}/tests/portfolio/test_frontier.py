@@ -31,12 +31,5 @@ def test_without_a_queue_the_page_says_to_try_again(no_database: None) -> None:
 
 
 def test_the_page_draws_it() -> None:
-    shown, at_rest = frontier.show(0, efficient_frontier(ASSETS, points=3).id)
-    assert "Efficient frontier" in str(shown) and "Exxon Mobil" in str(shown) and at_rest
-
-
-def test_the_job_of_another_task_is_not_drawn() -> None:
-    from app.jobs.hello import greet
-
-    shown, _ = frontier.show(0, greet("Ann", seconds=0).id)
-    assert "Graph" not in str(shown)
+    drawn = str(frontier.panel.look(efficient_frontier(ASSETS, points=3).id).result)
+    assert "Efficient frontier" in drawn and "Exxon Mobil" in drawn

@@ -1,22 +1,23 @@
 """A job in words, in each of its states."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.job_status import Glance, glance, in_words, job_status, sentence, time_left
-from app.jobs.hello import greet
-from jobqueue import Job, State
+from jobqueue import DurableHuey, Job, State
+from jobqueue.words import Glance, glance, in_words, sentence, time_left
 
 MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-def job(monkeypatch: pytest.MonkeyPatch) -> Job:
-    monkeypatch.setattr("app.jobs.hello.time.sleep", lambda _: None)
-    return replace(greet("Ann").look(), error="", ended_at=None)
+def job() -> Iterator[Job]:
+    huey = DurableHuey("words", immediate=True)
+    yield replace(huey.task()(lambda: None)().look(), error="", ended_at=None)
+    huey.storage.close()
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,10 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Job:
         ),
         ({"state": State.RUNNING}, "Running."),
         ({"state": State.RUNNING, "attempt": 2, "losses": 1}, "Running, attempt 2: the worker was lost."),
+        (
+            {"state": State.QUEUED, "attempt": 1, "losses": 1, "has_steps": True, "done": 211, "total": 335},
+            "In the queue again, for attempt 2: the worker was lost. It goes on after 211 of 335.",
+        ),
         ({"state": State.RUNNING, "attempt": 2, "error": "OSError"}, "Running, attempt 2: the one before failed."),
         ({"state": State.SUCCEEDED, "claimed_at": -10 * MINUTE, "ended_at": 0 * MINUTE}, "Done in 10 min."),
         ({"state": State.FAILED, "error": "ValueError: no"}, "Failed: ValueError: no"),
@@ -45,12 +50,6 @@ def test_each_state_is_a_sentence(job: Job, changes: dict[str, object], words: s
     now = datetime.now(UTC)
     changes = {name: now + value if isinstance(value, timedelta) else value for name, value in changes.items()}
     assert words in sentence(replace(job, **changes))  # type: ignore[arg-type]
-
-
-def test_the_traceback_stands_behind_a_failure_and_nowhere_else(job: Job) -> None:
-    failed = replace(job, state=State.FAILED, error="ValueError: no", traceback="Traceback: deep inside")
-    assert "deep inside" in str(job_status(failed))
-    assert "deep inside" not in str(job_status(replace(failed, state=State.RUNNING)))
 
 
 def test_the_time_left_follows_from_how_fast_the_attempt_has_been(job: Job) -> None:
@@ -96,4 +95,4 @@ def test_durations_are_in_the_unit_that_fits(seconds: float, words: str) -> None
 def test_a_job_that_is_given_back_again_and_again_without_a_step_says_what_would_help(
     job: Job, changes: dict[str, object], hinted: bool
 ) -> None:
-    assert ("Save what it has done with job.step(...)" in str(job_status(replace(job, **changes)))) is hinted
+    assert ("Save what it has done with job.step(...)" in replace(job, **changes).hint) is hinted

@@ -1,24 +1,11 @@
-"""How a job is shown on a page: its state in words, how far it is, how long it may still take, and what went wrong."""
+"""A job in words: its state, how far it is, how long it may still take."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import dash_mantine_components as dmc
-from dash import html
-from dash.development.base_component import Component
+from jobqueue.handle import Job
+from jobqueue.ledger import State
 
-from jobqueue import Job, State
-
-COLOURS = {
-    State.WAITING: "gray",
-    State.SCHEDULED: "yellow",
-    State.QUEUED: "gray",
-    State.RUNNING: "blue",
-    State.SUCCEEDED: "green",
-    State.FAILED: "red",
-    State.CANCELLED: "gray",
-}
-BREAKING = {"overflowWrap": "anywhere"}  # what others wrote may have no spaces
 LONG_QUEUED = 10  # seconds in the queue after which it is worth asking whether a worker runs
 
 
@@ -40,51 +27,6 @@ def glance(job: Job, earlier: Glance | None = None) -> Glance | None:
     return Glance(job.attempt, datetime.now(UTC).timestamp(), job.done)
 
 
-def job_status(job: Job, since: Glance | None = None) -> Component:
-    """A job in words, with a bar while it runs; `since` is for the time left, which else is told of first attempts only."""
-    running = job.state is State.RUNNING
-    parts: list[Component] = [
-        dmc.Group(
-            [
-                dmc.Badge(job.state.value, color=COLOURS[job.state], variant="light", mt=2),
-                dmc.Text(sentence(job), flex=1, miw=200, style=BREAKING),
-            ],
-            align="flex-start",
-        )
-    ]
-    if running:
-        share = 100 * job.done / job.total if job.done is not None and job.total else 0
-        parts.append(dmc.Progress(value=share, animated=True, size="lg", **{"aria-label": "Progress"}))
-        left = time_left(job, since)
-        parts.append(dmc.Text(" · ".join(filter(None, [job.note, left])), size="sm", c="dimmed", style=BREAKING))
-    if job.hint:
-        parts.append(dmc.Alert(job.hint, color="orange"))
-    if job.traceback and job.state is State.FAILED:
-        parts.append(
-            html.Details(
-                [
-                    html.Summary("What is behind it", style={"cursor": "pointer"}),
-                    dmc.Code(job.traceback, block=True, mt="xs"),
-                ]
-            )
-        )
-    return dmc.Stack(parts, gap="xs")
-
-
-def no_such_job(job_id: str) -> Component:
-    """For an address that names a job which is not there."""
-    return dmc.Alert(
-        f"There is no job {job_id}. The address may be cut short, or it is of another installation.",
-        title="No such job",
-        color="orange",
-    )
-
-
-def try_again() -> Component:
-    """For beside the button of a submit that raised QueueUnavailable."""
-    return dmc.Alert("The queue does not answer just now. Try again in a moment.", title="Not started", color="red")
-
-
 def sentence(job: Job) -> str:
     """What the state means for whoever waits."""
     now = datetime.now(UTC)
@@ -98,7 +40,12 @@ def sentence(job: Job) -> str:
             return f"Starts {starts}."
         case State.QUEUED:
             if job.attempt:
-                return f"In the queue again, for attempt {job.attempt + 1}{_why_again(job)}."
+                kept = (
+                    f" It goes on after {job.done:g} of {job.total:g}."
+                    if job.has_steps and job.done and job.total
+                    else ""
+                )
+                return f"In the queue again, for attempt {job.attempt + 1}{_why_again(job)}.{kept}"
             waited = (now - (job.run_at or job.created_at)).total_seconds()
             if waited < LONG_QUEUED:
                 return "In the queue."
