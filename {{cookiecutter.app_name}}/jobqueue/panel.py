@@ -100,7 +100,7 @@ class JobPanel:
 
     def look(self, job_id: str, seen: Mapping[str, Any] = MappingProxyType({}), **given: Any) -> "Look":
         """The panel as it is now; `seen` is what the last look left on the page, `given` what the layout gave."""
-        kept = as_new({"given": given} | seen)
+        kept = as_new({"given": given, **seen})
         try:
             job = self.find(job_id)
         except JobNotFound:
