@@ -1,6 +1,6 @@
 """Many tasks in one call, a thousand in a transaction; and a submit whose database does not answer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -34,7 +34,7 @@ class Outage:
     def after(self, transactions: int) -> None:
         left = transactions
 
-        def count(jobs: int) -> None:
+        def count(queues: Sequence[str]) -> None:
             nonlocal left
             left -= 1
             if left == 0:
