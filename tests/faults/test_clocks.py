@@ -30,7 +30,7 @@ def clock(ahead: float) -> dict[str, str]:
 
 SUBMIT = """
 import json, sys, time
-from datetime import datetime
+from datetime import UTC, datetime
 from jobqueue import DurableHuey
 from tests.faults.fault_jobs import tasks_on
 settings, due = json.loads(sys.argv[1])

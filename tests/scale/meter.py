@@ -45,6 +45,10 @@ CONSTRAINTS = {
     "sqlite_autoindex_handles_1": "handles (id)",
     "logs_pkey": "logs (job_id)",
     "sqlite_autoindex_logs_1": "logs (job_id)",
+    "callback_updates_pkey": "callback_updates (job_id, name)",
+    "sqlite_autoindex_callback_updates_1": "callback_updates (job_id, name)",
+    "callback_answers_pkey": "callback_answers (question)",
+    "sqlite_autoindex_callback_answers_1": "callback_answers (question)",
     "entries_pkey": "entries (key)",
     "sqlite_autoindex_entries_1": "entries (key)",
 }

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobqueue import every
+from jobqueue import callbacks, every
 from jobqueue.caps import Caps
+from jobqueue.context import ClaimedJob
 from jobqueue.ledger import Ledger, NewJob, Outcome, Retry, State, error_result
 from jobqueue.timetable import Fire, Timetable
 from tests.scale.filling import ANN, BODY, MESSAGE, RARE
@@ -138,6 +139,21 @@ def scheduled(run: Callable[[Ledger], str]) -> Before:
         return float(rows[SCHEDULE]["watermark"])
 
     return do
+
+
+def teller(ledger: Ledger, held: tuple[str, str]) -> callbacks.Teller:
+    return callbacks.Teller(ledger, ClaimedJob(ledger, *held, attempt=1, owner=None))
+
+
+def said(ledger: Ledger) -> str:
+    """A callback's job that has said something."""
+    held = claimed(ledger)
+    teller(ledger, held).property("a", "b", "1", add=False)
+    return held[0]
+
+
+def answered(ledger: Ledger) -> None:
+    callbacks.to_be_answered_by(ledger, "a question", ended(ledger, State.SUCCEEDED))
 
 
 OPERATIONS = [
@@ -303,6 +319,15 @@ OPERATIONS = [
         "drop a schedule",
         finds(1, lambda ledger, _: Timetable(ledger).drop([SCHEDULE], CONSUMER, HOUR)),
         lambda ledger: Timetable(ledger).register({SCHEDULE: "every second", "of older code": "every second"}),
+    ),
+    Operation(
+        "take in schedules", lambda ledger, _: Timetable(ledger).register({SCHEDULE: f"every {secrets.token_hex(4)}"})
+    ),
+    Operation("look at a callback", lambda ledger, job_id: callbacks.look(ledger, job_id, 0), said),
+    Operation("say", lambda ledger, held: teller(ledger, held).property("a", "b", "1", add=False), claimed),
+    Operation("answered by", lambda ledger, _: callbacks.answered_by(ledger, "a question", HOUR), answered),
+    Operation(
+        "to be answered by", lambda ledger, job_id: callbacks.to_be_answered_by(ledger, job_id, job_id), submitted
     ),
     Operation("reschedule", lambda ledger, held: ledger.replace(held[0], new(), keep_follower=True), followed),
     Operation("a step", lambda ledger, held: ledger.step(held[0], "prices"), lambda ledger: stepped(ledger)),

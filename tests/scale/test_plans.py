@@ -62,6 +62,12 @@ PLANS: dict[str, set[str]] = {
     "PRUNE_RESULTS": {"results (job_id)"},
     "PRUNE_STEPS": {"steps (job_id, name)"},
     "PRUNE_LOGS": {"logs (job_id)"},
+    "PRUNE_HANDLES": {"handles_of_job"},
+    "PRUNE_UPDATES": {"callback_updates (job_id, name)"},
+    "PRUNE_ANSWERS": {"answers_of_job"},
+    "CALLBACK": WITH_RESULT | {"callback_updates (job_id, name)"},
+    "SAY": BY_TOKEN,
+    "ANSWERED_BY": WITH_RESULT | {"callback_answers (question)", "answers_of_job"},
     "PRUNE_REVOCATIONS": {"entries (key)"},
     "PRUNE_ENTRIES": {"entries (key)", "entries_expired"},
     "LAPSED": {"jobs_leases"},
@@ -101,7 +107,16 @@ PLANS: dict[str, set[str]] = {
     "RELEASE_LOCK": BY_LOCK,
     "DELETE_STALE_LOCK": BY_LOCK,
 }  # fmt: skip
-SEARCH_NOTHING = {"SAVE_RESULT", "SAVE_LOG_AT_END", "SAVE_STEP", "PUT", "TAKE_NEW_KEY", "CLOCK", "ALONE"}
+SEARCH_NOTHING = {
+    "SAVE_RESULT",
+    "SAVE_LOG_AT_END",
+    "SAVE_STEP",
+    "PUT",
+    "TAKE_NEW_KEY",
+    "CLOCK",
+    "ALONE",
+    "TO_BE_ANSWERED_BY",
+}
 OF_SMALL_TABLES = {
     *("GREET", "FORGET", "LEAVE", "SEEN", "CONSUMERS", "KNOWN_TASKS", "ADD", "DELETE_COUNTER"),
     *("REGISTER", "REPHRASE", "SCHEDULE_NAMES", "DROP", "OTHERS", "WATERMARKS", "ADVANCE", "TELL", "SCHEDULES"),

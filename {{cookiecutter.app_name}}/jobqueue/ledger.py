@@ -522,6 +522,8 @@ class Ledger:
                 tx.run(sql.PRUNE_STEPS, ids=ids)
                 tx.run(sql.PRUNE_LOGS, ids=ids)
                 tx.run(sql.PRUNE_HANDLES, ids=ids)
+                tx.run(sql.PRUNE_UPDATES, ids=ids)
+                tx.run(sql.PRUNE_ANSWERS, ids=ids)
                 tx.run(sql.PRUNE_REVOCATIONS, keys=[f"r:{job_id}" for job_id in ids])
         return stretch["last"], len(ids)
 

@@ -59,6 +59,8 @@ class JobLog:
         self._lines: deque[tuple[float, str, str, str]] = deque(maxlen=LINES)
         self._noted = self._written = 0  # records
         self._asked = False  # the writer knows that there is something to write
+        self._writing = threading.Lock()
+        self._closed = False
 
     def note(self, record: logging.LogRecord) -> None:
         if self._pid != os.getpid():  # a fork of the task's, whose lines are its own
@@ -86,6 +88,11 @@ class JobLog:
 
     def write(self) -> None:
         """Write what is not yet written; what cannot be now waits for the next time."""
+        with self._writing:
+            if not self._closed:
+                self._write()
+
+    def _write(self) -> None:
         self._asked = False
         noted = self._noted
         try:
@@ -100,7 +107,10 @@ class JobLog:
             _writer.hear(self)
 
     def close(self) -> None:
+        """Nothing is written any more when this returns."""
         _writer.forget(self)
+        with self._writing:
+            self._closed = True
 
 
 class _Writer:

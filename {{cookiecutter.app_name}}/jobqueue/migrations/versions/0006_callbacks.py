@@ -23,3 +23,4 @@ def upgrade() -> None:
         sa.Column("job_id", sa.Text, nullable=False),
         sa.Column("used_at", sa.Float, nullable=False),
     )
+    op.create_index("answers_of_job", "callback_answers", ["job_id"])
