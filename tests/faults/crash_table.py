@@ -371,10 +371,11 @@ REQUESTS = {
     ),
 }
 
-# Writes that stand alone, or on no job's way: what Huey keeps under keys, what follows a claim that was not answered, what
-# was logged so far, what is pruned, and what people do to schedules.
+# Writes that stand alone, or on no job's way: claims within caps, what Huey keeps under keys, what follows a claim that was not
+# answered, what was logged so far or a callback says, what is pruned, and what people do to schedules.
 ALONE = words(
+    "CLAIM_WITHIN_CAPS CLAIM_WITHIN_CAPS_FOR_ONE_WRITER "
     "GIVE_BACK GIVE_BACK_WORKERS PUT POP DELETE_STALE_LOCK ADD DELETE_COUNTER FLUSH_RESULTS FLUSH_ENTRIES FLUSH_COUNTERS "
-    "SAVE_LOG PRUNE PRUNE_RESULTS PRUNE_STEPS PRUNE_LOGS PRUNE_REVOCATIONS PRUNE_ENTRIES "
-    "PAUSE RESUME"
+    "SAVE_LOG SAY ANSWERED_BY TO_BE_ANSWERED_BY PRUNE PRUNE_RESULTS PRUNE_STEPS PRUNE_LOGS PRUNE_HANDLES PRUNE_UPDATES "
+    "PRUNE_ANSWERS PRUNE_REVOCATIONS PRUNE_ENTRIES PAUSE RESUME"
 )
