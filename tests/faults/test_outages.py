@@ -495,9 +495,8 @@ def test_a_claim_that_is_made_after_its_worker_gave_up_is_given_back_and_not_cou
     handle = tasks.says.schedule((path, "ran"), delay=60)
     with huey.ledger.database.transaction() as tx:  # no worker is quicker
         tx.run("UPDATE jobs SET state = 'queued' WHERE id = :id", id=handle.id)
-        late = tx.one(
-            statements.CLAIM, tasks=names, token="late", consumer=consumer["id"], worker="worker-1", lease=LEASE
-        )
+        claim = {"token": "late", "consumer": consumer["id"], "worker": "worker-1", "host": "host", "lease": LEASE}
+        late = tx.one(statements.CLAIM, tasks=names, queues=None, lately=[], **claim)
     assert late is not None
     assert handle.get(blocking=True, timeout=2 * LEASE) == "ran"
     job = handle.look()

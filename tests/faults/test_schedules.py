@@ -72,7 +72,7 @@ def test_what_was_due_three_times_while_no_consumer_ran_is_made_up_once(
     wait_until(lambda: len(fires(huey, "each_second")) >= len(before) + 3)
     made_up, *after = fires(huey, "each_second")[len(before) :]
     assert made_up.made_up
-    assert due(made_up) - due(before[-1]) > 3
+    assert due(made_up) - due(before[-1]) >= 3  # the last of those that were missed
     assert [due(job) for job in after] == [due(made_up) + 1 + n for n in range(len(after))]
     assert not any(job.made_up for job in [*before, *after])
 
