@@ -1,5 +1,5 @@
 # make demo     bake the portfolio example to build/ and run it, on http://localhost:8050
-# make test     every test: those that kill processes or drive a browser one at a time, at the end
+# make test     the tests: those that kill processes or drive a browser one at a time, at the end
 # make lint     style (ruff) and types (mypy), of the kit and of the template where it lies
 # make lock     pin the newest versions of all that the examples and the kit need
 # make faults   the tests that kill processes, alone, on every storage
@@ -51,7 +51,7 @@ SERIAL := tests/faults tests/end_to_end
 test: venv
 	@CHROMIUM=$$($(BIN)/python tests/chromium.py) && export CHROMIUM && set -x && \
 	$(BIN)/python -m pytest -n 2 $(SERIAL:%=--ignore=%) --ignore=tests/scale && \
-	$(BIN)/python -m pytest $(SERIAL)
+	$(BIN)/python -m pytest -m 'not long' $(SERIAL)
 
 STORAGES ?= sqlite,postgres,postgres+valkey
 

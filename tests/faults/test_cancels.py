@@ -65,6 +65,7 @@ SHORTEST, LONGEST = 0.0, 0.06  # seconds that a job takes
 KINDS = ["short"] * 6 + ["follows", "delayed", "retried", "long"]
 
 
+@pytest.mark.long
 def test_a_thousand_cancels_in_any_state_at_any_moment_stop_the_right_job_alone(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, dice: random.Random
 ) -> None:

@@ -174,6 +174,7 @@ def rows_of(huey: DurableHuey, name: str) -> list[tuple[object, ...]]:
     return [tuple(row[column] for column in columns) for row in rows]
 
 
+@pytest.mark.long
 def test_main_processes_that_die_at_any_place_do_for_all_what_is_due_once(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, folder: Path, path: str
 ) -> None:

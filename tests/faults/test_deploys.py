@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from jobqueue import DurableHuey, State
 from jobqueue.handle import JobHandle
 from tests.faults.conftest import StartConsumer, steadily
@@ -20,6 +22,7 @@ PACE = 0.3  # seconds between two submits
 STEPS = 8  # of the long jobs, 0.25 s each: longer than the grace
 
 
+@pytest.mark.long
 def test_ten_deploys_under_steady_submits_lose_nothing_and_count_nothing_against_a_job(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, dice: random.Random
 ) -> None:

@@ -386,7 +386,7 @@ class Silence:
         self.end = end
 
 
-@pytest.fixture(params=["paused", "cut"])
+@pytest.fixture(params=[pytest.param("paused", marks=pytest.mark.long), "cut"])
 def silence(request: pytest.FixtureRequest, server: PostgresServer, storage: Storage) -> Iterator[Silence]:
     """Of a server that is stopped, or a network that drops all."""
     if request.param == "paused":

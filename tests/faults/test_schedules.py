@@ -20,6 +20,7 @@ LASTS = 30.0  # seconds
 SCHEDULES = {"each_second": "second", "each_other_second": "2 seconds"}
 
 
+@pytest.mark.long
 def test_five_consumers_killed_three_times_each_fire_each_moment_once(
     huey: DurableHuey, start: StartConsumer, dice: random.Random
 ) -> None:

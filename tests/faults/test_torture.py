@@ -9,6 +9,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from huey import chord
 from huey.api import Task
 
@@ -78,6 +79,7 @@ class Batch:
         return chord([one, chord([two, three], callback)], self.job("", [self.value(one), self.value(callback)]))
 
 
+@pytest.mark.long
 def test_nothing_is_lost_and_nothing_counts_twice_whatever_is_killed(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, dice: Random
 ) -> None:

@@ -88,7 +88,7 @@ PLANS: dict[str, set[str]] = {
     "LOOK": WITH_RESULT | BY_HANDLE | {"steps (job_id, name)"},
     "RESULT": WITH_RESULT | BY_HANDLE,
     "HISTORY": BY_ID_OR_HANDLE,
-    "SAVE_LOG": BY_TOKEN,
+    "SAVE_LOG": BY_TOKEN | {"logs (job_id)"},
     "LOG": BY_ID_OR_HANDLE | {"logs (job_id)"},
     "ENDED": BY_ID_OR_HANDLE,
     "MEMBERS": {"jobs_members", "results (job_id)"},

@@ -40,7 +40,8 @@ RELEASED = "CASE WHEN run_at > NOW THEN 'scheduled' ELSE 'queued' END"
 # Owners take turns. A job's turn is the one after its owner's last in that queue and priority; an owner with nothing
 # queued there comes in where the queue has got to (`front`), or one turn later if its last job was there already. It has got
 # to the turn that runs, or to the first that waits if that is less; when nothing waits, to the time in microseconds, which is
-# later than all turns before. Jobs without an owner are those of one owner.
+# later than all turns before. Jobs without an owner are those of one owner. (An owner's last job is asked for by a range, which
+# only the index of owners has in this order: else Postgres may walk all jobs back to it.)
 FLOW = "COALESCE(owner, '')"
 IN_TURNS = "turn >= 0 AND queue = :queue AND priority = :priority"
 TURN = f"""
@@ -50,7 +51,8 @@ SELECT max(turn) FROM (
     UNION ALL
     SELECT turn + CASE WHEN COALESCE(:owner, '') = ''
                          OR turn <= (SELECT CASE WHEN queue = :queue AND priority = :priority THEN turn END
-                                     FROM jobs WHERE owner = :owner AND seq > 0 ORDER BY seq DESC LIMIT 1)
+                                     FROM jobs WHERE owner >= :owner AND owner <= :owner AND seq > 0
+                                     ORDER BY owner DESC, seq DESC LIMIT 1)
                        THEN 1 ELSE 0 END
     FROM (SELECT CASE WHEN waits IS NULL THEN CAST(NOW * 1000000 AS bigint) WHEN runs < waits THEN runs ELSE waits END AS turn
           FROM (SELECT (SELECT min(turn) FROM jobs WHERE state = 'queued' AND {IN_TURNS}) AS waits,
