@@ -57,6 +57,7 @@ STORAGES ?= sqlite,postgres,postgres+valkey
 
 faults: venv
 	$(BIN)/python -m pytest tests/faults --storages $(STORAGES)
+	CHROMIUM=$$($(BIN)/python tests/chromium.py) $(BIN)/python -m pytest -m long tests/end_to_end
 
 N ?= 10
 TESTS ?= tests/faults/test_torture.py

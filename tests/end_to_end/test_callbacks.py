@@ -194,6 +194,7 @@ def test_a_web_process_that_is_killed(app: Counting, counting: Page) -> None:
     ends(app, counting)
 
 
+@pytest.mark.long
 def test_a_web_that_is_away(app: Counting, counting: Page) -> None:
     app.end("web", signal.SIGKILL)
     away = time.monotonic()
@@ -221,6 +222,7 @@ def test_a_click_while_the_web_is_away_is_one_job(app: Counting, page: Page) -> 
     app.go()
     page.set_default_timeout(PATIENCE * 1000)
     page.goto(f"{app.url}/counting")
+    expect(page.get_by_role("button", name="Count")).to_be_visible()
     page.wait_for_load_state("networkidle")
     before = len(app.huey.jobs(limit=1000))
     app.end("web", signal.SIGKILL)
