@@ -181,7 +181,7 @@ OPERATIONS = [
     ),
     Operation("claim within a task's cap", within(Caps(of_task={TASK: 1, KNOWN[-1]: 1}), claim), claimed),
     # A step for each owner who waits, of whom there are more where more jobs wait.
-    Operation("claim within owners' caps", within(Caps(per_owner=1), claim), claimed, of=State.QUEUED),
+    Operation("claim within owners' caps", within(Caps(per_owner=1000), claim), claimed, of=State.QUEUED),
     Operation("submit for an owner who waits", lambda ledger, _: ledger.submit([new(), new()]), submitted),
     Operation(
         "end of a job with a cap",

@@ -66,7 +66,7 @@ PLANS: dict[str, set[str]] = {
     "PRUNE_UPDATES": {"callback_updates (job_id, name)"},
     "PRUNE_ANSWERS": {"answers_of_job"},
     "CALLBACK": WITH_RESULT | {"callback_updates (job_id, name)"},
-    "SAY": BY_TOKEN,
+    "SAY": BY_TOKEN | {"callback_updates (job_id, name)"},
     "ANSWERED_BY": WITH_RESULT | {"callback_answers (question)", "answers_of_job"},
     "PRUNE_REVOCATIONS": {"entries (key)"},
     "PRUNE_ENTRIES": {"entries (key)", "entries_expired"},
