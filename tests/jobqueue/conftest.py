@@ -10,6 +10,7 @@ from huey import SqliteHuey
 from huey.api import Huey
 
 from jobqueue import DurableHuey
+from jobqueue.database import Transaction
 from tests.storages import STORAGES, Storage, run_on_each
 
 HueyFactory = Callable[..., DurableHuey]
@@ -43,6 +44,20 @@ def make_huey(storage: Storage, hueys: list[Huey]) -> HueyFactory:
         return durable(hueys, **(storage._asdict() | options))
 
     return make
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the ledger is asked from now on."""
+    asked: list[str] = []
+    execute = Transaction._execute
+
+    def counted(self: Transaction, sql: str, params: dict[str, Any]) -> None:
+        asked.append(sql)
+        execute(self, sql, params)
+
+    monkeypatch.setattr(Transaction, "_execute", counted)
+    return asked
 
 
 @pytest.fixture

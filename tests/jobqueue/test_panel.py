@@ -8,7 +8,6 @@ import pytest
 from dash import html, no_update
 
 from jobqueue import DurableHuey, Job, JobNotFound, State, panel
-from jobqueue.database import Transaction
 from jobqueue.panel import LOOK_EVERY, REST_AT_MOST, JobPanel
 
 
@@ -24,20 +23,6 @@ def huey() -> Iterator[DurableHuey]:
 def make_panel(huey: DurableHuey, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(panel, "_panels", {})
     return lambda name="a panel", **options: JobPanel(huey, name, **options)
-
-
-@pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the ledger is asked from now on."""
-    asked: list[str] = []
-    execute = Transaction._execute
-
-    def counted(self: Transaction, sql: str, params: dict[str, Any]) -> None:
-        asked.append(sql)
-        execute(self, sql, params)
-
-    monkeypatch.setattr(Transaction, "_execute", counted)
-    return asked
 
 
 def shown(panels: list[html.Div]) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
