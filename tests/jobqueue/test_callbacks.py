@@ -1,6 +1,8 @@
 """What the ledger keeps of a callback: told to each page once and in order, under a claim that holds, and no longer."""
 
 import json
+import math
+import sys
 
 import pytest
 
@@ -89,3 +91,13 @@ def test_a_concealed_argument_shows_itself_only_to_who_asks() -> None:
     concealed = Concealed({"cookie": "secret"})
     assert "secret" not in f"{concealed} {concealed!r}"
     assert concealed.reveal() == {"cookie": "secret"}
+
+
+def test_what_a_job_said_goes_with_it(huey: DurableHuey, claim: Claim) -> None:
+    Teller(huey.ledger, claim.job).property("a", "children", "1", add=False)
+    callbacks.to_be_answered_by(huey.ledger, "how much", claim.id)
+    huey.execute(claim.task)
+    huey.ledger.prune(0, 10, math.inf, sys.maxsize)
+    assert callbacks.look(huey.ledger, claim.id, 0) == Look(None)
+    with huey.ledger.database.statement() as tx:
+        assert tx.all("SELECT job_id FROM callback_updates UNION SELECT job_id FROM callback_answers") == []

@@ -37,7 +37,7 @@
     }
     const { output, outputs } = JSON.parse(options.body);
     if (!background.has(output)) return ask(resource, options);
-    const name = output.includes('["MATCH"]') ? JSON.stringify(outputs) : output; // of the call's own components
+    const name = output.includes('["MATCH"]') ? output + JSON.stringify(outputs) : output; // of this call's components
     const token = found.get(name);
     found.delete(name);
     const answer = await patiently(url, options, { [CALL]: nonce(), ...(token && { [KEPT]: token }) });
@@ -111,10 +111,25 @@
     if (answer.status !== 200) return;
     const { id, property, value } = await answer.json();
     if (id === undefined) return;
+    // The renderer drops what is called while it takes up the component itself: then it is called once more.
     while (found.has(name) && tokens().has(name)) {
-      if (window.dash_component_api?.getLayout(id)) return window.dash_clientside.set_props(id, { [property]: value });
-      await sleep(50);
+      if (isThere(id) && !isPending(name)) window.dash_clientside.set_props(id, { [property]: value });
+      await sleep(100);
     }
+  }
+
+  function isThere(id) {
+    try {
+      return Boolean(window.dash_component_api.getLayout(id));
+    } catch {
+      return false; // it has no place yet
+    }
+  }
+
+  function isPending(name) {
+    const queues = Object.values(window.store.getState().callbacks).filter(Array.isArray);
+    const outputs = queues.flat().map((call) => call.callback.output);
+    return outputs.some((output) => name === output || name.startsWith(`${output}{`) || name.startsWith(`${output}[`));
   }
 
   function tokens() {
