@@ -3,7 +3,6 @@
 `gunicorn app.web:server` serves it. Everything a browser loads comes from here: no request goes to another host.
 """
 
-import functools
 import html as text
 import logging
 from collections.abc import Callable
@@ -82,13 +81,12 @@ def in_a_notice(error: Exception) -> None:
     set_props("notices", {"sendNotifications": [notice | {"action": "show"}, notice | {"action": "update"}]})
 
 
-def in_its_place(layout: Callable[..., Component]) -> Callable[..., Component]:
-    """For pages: the words stand where the page would."""
+def in_its_place(layout: Callable[..., Component] | Component) -> Callable[..., Component]:
+    """For pages, whose layout is a function or a component: the words stand where the page would."""
 
-    @functools.wraps(layout)
     def show(**query: Any) -> Component:
         try:
-            return layout(**query)
+            return layout(**query) if callable(layout) else layout
         except Exception as error:
             if debugging and not isinstance(error, DatabaseUnavailable):
                 raise

@@ -89,3 +89,8 @@ print(sorted({"skfolio", "sklearn", "pandas", "pyarrow"} & sys.modules.keys()))
 """
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+def test_a_page_may_be_a_component() -> None:
+    component = dash.html.Div("as it is")
+    assert web.in_its_place(component)(job="any") is component
