@@ -107,6 +107,7 @@ PLANS: dict[str, set[str]] = {
     "DELETE_STALE_LOCK": BY_LOCK,
 }  # fmt: skip
 SEARCH_NOTHING = {
+    "INSERT_EACH",
     "SAVE_RESULT",
     "SAVE_LOG_AT_END",
     "SAVE_STEP",
