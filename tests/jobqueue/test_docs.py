@@ -9,7 +9,7 @@ from jobqueue.ledger import TRANSITIONS
 
 KIT = Path(__file__).parents[2]
 STATES = KIT / "docs" / "states.md"
-PROMISES = [KIT / "docs" / name for name in ("durability.md", "submitting.md", "dash.md")]
+PROMISES = {"durability.md": 10, "dash.md": 10, "submitting.md": 3}  # pages, and how many tests each names more than
 
 
 def test_the_docs_table_of_states_is_the_engines() -> None:
@@ -18,11 +18,11 @@ def test_the_docs_table_of_states_is_the_engines() -> None:
     assert documented == {(state, event): ", ".join(after) for (state, event), after in TRANSITIONS.items()}
 
 
-@pytest.mark.parametrize("page", PROMISES, ids=lambda page: page.name)
-def test_the_tests_that_show_a_promise_are_there(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", PROMISES)
+def test_the_tests_that_show_a_promise_are_there(page: str) -> None:
+    text = KIT.joinpath("docs", page).read_text(encoding="utf-8")
     code = "".join(path.read_text(encoding="utf-8") for path in KIT.joinpath("tests").rglob("test_*.py"))
     named = set(re.findall(r"`(test_\w+)`", text))
-    assert named
+    assert len(named) > PROMISES[page]
     assert [name for name in sorted(named) if f"def {name}(" not in code] == []
     assert [path for path in re.findall(r"`(tests/[\w/]+\.py)`", text) if not KIT.joinpath(path).exists()] == []

@@ -180,6 +180,7 @@ OPERATIONS = [
         ),
     ),
     Operation("claim within a task's cap", within(Caps(of_task={TASK: 1, KNOWN[-1]: 1}), claim), claimed),
+    Operation("claim within a cap that has room", within(Caps(of_task=dict.fromkeys(KNOWN, 1000)), claim)),
     # A step for each owner who waits, of whom there are more where more jobs wait.
     Operation("claim within owners' caps", within(Caps(per_owner=1000), claim), claimed, of=State.QUEUED),
     Operation("submit for an owner who waits", lambda ledger, _: ledger.submit([new(), new()]), submitted),
