@@ -1,0 +1,28 @@
+"""This queue, as the app has it: process workers, nothing but the servers set."""
+
+import os
+from typing import Any
+
+from benchmarks import work
+from benchmarks.queues import PATIENCE, WORKERS
+from jobqueue import DurableHuey, State
+
+CONSUMER = ["huey_consumer", "benchmarks.queues.ours.huey", "-k", os.environ.get("BENCH_WORKER_TYPE", "process"),
+            "-w", str(WORKERS), "-q"]  # fmt: skip
+
+huey = DurableHuey(
+    "bench", os.environ["BENCH_DATABASE_URL"], os.environ.get("BENCH_REDIS_URL"), secret_key="a key for benchmarks"
+)
+submit = huey.task()(work.work)
+
+
+def prepare() -> None:
+    huey.migrate()
+
+
+def wait(submitted: Any) -> None:
+    submitted.get(blocking=True, timeout=PATIENCE)
+
+
+def kept() -> int:
+    return sum(huey.ledger.count(state) for state in State if not state.ended)
