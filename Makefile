@@ -6,12 +6,13 @@
 # make soak     the torture among them N=10 times: prints round, seed and pytest's closing line (pytest --seed 7 takes that
 #               seed's chances); TESTS=tests/faults repeats them all, STORAGES=sqlite on one storage
 # make scale    what an operation reads with a million finished jobs, and with a hundred thousand that wait
-# make bench    this queue beside stock Huey, and what an idle app costs
+# make bench    this queue beside its peers, and what an idle app costs: 25 minutes on a machine that does nothing else
 # make notebooks   run the notebooks, and store what they show for the tests to compare with
 # make venv     the one environment that all of these use, in .venv
 
 PYTHON ?= python3
 BIN := .venv/bin
+PEERS := build/bench-env
 DEMO := build/portfolio-desk
 BAKE := $(BIN)/cookiecutter --default-config --no-input
 TEMPLATE := {{cookiecutter.app_name}}
@@ -21,19 +22,23 @@ help:
 
 venv: .venv/ready
 
-# With uv where there is one, with venv and pip where not.
+# The peers want old versions of what the app has in new ones, so they have an environment of their own.
 .venv/ready: requirements.txt
+$(PEERS)/ready: benchmarks/requirements.txt
+
+# With uv where there is one, with venv and pip where not.
+.venv/ready $(PEERS)/ready:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than Python 3.11: name a newer one with make venv PYTHON=/path/to/python3"; exit 1; }
 	@if command -v uv >/dev/null; then \
 	  set -e -x; \
-	  test -x $(BIN)/python || uv venv --python $(PYTHON) .venv; \
-	  uv pip sync --python .venv requirements.txt; \
+	  test -x $(@D)/bin/python || uv venv --python $(PYTHON) $(@D); \
+	  uv pip sync --python $(@D) $<; \
 	else \
 	  set -e; \
-	  test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
-	  echo "Installing into .venv: with pip, some minutes."; \
-	  $(BIN)/python -m pip install --quiet -r requirements.txt; \
+	  test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D); \
+	  echo "Installing into $(@D): with pip, some minutes."; \
+	  $(@D)/bin/python -m pip install --quiet -r $<; \
 	fi
 	@touch $@
 
@@ -73,11 +78,12 @@ scale: venv
 	$(BIN)/python -m pytest tests/scale
 
 # An app of its own, on a port of its own, beside whatever runs.
-bench: venv
+bench: venv $(PEERS)/ready
 	rm -rf build/bench
 	$(BAKE) --output-dir build/bench . app_name=bench
 	echo PORT=8059 > build/bench/bench/.env
 	CHROMIUM=$$($(BIN)/python tests/chromium.py) $(BIN)/python benchmarks/embedded.py --app build/bench/bench
+	$(PEERS)/bin/python -m benchmarks.peers
 
 notebooks: venv
 	$(BIN)/python notebooks/store.py
@@ -100,5 +106,6 @@ lock: venv
 	  --output-file templates/requirements-blank.txt
 	$(UV_COMPILE) pyproject.toml build/lock/with-portfolio/pyproject.toml --extra dev \
 	  --constraint templates/requirements-portfolio.txt --output-file requirements.txt
+	$(UV_COMPILE) benchmarks/requirements.in --output-file benchmarks/requirements.txt
 
 .PHONY: help venv demo test lint lock faults soak scale bench notebooks

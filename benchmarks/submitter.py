@@ -35,7 +35,7 @@ def throughput(queue: Any, jobs: int) -> dict[str, float]:
     gate.touch()
     wait_until(lambda: seen("noop-", "end") == jobs)
     last = max(note.at for note in notes() if note.event == "end" and note.job.startswith("noop-"))
-    return {"submits": jobs / submitted, "jobs": jobs / (last - released)}
+    return {"submits /s": jobs / submitted, "jobs /s": jobs / (last - released)}
 
 
 def latency(queue: Any, jobs: int, name: str = "probe") -> dict[str, list[float]]:
