@@ -8,6 +8,7 @@ up stands in benchmarks/queues/.
 import argparse
 import os
 import platform
+import signal
 import statistics
 import sys
 import time
@@ -53,7 +54,7 @@ class Size(NamedTuple):
 FULL = Size(rounds=5, jobs=1000, probes=60, patience=120)
 QUICK = Size(rounds=1, jobs=20, probes=5, patience=25)
 
-JOBS_AT_THE_FAULT = 12  # of a second each
+JOBS_AT_THE_FAULT = 12
 IN_FLIGHT = 4
 STAGGER = 3.0  # seconds from one queue's fault to the next one's, so that few start while another does
 RESOLUTION = 0.5  # seconds: rescues that differ by less are equally fast
@@ -97,6 +98,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[""], help="parts of the names of the queues to run")
     parser.add_argument("--skip-faults", action="store_true", help="kill nothing")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # with nothing left running
     size = QUICK if asked.quick else FULL
     peers = [peer for peer in PEERS if any(part.lower() in peer.label.lower() for part in asked.only)]
     print(machine())
@@ -220,6 +222,10 @@ def after(what: str, peers: Sequence[Peer], servers: Servers, size: Size) -> dic
 def one_fault(queue: Running, what: str, patience: float) -> Fault:
     queue.ask("submit", JOBS_AT_THE_FAULT)
     while len(jobs := in_flight(queue.noted())) < IN_FLIGHT:
+        if len(ended(queue.noted())) == JOBS_AT_THE_FAULT:
+            raise RuntimeError(
+                f"{queue.module}: {IN_FLIGHT} jobs were never seen in flight together. Is the machine busy?"
+            )
         time.sleep(LOOK)
     at = time.time()
     hit = KILL[what](queue, jobs)

@@ -20,6 +20,7 @@ from benchmarks.work import NOTES, notes
 PAUSE = 0.05, 0.1  # seconds between two jobs of a queue that is asked how soon it starts one
 BUSY_PACE = 0.05  # seconds from one job of the load to the next
 BUSY_JOB = 0.05  # seconds that each of them takes: a quarter of what four workers could take
+LONG_JOB = 2  # seconds
 PATIENCE = 120.0  # seconds for all jobs to end
 LOOK = 0.1  # seconds between two looks at the notes: rarely, as it takes time from the workers
 
@@ -71,9 +72,9 @@ def consumer(queue: Any, _: int) -> dict[str, Any]:
 
 
 def submit(queue: Any, jobs: int) -> None:
-    """Jobs of a second each."""
+    """Jobs that take a while."""
     for i in range(jobs):
-        queue.submit(f"job-{i}", 1)
+        queue.submit(f"job-{i}", LONG_JOB)
 
 
 def warm(queue: Any, _: int) -> None:

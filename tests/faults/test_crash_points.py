@@ -33,6 +33,7 @@ from tests.faults.crash_table import (
     WITH_ONE_WRITER,
     Operation,
     Scenario,
+    with_many_writers,
 )
 from tests.faults.fault_jobs import notes
 from tests.jobqueue.consumers import environment, wait_until
@@ -77,8 +78,9 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def in_workers(huey: DurableHuey) -> list[Operation]:
     """On this database: where there is one writer, who claims looks before it writes."""
-    otherwise = WITH_ONE_WRITER if huey.ledger.database.dialect.one_writer else {}
-    return [of._replace(statements=otherwise.get(of.method, of.statements)) for of in IN_WORKERS]
+    if not huey.ledger.database.dialect.one_writer:
+        return list(map(with_many_writers, IN_WORKERS))
+    return [of._replace(statements=WITH_ONE_WRITER.get(of.method, of.statements)) for of in IN_WORKERS]
 
 
 def points(operations: Sequence[Operation]) -> list[Point]:
@@ -276,5 +278,6 @@ def test_each_statement_that_writes_has_a_place_to_die_at() -> None:
         name for name, sql in named_statements().items() if re.search(r"^(INSERT|UPDATE|DELETE)", sql, re.MULTILINE)
     }
     main = WITH_ONE_WRITER | IN_MAIN_PROCESSES | WITH_A_WORKER | WHEN_IT_STOPS | WHEN_A_WORKER_DIES
-    tabled = [*(of.statements for of in IN_WORKERS), *(of.statements for of in REQUESTS.values()), *main.values()]
+    workers = [*IN_WORKERS, *map(with_many_writers, IN_WORKERS)]
+    tabled = [*(of.statements for of in workers), *(of.statements for of in REQUESTS.values()), *main.values()]
     assert writes - {name for executed in tabled for name in executed} == set(ALONE)

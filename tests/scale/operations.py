@@ -192,8 +192,8 @@ OPERATIONS = [
     Operation("any queued of other tasks", lambda ledger, _: ledger.any_queued_but(KNOWN)),
     Operation("end", lambda ledger, held: ledger.end(held[0], held[1], Outcome()), claimed),
     Operation(
-        "end with result and follower",
-        lambda ledger, held: ledger.end(held[0], held[1], Outcome(result=RESULT)),
+        "end with result, log and follower",
+        lambda ledger, held: ledger.end(held[0], held[1], Outcome(result=RESULT, log="lines")),
         followed,
     ),
     Operation(
@@ -270,7 +270,11 @@ OPERATIONS = [
     Operation("history", lambda ledger, job_id: ledger.history(job_id), lambda ledger: ended(ledger, State.FAILED)),
     Operation("log", lambda ledger, job_id: ledger.log(job_id), lambda ledger: ended(ledger, State.FAILED)),
     Operation("save a log", lambda ledger, held: ledger.save_log(held[0], held[1], "lines"), claimed),
-    Operation("end with a log", lambda ledger, held: ledger.end(held[0], held[1], Outcome(log="lines")), claimed),
+    Operation(
+        "end with result and log",
+        lambda ledger, held: ledger.end(held[0], held[1], Outcome(result=RESULT, log="lines")),
+        claimed,
+    ),
     Operation("result", lambda ledger, job_id: ledger.result(job_id), lambda ledger: ended(ledger, State.FAILED)),
     Operation("ended", lambda ledger, job_id: ledger.ended(job_id), lambda ledger: ended(ledger, State.FAILED)),
     Operation(

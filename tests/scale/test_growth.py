@@ -15,7 +15,7 @@ from tests.scale.meter import Execution
 
 RATIO = 1.2
 RATIO_OF_TIME = 2.0
-SHOWN = ["submit", "claim", "end", "end with result and follower", "retry", "progress", "renew", "promote nothing",
+SHOWN = ["submit", "claim", "end", "end with result, log and follower", "retry", "progress", "renew", "promote nothing",
          "promote some", "rescue nothing", "rescue some", "fail nothing unknown", "look", "result", "queued jobs"]  # fmt: skip
 
 

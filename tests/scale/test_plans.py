@@ -26,6 +26,7 @@ PLANS: dict[str, set[str]] = {
     "CLAIM_WITHIN_CAPS_FOR_ONE_WRITER": {"jobs_in_queue", "jobs_in_queue_of_owner", "jobs (seq)", "entries (key)"},
     "RUNNING": {"jobs_held"},
     "END": BY_TOKEN,
+    "END_ALONE": BY_TOKEN | {"entries (key)", "results (job_id)", "logs (job_id)"},
     "RETRY": BY_TOKEN,
     "LOSE": BY_TOKEN,
     "GIVE_BACK": BY_TOKEN,
@@ -131,13 +132,13 @@ READ_ALL = {
 }  # as Huey's storage interface asks
 PARTS = {"AFTER", "JOB", "HANDLE", "STATE_OF_HANDLE", "ENDED_STATES", "OPEN_STATES", "RUN", "RELEASED", "FLOW", "IN_TURNS",
          "TURN", "LINES", "IN_LINE", "NEXT_OWNER", "LINES_OF_OWNERS", "IN_LINE_OF_OWNER", "_FIRST", "_NEXT",
-         "_NEXT_FOR_ONE_WRITER", "NEXT", "NEXT_WITHIN_CAPS", "_CLAIM", "_GIVEN_BACK", "_SAVE_LOG",
+         "_NEXT_FOR_ONE_WRITER", "NEXT", "NEXT_WITHIN_CAPS", "_CLAIM", "_END", "_GIVEN_BACK", "_SAVE_LOG", "_SAVE_RESULT",
          "_OLD"}  # of statements  # fmt: skip
 
 OF_OWNERS_WHO_WAIT = {"CLAIM_WITHIN_CAPS", "NEXT_WITHIN_CAPS_FOR_ONE_WRITER", "CLAIM_WITHIN_CAPS_FOR_ONE_WRITER"}
 ONE_WRITER = {"NEXT_FOR_ONE_WRITER", "CLAIM_FOR_ONE_WRITER", "NEXT_WITHIN_CAPS_FOR_ONE_WRITER",
               "CLAIM_WITHIN_CAPS_FOR_ONE_WRITER"}  # fmt: skip
-MANY_WRITERS = {"CLAIM", "CLAIM_WITHIN_CAPS", "ALONE"}
+MANY_WRITERS = {"CLAIM", "CLAIM_WITHIN_CAPS", "ALONE", "END_ALONE"}
 
 
 def test_every_statement_has_a_plan_here() -> None:

@@ -137,7 +137,8 @@ class Ledger:
 
         One with a key shares the run that has it, if there is one that has not ended (or has, with success, not so long ago).
         """
-        with self.database.transaction() as tx:
+        alone = len(jobs) == 1 and jobs[0].handle is None
+        with self.database.statement() if alone else self.database.transaction() as tx:
             _insert(tx, jobs)
         self.ring([job.queue for job in jobs])
 
@@ -227,6 +228,10 @@ class Ledger:
         done, total, note = outcome.progress or (None, None, None)
         how = {"id": job_id, "token": token, "error": outcome.error, "done": done, "total": total, "note": note}
         how["traceback"] = _traceback(outcome.result)
+        alone = self._end_alone(outcome, how)
+        if alone is not None:
+            self.ring(self._freed(alone))
+            return
         with self.database.transaction() as tx:
             if outcome.retry is None:
                 row = tx.one(sql.END, state=outcome.state, **how)
@@ -697,6 +702,22 @@ class Ledger:
     def _freed(self, row: Row) -> list[str]:
         """The queues in which a job may have waited for the place of this one."""
         return self.queues() if self.caps.hold(row["task"], row["owner"]) else []
+
+    def _end_alone(self, outcome: Outcome, how: dict[str, Any]) -> Row | None:
+        """The job, its end written in one statement; None if nothing was written, as it is not that simple, or refused."""
+        if self.database.dialect.one_writer or outcome.retry is not None or outcome.submitted:
+            return None  # one writer is no trip away
+        media_type, body = outcome.result or (None, None)
+        with self.database.statement() as tx:
+            return tx.one(
+                sql.END_ALONE,
+                state=outcome.state,
+                deleted=outcome.deleted,
+                media_type=media_type,
+                body=body,
+                log=outcome.log,
+                **how,
+            )
 
     def _lose(self, tx: Transaction, job_id: str, token: str, worker: str) -> Row | None:
         """The job, in the state that it is in now; None if the claim was over already."""

@@ -160,13 +160,32 @@ CLAIM_WITHIN_CAPS_FOR_ONE_WRITER = _CLAIM.format(next=NEXT_WITHIN_CAPS_FOR_ONE_W
 RUNNING = "SELECT task, owner, count(*) AS n FROM jobs WHERE state = 'running' AND consumer >= '' GROUP BY task, owner"
 ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('jobqueue ' || :name, 0))"
 
-END = f"""
+_SAVE_LOG = "ON CONFLICT (job_id) DO UPDATE SET lines = excluded.lines"
+_SAVE_RESULT = """
+ON CONFLICT (job_id) DO UPDATE SET media_type = excluded.media_type, body = excluded.body, saved_at = excluded.saved_at
+""".strip()
+_END = f"""
 UPDATE jobs
 SET state = :state, error = :error, ended_at = NOW, token = NULL, lease_until = NULL,
     done = COALESCE(:done, done), total = COALESCE(:total, total), note = COALESCE(:note, note),
     events = {_event("ended", state=":state", error=":error", traceback=":traceback")}
 WHERE id = :id AND token = :token
-RETURNING {AFTER}
+"""
+END = f"{_END}RETURNING {AFTER}"
+# Most jobs have nothing that follows them. Where the database is a trip away, their end and what comes with it is one.
+END_ALONE = f"""
+WITH ended AS ({_END} AND follower IS NULL RETURNING {AFTER}),
+     deleted AS (DELETE FROM entries WHERE key IN EACH(:deleted) AND EXISTS (SELECT 1 FROM ended)),
+     saved AS (
+         INSERT INTO results (job_id, media_type, body, saved_at)
+         SELECT id, CAST(:media_type AS text), CAST(:body AS bytea), NOW FROM ended
+         WHERE CAST(:media_type AS text) IS NOT NULL
+         {_SAVE_RESULT}),
+     logged AS (
+         INSERT INTO logs (job_id, lines)
+         SELECT id, CAST(:log AS text) FROM ended WHERE CAST(:log AS text) IS NOT NULL
+         {_SAVE_LOG})
+SELECT {AFTER} FROM ended
 """
 
 RETRY = f"""
@@ -290,7 +309,6 @@ INSERT INTO steps (job_id, name, media_type, body, saved_at) VALUES (:id, :name,
 ON CONFLICT (job_id, name) DO NOTHING
 """
 
-_SAVE_LOG = "ON CONFLICT (job_id) DO UPDATE SET lines = excluded.lines"
 SAVE_LOG = f"""
 INSERT INTO logs (job_id, lines) SELECT id, :lines FROM jobs WHERE id = :id AND token = :token FOR UPDATE
 {_SAVE_LOG}
@@ -298,9 +316,9 @@ INSERT INTO logs (job_id, lines) SELECT id, :lines FROM jobs WHERE id = :id AND 
 SAVE_LOG_AT_END = f"INSERT INTO logs (job_id, lines) VALUES (:id, :lines) {_SAVE_LOG}"
 LOG = f"SELECT logs.lines FROM jobs LEFT JOIN logs ON logs.job_id = jobs.id WHERE jobs.id = {RUN}"
 
-SAVE_RESULT = """
+SAVE_RESULT = f"""
 INSERT INTO results (job_id, media_type, body, saved_at) VALUES (:id, :media_type, :body, NOW)
-ON CONFLICT (job_id) DO UPDATE SET media_type = excluded.media_type, body = excluded.body, saved_at = excluded.saved_at
+{_SAVE_RESULT}
 """
 DELETE_RESULT = "DELETE FROM results WHERE job_id = :id"
 
