@@ -155,6 +155,7 @@ def measured(peers: Sequence[Peer], servers: Servers, size: Size) -> dict[Peer, 
             progress(f"round {number + 1} of {size.rounds}: {peer.label}")
             with running(peer, servers) as queue:
                 found[peer].append(one_round(queue, size))
+            progress(", ".join(f"{name} {value:.1f}" for name, value in found[peer][-1].items()))
     return {
         peer: {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
         for peer, rounds in found.items()
@@ -212,7 +213,9 @@ def after(what: str, peers: Sequence[Peer], servers: Servers, size: Size) -> dic
     def fault(number: int) -> Fault:
         time.sleep(number * STAGGER)
         with running(peers[number], servers) as queue:
-            return one_fault(queue, what, size.patience)
+            found = one_fault(queue, what, size.patience)
+        progress(f"{peers[number].label}: {found}")
+        return found
 
     progress(f"kill -9 of {what}: up to {size.patience + len(peers) * STAGGER:.0f} s")
     with ThreadPoolExecutor(len(peers)) as pool:
