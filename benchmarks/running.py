@@ -44,6 +44,7 @@ class Running:
         self.module = module
         self.notes = folder / "notes.txt"
         self.enough = folder / "enough"
+        self.go = folder / "go"
         self.log = folder / "log"
         self.environment = os.environ | environment | {"BENCH_FOLDER": str(folder)}
         self.environment["PYTHONPATH"] = os.pathsep.join(map(str, (KIT, TEMPLATE)))

@@ -20,7 +20,7 @@ from benchmarks.work import NOTES, notes
 PAUSE = 0.05, 0.1  # seconds between two jobs of a queue that is asked how soon it starts one
 BUSY_PACE = 0.05  # seconds from one job of the load to the next
 BUSY_JOB = 0.05  # seconds that each of them takes: a quarter of what four workers could take
-LONG_JOB = 2  # seconds
+LONG_JOB = 1  # seconds
 PATIENCE = 120.0  # seconds for all jobs to end
 LOOK = 0.1  # seconds between two looks at the notes: rarely, as it takes time from the workers
 
@@ -72,9 +72,9 @@ def consumer(queue: Any, _: int) -> dict[str, Any]:
 
 
 def submit(queue: Any, jobs: int) -> None:
-    """Jobs that take a while."""
+    """Jobs that take a while, and until there is a file `go`."""
     for i in range(jobs):
-        queue.submit(f"job-{i}", LONG_JOB)
+        queue.submit(f"job-{i}", LONG_JOB, str(NOTES.with_name("go")))
 
 
 def warm(queue: Any, _: int) -> None:
