@@ -13,7 +13,7 @@ from jobqueue.ledger import Ledger
 KEEP_DAYS = 30  # after a job's end
 KEEP_JOBS = 1_000_000  # the newest, whatever their state
 COUNTED = 10_000  # jobs that are counted at a time
-FIRST_BATCH, BATCH = 32, 512  # jobs that are looked at, and deleted, at a time: in the beginning, and at most
+LEAST_BATCH, BATCH = 32, 512  # jobs that are looked at, and deleted, at a time: at first and at least, and at most
 LONG = 0.05  # seconds that a batch may take: then the next is smaller, else larger, as jobs may have many steps
 REST = 300.0  # seconds from the end of the history to another look from its beginning
 DAY = 24 * 3600.0
@@ -49,11 +49,12 @@ class Pruner:
         """Once through the history, from its beginning."""
         oldest = yield from self._oldest_kept()
         after: int | None = 0
-        batch = FIRST_BATCH
+        batch = LEAST_BATCH
         while after is not None:
             began = time.monotonic()
             after, deleted = self._ledger.prune(after, batch, self._keep_s, oldest)
-            batch = max(1, batch // 2) if time.monotonic() - began > LONG else min(BATCH, batch * 2)
+            # Where each statement takes long, over a slow network, few jobs take as long as many, and more would come than go.
+            batch = max(LEAST_BATCH, batch // 2) if time.monotonic() - began > LONG else min(BATCH, batch * 2)
             yield deleted
         self._ledger.prune_entries(BATCH)
 
