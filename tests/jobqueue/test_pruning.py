@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from jobqueue import DurableHuey, State, current_job, pruning
+from jobqueue import DurableHuey, State, current_job, postgres, pruning
+from jobqueue import statements as sql
+from jobqueue.database import Transaction
 from jobqueue.ledger import Ledger, NewJob, Outcome
 from jobqueue.pruning import DAY, Pruner
 from tests.jobqueue.conftest import HueyFactory
@@ -177,6 +179,42 @@ def test_pruners_and_people_do_not_wait_for_each_other(ledger: Ledger, make_huey
     assert left(ledger) == ["held"]
     assert ledger.put_back("held")
     assert prune(ledger) == 0
+
+
+@pytest.mark.parametrize("storage", ["postgres"], indirect=True)
+def test_nobody_who_works_waits_for_a_batch(
+    ledger: Ledger, make_huey: HueyFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.submit([NewJob(id="running", task=TASK, message=b"")])
+    ledger.claim([TASK], **CLAIM | {"token": "another"})
+    ledger.submit([NewJob(id="queued", task=TASK, message=b"", priority=-1)])
+    finish(ledger, "old")
+    age(ledger, "running", "queued", "old")
+    monkeypatch.setattr(postgres, "HELD", 1)  # second: who waits longer than that for rows is refused
+    other = make_huey().ledger
+    claimed: list[str] = []
+    run = Transaction.run
+
+    def run_and_work(tx: Transaction, statement: str, **params: Any) -> int:
+        changed = run(tx, statement, **params)
+        if statement == sql.PRUNE_REVOCATIONS:  # the last: now the batch holds all that it ever does
+            other.submit([NewJob(id="new", task=TASK, message=b"", priority=-2)])
+            row = other.claim([TASK], **CLAIM)
+            claimed.append(row["id"] if row else "")
+            other.renew("consumer", ["another"], 60)
+            other.progress("running", "another", 1, 2, "")
+            other.save_step("running", "another", "step", ("application/json", b"1"))
+            other.end("running", "another", Outcome(result=("application/json", b"1")))
+            other.promote()
+            other.rescue([])
+            assert other.cancel("new")
+            assert prune(other) == 0
+        return changed
+
+    monkeypatch.setattr(Transaction, "run", run_and_work)
+    assert prune(ledger) == 1
+    assert claimed == ["queued"]
+    assert left(ledger) == ["running", "queued", "new"]
 
 
 def test_keys_whose_time_has_long_been_over_go_too(ledger: Ledger) -> None:
