@@ -115,6 +115,35 @@ def test_what_a_follower_may_still_need_stays_as_long_as_that_does(ledger: Ledge
     assert prune(ledger) == 3
 
 
+def test_whoever_was_given_a_recent_result_has_it_for_a_day(ledger: Ledger) -> None:
+    cached: dict[str, Any] = {"task": TASK, "message": b"", "unique_key": "key", "cache_for": 2 * OLD}
+    ledger.submit([NewJob(id="run", handle="first", **cached)])
+    ledger.claim([TASK], **CLAIM)
+    ledger.end("run", TOKEN, Outcome())
+    age(ledger, "run")
+    with ledger.database.statement() as tx:
+        tx.run("UPDATE handles SET created_at = created_at - :by", by=OLD + 1)
+    ledger.submit([NewJob(id="not run", handle="second", **cached)])
+    assert prune(ledger) == 0
+    second = ledger.look("second")
+    assert second is not None and second["state"] == State.SUCCEEDED
+    with ledger.database.statement() as tx:
+        tx.run("UPDATE handles SET created_at = created_at - :by", by=DAY)
+    assert prune(ledger) == 1
+
+
+@pytest.mark.parametrize("storage", ["postgres"], indirect=True)
+def test_nobody_is_given_a_result_that_is_just_being_pruned(ledger: Ledger) -> None:
+    cached: dict[str, Any] = {"task": TASK, "message": b"", "unique_key": "key", "cache_for": DAY}
+    ledger.submit([NewJob(id="run", handle="first", **cached)])
+    ledger.claim([TASK], **CLAIM)
+    ledger.end("run", TOKEN, Outcome())
+    with ledger.database.transaction() as pruner:
+        assert pruner.all(sql.OLD, after=0, last=1, oldest=2, keep=0)
+        ledger.submit([NewJob(id="run again", handle="second", **cached)])
+    assert left(ledger) == ["run", "run again"]
+
+
 def test_of_the_newest_so_many_are_kept_however_young_the_rest_is(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,7 +58,7 @@ PLANS: dict[str, set[str]] = {
     "STEP_BACK": {"jobs (seq)"},
     "STRETCH": {"jobs (seq)"},
     "OLD": {"jobs (seq)", "jobs (id)"},
-    "PRUNE": BY_ID,
+    "PRUNE": BY_ID | {"handles_of_job"},
     "PRUNE_RESULTS": {"results (job_id)"},
     "PRUNE_STEPS": {"steps (job_id, name)"},
     "PRUNE_LOGS": {"logs (job_id)"},

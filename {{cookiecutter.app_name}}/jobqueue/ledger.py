@@ -24,6 +24,7 @@ MAX_LOSSES = 3  # attempts that died with their worker, after which the job is p
 SWEEP_LIMIT = 200  # jobs that one sweep touches at most
 CONSUMER_FORGOTTEN = 24 * 3600  # seconds after which a consumer that was never seen again leaves the list
 TRACEBACK = 4_000  # characters that are kept of each attempt's
+JOINED_KEPT = 24 * 3600  # seconds that a run stays whose result somebody was given instead of a new run
 EXPIRED_KEPT = 24 * 3600  # seconds that a key of Huey's stays after its time is over
 
 ERROR = "application/vnd.jobqueue.error+json"  # the media type of a failed job's result: what Huey keeps of an error
@@ -520,9 +521,9 @@ class Ledger:
         if stretch is None or not stretch["old"]:
             return None, 0
         with self.database.transaction() as tx:
-            ids = [row["id"] for row in tx.all(sql.OLD, after=after, last=stretch["last"], **kept)]
+            old = [row["id"] for row in tx.all(sql.OLD, after=after, last=stretch["last"], **kept)]
+            ids = [row["id"] for row in tx.all(sql.PRUNE, ids=old, joined=JOINED_KEPT)] if old else []
             if ids:
-                tx.run(sql.PRUNE, ids=ids)
                 tx.run(sql.PRUNE_RESULTS, ids=ids)
                 tx.run(sql.PRUNE_STEPS, ids=ids)
                 tx.run(sql.PRUNE_LOGS, ids=ids)
