@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 from jobqueue import bell as bells
+from jobqueue import breaker
 from jobqueue.bell import MOST, RedisBell
 from tests.jobqueue.consumers import wait_until
 from tests.proxy import Proxy
@@ -112,7 +113,7 @@ def test_one_who_waits_stops_when_told_to(bell: RedisBell) -> None:
 def test_a_redis_that_fails_costs_one_short_wait_and_then_nothing_for_a_while(
     proxy: Proxy, fresh_valkey: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bells, "BROKEN", 1.0)
+    monkeypatch.setattr(breaker, "BROKEN", 1.0)
     bell = through(proxy, fresh_valkey)
     assert seconds_of(bell) < RING
     getattr(proxy, how)()

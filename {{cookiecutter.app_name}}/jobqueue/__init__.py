@@ -4,6 +4,7 @@ from jobqueue.checks import Check
 from jobqueue.codec import ResultNotEncodable, ResultTooLarge
 from jobqueue.context import current_job
 from jobqueue.database import DatabaseUnavailable
+from jobqueue.dataset import Dataset, DatasetInfo, EmptyDataset, NotReady, VersionNotFound
 from jobqueue.handle import Job, JobHandle, JobNotFound, Progress, Unreadable
 from jobqueue.history import Event
 from jobqueue.huey import DurableHuey
@@ -23,12 +24,16 @@ __all__ = [
     "Check",
     "ClaimLost",
     "DatabaseUnavailable",
+    "Dataset",
+    "DatasetInfo",
     "DurableHuey",
+    "EmptyDataset",
     "Event",
     "Job",
     "JobHandle",
     "JobNotFound",
     "LogLine",
+    "NotReady",
     "NotUnderstood",
     "Progress",
     "QueueUnavailable",
@@ -39,6 +44,7 @@ __all__ = [
     "ScheduleNotFound",
     "State",
     "Unreadable",
+    "VersionNotFound",
     "Worker",
     "cron",
     "current_job",

@@ -5,7 +5,6 @@ one connection that listens, and knocks at its workers. On SQLite it is the file
 every commit of another connection and is read from shared memory: looking twenty times a second costs next to nothing.
 """
 
-import contextlib
 import logging
 import multiprocessing
 import os
@@ -16,14 +15,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobqueue import interrupts
+from jobqueue.breaker import Breaker
 from jobqueue.database import Database, DatabaseUnavailable
 
 logger = logging.getLogger("jobqueue.bell")
 
 INTERVAL = 0.05  # seconds between two looks at a file
 CHANNEL = "jobqueue"  # of NOTIFY
-CONNECT, ANSWER = 0.1, 0.15  # seconds: together the most that a ring costs
-BROKEN = 5.0  # seconds in which a Redis that failed is left alone
+ANSWER = 0.15  # seconds: with the breaker's CONNECT the most that a ring costs
 SLICE = 0.25  # seconds that a worker waits on Redis before it looks whether it shall stop
 MOST = 64  # rings that Redis keeps: seldom are more workers idle at once
 
@@ -172,23 +171,20 @@ class NotifyBell(Bell):
 
 
 class RedisBell(Bell):
-    """An idle worker waits for a list to have an item, and takes it. A Redis that fails is left alone for a while.
+    """An idle worker waits for a list to have an item, and takes it.
 
     There is a list for each queue, and one for workers that serve them all: a ring is a new item in both.
     """
 
     def __init__(self, url: str, name: str) -> None:
-        self._url = url
         self._key = f"jobqueue:{name}:bell"
-        self._broken_until = 0.0  # by time.monotonic()
-        self._pid = os.getpid()
-        self._clients: dict[float, Any] = {}  # by how long they wait for an answer
+        self._breaker = Breaker(url, "idle workers look by themselves")
 
     def ring(self, queues: Sequence[str]) -> None:
-        if queues and not self._broken:
+        if queues and not self._breaker.broken:
             jobs = {self._key: len(queues)} | {self._key_of(queue): n for queue, n in Counter(queues).items()}
-            with interrupts.deferred(), self._left_alone_if_it_fails():
-                with self._redis(ANSWER).pipeline(transaction=False) as pipeline:
+            with interrupts.deferred(), self._breaker.left_alone_if_it_fails():
+                with self._breaker.redis(ANSWER).pipeline(transaction=False) as pipeline:
                     for key, n in jobs.items():
                         pipeline.rpush(key, *["" for _ in range(min(n, MOST))])
                         pipeline.ltrim(key, -MOST, -1)
@@ -198,12 +194,12 @@ class RedisBell(Bell):
         until = time.monotonic() + timeout
         keys = [self._key] if queues is None else [self._key_of(queue) for queue in queues]
         while (left := until - time.monotonic()) > 0:
-            if self._broken:
+            if self._breaker.broken:
                 if pause(min(SLICE, left)):
                     break
                 continue
-            with self._left_alone_if_it_fails():
-                if self._redis(SLICE + ANSWER).blpop(keys, timeout=min(SLICE, left)):
+            with self._breaker.left_alone_if_it_fails():
+                if self._breaker.redis(SLICE + ANSWER).blpop(keys, timeout=min(SLICE, left)):
                     return True
                 if pause(0):
                     break
@@ -216,53 +212,13 @@ class RedisBell(Bell):
         from redis.exceptions import RedisError
 
         try:
-            self._redis(ANSWER).ping()
+            self._breaker.redis(ANSWER).ping()
         except (RedisError, OSError, ValueError) as error:
             return f"does not answer: {error}"
         return ""
 
     def close(self) -> None:
-        for client in self._clients.values() if self._pid == os.getpid() else ():
-            client.close()
-        self._clients = {}
-
-    @property
-    def _broken(self) -> bool:
-        return time.monotonic() < self._broken_until
-
-    @contextlib.contextmanager
-    def _left_alone_if_it_fails(self) -> Any:
-        from redis.exceptions import RedisError
-
-        try:
-            yield
-        except (RedisError, OSError) as error:
-            self._broken_until = time.monotonic() + BROKEN
-            logger.warning("Redis does not answer, and idle workers look by themselves: %s", error)
-
-    def _redis(self, answer: float) -> Any:
-        if self._pid != os.getpid():
-            self._clients, self._pid = {}, os.getpid()  # they are the parent's
-        if answer not in self._clients:
-            self._clients[answer] = _redis_client(self._url, answer)
-        return self._clients[answer]
-
-
-def _redis_client(url: str, answer: float) -> Any:
-    """Hosts sign their certificates themselves; nothing that comes from Redis is trusted anyway."""
-    from redis import Redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
-    unverified = {"ssl_cert_reqs": "none"} if url.startswith("rediss://") and "ssl_cert_reqs" not in url else {}
-    return Redis.from_url(
-        url,
-        socket_connect_timeout=CONNECT,
-        socket_timeout=answer,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,  # without a word before the first command
-        **unverified,
-    )
+        self._breaker.close()
 
 
 def bell(database: Database, redis_url: str | None, name: str) -> Bell:

@@ -10,7 +10,7 @@ from huey.exceptions import TaskTimeout
 from jobqueue import codec
 from jobqueue.context import ClaimedJob
 from jobqueue.database import Row, storable
-from jobqueue.ledger import NewJob, Outcome, Retry, State, error_result
+from jobqueue.ledger import NewJob, NewVersion, Outcome, Retry, State, error_result
 
 # Signals that tell how an attempt went.
 TELLING = frozenset(
@@ -52,6 +52,7 @@ class Claim:
         self.failure: dict[str, Any] | None = None  # Huey's metadata of the error
         self.retry: Retry | None = None
         self.value: tuple[str, bytes] | None = None
+        self.version: NewVersion | None = None  # of the dataset that this job refreshes
         self.submitted: list[NewJob] = []
         self.deleted: list[str] = []
 
@@ -73,6 +74,7 @@ class Claim:
             outcome.retry = self.retry
         elif self.signal == signals.SIGNAL_COMPLETE:
             outcome.result = self.value
+            outcome.version = self.version
         elif self.signal == signals.SIGNAL_REVOKED:
             outcome.state, outcome.error = State.CANCELLED, "Revoked before it ran."
         elif self.signal == signals.SIGNAL_EXPIRED:

@@ -20,10 +20,10 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from huey import signals
 from huey.api import Huey, PeriodicTask, Task, TaskWrapper, chord, group
@@ -39,8 +39,10 @@ from jobqueue.checks import Check, checks
 from jobqueue.claim import TELLING, Claim, TaskExited, ending_claim, working_on
 from jobqueue.context import ClaimedJob, current_job, working_for
 from jobqueue.database import MEMORY, Database, DatabaseUnavailable, Row, storable
+from jobqueue.dataset import KEEP, Dataset, Moment
 from jobqueue.handle import Job, JobHandle, JobNotFound, Unreadable, value_of
 from jobqueue.history import Event, events
+from jobqueue.hot import HotCopies
 from jobqueue.ledger import MAX_LOSSES, FenceRefused, Ledger, NewJob, Outcome, Retry, State, error_result
 from jobqueue.logs import LogLine, logged, read
 from jobqueue.plan import Plan, QueueUnavailable, as_result
@@ -55,6 +57,8 @@ from jobqueue.timetable import ScheduleLook, ScheduleNotFound, Timetable
 from jobqueue.workers import Worker, code_version, workers
 
 logger = logging.getLogger("jobqueue.huey")
+
+T = TypeVar("T")
 
 LEASE = 15  # seconds that a claim holds unless it is renewed
 RENEW = 5  # seconds between renewals
@@ -146,6 +150,7 @@ class DurableHuey(Huey):
         self._throw_away_key = secrets.token_hex()
         self._one_at_a_time = threading.RLock()
         self._when_discovered: list[Callable[[], None]] = []
+        self.datasets: dict[str, Dataset[Any]] = {}  # that this code knows, by their names
         self._secret_key_fallbacks = secret_key_fallbacks
         huey_kwargs.setdefault("serializer", KeyRing(self.signing_keys))
         super().__init__(name, **huey_kwargs)
@@ -173,7 +178,10 @@ class DurableHuey(Huey):
         database = Database(database_url)
         ledger = Ledger(database, self.max_losses, self.caps)
         rung = bell(database, self.redis_url, self.name)
-        return LedgerStorage(self.name, ledger, rung, self._result_bytes, self._submit_message, self._claim_message)
+        hot = HotCopies(self.redis_url, self.name) if self.redis_url and not database.in_memory else None
+        return LedgerStorage(
+            self.name, ledger, rung, self._result_bytes, self._submit_message, self._claim_message, hot
+        )
 
     def get_task_wrapper_class(self) -> type[TaskWrapper]:
         return DurableTaskWrapper
@@ -186,6 +194,31 @@ class DurableHuey(Huey):
         when = validate_datetime
         schedule = when if isinstance(when, Schedule) else Schedule(rule=Minutes(when, self._from_epoch))
         return super().periodic_task(when, *args, schedule=schedule.bound(self.timezone, self.place), **options)
+
+    def dataset(
+        self,
+        schedule: Callable[[datetime], bool],
+        *,
+        stale_after: float | str | timedelta | None = None,
+        keep: int = KEEP,
+        as_of: Callable[[Any], Moment] | None = None,
+        **options: Any,
+    ) -> Callable[[Callable[[], T]], Dataset[T]]:
+        """What the function returns, at each time of the schedule, is the dataset's next version; `.read()` gives the newest.
+
+        :param schedule: as for `periodic_task`: every("15 minutes").
+        :param stale_after: "1 hour", seconds or a timedelta, after which its content counts as stale.
+        :param keep: so many versions.
+        :param as_of: from a value, of when it is: `lambda prices: prices.index[-1]`. By default of when it was saved.
+        :param options: of the periodic task: retries, retry_delay, timeout, name.
+        """
+
+        def decorate(function: Callable[[], T]) -> Dataset[T]:
+            made = Dataset(self, function, schedule, stale_after=stale_after, keep=keep, as_of=as_of, **options)
+            self.datasets[made.name] = made
+            return made
+
+        return decorate
 
     def create_consumer(self, **options: Any) -> Any:
         """Huey's, with Huey's options. Workers are processes on Linux and threads elsewhere, unless `worker_type` says.
@@ -571,20 +604,25 @@ class DurableHuey(Huey):
             self._until_written(claim, lambda: self.ledger.lose(claim.id, claim.token, "interrupted from within"))
 
     def _write_end(self, claim: Claim, outcome: Outcome) -> None:
+        written = False
         try:
-            self._until_written(claim, lambda: self.ledger.end(claim.id, claim.token, outcome))
+            written = self._until_written(claim, lambda: self.ledger.end(claim.id, claim.token, outcome))
         except Exception as error:  # not the connection: this end itself cannot be written
             logger.exception("The end of job %s cannot be written.", claim.id)
             failed = Outcome(state=State.FAILED, error=f"The job ran, but its end could not be written: {error}")
             failed.result = error_result(failed.error, claim.id, traceback.format_exc())
             self._until_written(claim, lambda: self.ledger.end(claim.id, claim.token, failed))
+        if written and outcome.version is not None and self.storage.hot is not None:
+            self.storage.hot.put(outcome.version.name, outcome.version.body)
 
-    def _until_written(self, claim: Claim, write: Callable[[], object]) -> None:
+    def _until_written(self, claim: Claim, write: Callable[[], object]) -> bool:
         """Try until it is written or refused: a worker that forgot an end would leave its job to be run again."""
         try:
             claim.job.patiently(write)
+            return True
         except FenceRefused:
             logger.warning("Job %s ended elsewhere: what this attempt did is dropped.", claim.id)
+            return False
 
     # --- what Huey does with an attempt's end, collected ---
 

@@ -107,6 +107,20 @@ class Retry:
     retry_delay: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class NewVersion:
+    """What a job makes of a dataset."""
+
+    name: str
+    keep: int  # versions, with this one
+    as_of: float | None  # seconds since the epoch; None for the database's time when it is saved
+    rows: int | None
+    size: int  # bytes of the body
+    digest: str
+    media_type: str
+    body: bytes
+
+
 @dataclass(kw_only=True)
 class Outcome:
     """How an attempt ended, and all that is committed with it."""
@@ -119,6 +133,7 @@ class Outcome:
     log: str | None = None
     submitted: list[NewJob] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    version: NewVersion | None = None
 
 
 class Ledger:
@@ -255,6 +270,8 @@ class Ledger:
                 _save_result(tx, job_id, outcome.result)
             if outcome.log is not None:
                 tx.run(sql.SAVE_LOG_AT_END, id=job_id, lines=outcome.log)
+            if outcome.version is not None:
+                _save_version(tx, job_id, outcome.version)
             rung = [job.queue for job in outcome.submitted]
             if outcome.retry is None:
                 rung += _after_end(tx, row, outcome)
@@ -623,6 +640,27 @@ class Ledger:
         with self.database.statement() as tx:
             return [row["id"] for row in tx.all(sql.IDS, state=state)]
 
+    # --- datasets ---
+
+    def newest_version(self, name: str) -> Row | None:
+        """What is known of it, but for its body."""
+        with self.database.statement() as tx:
+            return tx.one(sql.NEWEST_VERSION, name=name)
+
+    def version(self, name: str, version: int) -> Row | None:
+        """Its digest, media type and body."""
+        with self.database.statement() as tx:
+            return tx.one(sql.VERSION, name=name, version=version)
+
+    def kept_versions(self, name: str) -> list[int]:
+        with self.database.statement() as tx:
+            return [row["version"] for row in tx.all(sql.KEPT_VERSIONS, name=name)]
+
+    def last_refresh(self, task: str) -> Row | None:
+        """Of the jobs of this task, the last whose outcome is known, if only of an attempt: id, state and error."""
+        with self.database.statement() as tx:
+            return tx.one(sql.LAST_REFRESH, task=task)
+
     # --- Huey's key/value side ---
 
     def put(self, key: str, value: bytes) -> None:
@@ -835,6 +873,14 @@ def _put_back(tx: Transaction, job_id: str) -> Row | None:
 
 def _save_result(tx: Transaction, job_id: str, result: tuple[str, bytes]) -> None:
     tx.run(sql.SAVE_RESULT, id=job_id, media_type=result[0], body=result[1])
+
+
+def _save_version(tx: Transaction, job_id: str, new: NewVersion) -> None:
+    row = tx.one(sql.NEXT_VERSION, name=new.name)
+    assert row is not None
+    values = {name: value for name, value in vars(new).items() if name != "keep"}
+    tx.run(sql.SAVE_VERSION, version=row["version"], job_id=job_id, **values)
+    tx.run(sql.DELETE_VERSIONS, name=new.name, until=row["version"] - new.keep)
 
 
 def _after_failure(tx: Transaction, row: Row, error: str) -> list[str]:

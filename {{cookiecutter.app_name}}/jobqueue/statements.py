@@ -358,6 +358,30 @@ WITH stale AS MATERIALIZED (
 DELETE FROM entries WHERE key IN (SELECT key FROM stale)
 """
 
+# A dataset's row is locked until its next version is committed, so versions are numbered in the order of their commits.
+NEXT_VERSION = """
+INSERT INTO datasets (name, version) VALUES (:name, 1)
+ON CONFLICT (name) DO UPDATE SET version = datasets.version + 1
+RETURNING version
+"""
+SAVE_VERSION = """
+INSERT INTO dataset_versions (name, version, as_of, saved_at, job_id, rows, size, digest, media_type, body)
+VALUES (:name, :version, COALESCE(:as_of, NOW), NOW, :job_id, :rows, :size, :digest, :media_type, :body)
+"""
+DELETE_VERSIONS = "DELETE FROM dataset_versions WHERE name = :name AND version <= :until"
+NEWEST_VERSION = """
+SELECT kept.version, as_of, saved_at, job_id, rows, size, digest, media_type, NOW - as_of AS age_s
+FROM datasets JOIN dataset_versions AS kept ON kept.name = datasets.name AND kept.version = datasets.version
+WHERE datasets.name = :name
+"""
+VERSION = "SELECT digest, media_type, body FROM dataset_versions WHERE name = :name AND version = :version"
+KEPT_VERSIONS = "SELECT version FROM dataset_versions WHERE name = :name ORDER BY version"
+LAST_REFRESH = """
+SELECT id, state, error FROM jobs
+WHERE task = :task AND seq > 0 AND (state = 'succeeded' OR error <> '' AND state <> 'cancelled')
+ORDER BY seq DESC LIMIT 1
+"""
+
 GREET = """
 INSERT INTO consumers (id, host, pid, workers, tasks, queues, version, started_at, seen_at)
 VALUES (:id, :host, :pid, :workers, :tasks, :queues, :version, NOW, NOW)

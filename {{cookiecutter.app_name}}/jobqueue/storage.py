@@ -15,6 +15,7 @@ from huey.storage import BaseStorage
 
 from jobqueue.bell import Bell
 from jobqueue.context import current_job
+from jobqueue.hot import HotCopies
 from jobqueue.ledger import Ledger, State
 
 FIRST_LOOK, LAST_LOOK = 0.005, 0.25  # seconds between two looks for a result, in the beginning and after a while
@@ -37,10 +38,12 @@ class LedgerStorage(BaseStorage):
         as_result: Callable[[str], Any],
         submit: Callable[[bytes, float | None, datetime | None], None],
         claim: Callable[[], bytes | None],
+        hot: HotCopies | None = None,
     ) -> None:
         super().__init__(name)
         self.ledger = ledger
         self.bell = bell
+        self.hot = hot
         ledger.ring = bell.ring
         self._as_result = as_result
         self._submit = submit
@@ -48,6 +51,8 @@ class LedgerStorage(BaseStorage):
 
     def close(self) -> None:
         self.bell.close()
+        if self.hot is not None:
+            self.hot.close()
         self.ledger.database.close()
 
     # The queue and the schedule are states of jobs.
