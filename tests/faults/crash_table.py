@@ -32,6 +32,7 @@ class Scenario:
     once: tuple[str, ...] = ()  # what is noted no more often if somebody dies: nobody dies of it
     result: Any = None  # of the last job that succeeds
     losses: int = 0  # if nobody dies
+    versions: int = 0  # of a dataset that has the point's name
 
 
 class Operation(NamedTuple):
@@ -105,6 +106,9 @@ SCENARIOS = {
         result="done",
     ),
     "logs": Scenario(lambda tasks, name, path: tasks.logs.s(path, id=name), {"": DONE}, {"ran": 1}, result="done"),
+    "version": Scenario(
+        lambda tasks, name, path: tasks.makes_a_version.s(path, name, id=name), {"": DONE}, {"ran": 1}, versions=1
+    ),
     "submits": Scenario(
         lambda tasks, name, path: tasks.submits_another.s(path, f"{name} child", id=name),
         {"": DONE, " child": DONE},
@@ -154,6 +158,11 @@ IN_WORKERS = [
     Operation("saves", "step_names", words("STEP_NAMES"), before_it=WITH_A_STEP),
     Operation("saves", "step", words("STEP"), before_it=WITH_A_STEP),
     Operation("logs", "end", words("BEGIN END DELETE_ENTRY SAVE_RESULT SAVE_LOG_AT_END COMMIT")),
+    Operation(
+        "version",
+        "end",
+        words("BEGIN END DELETE_ENTRY SAVE_RESULT NEXT_VERSION SAVE_VERSION DELETE_VERSIONS COMMIT"),
+    ),
     Operation("submits", "submit", words("INSERT"), keys=("{} child",)),
     Operation("revoked", "end", words("BEGIN END DELETE_ENTRY COMMIT")),
     Operation("interrupted", "lose", words("BEGIN LOSE COMMIT")),
@@ -165,8 +174,8 @@ WITH_ONE_WRITER = {"claim": words("NEXT_FOR_ONE_WRITER CLAIM_FOR_ONE_WRITER")}
 
 
 def with_many_writers(of: Operation) -> Operation:
-    """There an end that submits nothing is tried as one statement, which writes it unless another job follows."""
-    if of.method != "end" or {"RETRY", "INSERT"} & set(of.statements):
+    """There an end that submits and saves nothing is tried as one statement, which writes it unless another job follows."""
+    if of.method != "end" or {"RETRY", "INSERT", "NEXT_VERSION"} & set(of.statements):
         return of
     follows = {"RELEASE", "ABANDON"} & set(of.statements)
     return of._replace(statements=("END_ALONE", *(of.statements if follows else ())))

@@ -18,7 +18,9 @@ from huey.api import Task
 from huey.exceptions import RetryTask
 from huey.utils import Error
 
-from jobqueue import DurableHuey, current_job, every
+from jobqueue import DurableHuey, codec, current_job, every
+from jobqueue.claim import working_on
+from jobqueue.ledger import NewVersion
 
 LONG = 60.0  # seconds: longer than any test waits
 
@@ -350,6 +352,16 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         with huey.lock_task(lock):
             note(path, "locked")
         return "done"
+
+    @huey.task()
+    def makes_a_version(path: str, name: str) -> None:
+        """As the periodic job of a dataset does."""
+        note(path, "ran")
+        media_type, body = codec.encode(name)
+        version = NewVersion(
+            name=name, keep=1, as_of=None, rows=1, size=len(body), digest="", media_type=media_type, body=body
+        )
+        working_on.get().version = version  # type: ignore[union-attr]
 
     @huey.task()
     def submits_another(path: str, child: str) -> None:

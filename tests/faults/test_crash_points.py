@@ -123,6 +123,7 @@ def assert_the_promises(huey: DurableHuey, folder: Path, name: str, scenario: Sc
     succeeded = [added for added, state in scenario.ends.items() if state is State.SUCCEEDED]
     if succeeded:
         assert huey.result(name + succeeded[-1]) == scenario.result, name
+    assert huey.ledger.kept_versions(name) == list(range(1, scenario.versions + 1)), name
 
 
 def test_web_processes_that_die_at_any_place_have_asked_for_all_or_for_nothing(

@@ -10,7 +10,7 @@ from typing import Any
 from jobqueue import callbacks, every
 from jobqueue.caps import Caps
 from jobqueue.context import ClaimedJob
-from jobqueue.ledger import Ledger, NewJob, Outcome, Retry, State, error_result
+from jobqueue.ledger import Ledger, NewJob, NewVersion, Outcome, Retry, State, error_result
 from jobqueue.timetable import Fire, Timetable
 from tests.scale.filling import ANN, BODY, MESSAGE, RARE
 
@@ -83,6 +83,10 @@ def changed(column: str, value: float, make: Callable[[Ledger], str]) -> Before:
 CONSUMER = "this consumer"
 SCHEDULE = "app.jobs.tick"
 RESULT = ("application/json", BODY)
+DATASET = "app.jobs.market.prices"
+VERSION = NewVersion(
+    name=DATASET, keep=3, as_of=None, rows=1, size=len(BODY), digest="d", media_type=RESULT[0], body=BODY
+)
 LONG_AGO = 1.0
 
 
@@ -196,6 +200,15 @@ OPERATIONS = [
         lambda ledger, held: ledger.end(held[0], held[1], Outcome(result=RESULT, log="lines")),
         followed,
     ),
+    Operation(
+        "end with a version",
+        lambda ledger, held: ledger.end(held[0], held[1], Outcome(version=VERSION)),
+        claimed,
+    ),
+    Operation("newest version", lambda ledger, _: ledger.newest_version(DATASET), lambda ledger: saved(ledger)),
+    Operation("a version", lambda ledger, number: ledger.version(DATASET, number), lambda ledger: saved(ledger)),
+    Operation("kept versions", lambda ledger, _: ledger.kept_versions(DATASET), lambda ledger: saved(ledger)),
+    Operation("last refresh", lambda ledger, _: ledger.last_refresh(RARE)),
     Operation(
         "fail what is followed",
         lambda ledger, held: ledger.end(held[0], held[1], Outcome(state=State.FAILED, result=RESULT)),
@@ -393,3 +406,10 @@ def stepped(ledger: Ledger) -> tuple[str, str]:
     held = claimed(ledger)
     ledger.save_step(held[0], held[1], "prices", RESULT)
     return held
+
+
+def saved(ledger: Ledger) -> int:
+    """The number of a version."""
+    held = claimed(ledger)
+    ledger.end(held[0], held[1], Outcome(version=VERSION))
+    return ledger.kept_versions(DATASET)[-1]

@@ -744,7 +744,7 @@ class Ledger:
 
     def _end_alone(self, outcome: Outcome, how: dict[str, Any]) -> Row | None:
         """The job, its end written in one statement; None if nothing was written, as it is not that simple, or refused."""
-        if self.database.dialect.one_writer or outcome.retry is not None or outcome.submitted:
+        if self.database.dialect.one_writer or outcome.retry or outcome.submitted or outcome.version:
             return None  # one writer is no trip away
         media_type, body = outcome.result or (None, None)
         with self.database.statement() as tx:

@@ -377,10 +377,11 @@ WHERE datasets.name = :name
 VERSION = "SELECT digest, media_type, body FROM dataset_versions WHERE name = :name AND version = :version"
 KEPT_VERSIONS = "SELECT version FROM dataset_versions WHERE name = :name ORDER BY version"
 LAST_REFRESH = """
-SELECT id, state, error FROM jobs
-WHERE task = :task AND seq > 0 AND (state = 'succeeded' OR error <> '' AND state <> 'cancelled')
+SELECT id, state, error
+FROM (SELECT seq, id, state, error FROM jobs WHERE task = :task AND seq > 0 ORDER BY seq DESC LIMIT 20) AS latest
+WHERE state = 'succeeded' OR error <> '' AND state <> 'cancelled'
 ORDER BY seq DESC LIMIT 1
-"""
+"""  # more than twenty that wait would be a heap
 
 GREET = """
 INSERT INTO consumers (id, host, pid, workers, tasks, queues, version, started_at, seen_at)
