@@ -7,10 +7,13 @@ from pathlib import Path
 PORTFOLIO = [
     "app/jobs/analysis.py",
     "app/jobs/frontier.py",
+    "app/jobs/market.py",
     "app/pages/analysis.py",
     "app/pages/analysis_results.py",
     "app/pages/frontier.py",
+    "app/pages/market.py",
     "app/portfolio",
+    "app/sources",
     "notebooks",
     "tests/portfolio",
 ]

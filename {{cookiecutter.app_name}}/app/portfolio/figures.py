@@ -4,6 +4,7 @@ the object of one, and the web process is spared Plotly's Python classes.
 They have no background and grey lines: assets/charts.css gives their text the page's colours, light or dark.
 """
 
+from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
 
@@ -112,6 +113,60 @@ def frontier(portfolios: list[dict[str, Any]], assets: dict[str, dict[str, float
         yaxis={"tickformat": ".0%", "title": {"text": "Return"}, "rangemode": "tozero"},
         hovermode="closest",
         height=480,
+    )
+
+
+def market(days: Days, symbols: Sequence[str], prices: Floats) -> Chart:
+    """Prices as shares of those on the first day; a row a day, a column an asset."""
+    traces = [
+        {
+            "x": _text(days),
+            "y": _rounded(prices[:, number] / prices[0, number]),
+            "name": symbol,
+            "type": "scatter",
+            "mode": "lines",
+            "line": {"width": 1.5, "color": colour},
+            "hovertemplate": f"{NAMES.get(symbol, symbol)}: %{{y:.3f}}<extra></extra>",
+        }
+        for number, (symbol, colour) in enumerate(zip(symbols, cycle(PALETTE), strict=False))
+    ]
+    return _chart("Prices, the first day's as 1", traces, hovermode="closest", height=420)
+
+
+def returns(symbols: Sequence[str], earned: Floats) -> Chart:
+    """What each asset earned, the best at the top."""
+    order = np.argsort(earned)
+    trace = {
+        "x": _rounded(earned[order]),
+        "y": [symbols[number] for number in order],
+        "type": "bar",
+        "orientation": "h",
+        "marker": {"color": [COLOURS[0] if earned[number] >= 0 else COLOURS[2] for number in order]},
+        "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
+    }
+    return _chart("Returns", [trace], xaxis={"tickformat": ".0%"}, hovermode="closest", height=420)
+
+
+def correlations(symbols: Sequence[str], table: Floats) -> Chart:
+    """Of each asset's daily returns with each other's: blue where they go together, orange where they do not."""
+    trace = {
+        "x": list(symbols),
+        "y": list(symbols),
+        "z": [_rounded(row) for row in table],
+        "type": "heatmap",
+        "zmin": -1,
+        "zmax": 1,
+        "colorscale": [[0, COLOURS[2]], [0.5, "rgba(134, 142, 150, 0.08)"], [1, COLOURS[0]]],
+        "hovertemplate": "%{y} and %{x}: %{z:.2f}<extra></extra>",
+        "colorbar": {"thickness": 10, "outlinewidth": 0, "len": 0.9},
+    }
+    return _chart(
+        "Correlations of daily returns",
+        [trace],
+        xaxis={"showgrid": False},
+        yaxis={"autorange": "reversed", "showgrid": False},
+        hovermode="closest",
+        height=420,
     )
 
 

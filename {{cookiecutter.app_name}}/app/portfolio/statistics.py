@@ -95,3 +95,9 @@ def summary(returns: ArrayLike, turnover: float) -> dict[str, float]:
         "max_drawdown": max_drawdown(returns),
         "turnover": turnover,
     }
+
+
+def correlations(prices: ArrayLike) -> Floats:
+    """Of the daily returns of each asset with each: a square table from -1 to 1. `prices`: a row a day, a column an asset."""
+    prices = np.asarray(prices)
+    return np.atleast_2d(np.corrcoef(prices[1:] / prices[:-1] - 1, rowvar=False))

@@ -1,0 +1,45 @@
+"""The prices of the market page: a dataset, made anew by a worker again and again. Its page only reads it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from app import sources
+from app.jobs import huey
+from app.portfolio.universe import SYMBOLS
+from jobqueue import current_job, every
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pandas as pd
+
+SHOWN = SYMBOLS[:12]
+
+
+@huey.dataset(every("1 minute"), stale_after="15 minutes", retries=3, retry_delay=5)
+def prices() -> pd.DataFrame:
+    """Closing prices, a row a day and a column a symbol."""
+    import pandas as pd
+
+    turn = current_job().step("turn", lambda: prices.info().version or 0)
+    return pd.DataFrame(gather(sources.source(turn).fetch, SHOWN)).dropna()
+
+
+def gather(fetch: Callable[[str], pd.Series], symbols: Sequence[str]) -> dict[str, pd.Series]:
+    """All of them at once, each a step of the job, so that another attempt asks only for those that failed.
+
+    Raises SourceError, which names them.
+    """
+    job = current_job()
+    with ThreadPoolExecutor(len(symbols)) as pool:
+        asked = {symbol: pool.submit(job.step, f"prices of {symbol}", fetch, symbol) for symbol in symbols}
+    errors = {symbol: error for symbol, future in asked.items() if (error := future.exception()) is not None}
+    for error in errors.values():
+        if not isinstance(error, sources.SourceError):
+            raise error
+    if errors:
+        first = next(iter(errors.values()))
+        raise sources.SourceError(f"{len(errors)} of {len(symbols)} failed: {', '.join(errors)}. {first}") from first
+    return {symbol: future.result() for symbol, future in asked.items()}

@@ -1,0 +1,88 @@
+"""The market's prices and their page, which reads and never waits."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from dash import no_update
+
+from app.jobs import market
+from app.pages import market as page
+from app.portfolio import figures, statistics
+from jobqueue import DurableHuey
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PRICES_URL", raising=False)
+
+
+def looked(shown: Any = None) -> tuple[str, Any]:
+    state, now = page.look(0, shown)
+    return str(state), now
+
+
+def test_each_refresh_is_a_trading_day_more(queue: DurableHuey) -> None:
+    market.prices.refresh()
+    first = market.prices.read()
+    market.prices.refresh()
+    second = market.prices.read()
+    assert list(first.columns) == list(market.SHOWN) and not first.isna().any(axis=None)
+    assert second.index[-2] == first.index[-1]
+
+
+def test_before_the_first_prices_the_page_says_what_to_do(queue: DurableHuey) -> None:
+    said, now = looked()
+    assert "No prices yet" in said and "Refresh now" in said
+    assert "Charts come here" in str(page.draw(now, "252"))
+
+
+def test_the_page_shows_the_newest_and_says_nothing_as_long_as_that_stays(queue: DurableHuey) -> None:
+    _, before = looked()
+    job_id = page.refresh(1)
+    said, now = looked(before)
+    assert "as of " in said and "version 1" in said
+    assert page.look(1, now) == (no_update, no_update)
+    drawn = str(page.draw(now, "252"))
+    assert drawn.count("Graph(") == 3 and "Correlations" in drawn
+    assert page.follow(1, job_id) == (None, None)
+    page.refresh(2)
+    assert "version 2" in looked(now)[0]
+
+
+def test_what_is_late_or_failed_is_said_over_the_last_good_prices(
+    queue: DurableHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    market.prices.refresh()
+    _, now = looked()
+    monkeypatch.setattr(market.prices, "function", lambda: [])
+    queue.enqueue(market.prices.task.s(retries=0))
+    said, after = looked(now)
+    assert "last good ones" in said and "EmptyDataset" in said and after != now
+    monkeypatch.setattr(market.prices, "stale_after", pd.Timedelta(0))
+    assert "These prices are stale" in looked(after)[0]
+    assert len(market.prices.read()) > 0
+
+
+def test_a_refresh_that_was_asked_for_is_followed_until_it_ends(queue: DurableHuey) -> None:
+    assert page.follow(0, None) == (no_update, no_update)
+    assert page.follow(0, "gone") == (None, None)
+    waiting = market.prices.task.schedule(delay=60)
+    shown, asked = page.follow(0, waiting.id)
+    assert "Starts in" in str(shown) and asked is no_update
+
+
+def test_correlations_are_those_of_daily_returns() -> None:
+    prices = np.array([[1.0, 1.0, 4.0], [2.0, 3.0, 2.0], [3.0, 5.0, 1.5], [6.0, 11.0, 0.5]])
+    table = statistics.correlations(prices)
+    assert table == pytest.approx(pd.DataFrame(prices).pct_change().corr().to_numpy())
+    assert statistics.correlations(prices[:, :1]).shape == (1, 1)
+
+
+def test_charts_are_plain_and_sorted() -> None:
+    days = np.array(["2022-01-03", "2022-01-04"], dtype="datetime64[D]")
+    drawn = figures.market(days, ["A", "B"], np.array([[2.0, 4.0], [3.0, 3.0]]))
+    assert [trace["y"] for trace in drawn["data"]] == [[1.0, 1.5], [1.0, 0.75]]
+    assert figures.returns(["A", "B"], np.array([0.5, -0.25]))["data"][0]["y"] == ["B", "A"]
+    assert figures.correlations(["A", "B"], np.eye(2))["data"][0]["z"] == [[1.0, 0.0], [0.0, 1.0]]
