@@ -51,6 +51,10 @@ CONSTRAINTS = {
     "sqlite_autoindex_callback_answers_1": "callback_answers (question)",
     "entries_pkey": "entries (key)",
     "sqlite_autoindex_entries_1": "entries (key)",
+    "datasets_pkey": "datasets (name)",
+    "sqlite_autoindex_datasets_1": "datasets (name)",
+    "dataset_versions_pkey": "dataset_versions (name, version)",
+    "sqlite_autoindex_dataset_versions_1": "dataset_versions (name, version)",
 }
 
 

@@ -16,9 +16,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from jobqueue import codec
+from jobqueue.asking import AskedOnce
 from jobqueue.claim import working_on
 from jobqueue.context import current_job
-from jobqueue.database import DatabaseUnavailable, Row
+from jobqueue.database import Row
 from jobqueue.handle import JobHandle
 from jobqueue.hot import digest_of
 from jobqueue.ledger import NewVersion, State
@@ -103,7 +104,7 @@ class Dataset(Generic[T]):
         self.name: str = huey._registry.task_to_string(self.task.task_class)
         self._held: _Held | None = None
         self._loading = threading.Lock()
-        self._newest = _AskedOnce(lambda: huey.ledger.newest_version(self.name))
+        self._newest = AskedOnce(lambda: huey.ledger.newest_version(self.name))
 
     def __repr__(self) -> str:
         return f"<Dataset {self.name}>"
@@ -224,31 +225,6 @@ class Dataset(Generic[T]):
             f"{self.function.__name__}.refresh(), then {self.function.__name__}.read(wait=60)."
             + (f" Its last refresh failed: {error}" if error else "")
         )
-
-
-class _AskedOnce:
-    """A question that many threads have at the same time is asked once. Each gets an answer younger than its question."""
-
-    def __init__(self, question: Callable[[], Row | None]) -> None:
-        self._question = question
-        self._lock = threading.Lock()
-        self._asked = self._answered = 0  # numbers of the last question
-        self._answer: Row | None = None
-        self._error: DatabaseUnavailable | None = None
-
-    def ask(self) -> Row | None:
-        before = self._asked  # what is being asked just now may be answered with what was
-        with self._lock:
-            if self._answered <= before:
-                self._asked += 1
-                try:
-                    self._answer, self._error = self._question(), None
-                except DatabaseUnavailable as error:  # for all of them: each would wait for as long
-                    self._error = error
-                self._answered = self._asked
-            if self._error is not None:
-                raise self._error
-            return self._answer
 
 
 # --- values that are shared ---

@@ -1,0 +1,126 @@
+"""What a read of a dataset costs a web process that has read it before, beside a bare SELECT or GET. Run by `make bench`.
+
+The frame has 10 MB and does not change. On each storage: reads by one thread, and by twenty at the same time, each beside as
+many bare requests, on connections of their own, in the same run. Says whether each stays within what is promised.
+"""
+
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psycopg
+import redis
+
+KIT = Path(__file__).parent.parent
+sys.path[:0] = [str(KIT), str(KIT / "{{cookiecutter.app_name}}")]
+
+from jobqueue import DurableHuey  # noqa: E402
+from jobqueue.dataset import Dataset  # noqa: E402
+from tests.servers import PostgresServer, ValkeyServer  # noqa: E402
+
+MEGABYTES = 10
+READS = 2000  # by one thread
+THREADS = 20
+EACH = 100  # reads of each of these
+ROUNDS = 3
+ONE_THREAD = {"postgres+valkey": 1.0, "postgres": 3.0}  # milliseconds that the median may take
+MANY = 1.5  # times a bare request
+
+Ask = Callable[[], object]
+
+
+def main() -> None:
+    print(f"read() of an unchanged frame of {MEGABYTES} MB (ms, medians)")
+    print(f"{'':18}{'1 thread':>12}{'bare':>10}{f'{THREADS} threads':>14}{'bare':>10}{'times':>8}")
+    within = True
+    with tempfile.TemporaryDirectory() as folder, PostgresServer() as postgres, ValkeyServer() as valkey:
+        for name, urls, bare in (
+            ("sqlite", (f"sqlite:///{folder}/jobs.sqlite", None), None),
+            ("postgres", (postgres.url, None), lambda: bare_select(postgres.url)),
+            ("postgres+valkey", (postgres.url, valkey.url), lambda: bare_get(valkey.url)),
+        ):
+            within &= compare(name, saved(*urls), bare)
+    print("all within what is promised" if within else "NOT within what is promised")
+    sys.exit(0 if within else 1)
+
+
+def saved(database_url: str, redis_url: str | None) -> Dataset[pd.DataFrame]:
+    """A dataset with one version, read once."""
+    huey = DurableHuey("bench", database_url, redis_url, secret_key="a key for the benchmark")
+
+    @huey.dataset(lambda moment: False)
+    def prices() -> pd.DataFrame:
+        rows = MEGABYTES * 1_000_000 // (8 * 20)
+        return pd.DataFrame(np.random.default_rng(1).random((rows, 20)), columns=[f"S{i}" for i in range(20)])
+
+    prices.refresh()
+    while (task := huey.dequeue()) is not None:
+        huey.execute(task)
+    prices.read()
+    return prices
+
+
+def compare(name: str, prices: Dataset[pd.DataFrame], bare: Callable[[], Ask] | None) -> bool:
+    """Prints a line; whether it is within what is promised."""
+    one, many = median(by_one(prices.read)), 0.0
+    line = f"{name:18}{one:12.3f}"
+    if bare is None:
+        many = median(by_many(lambda: prices.read))
+        print(f"{line}{'':10}{many:14.2f}")
+        return True
+    line += f"{median(by_one(bare())):10.3f}"
+    rounds = [(median(by_many(lambda: prices.read)), median(by_many(bare))) for _ in range(ROUNDS)]
+    many, plain = (statistics.median(column) for column in zip(*rounds, strict=True))
+    print(f"{line}{many:14.2f}{plain:10.2f}{many / plain:8.2f}")
+    return one < ONE_THREAD[name] and many <= MANY * plain
+
+
+def by_one(ask: Ask) -> list[float]:
+    return [timed(ask) for _ in range(READS)]
+
+
+def by_many(make: Callable[[], Ask]) -> list[float]:
+    """Twenty threads, which begin together."""
+    begun = threading.Barrier(THREADS)
+
+    def run(_: int) -> list[float]:
+        ask = make()
+        ask()
+        begun.wait(60)
+        return [timed(ask) for _ in range(EACH)]
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return [seconds for times in pool.map(run, range(THREADS)) for seconds in times]
+
+
+def timed(ask: Ask) -> float:
+    begun = time.perf_counter()
+    ask()
+    return time.perf_counter() - begun
+
+
+def median(seconds: list[float]) -> float:
+    """Milliseconds."""
+    return statistics.median(seconds) * 1000
+
+
+def bare_select(url: str) -> Ask:
+    connection = psycopg.connect(url, autocommit=True)
+    return lambda: connection.execute("SELECT version FROM datasets WHERE version > 0").fetchall()
+
+
+def bare_get(url: str) -> Ask:
+    client = redis.Redis.from_url(url)
+    client.set("bare", "1")
+    return lambda: client.get("bare")
+
+
+if __name__ == "__main__":
+    main()
