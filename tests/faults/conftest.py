@@ -72,6 +72,7 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
             at: Mapping[str, tuple[str, str]] = NEVER,
             lacks: Sequence[str] = (),
             schedules: Mapping[str, str] = MappingProxyType({}),
+            table: bool = False,
             environ: Mapping[str, str] = MappingProxyType({}),
             periodic: bool = True,
             queues: str | None = None,
@@ -81,6 +82,7 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
             """`through` is the way to its servers, `at` what happens to it at which moment (see moments.py).
 
             `lacks`: the tasks that its code does not have. `schedules`: phrases of periodic tasks, by their names.
+            `table`: it has that dataset too.
             `environ`: variables of its environment. With `crash_points` it dies at those that are armed in that folder,
             and is started anew (see crash_points.py).
             """
@@ -93,6 +95,7 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
                 "busy_timeout": busy_timeout,
                 "lacks": list(lacks),
                 "schedules": dict(schedules),
+                "table": table,
                 "periodic": periodic,
                 "queues": queues,
                 "crash_points": None if crash_points is None else str(crash_points),

@@ -18,10 +18,11 @@ from huey.api import Task
 from huey.exceptions import RetryTask
 from huey.utils import Error
 
-from jobqueue import DurableHuey, codec, current_job, every
+from jobqueue import Dataset, DurableHuey, codec, current_job, every
 from jobqueue.claim import working_on
 from jobqueue.ledger import NewVersion
 
+TABLE_ROWS = 100_000  # 8 MB: more than the sockets between two processes hold
 LONG = 60.0  # seconds: longer than any test waits
 
 # What the task `late` does late -> how it leaves its own code, when the database tells it
@@ -69,6 +70,19 @@ def schedules_on(huey: DurableHuey, phrases: Mapping[str, str]) -> None:
     """Periodic tasks by their names; a fire waits for the run before it."""
     for name, phrase in phrases.items():
         huey.periodic_task(every(phrase, overlap="queue"), name=name)(lambda: None)
+
+
+def table_on(huey: DurableHuey) -> Dataset[Any]:
+    """A dataset of megabytes, whose every cell is the number of its version."""
+
+    @huey.dataset(lambda moment: False)
+    def table() -> Any:
+        import numpy as np
+        import pandas as pd
+
+        return pd.DataFrame(np.full((TABLE_ROWS, 10), (table.info().version or 0) + 1.0))
+
+    return table
 
 
 def tasks_on(huey: DurableHuey) -> SimpleNamespace:

@@ -15,7 +15,7 @@ import jobqueue.postgres
 import jobqueue.sqlite
 from jobqueue import DurableHuey
 from tests.faults import crash_points
-from tests.faults.fault_jobs import schedules_on, tasks_on
+from tests.faults.fault_jobs import schedules_on, table_on, tasks_on
 from tests.faults.moments import at
 
 TURN = 0.05  # seconds between two looks of a main process that is to die many times
@@ -31,6 +31,8 @@ def main() -> None:
         at(moment, *what)
     settings = {"secret_key": "a key for tests"} | options["storage"] | options["settings"]
     tasks = tasks_on(huey := DurableHuey("faults", **settings))
+    if options["table"]:
+        table_on(huey)
     for name in options["lacks"]:
         getattr(tasks, name).unregister()
     schedules_on(huey, options["schedules"])

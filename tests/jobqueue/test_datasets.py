@@ -275,9 +275,9 @@ def test_a_dataset_without_a_version_says_what_to_do(prices: Dataset[Any], world
 
 def test_a_read_waits_for_the_first_version_if_asked_to(prices: Dataset[Any], seen: Dataset[Any]) -> None:
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(seen.read, wait=10)
+        waiting = pool.submit(seen.read, wait=60)
         refresh(prices)
-        same(waiting.result(10), frame(1))
+        same(waiting.result(60), frame(1))
 
 
 def test_a_read_waits_no_longer_than_it_was_asked_to(prices: Dataset[Any]) -> None:

@@ -15,7 +15,17 @@ from huey.api import TaskWrapper
 
 from app.jobs import huey
 from app.settings import settings
-from jobqueue import DatabaseUnavailable, Event, Job, JobHandle, JobNotFound, ScheduleNotFound, State, Unreadable
+from jobqueue import (
+    DatabaseUnavailable,
+    Dataset,
+    Event,
+    Job,
+    JobHandle,
+    JobNotFound,
+    ScheduleNotFound,
+    State,
+    Unreadable,
+)
 from jobqueue.context import CurrentJob, working_for
 
 NEWEST = 20  # events of a job's history, and of its log lines, that are shown unless more are asked for
@@ -227,6 +237,42 @@ def run_schedule(name: str) -> None:
     click.echo(f"Queued as job {_known(huey.run_schedule, name).id}.")
 
 
+# --- datasets ---
+
+
+@main.group()
+def datasets() -> None:
+    """List datasets, and ask for new versions."""
+
+
+@datasets.command("list")
+def list_datasets() -> None:
+    """All of them: how fresh they are, and what went wrong."""
+    for name, dataset in sorted(_datasets().items()):
+        info = dataset.info()
+        if info.as_of is None:
+            click.echo(f"{name}  no version yet")
+        else:
+            rows = "" if info.rows is None else f", {info.rows} rows"
+            click.echo(
+                f"{name}  version {info.version} as of {_time(info.as_of)}{rows}{', stale' if info.stale else ''}"
+            )
+        if info.error:
+            click.secho(f"    the last refresh failed: {info.error}", fg="red")
+    if not huey.datasets:
+        click.echo("No datasets.")
+
+
+@datasets.command()
+@click.argument("name")
+def refresh(name: str) -> None:
+    """Ask a worker for a new version of NAME now."""
+    found = _datasets()
+    if name not in found:
+        raise click.ClickException(f"There is no dataset {name!r}. There are: {', '.join(sorted(found)) or 'none'}.")
+    click.echo(found[name].refresh().id)
+
+
 # --- doctor ---
 
 
@@ -276,7 +322,13 @@ def _tasks() -> dict[str, TaskWrapper]:
         if module_name.startswith("app.jobs.")
         for name, value in vars(module).items()
         if isinstance(value, TaskWrapper)
-    }
+    } | {name: dataset.task for name, dataset in _datasets().items()}
+
+
+def _datasets() -> dict[str, Dataset[Any]]:
+    """By their short names."""
+    huey.discover()
+    return {name.rpartition(".")[2]: dataset for name, dataset in huey.datasets.items()}
 
 
 def _task(name: str) -> TaskWrapper:

@@ -1,0 +1,132 @@
+"""A dataset's reader gets the old version or the new one, whole, whoever dies while it is saved, and whatever Redis does."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobqueue import Dataset, DurableHuey, hot
+from tests.faults.conftest import SETTINGS, StartConsumer, steadily
+from tests.faults.fault_jobs import TABLE_ROWS, table_on
+from tests.jobqueue.consumers import kill, wait_until, work
+from tests.proxy import Proxy
+from tests.servers import ValkeyServer, fresh_database, redis_client, shared_postgres
+from tests.storages import Storage
+from tests.waiting import wait_until as wait
+
+MARGIN = 0.75  # seconds, for a machine that has other things to do
+
+with_redis = pytest.mark.parametrize("storage", ["postgres+valkey"], indirect=True)
+
+
+@pytest.fixture
+def storage(valkey: ValkeyServer, shared: Path, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """With a Redis of these tests' own, to stop."""
+    if request.param == "sqlite":
+        yield Storage(f"sqlite:///{tmp_path}/ledger/jobs.sqlite")
+        return
+    with fresh_database(shared_postgres(shared)) as database_url:
+        yield Storage(database_url, valkey.url)
+
+
+@pytest.fixture
+def table(huey: DurableHuey) -> Dataset[Any]:
+    return table_on(huey)
+
+
+@contextmanager
+def reader(storage: Storage) -> Iterator[Dataset[Any]]:
+    """As a web process that has just started has it."""
+    huey = DurableHuey("faults", **storage._asdict(), secret_key="a key for tests", **SETTINGS)
+    try:
+        yield table_on(huey)
+    finally:
+        huey.storage.close()
+
+
+def whole(table: Dataset[Any]) -> int:
+    """The number of the version that is read; every cell has it."""
+    frame = table.read()
+    assert frame.shape == (TABLE_ROWS, 10)
+    number = frame.iloc[0, 0]
+    assert (frame == number).all(axis=None)
+    return int(number)
+
+
+@pytest.mark.parametrize(
+    ("storage", "moment"),
+    [("sqlite", "SAVE_VERSION"), ("postgres+valkey", "SAVE_VERSION"), ("postgres+valkey", "ended")],
+    indirect=["storage"],
+    ids=["in SQLite", "in Postgres", "between Postgres and Redis"],
+)
+def test_a_worker_that_is_killed_while_it_saves_leaves_the_old_version_or_the_new_one_whole(
+    huey: DurableHuey, table: Dataset[Any], storage: Storage, start: StartConsumer, tmp_path: Path, moment: str
+) -> None:
+    table.refresh()
+    work(huey)
+    start(table=True, at={moment: ("dies", str(tmp_path / "died"))})
+    handle = table.refresh()
+    seen = []
+    with steadily(lambda: seen.append(whole(table)), 0.05):
+        wait(lambda: (tmp_path / "died").exists())
+        with reader(storage) as another:
+            assert whole(another) in ((1,) if moment == "SAVE_VERSION" else (2,)) or handle.state.ended
+        handle.get(blocking=True, timeout=20)
+    assert set(seen) <= {1, 2} and seen == sorted(seen)
+    assert whole(table) == 2
+    with reader(storage) as another:
+        assert whole(another) == 2
+    assert huey.look(handle.id).attempt == (2 if moment == "SAVE_VERSION" else 1)
+
+
+@with_redis
+def test_a_worker_that_is_killed_amid_its_copy_to_redis_leaves_a_whole_one_there(
+    huey: DurableHuey, table: Dataset[Any], storage: Storage, valkey: ValkeyServer, start: StartConsumer
+) -> None:
+    with Proxy(valkey.port) as proxy:
+        through = Storage(storage.database_url, valkey.url.replace(str(valkey.port), str(proxy.port)))
+        consumer = start(table=True, through=through)
+        table.refresh().get(blocking=True, timeout=20)
+        with redis_client(valkey.url, timeout=10) as client:
+            key = f"jobqueue:faults:dataset:{table.name}"
+            copy = wait_until(lambda: client.get(key))
+            proxy.cut()
+            table.refresh()
+            wait_until(lambda: table.info().version == 2, timeout=20)
+            for pid in consumer.worker_pids():
+                kill(pid)
+            wait_until(lambda: len(consumer.worker_pids()) == 1)
+            with reader(storage) as another:
+                assert whole(another) == 2
+            proxy.join()
+            wait_until(lambda: client.info("clients")["connected_clients"])
+            assert client.get(key) == copy
+    with reader(storage) as another:
+        assert whole(another) == 2
+
+
+@with_redis
+def test_a_redis_that_hangs_costs_the_first_read_of_a_version_a_moment_and_others_nothing(
+    huey: DurableHuey, table: Dataset[Any], storage: Storage, valkey: ValkeyServer
+) -> None:
+    table.refresh()
+    work(huey)
+    with reader(Storage(storage.database_url)) as without, reader(storage) as another:
+        assert another._huey.jobs() and without._huey.jobs()  # both are connected
+        plain = seconds(without)
+        valkey.pause()
+        try:
+            assert seconds(another) < plain + hot.CONNECT + hot.ANSWER + MARGIN
+            assert another._huey.storage.hot is not None and another._huey.storage.hot._breaker.broken
+        finally:
+            valkey.resume()
+        assert hot.CONNECT + hot.ANSWER <= 0.1
+
+
+def seconds(table: Dataset[Any]) -> float:
+    begun = time.monotonic()
+    assert len(table.read()) == TABLE_ROWS
+    return time.monotonic() - begun
