@@ -9,7 +9,7 @@ from tests.baking import Bake
 
 READ = """
 from app.jobs import huey
-from app.jobs.fresh import prices
+from fresh import prices
 huey.immediate = True
 prices.refresh()
 print(prices.read().loc["2022-01-04", "AAPL"], prices.info().rows, prices.info().stale)
@@ -21,11 +21,7 @@ def test_the_dataset_of_the_readme_is_read_in_a_baked_app(installed: Bake, tmp_p
     assert code is not None
     app = installed(example="blank")
     (tmp_path / "prices.csv").write_text("day,AAPL\n2022-01-03,10.5\n2022-01-04,11.5\n")
-    fresh = app / "app" / "jobs" / "fresh.py"
-    fresh.write_text(code[1])
-    try:
-        command = [app / ".venv" / "bin" / "python", "-c", READ]
-        shown = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-    finally:
-        fresh.unlink()
+    (tmp_path / "fresh.py").write_text(code[1])
+    command = [app / ".venv" / "bin" / "python", "-c", READ]
+    shown = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     assert shown == "11.5 2 False\n"
