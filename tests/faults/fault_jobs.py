@@ -78,9 +78,8 @@ def table_on(huey: DurableHuey) -> Dataset[Any]:
     @huey.dataset(lambda moment: False)
     def table() -> Any:
         import numpy as np
-        import pandas as pd
 
-        return pd.DataFrame(np.full((TABLE_ROWS, 10), (table.info().version or 0) + 1.0))
+        return np.full((TABLE_ROWS, 10), (table.info().version or 0) + 1.0)
 
     return table
 
