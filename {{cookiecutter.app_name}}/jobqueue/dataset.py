@@ -67,14 +67,10 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class _Held:
-    """A version as this process has decoded it."""
+    """What this process has decoded, by the digest of its bytes."""
 
-    version: int
     digest: str
     value: Any
-
-    def is_(self, row: Row) -> bool:
-        return (self.version, self.digest) == (row["version"], row["digest"])
 
 
 class Dataset(Generic[T]):
@@ -186,7 +182,7 @@ class Dataset(Generic[T]):
     def _held_as(self, newest: Row) -> _Held | None:
         """What the ledger means, decoded; None if another was loaded, or this one replaced, meanwhile: look again."""
         held = self._held
-        if held is None or not held.is_(newest):
+        if held is None or held.digest != newest["digest"]:
             with self._loading:
                 if self._held is not held:
                     return None
@@ -194,7 +190,7 @@ class Dataset(Generic[T]):
                 if body is None:
                     return None
                 value = _shared(codec.decode(media_type, body))
-                held = self._held = _Held(newest["version"], newest["digest"], value)
+                held = self._held = _Held(newest["digest"], value)
         return held
 
     def _body(self, newest: Row) -> tuple[bytes | None, str]:
@@ -214,7 +210,7 @@ class Dataset(Generic[T]):
             versions = ", ".join(map(str, self._huey.ledger.kept_versions(self.name))) or "none"
             raise VersionNotFound(f"{self.name} has no version {version}. It keeps the last {self.keep}: {versions}.")
         held = self._held
-        if held is not None and (held.version, held.digest) == (version, kept["digest"]):
+        if held is not None and held.digest == kept["digest"]:
             return _own(held.value)
         return codec.decode(kept["media_type"], kept["body"])
 
