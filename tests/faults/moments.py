@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
+from redis.connection import AbstractConnection
 
 from jobqueue import statements
 from jobqueue.database import DatabaseUnavailable, Transaction
@@ -13,12 +14,14 @@ from jobqueue.ledger import Ledger
 from jobqueue.postgres import Connection
 from tests.faults.fault_jobs import wait_for
 
+MEGABYTE = 1_000_000  # bytes
+
 
 def at(moment: str, act: str, place: str) -> None:
     """From now on, when this process or a fork of it comes to that moment it does what `act` says.
 
-    moment: "claimed", "ending" or "ended" (before and after an end is written), "listened" (for the bell), or the name of a statement: it has
-        changed something, and its transaction goes on.
+    moment: "claimed", "ending" or "ended" (before and after an end is written), "listened" (for the bell), "copying" (half of a dataset
+        is on its way to Redis), or the name of a statement: it has changed something, and its transaction goes on.
     act: one of ACTS.
     place: a path; a file there says that somebody came, and with its process id, who.
     """
@@ -28,6 +31,7 @@ def at(moment: str, act: str, place: str) -> None:
             ACTS[act](place, connection)
 
     claim, end, execute, ask = Ledger.claim, Ledger.end, Transaction._execute, Connection.execute
+    send = AbstractConnection.send_packed_command
 
     def claimed(self: Ledger, *args: Any, **kwargs: Any) -> Any:
         row = claim(self, *args, **kwargs)
@@ -54,6 +58,13 @@ def at(moment: str, act: str, place: str) -> None:
             come(self)
         return cursor
 
+    def copying(self: Any, command: Any, *args: Any, **kwargs: Any) -> None:
+        data = command if isinstance(command, bytes) else b"".join(command)
+        if len(data) > MEGABYTE and not os.path.exists(place):
+            self._sock.sendall(data[: len(data) // 2])
+            come()
+        send(self, command, *args, **kwargs)
+
     match moment:
         case "claimed":
             Ledger.claim = claimed  # type: ignore[method-assign]
@@ -61,6 +72,8 @@ def at(moment: str, act: str, place: str) -> None:
             Ledger.end = ending  # type: ignore[method-assign]
         case "ended":
             Ledger.end = ended  # type: ignore[method-assign]
+        case "copying":
+            AbstractConnection.send_packed_command = copying  # type: ignore[method-assign]
         case "listened":
             Connection.execute = listened  # type: ignore[assignment, method-assign]
         case _:
