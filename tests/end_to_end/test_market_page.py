@@ -14,7 +14,7 @@ SLOW = 60_000  # milliseconds that a refresh may take on a busy machine
 def test_the_first_prices_come_when_asked_for_and_the_next_by_themselves(app: RunningApp, watched: Page) -> None:
     app.start()
     watched.goto(f"{app.url}/market")
-    expect(watched.get_by_text("No prices yet").or_(watched.get_by_text("version 1"))).to_be_visible()
+    expect(watched.get_by_text("No prices yet").or_(watched.get_by_text("version 1"))).to_be_visible(timeout=SLOW)
     watched.get_by_role("button", name="Refresh now").click()
     expect(watched.get_by_text("as of ")).to_be_visible(timeout=SLOW)
     expect(watched.locator(".js-plotly-plot")).to_have_count(3, timeout=SLOW)
