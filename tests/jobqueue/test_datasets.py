@@ -247,6 +247,12 @@ def test_a_refresh_that_fails_leaves_the_last_version_and_shows(
     assert (seen.info().version, seen.info().error, seen.info().failed_job_id) == (2, "", None)
 
 
+def test_a_value_that_is_larger_than_a_result_may_be_is_refused(make_huey: HueyFactory, world: World) -> None:
+    prices = world.dataset(make_huey(max_result=100))
+    refresh(prices)
+    assert "the queue keeps 100 of a result" in prices.info().error and prices.info().version is None
+
+
 def test_an_attempt_that_fails_shows_before_the_next_begins(huey: DurableHuey, world: World) -> None:
     prices = world.dataset(huey, retries=1, retry_delay=60)
     refresh(prices, ValueError("at first"), world)

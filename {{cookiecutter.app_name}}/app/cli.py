@@ -280,7 +280,8 @@ def refresh(name: str) -> None:
 def doctor() -> None:
     """What is configured, what answers, and what to do about what does not. Exits with 1 if something does not."""
     click.echo(f"   {'production' if settings.production else 'development'}, port {settings.port}, {settings.workers} workers, "
-               f"grace {settings.worker_grace:g} s, lease {settings.lease:g} s, queues {settings.queues or 'all'}")  # fmt: skip
+               f"grace {settings.worker_grace:g} s, lease {settings.lease:g} s, queues {settings.queues or 'all'}, "
+               f"schedules by the clock of {settings.timezone}")  # fmt: skip
     huey.discover()
     click.echo(f"   tasks: {', '.join(sorted(_tasks()))}")
     findings = huey.check()

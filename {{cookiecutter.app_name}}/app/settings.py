@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.about import ROOT
 from jobqueue.database import dialect_of
 from jobqueue.queues import parse
+from jobqueue.schedule import Where, find_place, find_zone
 
 SHORTEST_KEY = 32  # characters
 PLACEHOLDERS = ("change", "placeholder", "example", "secret", "your-", "your_", "<")  # parts that no random key has
@@ -41,6 +42,10 @@ class Settings(BaseSettings):
     workers: int = Field(2, ge=1)  # jobs that run at the same time in one consumer
     queues: str | None = None  # those that its workers serve: "interactive,heavy:1"; every queue where it is not set
     per_owner: int | None = Field(None, ge=1)  # jobs of one owner that run at the same time, in all consumers
+    timezone: str = "UTC"  # of schedules that name none: "Europe/Paris"
+    place: Annotated[Where | None, NoDecode] = (
+        None  # of those by the sun: a city, or degrees north and east: "45.5, -73.57"
+    )
     worker_grace: float = Field(25, ge=0)  # seconds that running jobs may go on after SIGTERM
     lease: float = Field(15, ge=1)  # seconds until a job whose consumer is not heard of goes to another
     max_arguments: int = Field(1_000_000, ge=1)  # bytes that a job may be given
@@ -72,6 +77,25 @@ class Settings(BaseSettings):
     def _queues(cls, text: str | None) -> str | None:
         parse(text)
         return text
+
+    @field_validator("timezone")
+    @classmethod
+    def _a_zone(cls, name: str) -> str:
+        find_zone(name)
+        return name
+
+    @field_validator("place", mode="before")
+    @classmethod
+    def _a_place(cls, text: str | None) -> Where | None:
+        if text is None:
+            return None
+        north, _, east = text.partition(",")
+        try:
+            where: Where = float(north), float(east)
+        except ValueError:
+            where = text.strip()
+        find_place(where)
+        return where
 
     @field_validator("secret_key_fallbacks", mode="before")
     @classmethod
@@ -113,7 +137,7 @@ def load(env_file: Path | None = ROOT / ".env") -> Settings:
 def _sentence(problem: object) -> str:
     match problem:
         case {
-            "loc": ("database_url" | "redis_url" | "queues" as field,),
+            "loc": ("database_url" | "redis_url" | "queues" | "timezone" | "place" as field, *_),
             "ctx": {"error": error},
         }:  # a URL may hold a password
             return f"{field.upper()} cannot be used: {error}"

@@ -164,7 +164,7 @@ class Dataset(Generic[T]):
         claim = working_on.get()
         if claim is None:
             return value
-        media_type, body = codec.encode(value)
+        media_type, body = codec.encode(value, claim.job.max_result)
         claim.version = NewVersion(
             name=self.name,
             keep=self.keep,

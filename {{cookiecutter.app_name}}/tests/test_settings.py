@@ -23,6 +23,8 @@ NAMES = [
     "WORKERS",
     "QUEUES",
     "PER_OWNER",
+    "TIMEZONE",
+    "PLACE",
     "WORKER_GRACE",
     "LEASE",
     "UNKNOWN_AFTER",
@@ -59,6 +61,21 @@ def test_fallback_keys_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) 
     assert load_with(monkeypatch, SECRET_KEY_FALLBACKS="one, two,").secret_key_fallbacks == ("one", "two")
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("Montreal", "Montreal"), ("45.5, -73.57", (45.5, -73.57)), ("", None)],
+)
+def test_a_place_is_a_city_or_degrees(monkeypatch: pytest.MonkeyPatch, text: str, place: object) -> None:
+    assert load_with(monkeypatch, PLACE=text).place == place
+
+
+def test_schedules_keep_to_the_clock_and_the_sun_of_the_settings() -> None:
+    show = "from app.jobs import huey; print(huey.timezone, huey.place)"
+    environment = os.environ | {"TIMEZONE": "America/Toronto", "PLACE": "Montreal"}
+    shown = subprocess.run([sys.executable, "-c", show], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert shown.stdout == "America/Toronto Montreal\n"
+
+
 @pytest.mark.parametrize("sign", [{"APP_ENV": "production"}, {"DYNO": "web.1"}], ids=str)
 def test_production_starts_with_a_key_and_a_server(monkeypatch: pytest.MonkeyPatch, sign: dict[str, str]) -> None:
     settings = load_with(monkeypatch, **sign, SECRET_KEY=KEY, DATABASE_URL=POSTGRES)
@@ -89,6 +106,12 @@ def test_production_refuses(monkeypatch: pytest.MonkeyPatch, variables: dict[str
         ({"WORKERS": "0"}, "WORKERS is '0'"),
         ({"QUEUES": "heavy:0"}, "QUEUES cannot be used: 'heavy:0'"),
         ({"PER_OWNER": "0"}, "PER_OWNER is '0'"),
+        ({"TIMEZONE": "Europe/Pariss"}, "TIMEZONE cannot be used: 'Europe/Pariss' is no time zone.*'Europe/Paris'"),
+        (
+            {"PLACE": "Montreel"},
+            "PLACE cannot be used: .*'Montreel' is no city that astral knows. Did you mean 'Montreal'",
+        ),
+        ({"PLACE": "91, 0"}, "PLACE cannot be used: .*from -90 to 90 degrees north"),
         ({"WORKER_GRACE": "-1"}, "WORKER_GRACE is '-1'"),
         ({"APP_ENV": "staging"}, "APP_ENV is 'staging'"),
     ],

@@ -13,6 +13,8 @@ huey = DurableHuey(
     settings.redis_url,
     secret_key=settings.secret_key,
     secret_key_fallbacks=settings.secret_key_fallbacks,
+    timezone=settings.timezone,
+    place=settings.place,
     lease_s=settings.lease,
     renew_s=settings.lease / 3,
     grace_s=settings.worker_grace,

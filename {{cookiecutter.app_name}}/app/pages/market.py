@@ -10,26 +10,33 @@ import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, dcc, html, no_update
 from dash.development.base_component import Component
 
-from app.job_status import BREAKING, job_status
 from app.jobs import huey
 from app.jobs.market import prices
 from app.portfolio import figures, statistics
-from jobqueue import DatasetInfo, JobNotFound, NotReady
-from jobqueue import State as JobState
+from jobqueue import DatabaseUnavailable, DatasetInfo, NotReady, QueueUnavailable
+from jobqueue.panel import BREAKING, JobPanel, out_of_touch, try_again
 
 PERIODS = {"21": "1 month", "126": "6 months", "252": "1 year", "504": "2 years"}  # by trading days
 LOOK = 2000  # milliseconds between two looks
+UNKNOWN = "unknown"  # what is shown while the database does not answer
 
 dash.register_page(__name__, path="/market", name="Market", order=2)
 
 
-def layout(**_: object) -> Component:
+def saved(_: None) -> Component:
+    return html.Div()  # the charts show it
+
+
+panel = JobPanel(huey, __name__, task=prices.task, show=saved)
+
+
+def layout(job: Any = None, **_: object) -> Component:
     button = dmc.Button("Refresh now", id="market-refresh", variant="light", size="compact-sm")
     return dmc.Stack(
         [
             dmc.Group([dmc.Title("Market", order=2), button], justify="space-between"),
             html.Div(id="market-state"),
-            html.Div(id="market-job"),
+            html.Div(panel(job), id="market-job"),
             dmc.SegmentedControl(
                 id="market-period",
                 data=[{"value": days, "label": name} for days, name in PERIODS.items()],
@@ -39,7 +46,6 @@ def layout(**_: object) -> Component:
             ),
             html.Div(id="market-charts"),
             dcc.Store(id="market-shown"),
-            dcc.Store(id="market-asked"),
             dcc.Interval(id="market-tick", interval=LOOK),
         ],
         gap="sm",
@@ -52,9 +58,12 @@ def layout(**_: object) -> Component:
     Input("market-tick", "n_intervals"),
     State("market-shown", "data"),
 )
-def look(_: int | None, shown: list[Any] | None) -> tuple[Any, Any]:
+def look(_: int | None, shown: Any) -> tuple[Any, Any]:
     """Nothing is sent unless there is something new to say."""
-    info = prices.info()
+    try:
+        info = prices.info()
+    except DatabaseUnavailable:
+        return out_of_touch(), UNKNOWN
     now = [info.version, info.stale, info.error]
     return (no_update, no_update) if now == shown else (state(info), now)
 
@@ -65,11 +74,13 @@ def look(_: int | None, shown: list[Any] | None) -> tuple[Any, Any]:
     Input("market-period", "value"),
     prevent_initial_call=True,
 )
-def draw(_: object, period: str) -> Component:
+def draw(_: Any, period: str) -> Any:
     try:
         table = prices.read().iloc[-int(period) - 1 :]
     except NotReady:
         return dmc.Text("Charts come here with the first prices.", c="dimmed")
+    except DatabaseUnavailable:
+        return no_update  # look() says so
     symbols, values = list(table.columns), table.to_numpy()
     days = table.index.to_numpy("datetime64[D]")
     charts = [
@@ -92,33 +103,16 @@ def draw(_: object, period: str) -> Component:
 
 
 @callback(
-    Output("market-asked", "data"),
+    Output("market-job", "children"),
     Input("market-refresh", "n_clicks"),
     running=[(Output("market-refresh", "loading"), True, False)],
     prevent_initial_call=True,
 )
-def refresh(_: int) -> str:
-    return str(prices.refresh().id)
-
-
-@callback(
-    Output("market-job", "children"),
-    Output("market-asked", "data", allow_duplicate=True),
-    Input("market-tick", "n_intervals"),
-    State("market-asked", "data"),
-    prevent_initial_call=True,
-)
-def follow(_: int, job_id: str | None) -> tuple[Any, Any]:
-    """The refresh that was asked for here, until it has come to something."""
-    if job_id is None:
-        return no_update, no_update
+def refresh(_: int) -> Component:
     try:
-        job = huey.look(job_id)
-    except JobNotFound:
-        return None, None
-    if job.state is JobState.SUCCEEDED:
-        return None, None
-    return job_status(job), None if job.state.ended else no_update
+        return panel(prices.refresh().id)
+    except QueueUnavailable:
+        return try_again()
 
 
 def state(info: DatasetInfo) -> Component:

@@ -40,13 +40,13 @@ def test_before_the_first_prices_the_page_says_what_to_do(queue: DurableHuey) ->
 
 def test_the_page_shows_the_newest_and_says_nothing_as_long_as_that_stays(queue: DurableHuey) -> None:
     _, before = looked()
-    job_id = page.refresh(1)
+    asked = str(page.refresh(1))
+    assert queue.jobs()[0].id in asked
     said, now = looked(before)
     assert "as of " in said and "version 1" in said
     assert page.look(1, now) == (no_update, no_update)
     drawn = str(page.draw(now, "252"))
     assert drawn.count("Graph(") == 3 and "Correlations" in drawn
-    assert page.follow(1, job_id) == (None, None)
     page.refresh(2)
     assert "version 2" in looked(now)[0]
 
@@ -66,11 +66,18 @@ def test_what_is_late_or_failed_is_said_over_the_last_good_prices(
 
 
 def test_a_refresh_that_was_asked_for_is_followed_until_it_ends(queue: DurableHuey) -> None:
-    assert page.follow(0, None) == (no_update, no_update)
-    assert page.follow(0, "gone") == (None, None)
     waiting = market.prices.task.schedule(delay=60)
-    shown, asked = page.follow(0, waiting.id)
-    assert "Starts in" in str(shown) and asked is no_update
+    assert "Starts in" in str(page.panel.look(waiting.id).status)
+    done = page.panel.look(market.prices.refresh().id)
+    assert "succeeded" in str(done.status) and done.seen["ended"]
+
+
+@pytest.mark.usefixtures("no_database")
+def test_a_database_that_does_not_answer_is_said_over_the_charts_that_are_there() -> None:
+    said, now = looked(["whatever", "was", "shown"])
+    assert "The database does not answer" in said
+    assert page.draw(now, "252") is no_update
+    assert "Not started" in str(page.refresh(1))
 
 
 def test_correlations_are_those_of_daily_returns() -> None:
