@@ -1,35 +1,86 @@
-"""The market page in Chromium: from no data at all to prices that come by themselves, and stay when nobody makes new ones."""
+"""The market page in Chromium, on Postgres and Redis: from no data at all to prices that come by themselves, and stay whoever dies."""
 
+import os
+import statistics
 import subprocess
 import sys
+import time
+import urllib.request
 
 import psutil
 from playwright.sync_api import Page, expect
 
 from tests.end_to_end.running import RunningApp
+from tests.servers import ValkeyServer
 
 SLOW = 60_000  # milliseconds that a refresh may take on a busy machine
+ROUNDS = 15
+OUTPUTS = ("market-state.children", "market-charts.children")
+MORE = 0.1  # seconds that the page may take longer when Redis does not answer
 
 
-def test_the_first_prices_come_when_asked_for_and_the_next_by_themselves(app: RunningApp, watched: Page) -> None:
-    app.start()
+def test_the_first_prices_come_when_asked_for_and_later_ones_by_themselves_and_stay_without_redis_and_workers(
+    app: RunningApp, watched: Page, fresh_postgres: str, valkey: ValkeyServer
+) -> None:
+    settings = {"DATABASE_URL": fresh_postgres, "REDIS_URL": valkey.url}
+    app.start(**settings)
+    asked: list[str] = []  # the callbacks' requests
+    watched.on("request", lambda request: asked.append(request.post_data) if request.post_data else None)
     watched.goto(f"{app.url}/market")
     expect(watched.get_by_text("No prices yet").or_(watched.get_by_text("version 1"))).to_be_visible(timeout=SLOW)
     watched.get_by_role("button", name="Refresh now").click()
-    expect(watched.get_by_text("as of ")).to_be_visible(timeout=SLOW)
-    expect(watched.locator(".js-plotly-plot")).to_have_count(3, timeout=SLOW)
+    expect(watched.get_by_text("Done in ")).to_be_visible(timeout=SLOW)
+    charts_are_shown(watched)
 
-    before = watched.get_by_text("as of ").inner_text()
+    another_version_comes(app, settings, watched)
+    before = seconds_of_the_page(app, asked)
+    valkey.pause()
+    try:
+        another_version_comes(app, settings, watched)
+        assert seconds_of_the_page(app, asked) < before + MORE
+
+        workers = [process for process in app.processes() if "worker" in process.cmdline()]
+        for worker in workers:
+            worker.suspend()
+        watched.reload()
+        charts_are_shown(watched)
+        assert seconds_of_the_page(app, asked) < before + MORE
+    finally:
+        valkey.resume()
+        for process in app.processes():
+            if process.status() == psutil.STATUS_STOPPED:
+                process.resume()
+
+
+def another_version_comes(app: RunningApp, settings: dict[str, str], page: Page) -> None:
+    """The page shows it by itself."""
+    shown = page.get_by_text("as of ").inner_text()
     command = [sys.executable, "-m", "app", "datasets", "refresh", "prices"]
-    subprocess.run(command, cwd=app.folder, check=True, capture_output=True)
-    expect(watched.get_by_text(before)).to_have_count(0, timeout=SLOW)
-    expect(watched.locator(".js-plotly-plot")).to_have_count(3, timeout=SLOW)
+    subprocess.run(command, cwd=app.folder, env=os.environ | settings, check=True, capture_output=True)
+    expect(page.get_by_text(shown)).to_have_count(0, timeout=SLOW)
+    charts_are_shown(page)
 
-    for process in app.processes():  # nobody makes new ones
-        if "worker" in process.cmdline():
-            process.suspend()
-    watched.reload()
-    expect(watched.locator(".js-plotly-plot")).to_have_count(3, timeout=SLOW)
-    for process in app.processes():
-        if process.status() == psutil.STATUS_STOPPED:
-            process.resume()
+
+def charts_are_shown(page: Page) -> None:
+    expect(page.get_by_text("as of ")).to_be_visible(timeout=SLOW)
+    expect(page.locator(".js-plotly-plot")).to_have_count(3, timeout=SLOW)
+
+
+def seconds_of_the_page(app: RunningApp, asked: list[str]) -> float:
+    """What the server takes for the whole page: its frame, what is newest, and the charts. The median of some."""
+    newest, charts = (next(body for body in reversed(asked) if output in body) for output in OUTPUTS)
+    json = {"Content-Type": "application/json"}
+    requests = [
+        urllib.request.Request(f"{app.url}/market"),
+        urllib.request.Request(f"{app.url}/_dash-update-component", newest.encode(), json),
+        urllib.request.Request(f"{app.url}/_dash-update-component", charts.encode(), json),
+    ]
+
+    def once() -> float:
+        begun = time.monotonic()
+        for request in requests:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                response.read()
+        return time.monotonic() - begun
+
+    return statistics.median(once() for _ in range(ROUNDS))

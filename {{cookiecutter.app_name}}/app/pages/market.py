@@ -44,7 +44,7 @@ def layout(job: Any = None, **_: object) -> Component:
                 w="fit-content",
                 maw="100%",
             ),
-            html.Div(id="market-charts"),
+            html.Div(dmc.Skeleton(height=420), id="market-charts"),
             dcc.Store(id="market-shown"),
             dcc.Interval(id="market-tick", interval=LOOK),
         ],
@@ -122,7 +122,7 @@ def state(info: DatasetInfo) -> Component:
         return dmc.Alert(
             [
                 dmc.Text("A worker makes the first ones within a minute, or at once: press Refresh now."),
-                dmc.Text("If none come, no worker may be running: python -m app worker", size="sm", c="dimmed"),
+                dmc.Text("If none come, no worker may be running: python -m app worker", size="sm"),
                 *([dmc.Text(trouble, c="red", style=BREAKING)] if trouble else []),
             ],
             title="No prices yet",
