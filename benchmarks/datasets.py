@@ -29,7 +29,7 @@ MEGABYTES = 10
 READS = 2000  # by one thread
 THREADS = 20
 EACH = 100  # reads of each of these
-ROUNDS = 3
+ROUNDS = 5
 ONE_THREAD = {"postgres+valkey": 1.0, "postgres": 3.0}  # milliseconds that the median may take
 MANY = 1.5  # times a bare request
 
