@@ -84,8 +84,8 @@ bench: venv $(PEERS)/ready
 	$(BAKE) --output-dir build/bench . app_name=bench
 	echo PORT=8059 > build/bench/bench/.env
 	CHROMIUM=$$($(BIN)/python tests/chromium.py) $(BIN)/python benchmarks/embedded.py --app build/bench/bench
-	$(BIN)/python benchmarks/datasets.py
 	$(PEERS)/bin/python -m benchmarks.peers
+	$(BIN)/python benchmarks/datasets.py
 
 notebooks: venv
 	$(BIN)/python notebooks/store.py
