@@ -16,8 +16,10 @@ from flask import Flask, redirect, request
 from werkzeug.wrappers import Response
 
 from app.about import about
+from app.jobs import huey
 from app.settings import settings
 from jobqueue import DatabaseUnavailable
+from jobqueue import pages as jobs_pages
 
 NOTICE = 5000  # milliseconds that a notice stays
 
@@ -35,8 +37,9 @@ def first_page() -> Response:
 
 
 def pages() -> list[dict[str, Any]]:
-    """Those in app/pages, in their `order`."""
-    return [page for page in dash.page_registry.values() if not page["module"].endswith("not_found_404")]
+    """Those in app/pages, in their `order`, and the queue's; of pages whose address has a part in it there are ever so many."""
+    found = dash.page_registry.values()
+    return [page for page in found if not page["path_template"] and not page["module"].endswith("not_found_404")]
 
 
 def shell() -> Component:
@@ -119,6 +122,7 @@ app = Dash(
     suppress_callback_exceptions=True,
 )
 app.layout = shell
+jobs_pages.add(huey)
 for page in dash.page_registry.values():
     page["title"] = f"{page['name']} · {about.title}"
     page["layout"] = in_its_place(page["layout"])

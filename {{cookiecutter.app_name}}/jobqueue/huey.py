@@ -342,6 +342,10 @@ class DurableHuey(Huey):
         alive = [row for row in self.ledger.consumers() if row["silent_s"] < self.lease_s]
         return workers(alive, self.ledger.held_by([row["id"] for row in alive]))
 
+    def tasks_by_name(self) -> dict[str, type[Task]]:
+        """The classes of the tasks that this process knows, by their full names."""
+        return dict(self._registry._registry)
+
     def name_of(self, task: TaskWrapper) -> str:
         """A task's full name, as in Job.task."""
         return str(self._registry.task_to_string(task.task_class))

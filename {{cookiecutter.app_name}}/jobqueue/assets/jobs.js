@@ -1,0 +1,103 @@
+// The jobs page: what is asked for stands in the address; nobody asks while nobody looks; what is selected is confirmed.
+(() => {
+  "use strict";
+
+  const NAMES = ["tab", "state", "task", "owner", "queue", "text", "time", "window"];
+  const DEFAULTS = { tab: "jobs", window: "hour" };
+  const ENDED = ["succeeded", "failed", "cancelled"];
+  const NARROW = 700; // pixels, below which some columns are left out
+  const LEFT_OUT = ["owner", "queue", "attempt", "waited", "ran"];
+  const TICKS = ["jobs-tick", "job-tick"];
+
+  const jobqueue = ((window.dash_clientside = window.dash_clientside || {}).jobqueue = {});
+
+  const triggered = () => (window.dash_clientside.callback_context.triggered[0] || {}).prop_id || "";
+
+  // The controls' values, and the page of the list, as one object; and in the address.
+  jobqueue.ask = (...given) => {
+    const before = given[given.length - 1] || {};
+    const asked = {};
+    NAMES.forEach((name, n) => (asked[name] = given[n] || DEFAULTS[name] || ""));
+    const by = triggered();
+    const turned = by === "jobs-older.n_clicks" ? 1 : by === "jobs-newer.n_clicks" ? -1 : 0;
+    const same = NAMES.every((name) => asked[name] === (before[name] || DEFAULTS[name] || "")) || by.startsWith("jobs-tab.");
+    asked.page = same ? Math.max(1, (before.page || 1) + turned) : 1;
+    if (same && !turned && asked.tab === before.tab) return window.dash_clientside.no_update;
+    const query = new URLSearchParams();
+    NAMES.forEach((name) => asked[name] && asked[name] !== DEFAULTS[name] && query.set(name, asked[name]));
+    if (asked.page > 1) query.set("page", asked.page);
+    const search = query.toString();
+    history.replaceState(history.state, "", location.pathname + (search ? `?${search}` : "") + location.hash);
+    return asked;
+  };
+
+  jobqueue.clear = () => [null, null, "", null, "", null];
+
+  jobqueue.seen = (seen) => {
+    if (!seen) return window.dash_clientside.no_update;
+    fit();
+    return `Updated ${new Date(seen.at).toLocaleTimeString()}`;
+  };
+
+  jobqueue.chosen = (rows) => {
+    const chosen = rows || [];
+    const retried = chosen.filter((row) => canBe("retry", row)).length;
+    const cancelled = chosen.filter((row) => canBe("cancel", row)).length;
+    return [retried ? `Retry ${retried}` : "Retry", !retried, cancelled ? `Cancel ${cancelled}` : "Cancel", !cancelled];
+  };
+
+  jobqueue.confirm = (_retry, _cancel, _no, rows) => {
+    const act = { "jobs-retry.n_clicks": "retry", "jobs-cancel.n_clicks": "cancel" }[triggered()];
+    const none = window.dash_clientside.no_update;
+    if (!act) return [false, none, none, none, null];
+    const ids = (rows || []).filter((row) => canBe(act, row)).map((row) => row.id);
+    const jobs = ids.length === 1 ? "1 job" : `${ids.length} jobs`;
+    const others = (rows || []).length - ids.length;
+    const words = act === "retry"
+      ? "What failed or was cancelled goes back to the queue, with a new attempt; steps that were done are kept."
+      : "What waits will not run, and what runs is stopped. It can be retried afterwards.";
+    const rest = others ? ` ${others} of those selected ${others === 1 ? "is" : "are"} left alone: this does not apply.` : "";
+    const verb = act === "retry" ? "Retry" : "Cancel";
+    return [true, `${verb} ${jobs}?`, words + rest, `${verb} ${jobs}`, { act, ids }];
+  };
+
+  function canBe(act, row) {
+    return act === "retry" ? row.state === "failed" || row.state === "cancelled" : !ENDED.includes(row.state);
+  }
+
+  function fit() {
+    const grids = window.dash_ag_grid;
+    if (!grids || !document.getElementById("jobs-grid")) return;
+    grids.getApiAsync("jobs-grid").then((api) => {
+      const wide = window.innerWidth >= NARROW;
+      const there = LEFT_OUT.filter((name) => api.getColumn(name));
+      if (there.some((name) => api.getColumn(name).isVisible() !== wide)) api.setColumnsVisible(there, wide);
+    });
+  }
+
+  window.addEventListener("resize", fit);
+
+  // A hidden tab asks for nothing; when it is seen again it asks at once.
+  document.addEventListener("visibilitychange", () => {
+    TICKS.filter(isThere).forEach((id) => {
+      window.dash_clientside.set_props(id, document.hidden ? { disabled: true } : { disabled: false, n_intervals: Date.now() });
+    });
+  });
+
+  function isThere(id) {
+    try {
+      return Boolean(window.dash_component_api.getLayout(id));
+    } catch {
+      return false;
+    }
+  }
+
+  const cells = (window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {});
+
+  cells.JobState = (props) =>
+    window.React.createElement(
+      window.dash_mantine_components.Badge, { color: props.colours[props.value], variant: "light" }, props.value);
+
+  cells.JobLink = (props) =>
+    window.React.createElement(window.dash_core_components.Link, { href: props.data.address, children: props.value });
+})();

@@ -1,0 +1,30 @@
+"""`/jobs` and `/jobs/<id>` in a Dash app: what the queue is doing, and what a person can do about it.
+
+Who may see a job is asked on the server at each callback, by access.py: what a page sends says nothing of that.
+"""
+
+from collections.abc import Callable
+
+from dash import hooks
+
+from jobqueue import __version__
+from jobqueue.huey import DurableHuey
+from jobqueue.pages.access import Access, Viewer
+from jobqueue.pages.job import JobPage
+from jobqueue.pages.overview import Overview
+
+_PACKAGE = {"namespace": "jobqueue", "version": __version__}
+hooks.script([_PACKAGE | {"relative_package_path": "assets/jobs.js"}])
+hooks.stylesheet([_PACKAGE | {"relative_package_path": "assets/jobs.css"}])
+
+
+def add(huey: DurableHuey, viewer: Callable[[], Viewer | None] = lambda: None, order: int = 1000) -> None:
+    """Register both pages with the Dash app that was made last.
+
+    :param viewer: whoever asks, in each request: with a `name`, whose jobs are theirs, and an `admin`, who sees and may do
+        all; None where nobody has to log in, which is as good as an admin.
+    :param order: the page's place among others.
+    """
+    access = Access(huey, viewer)
+    Overview(access).register(order)
+    JobPage(access).register()

@@ -1,0 +1,94 @@
+"""The queue as whoever asks may see and change it: all of it, or their own jobs. Every page here goes through this.
+
+Somebody else's job is one that does not exist. What is done is logged, with who did it to which job.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from jobqueue.handle import Job, JobNotFound
+from jobqueue.huey import DurableHuey
+
+logger = logging.getLogger("jobqueue.acts")
+
+
+class Viewer(Protocol):
+    """Whoever is logged in."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def admin(self) -> bool: ...
+
+
+class Access:
+    """Of one queue. `viewer` says who asks; None where nobody has to log in."""
+
+    def __init__(self, huey: DurableHuey, viewer: Callable[[], Viewer | None]) -> None:
+        self.huey = huey
+        self.viewer = viewer
+
+    @property
+    def owner(self) -> str | None:
+        """Whose jobs alone are there; None for all."""
+        who = self.viewer()
+        return None if who is None or who.admin else who.name
+
+    def of_everybody(self) -> None:
+        """Raises JobNotFound for whoever may see their own jobs alone."""
+        if self.owner is not None:
+            raise JobNotFound("There is no such page.")
+
+    def look(self, job_id: str) -> Job:
+        """Raises JobNotFound."""
+        job, owner = self.huey.look(job_id), self.owner
+        if owner is not None and job.owner != owner:
+            raise JobNotFound(f"No job has the id {job_id!r}.")
+        return job
+
+    # --- acts: each returns whether there was something to do, and raises JobNotFound or ScheduleNotFound ---
+
+    def cancel(self, job_id: str) -> bool:
+        job = self.look(job_id)
+        return self._note("cancels", job, self.huey.job(job_id).cancel())
+
+    def retry(self, job_id: str) -> bool:
+        job = self.look(job_id)
+        return self._note("retries", job, self.huey.job(job_id).retry())
+
+    def again(self, job_id: str, new_id: str) -> str:
+        """Submit what it was asked once more. Returns the new job's id. Raises Unreadable, and QueueUnavailable."""
+        job = self.look(job_id)
+        new = self.huey.again(job_id, new_id).id
+        self._note(f"runs as {new} again", job, True)
+        return str(new)
+
+    def pause(self, schedule: str) -> bool:
+        self.of_everybody()
+        return self._note_schedule("pauses", schedule, self.huey.pause_schedule(schedule))
+
+    def resume(self, schedule: str) -> bool:
+        self.of_everybody()
+        return self._note_schedule("resumes", schedule, self.huey.resume_schedule(schedule))
+
+    def run(self, schedule: str) -> str:
+        """Returns the job's id."""
+        self.of_everybody()
+        job_id = str(self.huey.run_schedule(schedule).id)
+        self._note_schedule(f"runs as {job_id}", schedule, True)
+        return job_id
+
+    def _note(self, act: str, job: Job, done: bool) -> bool:
+        if done:
+            logger.info("%s %s job %s of %s (%s)", self._who(), act, job.id, job.owner, job.task)
+        return done
+
+    def _note_schedule(self, act: str, schedule: str, done: bool) -> bool:
+        if done:
+            logger.info("%s %s schedule %s", self._who(), act, schedule)
+        return done
+
+    def _who(self) -> str:
+        who = self.viewer()
+        return "somebody" if who is None else who.name

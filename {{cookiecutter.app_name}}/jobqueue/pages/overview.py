@@ -1,0 +1,510 @@
+"""`/jobs`: figures, the list with its filters, schedules and workers.
+
+The browser keeps what is asked for in its address (assets/jobs.js), and asks for all that it shows in one request, every few
+seconds while somebody looks. A list is a page of rows, whatever there is.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dash
+import dash_ag_grid as dag
+import dash_mantine_components as dmc
+from dash import ALL, ClientsideFunction, Input, Output, State, callback, clientside_callback, ctx, dcc, html, no_update
+from dash.development.base_component import Component
+from dash.exceptions import PreventUpdate
+
+from jobqueue.database import DatabaseUnavailable
+from jobqueue.handle import JobNotFound
+from jobqueue.ledger import State as JobState
+from jobqueue.listing import MOST, Figures, Listing, Page, Stretch
+from jobqueue.pages import asked, rows, schedules, workers
+from jobqueue.pages.access import Access
+from jobqueue.pages.asked import ROWS, Asked
+from jobqueue.pages.wording import nothing, plural, span, spoken, unavailable
+from jobqueue.plan import QueueUnavailable
+from jobqueue.timetable import ScheduleNotFound
+
+LOOK_EVERY = 5000  # milliseconds between two looks
+RATES_EVERY = 30  # seconds between two looks at what ended
+KEPT = 2.0  # seconds for which all browsers are told the same figures
+AT_ONCE = 200  # jobs that one act is done to
+
+ACTS = {"retry": ("Retry", "Queued again"), "cancel": ("Cancel", "Cancelled")}
+
+
+class Overview:
+    """The page and its callbacks, for one queue."""
+
+    def __init__(self, access: Access) -> None:
+        self.access = access
+        self.huey = access.huey
+        self._recent = Recent()
+
+    @property
+    def listing(self) -> Listing:
+        return Listing(self.huey.ledger.database)
+
+    def register(self, order: int) -> None:
+        dash.register_page("jobqueue.pages", path="/jobs", name="Jobs", order=order, layout=self.layout)
+        controls = ["tab", "state", "task", "owner", "queue", "text", "time", "window"]
+        clientside_callback(
+            ClientsideFunction("jobqueue", "ask"),
+            Output("jobs-asked", "data"),
+            *(Input(f"jobs-{name}", "value") for name in controls),
+            Input("jobs-older", "n_clicks"),
+            Input("jobs-newer", "n_clicks"),
+            Input("jobs-clear", "n_clicks"),
+            State("jobs-asked", "data"),
+            prevent_initial_call=True,
+        )
+        clientside_callback(
+            ClientsideFunction("jobqueue", "clear"),
+            *(Output(f"jobs-{name}", "value", allow_duplicate=True) for name in controls[1:7]),
+            Input("jobs-clear", "n_clicks"),
+            prevent_initial_call=True,
+        )
+        clientside_callback(
+            ClientsideFunction("jobqueue", "seen"), Output("jobs-updated", "children"), Input("jobs-seen", "data")
+        )
+        clientside_callback(
+            ClientsideFunction("jobqueue", "chosen"),
+            *(Output(f"jobs-{act}", name) for act in ACTS for name in ("children", "disabled")),
+            Input("jobs-grid", "selectedRows"),
+        )
+        clientside_callback(
+            ClientsideFunction("jobqueue", "confirm"),
+            Output("jobs-sure", "opened"),
+            Output("jobs-sure", "title"),
+            Output("jobs-sure-words", "children"),
+            Output("jobs-sure-yes", "children"),
+            Output("jobs-meant", "data"),
+            *(Input(f"jobs-{act}", "n_clicks") for act in ACTS),
+            Input("jobs-sure-no", "n_clicks"),
+            State("jobs-grid", "selectedRows"),
+            prevent_initial_call=True,
+        )
+        callback(
+            Output("jobs-trouble", "children"),
+            Output("jobs-tiles", "children"),
+            Output("jobs-rates", "children"),
+            Output("jobs-grid", "rowData"),
+            Output("jobs-list", "style"),
+            Output("jobs-none", "children"),
+            Output("jobs-range", "children"),
+            Output("jobs-newer", "disabled"),
+            Output("jobs-older", "disabled"),
+            Output("jobs-schedules", "children"),
+            Output("jobs-workers", "children"),
+            Output("jobs-seen", "data"),
+            Input("jobs-asked", "data"),
+            Input("jobs-tick", "n_intervals"),
+            Input("jobs-acted", "data"),
+            State("jobs-seen", "data"),
+        )(self.look)
+        callback(
+            Output("jobs-said", "children"),
+            Output("jobs-sure", "opened", allow_duplicate=True),
+            Output("jobs-grid", "selectedRows"),
+            Output("jobs-acted", "data"),
+            Input("jobs-sure-yes", "n_clicks"),
+            State("jobs-meant", "data"),
+            running=[(Output("jobs-sure-yes", "loading"), True, False)],
+            prevent_initial_call=True,
+        )(self.act)
+        callback(
+            Output("jobs-said", "children", allow_duplicate=True),
+            Output("jobs-acted", "data", allow_duplicate=True),
+            Input({"jobs": "schedule", "act": ALL, "name": ALL}, "n_clicks"),
+            prevent_initial_call=True,
+        )(self.act_on_schedule)
+
+    # --- what it shows ---
+
+    def layout(self, **query: Any) -> Component:
+        wanted = asked.read(query)
+        all_of_it = self.access.owner is None
+        tabs = {name: label for name, label in asked.TABS.items() if all_of_it or name == "jobs"}
+        panels = {
+            "jobs": self._jobs(wanted, all_of_it),
+            "schedules": html.Div(_loading(), id="jobs-schedules"),
+            "workers": html.Div(_loading(), id="jobs-workers"),
+        }
+        return dmc.Stack(
+            [
+                dmc.Group(
+                    [
+                        dmc.Title("Jobs", order=2, flex=1),
+                        dmc.Text("", id="jobs-updated", size="sm", c="dimmed"),
+                    ]
+                ),
+                html.Div(id="jobs-trouble"),
+                html.Div(_loading(height=86), id="jobs-tiles"),
+                html.Div(id="jobs-said", **spoken(live="polite")),
+                dmc.Tabs(
+                    [
+                        dmc.TabsList([dmc.TabsTab(label, value=name) for name, label in tabs.items()]),
+                        *(dmc.TabsPanel(panel, value=name, pt="md") for name, panel in panels.items()),
+                    ],
+                    id="jobs-tab",
+                    value=wanted.tab if wanted.tab in tabs else "jobs",
+                    keepMounted=True,
+                ),
+                _confirmation(),
+                dcc.Store(id="jobs-asked", data=vars(wanted)),
+                dcc.Store(id="jobs-seen"),
+                dcc.Store(id="jobs-meant"),
+                dcc.Store(id="jobs-acted"),
+                dcc.Interval(id="jobs-tick", interval=LOOK_EVERY),
+            ]
+        )
+
+    def _jobs(self, wanted: Asked, all_of_it: bool) -> Component:
+        tasks, queues = self._known()
+        narrow = {"base": 6, "sm": 4, "md": 3, "lg": 2}
+        filters = dmc.Grid(
+            [
+                dmc.GridCol(control, span=narrow, display=None if shown else "none")
+                for control, shown in (
+                    (_choice("state", "State", [(state.value, state.value) for state in JobState], wanted.state), True),
+                    (_choice("task", "Task", _with(tasks, wanted.task), wanted.task, searchable=True), True),
+                    (_field("owner", "Owner", wanted.owner), all_of_it),
+                    (_choice("queue", "Queue", _with(queues, wanted.queue), wanted.queue, searchable=True), True),
+                    (_choice("time", "Submitted", [(n, label) for n, (label, _) in asked.TIMES.items()], wanted.time), True),
+                    (_field("text", "Text", wanted.text, placeholder="In an error, a task, an id"), True),
+                )
+            ],
+            gutter="xs",
+        )  # fmt: skip
+        bar = dmc.Group(
+            [
+                *(
+                    dmc.Button(label, id=f"jobs-{act}", size="compact-sm", variant="light", disabled=True,
+                               color="red" if act == "cancel" else "blue")
+                    for act, (label, _) in ACTS.items()
+                ),
+                dmc.Button("Clear filters", id="jobs-clear", size="compact-sm", variant="subtle"),
+                dmc.Text("", id="jobs-range", size="sm", c="dimmed", flex=1, ta="right", miw=120, **spoken(live="polite")),
+                dmc.Button("Newer", id="jobs-newer", size="compact-sm", variant="default", disabled=True),
+                dmc.Button("Older", id="jobs-older", size="compact-sm", variant="default", disabled=True),
+            ],
+            gap="xs",
+        )  # fmt: skip
+        window = dmc.SegmentedControl(
+            id="jobs-window", value=wanted.window, size="xs", display=None if all_of_it else "none",
+            data=[{"value": "hour", "label": "Last hour"}, {"value": "day", "label": "Last 24 hours"}],
+            **spoken(label="Time that the charts cover"),
+        )  # fmt: skip
+        return dmc.Stack(
+            [
+                html.Div([dmc.Group(window, justify="flex-end", mb="xs"), html.Div(id="jobs-rates")]),
+                filters,
+                bar,
+                html.Div(_loading(height=240), id="jobs-none"),
+                html.Div(
+                    dag.AgGrid(
+                        id="jobs-grid",
+                        className="jobs-grid",
+                        columnDefs=rows.columns(all_of_it),
+                        defaultColDef={"sortable": False, "resizable": True, "suppressMovable": True},
+                        getRowId="params.data.id",
+                        rowData=[],
+                        dashGridOptions=rows.OPTIONS,
+                    ),
+                    id="jobs-list",
+                    style={"display": "none"},
+                ),
+            ],
+            gap="sm",
+        )
+
+    def _known(self) -> tuple[list[str], list[str]]:
+        """Names of tasks and queues to choose from."""
+        registered = self.huey.tasks_by_name()
+        queues = {getattr(task, "queue", None) or "default" for task in registered.values()}
+        try:
+            there = self.listing.tasks() if self.access.owner is None else []
+            queues |= set(self.huey.ledger.queues()) if self.access.owner is None else set()
+        except DatabaseUnavailable:
+            there = []  # the first look says so
+        return sorted({*there, *registered}), sorted(queues)
+
+    def look(self, given: Any, _: Any, acted: Any, seen: Any) -> tuple[Any, ...]:
+        """All that the page shows; what stays as it is, or is not seen, is left out."""
+        wanted, owner = asked.read(given), self.access.owner
+        try:
+            return self._look(wanted, owner, acted, seen if isinstance(seen, dict) else {})
+        except DatabaseUnavailable:
+            return unavailable(), *[no_update] * 11
+
+    def _look(self, wanted: Asked, owner: str | None, acted: Any, seen: dict[str, Any]) -> tuple[Any, ...]:
+        now = time.time()
+        key = (owner, str(acted))
+        figures = self._recent(("figures", *key), KEPT, lambda: self.listing.figures(owner))
+        alive = self._recent(("workers", str(acted)), KEPT, self.huey.workers)
+        tiles = _tiles(figures, len(alive), self._address)
+        told: dict[str, Any] = {"at": now * 1000, "rates": seen.get("rates"), "of": seen.get("of")}
+        charts: Any = no_update
+        if (
+            owner is None
+            and wanted.tab == "jobs"
+            and (seen.get("of") != wanted.window or not now - float(seen.get("rates") or 0) < RATES_EVERY)
+        ):
+            charts = self._charts(wanted.window)
+            told |= {"rates": now, "of": wanted.window}
+        page: tuple[Any, ...] = (no_update,) * 6
+        if wanted.tab == "jobs" or owner is not None:
+            page = self._list(wanted, owner)
+        of_schedules: Any = no_update
+        of_workers: Any = no_update
+        if wanted.tab == "schedules" and owner is None:
+            of_schedules = schedules.show(self.huey, self._address("/{id}"))
+        if wanted.tab == "workers" and owner is None:
+            of_workers = workers.show(alive, self._address("/{id}"))
+        return None, tiles, charts, *page, of_schedules, of_workers, told
+
+    def _list(self, wanted: Asked, owner: str | None) -> tuple[Any, ...]:
+        page = self.listing.page(wanted.filter(owner), ROWS, wanted.offset)
+        shown = [rows.row(row, self._address(f"/{row['id']}")) for row in page.rows]
+        there = {"display": "block" if shown else "none"}
+        return shown, there, _none(wanted, page), _range(wanted, page), wanted.page == 1, not page.more
+
+    def _charts(self, window: str) -> Component:
+        width, count = asked.WINDOWS[window]
+
+        def stretches() -> list[Stretch]:
+            until = (time.time() // width + 1) * width
+            return self.listing.stretches(until, width, count)
+
+        return _rates(self._recent(("rates", window), RATES_EVERY / 2, stretches), window, width)
+
+    @staticmethod
+    def _address(rest: str) -> str:
+        return dash.get_relative_path("/jobs") + rest
+
+    # --- what it does ---
+
+    def act(self, clicks: Any, meant: Any) -> tuple[Any, ...]:
+        """Retry or cancel the jobs that were selected, of which those count that are there and can be."""
+        if not clicks or not isinstance(meant, dict) or meant.get("act") not in ACTS:
+            raise PreventUpdate
+        ids = meant.get("ids")
+        ids = list(dict.fromkeys(str(one) for one in ids))[:AT_ONCE] if isinstance(ids, list) else []
+        do: Callable[[str], bool] = getattr(self.access, meant["act"])
+        done = 0
+        try:
+            for job_id in ids:
+                try:
+                    done += do(job_id)
+                except JobNotFound:
+                    pass
+        except (DatabaseUnavailable, QueueUnavailable):
+            return _said(f"The database stopped to answer: {done} of {plural(len(ids), 'job')} done.", "red"), False, no_update, time.time()  # fmt: skip
+        words = f"{ACTS[meant['act']][1]}: {done} of {plural(len(ids), 'job')}."
+        if done < len(ids):
+            words += " The others had changed meanwhile, or it does not apply to them."
+        return _said(words, "green" if done else "orange"), False, [], time.time()
+
+    def act_on_schedule(self, _: Any) -> tuple[Any, Any]:
+        pressed = ctx.triggered_id
+        if not isinstance(pressed, dict) or not any(click["value"] for click in ctx.triggered):
+            raise PreventUpdate  # a button came to the page
+        self.access.of_everybody()
+        act, name = pressed.get("act"), str(pressed.get("name"))
+        try:
+            if act == "pause":
+                words = "Paused." if self.access.pause(name) else "It was paused already."
+            elif act == "resume":
+                words = "Resumed from now on." if self.access.resume(name) else "It was not paused."
+            elif act == "run":
+                words = f"Queued as job {self.access.run(name)}."
+            else:
+                raise PreventUpdate
+        except ScheduleNotFound as error:
+            return _said(str(error), "orange"), time.time()
+        except (DatabaseUnavailable, QueueUnavailable):
+            return _said("The database does not answer. Try again in a moment.", "red"), no_update
+        return _said(f"{name.rpartition('.')[2]}: {words}", "green"), time.time()
+
+
+class Recent:
+    """Answers that are good for some seconds, whoever asks."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, tuple[float, Any]] = {}
+        self._asking = threading.Lock()
+
+    def __call__(self, key: Any, seconds: float, ask: Callable[[], Any]) -> Any:
+        with self._asking:
+            now = time.monotonic()
+            at, value = self._kept.get(key, (float("-inf"), None))
+            if now - at >= seconds:
+                value = ask()
+                self._kept = {k: v for k, v in self._kept.items() if now - v[0] < RATES_EVERY}
+                self._kept[key] = (now, value)
+            return value
+
+
+# --- parts ---
+
+
+def _loading(height: int = 120) -> Component:
+    return dmc.Skeleton(height=height, radius="sm", **spoken(label="Loading"))
+
+
+def _choice(name: str, label: str, data: list[tuple[str, str]], value: str, **more: Any) -> Component:
+    options = [{"value": value, "label": text} for value, text in data]
+    return dmc.Select(
+        id=f"jobs-{name}", label=label, data=options, value=value or None, placeholder="Any", clearable=True, size="sm", **more
+    )  # fmt: skip
+
+
+def _field(name: str, label: str, value: str, placeholder: str = "Any") -> Component:
+    return dmc.TextInput(
+        id=f"jobs-{name}", label=label, value=value, placeholder=placeholder, debounce=400, inputProps={"maxLength": asked.LONGEST}, size="sm",
+    )  # fmt: skip
+
+
+def _with(names: list[str], chosen: str) -> list[tuple[str, str]]:
+    return [(name, name) for name in names + [chosen] * (chosen not in names and bool(chosen))]
+
+
+def _tiles(figures: Figures, alive: int, address: Callable[[str], str]) -> Component:
+    waits = "none" if figures.waits_s is None else span(figures.waits_s)
+    tiles = (
+        ("Queued", _many(figures.queued), "inherit", "?state=queued"),
+        ("Running", _many(figures.running), "inherit", "?state=running"),
+        ("Failed in 24 h", _many(figures.failed), "red" if figures.failed else "inherit", "?state=failed&time=day"),
+        ("Oldest wait", waits, "orange" if (figures.waits_s or 0) > 60 else "inherit", "?state=queued"),
+        ("Workers alive", str(alive), "inherit" if alive else "red", "?tab=workers"),
+    )
+    return dmc.SimpleGrid(
+        [
+            dmc.Anchor(
+                dmc.Paper(
+                    [dmc.Text(label, size="sm", c="dimmed"), dmc.Text(value, size="xl", fw=600, c=colour)],
+                    withBorder=True,
+                    p="sm",
+                ),
+                href=address(where),
+                refresh=False,
+                underline="never",
+                c="inherit",
+            )
+            for label, value, colour, where in tiles
+        ],
+        cols={"base": 2, "xs": 3, "md": 5},
+        spacing="xs",
+    )
+
+
+def _many(count: int) -> str:
+    return f"{count:,}" if count < MOST else f"{MOST:,} or more"
+
+
+def _none(wanted: Asked, page: Page) -> Component | None:
+    """What stands there instead of a list, or beside it."""
+    note = None
+    if page.errors_of_days is not None:
+        note = dmc.Text(
+            f"The text was looked for in ids, tasks, and the errors of the last {page.errors_of_days:g} days.",
+            size="sm", c="dimmed",
+        )  # fmt: skip
+    if page.rows:
+        return note
+    if wanted.page > 1:
+        return nothing("There are no jobs as old as this page. See the newer ones.")
+    if wanted.filtered:
+        return nothing("No job fits all of these filters.", *([note] if note else []))
+    return nothing("No jobs yet. Whatever is submitted shows up here by itself.")
+
+
+def _range(wanted: Asked, page: Page) -> str:
+    if not page.rows:
+        return ""
+    said = f"{wanted.offset + 1} to {wanted.offset + len(page.rows)}"
+    return said + (", newest first" if page.more or wanted.page > 1 else "")
+
+
+def _rates(stretches: list[Stretch], window: str, width: float) -> Component:
+    hour = "%H:%M"
+    data = [
+        {
+            "at": time.strftime(hour, time.gmtime(one.since)),
+            "succeeded": one.succeeded,
+            "failed": one.failed,
+            **{f"{name} {which}": round(value, 2) for name, both in (("wait", one.waited), ("run", one.ran)) if both
+               for which, value in zip(("p50", "p95"), both, strict=True)},
+        }
+        for one in stretches
+    ]  # fmt: skip
+    ended = sum(one.succeeded + one.failed for one in stretches)
+    if not ended:
+        return dmc.Text(
+            f"No job ended in the last {'hour' if window == 'hour' else '24 hours'}.", size="sm", c="dimmed"
+        )
+    minutes = f"{width / 60:g} min"
+    common: dict[str, Any] = {
+        "data": data, "dataKey": "at", "h": 150, "withLegend": True, "tickLine": "none", "strokeDasharray": "3 3",
+        "xAxisProps": {"minTickGap": 30}, "yAxisProps": {"width": 44}, "legendProps": {"verticalAlign": "top", "height": 30},
+    }  # fmt: skip
+    lines = [("wait p50", "blue.4"), ("wait p95", "blue.7"), ("run p50", "teal.4"), ("run p95", "teal.7")]
+    charts = (
+        (
+            f"Ended in each {minutes}, by UTC",
+            dmc.BarChart(
+                type="stacked",
+                series=[{"name": "succeeded", "color": "teal.6"}, {"name": "failed", "color": "red.6"}],
+                **common,
+            ),
+        ),
+        (
+            "Seconds in the queue and at work, half and 95 % of them at most",
+            dmc.LineChart(
+                series=[{"name": name, "color": colour} for name, colour in lines],
+                withDots=True, dotProps={"r": 2}, connectNulls=False, curveType="linear", strokeWidth=2, **common,
+            ),
+        ),
+    )  # fmt: skip
+    words = f"{plural(ended, 'job')} ended in this time, {sum(one.failed for one in stretches)} of them failed."
+    return dmc.SimpleGrid(
+        [
+            dmc.Paper(
+                [
+                    dmc.Text(title, size="sm", c="dimmed"),
+                    html.Div(chart, role="img", **spoken(label=f"{title}. {words}")),
+                ],
+                withBorder=True,
+                p="xs",
+            )
+            for title, chart in charts
+        ],
+        cols={"base": 1, "md": 2},
+        spacing="xs",
+    )
+
+
+def _confirmation() -> Component:
+    return dmc.Modal(
+        [
+            dmc.Text("", id="jobs-sure-words"),
+            dmc.Group(
+                [
+                    dmc.Button("Leave them", id="jobs-sure-no", variant="default"),
+                    dmc.Button("", id="jobs-sure-yes"),
+                ],
+                justify="flex-end",
+                mt="md",
+            ),
+        ],
+        id="jobs-sure",
+        opened=False,
+        centered=True,
+        closeButtonProps=spoken(label="Close"),
+    )
+
+
+def _said(words: str, colour: str) -> Component:
+    return dmc.Alert(words, color=colour, withCloseButton=True, p="xs", closeButtonLabel="Close")

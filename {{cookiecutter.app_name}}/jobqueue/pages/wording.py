@@ -1,0 +1,97 @@
+"""Times, amounts and what happened to a job, as these pages say them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import html
+from dash.development.base_component import Component
+
+from jobqueue.history import Event
+from jobqueue.panel import BREAKING
+
+HAPPENED = {
+    "submitted": "Submitted",
+    "released": "What it waited for has ended",
+    "abandoned": "Not run: the job before it did not succeed",
+    "due": "Its time came",
+    "claimed": "Started",
+    "retried": "Failed, to be tried again",
+    "lost": "Its worker died",
+    "given back": "Back in the queue: its worker was stopped",
+    "cancelled": "Cancelled",
+    "put back": "Put back by a person",
+    "unknown": "No worker knew its task",
+}
+ENDED = {"succeeded": "Succeeded", "failed": "Failed", "cancelled": "Cancelled itself"}
+
+
+def span(seconds: float | None) -> str:
+    """0.2 s, 4 s, 3 min, 1 h 20 min, 2 d 3 h; "" for None."""
+    if seconds is None:
+        return ""
+    seconds = max(0.0, float(seconds))
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def ago(seconds: float) -> str:
+    return "now" if seconds < 1 else f"{span(seconds)} ago"
+
+
+def moment(at: datetime | None) -> str:
+    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def size(count: float | None) -> str:
+    """In bytes, KiB, MiB."""
+    if count is None:
+        return ""
+    for unit in ("bytes", "KiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.0f} MiB"
+
+
+def happened(event: Event) -> str:
+    if event.name == "ended":
+        return ENDED.get(event.state or "", "Ended")
+    return HAPPENED.get(event.name, event.name)
+
+
+def plural(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def unavailable() -> Component:
+    words = "Jobs that run go on. What is shown may be old; this page looks again by itself."
+    return dmc.Alert(words, title="The database does not answer", color="red")
+
+
+def nothing(words: str, *more: Component) -> Component:
+    """Where a list is empty."""
+    inside = dmc.Stack([dmc.Text(words, c="dimmed", ta="center"), *more], align="center", py="xl")
+    return dmc.Paper(inside, withBorder=True, p="md")
+
+
+def table(heads: list[str], rows: list[list[Any]], label: str) -> Component:
+    """One that is scrolled to the side where it is too wide."""
+    head = html.Thead(html.Tr([html.Th(text, scope="col") for text in heads]))
+    body = html.Tbody([html.Tr([html.Td(cell, style=BREAKING) for cell in row]) for row in rows])
+    inside = dmc.Table([head, body], verticalSpacing="xs", **{"aria-label": label})
+    return dmc.TableScrollContainer(inside, minWidth=560)
+
+
+def spoken(**labels: str) -> dict[str, Any]:
+    """Attributes for screen readers: spoken(label="Search") is aria-label."""
+    return {f"aria-{name}": text for name, text in labels.items()}

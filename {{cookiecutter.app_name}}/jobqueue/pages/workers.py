@@ -1,0 +1,38 @@
+"""Who works: on which host, since when, on what, with how much memory and which code."""
+
+from datetime import UTC, datetime
+
+import dash_mantine_components as dmc
+from dash import dcc
+from dash.development.base_component import Component
+
+from jobqueue.pages.wording import ago, nothing, size, span, table
+from jobqueue.workers import Worker
+
+
+def show(workers: list[Worker], address: str) -> Component:
+    """`address`: of a job, with {id} in it."""
+    if not workers:
+        command = dmc.Code("python -m app worker")
+        return nothing("No worker was seen lately, so nothing that is queued runs. Start some:", command)
+    heads = ["Host", "Worker", "Seen", "Up", "Memory", "Code", "Runs"]
+    return table(heads, [_row(worker, address) for worker in workers], "Workers")
+
+
+def _row(worker: Worker, address: str) -> list[Component | str]:
+    now = datetime.now(UTC)
+    runs: Component | str = dmc.Text("idle", size="sm", c="dimmed")
+    if worker.job is not None and worker.task is not None:
+        runs = dcc.Link(worker.task.rpartition(".")[2], href=address.format(id=worker.job))
+    if worker.draining:
+        drains = dmc.Badge("draining", color="yellow", variant="light")
+        runs = dmc.Group([runs, drains], gap="xs")
+    return [
+        worker.host,
+        f"{worker.name} (pid {worker.pid})",
+        ago((now - worker.seen_at).total_seconds()),
+        span((now - worker.started_at).total_seconds()),
+        size(worker.memory),
+        (worker.version or "-")[:12],
+        runs,
+    ]
