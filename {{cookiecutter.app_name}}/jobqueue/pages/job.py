@@ -11,9 +11,24 @@ from typing import Any
 import dash
 import dash_mantine_components as dmc
 from _plotly_utils.utils import PlotlyJSONEncoder
-from dash import ALL, ClientsideFunction, Input, Output, State, callback, clientside_callback, ctx, dcc, html, no_update
+from dash import (
+    ALL,
+    ClientsideFunction,
+    Input,
+    Output,
+    State,
+    callback,
+    clientside_callback,
+    ctx,
+    dcc,
+    get_app,
+    html,
+    no_update,
+)
 from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
+from flask import request
+from werkzeug.wrappers import Response
 
 from jobqueue import panel
 from jobqueue.database import DatabaseUnavailable
@@ -23,7 +38,7 @@ from jobqueue.ledger import State as JobState
 from jobqueue.listing import Listing
 from jobqueue.logs import LogLine
 from jobqueue.pages.access import Access
-from jobqueue.pages.wording import happened, moment, size, span, spoken, table, unavailable
+from jobqueue.pages.wording import happened, link, moment, size, span, spoken, table, unavailable
 from jobqueue.panel import BREAKING, COLOURS
 from jobqueue.plan import QueueUnavailable
 
@@ -74,13 +89,26 @@ class JobPage:
         clientside_callback(
             ClientsideFunction("jobqueue", "seen"), Output("job-updated", "children"), Input("job-seen", "data")
         )
+        get_app().server.after_request(self._as_what_does_not_exist)
+
+    def _as_what_does_not_exist(self, response: Response) -> Response:
+        """The page of a job that is not there says so as browsers and programs expect, too."""
+        before, _, job_id = request.path.rpartition("/")
+        if response.status_code == 200 and before == dash.get_relative_path("/jobs") and request.method == "GET":
+            try:
+                self.access.look(job_id)
+            except JobNotFound:
+                response.status_code = 404
+            except DatabaseUnavailable:
+                pass  # which the page itself says
+        return response
 
     def layout(self, job_id: Any = None, **_: Any) -> Component:
         try:
             job = self.access.look(str(job_id))
         except JobNotFound:
             return _no_such_job(str(job_id))
-        back = dcc.Link("Jobs", href=dash.get_relative_path("/jobs"))
+        back = link("Jobs", dash.get_relative_path("/jobs"))
         head = dmc.Group(
             [
                 dmc.Breadcrumbs([back, dmc.Text(job.name, style=BREAKING)], flex=1),
@@ -165,7 +193,7 @@ class JobPage:
 
 
 def _no_such_job(job_id: str) -> Component:
-    return dmc.Stack([panel.no_such_job(job_id), dcc.Link("All jobs", href=dash.get_relative_path("/jobs"))])
+    return dmc.Stack([panel.no_such_job(job_id), link("All jobs", dash.get_relative_path("/jobs"))])
 
 
 def _said(words: str) -> Component:
@@ -224,7 +252,7 @@ def _timeline(events: list[Event]) -> Component:
     items = [_event(event, before) for before, event in zip([None, *events], events, strict=False)]
     left_out = len(items) - EVENTS
     parts: list[Component] = [
-        dmc.Timeline(items[-EVENTS:], bulletSize=14, lineWidth=2, active=len(items)),
+        dmc.Timeline(items[-EVENTS:], bulletSize=18, lineWidth=2),
     ]
     if left_out > 0:
         parts.insert(0, dmc.Text(f"{left_out} earlier events are left out.", size="sm", c="dimmed"))
@@ -241,7 +269,10 @@ def _event(event: Event, before: Event | None) -> Component:
     if event.traceback:
         behind = html.Summary(f"Traceback of attempt {event.attempt}", style={"cursor": "pointer"})
         inside.append(html.Details([behind, _code(event.traceback)]))
-    return dmc.TimelineItem(inside, title=happened(event), color=colour)
+    dot = html.Div(
+        style={"width": 10, "height": 10, "borderRadius": 5, "background": f"var(--mantine-color-{colour}-6)"}
+    )
+    return dmc.TimelineItem(inside, title=happened(event), bullet=dot)
 
 
 def _arguments(job: Job) -> Component:

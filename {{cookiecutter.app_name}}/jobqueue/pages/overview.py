@@ -199,7 +199,9 @@ class Overview:
         )  # fmt: skip
         return dmc.Stack(
             [
-                html.Div([dmc.Group(window, justify="flex-end", mb="xs"), html.Div(id="jobs-rates")]),
+                html.Div(
+                    [dmc.Group(window, justify="flex-end", mb="xs"), html.Div(id="jobs-rates")], className="jobs-charts"
+                ),
                 filters,
                 bar,
                 html.Div(_loading(height=240), id="jobs-none"),
@@ -461,7 +463,7 @@ def _rates(stretches: list[Stretch], window: str, width: float) -> Component:
             ),
         ),
         (
-            "Seconds in the queue and at work, half and 95 % of them at most",
+            "Seconds waited and run: median and 95th percentile",
             dmc.LineChart(
                 series=[{"name": name, "color": colour} for name, colour in lines],
                 withDots=True, dotProps={"r": 2}, connectNulls=False, curveType="linear", strokeWidth=2, **common,

@@ -28,7 +28,7 @@ def columns(with_owner: bool) -> list[dict[str, Any]]:
     return [
         {"field": "state", "headerName": "State", "width": 136, "maxWidth": 136, "cellRenderer": "JobState",
          "cellRendererParams": {"colours": colours}},
-        {"field": "name", "headerName": "Task", "minWidth": 130, "flex": 2, "cellRenderer": "JobLink",
+        {"field": "name", "headerName": "Task", "minWidth": 110, "flex": 2, "cellRenderer": "JobLink",
          "tooltipField": "task"},
         {"field": "says", "headerName": "How it is", "minWidth": 140, "flex": 4, "tooltipField": "says"},
         *([{"field": "owner", "headerName": "Owner", "minWidth": 90, "flex": 1, "tooltipField": "owner"}]
@@ -60,7 +60,7 @@ def row(row: Row, address: str) -> dict[str, Any]:
         "says": _says(row, state)[:LONGEST],
         "owner": row["owner"] or "",
         "queue": row["queue"],
-        "attempt": row["attempt"] or "",
+        "attempt": str(row["attempt"] or ""),
         "waited": span(waited),
         "ran": span(ran),
         "created": ago(now - row["created_at"]),

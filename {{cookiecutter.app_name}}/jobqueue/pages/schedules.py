@@ -4,14 +4,13 @@ import logging
 from datetime import datetime, timedelta
 
 import dash_mantine_components as dmc
-from dash import dcc
 from dash.development.base_component import Component
 
 from jobqueue.database import Row
 from jobqueue.huey import DurableHuey
 from jobqueue.ledger import State
 from jobqueue.listing import Listing
-from jobqueue.pages.wording import nothing, spoken
+from jobqueue.pages.wording import link, nothing, spoken
 from jobqueue.panel import BREAKING, COLOURS
 from jobqueue.timetable import ScheduleLook, Timetable
 
@@ -90,9 +89,9 @@ def _last(look: ScheduleLook, states: dict[str, Row], address: str) -> Component
     if job is None:
         return dmc.Group([said, dmc.Text("Its job is no longer kept.", size="sm", c="dimmed")], gap="xs")
     state = State(job["state"])
-    link = dcc.Link(dmc.Badge(state.value, color=COLOURS[state], variant="light"), href=address.format(id=job["id"]))
+    badge = link(dmc.Badge(state.value, color=COLOURS[state], variant="light"), address.format(id=job["id"]))
     error = dmc.Text(job["error"], size="sm", c="dimmed", lineClamp=2, style=BREAKING)
-    return dmc.Group([said, link, error], gap="xs")
+    return dmc.Group([said, badge, error], gap="xs")
 
 
 def _missed(look: ScheduleLook, watermark: float) -> datetime | None:

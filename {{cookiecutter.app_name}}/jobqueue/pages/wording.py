@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import html
 from dash.development.base_component import Component
 
 from jobqueue.history import Event
@@ -86,10 +85,14 @@ def nothing(words: str, *more: Component) -> Component:
 
 def table(heads: list[str], rows: list[list[Any]], label: str) -> Component:
     """One that is scrolled to the side where it is too wide."""
-    head = html.Thead(html.Tr([html.Th(text, scope="col") for text in heads]))
-    body = html.Tbody([html.Tr([html.Td(cell, style=BREAKING) for cell in row]) for row in rows])
+    head = dmc.TableThead(dmc.TableTr([dmc.TableTh(text) for text in heads]))
+    body = dmc.TableTbody([dmc.TableTr([dmc.TableTd(cell, style=BREAKING) for cell in row]) for row in rows])
     inside = dmc.Table([head, body], verticalSpacing="xs", **{"aria-label": label})
     return dmc.TableScrollContainer(inside, minWidth=560)
+
+
+def link(inside: Component | str, address: str) -> Component:
+    return dmc.Anchor(inside, href=address, refresh=False, style=BREAKING)
 
 
 def spoken(**labels: str) -> dict[str, Any]:

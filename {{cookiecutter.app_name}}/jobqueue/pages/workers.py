@@ -3,10 +3,9 @@
 from datetime import UTC, datetime
 
 import dash_mantine_components as dmc
-from dash import dcc
 from dash.development.base_component import Component
 
-from jobqueue.pages.wording import ago, nothing, size, span, table
+from jobqueue.pages.wording import ago, link, nothing, size, span, table
 from jobqueue.workers import Worker
 
 
@@ -23,7 +22,7 @@ def _row(worker: Worker, address: str) -> list[Component | str]:
     now = datetime.now(UTC)
     runs: Component | str = dmc.Text("idle", size="sm", c="dimmed")
     if worker.job is not None and worker.task is not None:
-        runs = dcc.Link(worker.task.rpartition(".")[2], href=address.format(id=worker.job))
+        runs = link(worker.task.rpartition(".")[2], address.format(id=worker.job))
     if worker.draining:
         drains = dmc.Badge("draining", color="yellow", variant="light")
         runs = dmc.Group([runs, drains], gap="xs")
