@@ -83,13 +83,16 @@ class Listing:
         with self.database.statement() as tx:
             if wanted.age_s is not None:
                 asked["first"] = _first_since(tx, wanted.age_s)
-            shared = []
+            if "text" in asked:
+                asked |= _text(asked["text"], self._tasks(tx))
+            shared: list[Row] = []
             if wanted.owner is not None:
-                shared = self._of_handles(tx, asked, upto)
-            part = {"upto": upto, "offset": 0} if shared else {"upto": upto, "offset": offset}
+                statement = sql.PAGE_OF_HANDLES.format(conditions=_all(sql.CONDITIONS_OF_HANDLES, asked))
+                shared = tx.all(statement, **asked, upto=upto, newest=DEEPEST)
+            part = {"upto": upto, "offset": 0 if shared else offset}
             days = None
             if "text" in asked:
-                words = self._has_words(tx) and len(wanted.text) >= SHORTEST_WORD
+                words = len(wanted.text) >= SHORTEST_WORD and self._has_words(tx)
                 days = None if words else WITHOUT_WORDS / DAY
                 rows = self._of_text(tx, asked, words, part)
             else:
@@ -100,23 +103,14 @@ class Listing:
         return Page(rows=rows[:limit], more=len(rows) > limit, errors_of_days=days)
 
     @staticmethod
-    def _of_handles(tx: Transaction, asked: dict[str, Any], upto: int) -> list[Row]:
-        conditions = _all(sql.CONDITIONS_OF_HANDLES, asked)
-        text = _text(asked["text"], []) if "text" in asked else {}
-        statement = sql.PAGE_OF_HANDLES.format(conditions=conditions)
-        return tx.all(statement, **asked, **text, upto=upto, newest=DEEPEST)
-
-    def _of_text(self, tx: Transaction, asked: dict[str, Any], words: bool, part: dict[str, int]) -> list[Row]:
+    def _of_text(tx: Transaction, asked: dict[str, Any], words: bool, part: dict[str, int]) -> list[Row]:
         """Where the newest errors do not fill the page, the index of words is asked, if there is one."""
-        text = asked["text"]
-        tasks = [task for task in self._tasks(tx) if text.lower() in task.lower()]
-        since = 0 if words else _first_since(tx, WITHOUT_WORDS)
         conditions = _all(sql.CONDITIONS, asked)
-        given = asked | _text(text, tasks) | part | {"errors_since": since}
+        since = 0 if words else _first_since(tx, WITHOUT_WORDS)
 
         def found(errors: str, most: int) -> list[Row]:
             statement = sql.FOUND_BY_TEXT.format(conditions=conditions, errors=errors.format(conditions=conditions))
-            return tx.all(sql.PAGE.format(found=statement), **given, errors=most)
+            return tx.all(sql.PAGE.format(found=statement), **asked, **part, errors_since=since, errors=most)
 
         rows = found(sql.NEWEST_ERRORS, ERRORS if words else MOST)
         if words and len(rows) < part["upto"] - part["offset"]:
@@ -208,8 +202,9 @@ def _first_since(tx: Transaction, age_s: float) -> int:
     return int(low)
 
 
-def _text(text: str, tasks: list[str]) -> dict[str, Any]:
-    """What the statements that look for a text are given, besides."""
+def _text(text: str, known: Sequence[str]) -> dict[str, Any]:
+    """What the statements that look for a text are given, besides; `known`: the names of all tasks."""
+    tasks = [task for task in known if text.lower() in task.lower()]
     pattern, beginning = f"%{_plain(text.lower())}%", f"{_plain(text)}%"
     ends = f"{text}~"  # after all ids that begin so
     return {"tasks": tasks, "pattern": pattern, "beginning": beginning, "text_ends": ends}

@@ -7,15 +7,13 @@ from collections.abc import Callable
 
 from dash import hooks
 
-from jobqueue import __version__
 from jobqueue.huey import DurableHuey
 from jobqueue.pages.access import Access, Viewer
 from jobqueue.pages.job import JobPage
 from jobqueue.pages.overview import Overview
 
-_PACKAGE = {"namespace": "jobqueue", "version": __version__}
-hooks.script([_PACKAGE | {"relative_package_path": "assets/jobs.js"}])
-hooks.stylesheet([_PACKAGE | {"relative_package_path": "assets/jobs.css"}])
+hooks.script([{"namespace": "jobqueue", "relative_package_path": "assets/jobs.js"}])
+hooks.stylesheet([{"namespace": "jobqueue", "relative_package_path": "assets/jobs.css"}])
 
 
 def add(huey: DurableHuey, viewer: Callable[[], Viewer | None] = lambda: None, order: int = 1000) -> None:
