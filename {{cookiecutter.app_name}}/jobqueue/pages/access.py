@@ -4,11 +4,13 @@ Somebody else's job is one that does not exist. What is done is logged, with who
 """
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
 from jobqueue.handle import Job, JobNotFound
 from jobqueue.huey import DurableHuey
+from jobqueue.timetable import ScheduleLook
 
 logger = logging.getLogger("jobqueue.acts")
 
@@ -28,12 +30,21 @@ class Access:
     def __init__(self, huey: DurableHuey, viewer: Callable[[], Viewer | None]) -> None:
         self.huey = huey
         self.viewer = viewer
+        self._discovering = threading.Lock()
+        self._discovered = False
 
     @property
     def owner(self) -> str | None:
         """Whose jobs alone are there; None for all."""
         who = self.viewer()
         return None if who is None or who.admin else who.name
+
+    def discover(self) -> None:
+        """Know all of the tasks: a web process has imported those of its pages alone."""
+        with self._discovering:
+            if not self._discovered:
+                self.huey.discover()
+                self._discovered = True
 
     def of_everybody(self) -> None:
         """Raises JobNotFound for whoever may see their own jobs alone."""
@@ -46,6 +57,12 @@ class Access:
         if owner is not None and job.owner != owner:
             raise JobNotFound(f"No job has the id {job_id!r}.")
         return job
+
+    def schedules(self) -> list[ScheduleLook]:
+        """Raises JobNotFound for whoever may see their own jobs alone."""
+        self.of_everybody()
+        self.discover()
+        return self.huey.schedules()
 
     # --- acts: each returns whether there was something to do, and raises JobNotFound or ScheduleNotFound ---
 
@@ -60,21 +77,22 @@ class Access:
     def again(self, job_id: str, new_id: str) -> str:
         """Submit what it was asked once more. Returns the new job's id. Raises Unreadable, and QueueUnavailable."""
         job = self.look(job_id)
+        self.discover()
         new = self.huey.again(job_id, new_id).id
         self._note(f"runs as {new} again", job, True)
         return str(new)
 
     def pause(self, schedule: str) -> bool:
-        self.of_everybody()
+        self.schedules()
         return self._note_schedule("pauses", schedule, self.huey.pause_schedule(schedule))
 
     def resume(self, schedule: str) -> bool:
-        self.of_everybody()
+        self.schedules()
         return self._note_schedule("resumes", schedule, self.huey.resume_schedule(schedule))
 
     def run(self, schedule: str) -> str:
         """Returns the job's id."""
-        self.of_everybody()
+        self.schedules()
         job_id = str(self.huey.run_schedule(schedule).id)
         self._note_schedule(f"runs as {job_id}", schedule, True)
         return job_id

@@ -262,7 +262,7 @@ class Overview:
         of_schedules: Any = no_update
         of_workers: Any = no_update
         if wanted.tab == "schedules" and owner is None:
-            of_schedules = schedules.show(self.huey, self._address("/{id}"))
+            of_schedules = schedules.show(self.access.schedules(), self.huey.ledger, self._address("/{id}"))
         if wanted.tab == "workers" and owner is None:
             of_workers = workers.show(alive, self._address("/{id}"))
         return None, tiles, charts, *page, of_schedules, of_workers, told
@@ -313,7 +313,6 @@ class Overview:
         pressed = ctx.triggered_id
         if not isinstance(pressed, dict) or not any(click["value"] for click in ctx.triggered):
             raise PreventUpdate  # a button came to the page
-        self.access.of_everybody()
         act, name = pressed.get("act"), str(pressed.get("name"))
         try:
             if act == "pause":

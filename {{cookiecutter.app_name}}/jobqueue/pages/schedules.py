@@ -7,8 +7,7 @@ import dash_mantine_components as dmc
 from dash.development.base_component import Component
 
 from jobqueue.database import Row
-from jobqueue.huey import DurableHuey
-from jobqueue.ledger import State
+from jobqueue.ledger import Ledger, State
 from jobqueue.listing import Listing
 from jobqueue.pages.wording import link, nothing, spoken
 from jobqueue.panel import BREAKING, COLOURS
@@ -19,14 +18,12 @@ LATE = timedelta(seconds=30)  # after its moment, from which on a fire is late
 logger = logging.getLogger("jobqueue.pages")
 
 
-def show(huey: DurableHuey, address: str) -> Component:
+def show(looks: list[ScheduleLook], ledger: Ledger, address: str) -> Component:
     """`address`: of a job, with {id} in it."""
-    huey.discover()
-    looks = huey.schedules()
     if not looks:
         return nothing('No schedules. A task has one with @huey.periodic_task(every("day at 07:30")) above it.')
-    states = Listing(huey.ledger.database).states([look.last_job for look in looks if look.last_job])
-    watermarks, _ = Timetable(huey.ledger).watermarks([look.name for look in looks])
+    states = Listing(ledger.database).states([look.last_job for look in looks if look.last_job])
+    watermarks, _ = Timetable(ledger).watermarks([look.name for look in looks])
     return dmc.Stack([_one(look, states, watermarks.get(look.name), address) for look in looks], gap="sm")
 
 
