@@ -22,10 +22,13 @@ INSERT INTO jobs (id, task, state, priority, owner, message, run_at, queued_at, 
                   pending, follows, chord_size, done, total, note, error, created_at, ended_at, unique_key)
 SELECT ID(n), CASE n % :stride WHEN 1 THEN :rare ELSE 'app.jobs.task_' || (n % 20) END,
        CASE WHEN n % :stride = 2 THEN 'cancelled' WHEN n % 16 = 3 THEN 'failed' ELSE 'succeeded' END, n % 3,
-       CASE WHEN n % :stride = 4 THEN :ann WHEN n % 4 > 0 THEN 'owner-' || (n % 997) END, :message, NULL, NOW - 9 * n, NULL,
-       0, 0, NULL, 'consumer-' || (n % 7), 'worker-' || (n % 4), NOW - 9 * n, NULL, 1, 0, 0,
+       CASE WHEN n % :stride = 4 THEN :ann WHEN n % 4 > 0 THEN 'owner-' || (n % 997) END, :message, NULL,
+       NOW - 9 * (:count - n + 1), NULL,
+       0, 0, NULL, 'consumer-' || (n % 7), 'worker-' || (n % 4), NOW - 9 * (:count - n + 1), NULL, 1, 0, 0,
        CASE WHEN n % 10 > 1 THEN ID(n - n % 10) END, CASE WHEN n % 10 > 1 THEN n % 10 - 2 END, n % 10 > 1, 0, NULL,
-       CASE n % 10 WHEN 0 THEN 8 END, 12, 12, 'fetching prices', '', NOW - 9 * n, NOW - 9 * n + 3,
+       CASE n % 10 WHEN 0 THEN 8 END, 12, 12, 'fetching prices',
+       CASE WHEN n % 16 = 3 THEN 'ValueError: no price on day ' || n ELSE '' END, NOW - 9 * (:count - n + 1),
+       NOW - 9 * (:count - n + 1) + 3,
        CASE n % 10 WHEN 9 THEN 'key-' || (n % 9973) END
 FROM SERIES(:count)
 """

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from jobqueue import statements
+from jobqueue import listing_statements, statements
 from jobqueue.database import Database, Transaction
 from jobqueue.ledger import Ledger
 
@@ -30,7 +30,12 @@ EXPLAINED = {
     "auto_explain.log_level": "notice",
     "auto_explain.log_timing": "off",
 }
-NAMES = {text: name for name, text in vars(statements).items() if isinstance(text, str)}
+NAMES = {
+    text: name
+    for module in (statements, listing_statements)
+    for name, text in vars(module).items()
+    if isinstance(text, str)
+}
 
 # An index that a constraint made, by what it is of, and not by the name that each database gives it.
 CONSTRAINTS = {
@@ -60,7 +65,7 @@ CONSTRAINTS = {
 
 @dataclass
 class Execution:
-    """Of one statement, by its name in statements.py."""
+    """Of one statement, by its name in statements.py or listing_statements.py."""
 
     name: str
     rows: int = 0  # Postgres: that it looked at in tables and indexes
@@ -115,7 +120,7 @@ def metered() -> Iterator[list[Execution]]:
 
 
 def name_of(sql: str) -> str:
-    """A statement's name in statements.py, or else itself."""
+    """A statement's name there, or else itself."""
     for text, name in NAMES.items():
         if sql == text or ("{" in text and like(text).fullmatch(sql)):
             return name
@@ -123,7 +128,7 @@ def name_of(sql: str) -> str:
 
 
 def like(template: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\\{\w+\\}", ".+", re.escape(template)))
+    return re.compile(re.sub(r"\\{\w+\\}", ".+", re.escape(template)), re.DOTALL)
 
 
 def read(execution: Execution, plan: dict[str, Any]) -> None:

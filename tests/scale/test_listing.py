@@ -1,0 +1,173 @@
+"""The jobs page with a million jobs on Postgres, and with a hundred thousand on SQLite: first rows at once, by any filter."""
+
+import itertools
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobqueue import listing_statements
+from jobqueue.database import Database
+from jobqueue.ledger import Ledger, State
+from jobqueue.listing import DAY, Filter, Listing
+from tests.scale import filling
+from tests.scale.conftest import Say
+from tests.scale.filling import ANN, RARE
+from tests.scale.growth import QUEUED
+from tests.scale.meter import metered, metered_ledger
+from tests.scale.operations import submitted
+from tests.servers import fresh_database
+
+JOBS = {"postgres": 1_000_000, "sqlite": 100_000}
+AT_ONCE = 0.3  # seconds
+ROWS = 25
+TIMES = 3
+
+# Of each filter a common value, a rare one, and one that nothing has.
+VALUES: dict[str, list[Any]] = {
+    "state": [State.SUCCEEDED, State.FAILED, State.CANCELLED, State.QUEUED, State.WAITING],
+    "task": ["app.jobs.task_3", RARE, "none"],
+    "owner": ["owner-5", ANN, "nobody"],
+    "queue": ["default", "heavy"],
+    "age_s": [30 * DAY, DAY / 24],
+    "text": ["no price", "on day 77779", "job-0000", "task_7", "such an error", "no"],
+}
+FILTERS = [
+    Filter(),
+    *(Filter(**{name: value}) for name, values in VALUES.items() for value in values),
+    *(
+        Filter(**dict(zip(names, values, strict=True)))
+        for names in itertools.combinations(VALUES, 2)
+        for values in itertools.product(*(VALUES[name] for name in names))
+    ),
+    Filter(**{name: values[0] for name, values in VALUES.items()}),
+]
+
+LISTED = {"jobs_listed", "jobs_of_task", "jobs_of_state", "jobs_of_owner", "jobs_due", "jobs_held", "jobs_errors",
+          "jobs_words", "jobs (id)", "jobs (seq)"}  # fmt: skip
+PLANS: dict[str, set[str]] = {
+    "PAGE": LISTED,
+    "PAGE_OF_HANDLES": {"handles_of_owner", "jobs (id)"},
+    "ENDS": {"jobs (seq)"},
+    "AT": {"jobs (seq)"},
+    "TASKS": {"jobs_of_task"},
+    "STATES": {"jobs (id)"},
+    "STEPS": {"steps (job_id, name)"},
+    "RUN_OF": {"handles (id)"},
+    "IN_STATE": {"jobs_of_state", "jobs_held", "jobs_due"},
+    "FAILED_SINCE": {"jobs_ended"},
+    "WAITS_SINCE": {"jobs_queued"},
+    "OF_OWNER": {"jobs_of_owner", "handles_of_owner", "jobs (id)"},
+    "ENDED_IN_EACH": {"jobs_ended"},
+    "SOME_ENDED": {"jobs_ended"},
+}
+SEARCHES_NOTHING = {"WORDS"}
+PARTS = {"SHOWN", "SHOWN_OF_HANDLE", "FOUND", "FOUND_BY_TEXT", "NEWEST_ERRORS", "ERRORS_BY_WORDS", "STATE_OF_HANDLE"}
+
+
+@dataclass(frozen=True)
+class Filled:
+    name: str
+    ledger: Ledger
+    metered: Ledger
+
+
+@pytest.fixture(scope="module", params=JOBS)
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            folder: Path = tmp_path_factory.mktemp("listing")
+            url = f"sqlite:///{folder}/jobs.sqlite"
+        else:
+            url = stack.enter_context(fresh_database(request.getfixturevalue("postgres")))
+        ledger, told = Ledger(Database(url)), metered_ledger(url)
+        for one in (ledger, told):
+            stack.enter_context(closing(one.database))
+        filling.finish(ledger, JOBS[request.param])
+        for _ in range(QUEUED):
+            submitted(ledger)
+        yield Filled(request.param, ledger, told)
+
+
+def test_the_first_rows_come_at_once_by_any_filter(filled: Filled, say: Say) -> None:
+    listing = Listing(filled.ledger.database)
+    took = {wanted: median(lambda wanted=wanted: listing.page(wanted, ROWS)) for wanted in FILTERS}  # type: ignore[misc]
+    slowest = sorted(took, key=lambda wanted: took[wanted], reverse=True)
+    say(
+        f"{filled.name}, {JOBS[filled.name]:,} jobs: {ROWS} rows by {len(FILTERS)} filters: median "
+        f"{1000 * statistics.median(took.values()):.1f} ms, the slowest {1000 * took[slowest[0]]:.0f} ms: {said(slowest[0])}"
+    )
+    assert [f"{said(wanted)}: {took[wanted]:.2f} s" for wanted in slowest if took[wanted] > AT_ONCE] == []
+
+
+def test_a_filter_finds_what_there_is_however_far_back(filled: Filled) -> None:
+    listing, few = Listing(filled.ledger.database), filling.FEW
+    for wanted, least in (
+        (Filter(owner=ANN), few + QUEUED),
+        (Filter(task=RARE), few),
+        (Filter(state=State.CANCELLED), few),
+        (Filter(state=State.CANCELLED, queue="default"), few),
+        (Filter(state=State.QUEUED, age_s=DAY / 24), QUEUED),
+        (Filter(text="app.jobs.rare"), few),
+        (Filter(text="no price on day 77779"), 1),
+    ):
+        found = len(listing.page(wanted, 200).rows)
+        assert least <= found <= least + few / 2, said(wanted)
+
+
+def test_figures_come_at_once(filled: Filled, say: Say) -> None:
+    listing, now = Listing(filled.ledger.database), time.time()
+    parts: dict[str, Callable[[], object]] = {
+        "the tiles": listing.figures,
+        "an owner's tiles": lambda: listing.figures(ANN),
+        "the charts of an hour": lambda: listing.stretches(now, 120, 30),
+        "the charts of a day": lambda: listing.stretches(now, 1800, 48),
+        "names of tasks": listing.tasks,
+        "the last page": lambda: listing.page(Filter(state=State.SUCCEEDED), ROWS, 10_000),
+    }
+    took = {name: median(ask) for name, ask in parts.items()}
+    say(f"{filled.name}: " + ", ".join(f"{name} {1000 * seconds:.1f} ms" for name, seconds in took.items()))
+    assert max(took.values()) < AT_ONCE, took
+
+
+def test_every_statement_of_the_page_uses_its_index(filled: Filled) -> None:
+    named = {
+        name
+        for name, text in vars(listing_statements).items()
+        if isinstance(text, str) and not name.startswith(("__", "_"))
+    }
+    assert named == PLANS.keys() | SEARCHES_NOTHING | PARTS
+    listing = Listing(filled.metered.database)
+    used, scanned = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+    with metered() as executions:
+        for wanted in FILTERS:
+            listing.page(wanted, ROWS)
+        listing.figures(), listing.figures(ANN), listing.stretches(time.time(), 1800, 2)
+        listing.states(["job-00000001"]), listing.steps("job-00000001", 5)
+    for execution in executions:
+        used[execution.name] |= execution.searches.keys()
+        scanned[execution.name] |= execution.scanned
+    assert used.keys() - SEARCHES_NOTHING == PLANS.keys()
+    for name, indexes in PLANS.items():
+        assert used[name] <= indexes, name
+        assert not scanned[name] & {"jobs", "steps"}, name
+
+
+def median(ask: Callable[[], object]) -> float:
+    """Seconds."""
+    took = []
+    for _ in range(TIMES):
+        started = time.perf_counter()
+        ask()
+        took.append(time.perf_counter() - started)
+    return statistics.median(took)
+
+
+def said(wanted: Filter) -> str:
+    return ", ".join(f"{name}={value}" for name, value in vars(wanted).items() if value) or "no filter"
