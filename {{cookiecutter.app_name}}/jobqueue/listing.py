@@ -204,7 +204,7 @@ def _first_since(tx: Transaction, age_s: float) -> int:
 
 def _text(text: str, known: Sequence[str]) -> dict[str, Any]:
     """What the statements that look for a text are given, besides; `known`: the names of all tasks."""
-    tasks = [task for task in known if text.lower() in task.lower()]
+    tasks = [task for task in known if text.lower() in task.lower()] or [""]  # which none is called
     pattern, beginning = f"%{_plain(text.lower())}%", f"{_plain(text)}%"
     ends = f"{text}~"  # after all ids that begin so
     return {"tasks": tasks, "pattern": pattern, "beginning": beginning, "text_ends": ends}
