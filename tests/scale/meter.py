@@ -188,6 +188,7 @@ def heights(ledger: Ledger) -> dict[str, int]:
         tx.run("CREATE EXTENSION IF NOT EXISTS pageinspect")
         rows = tx.all(
             "SELECT relname AS name, (bt_metap(relname)).level AS level FROM pg_class "
-            "WHERE relkind = 'i' AND relnamespace = CAST('public' AS regnamespace)"
+            "WHERE relkind = 'i' AND relnamespace = CAST('public' AS regnamespace) "
+            "AND relam = (SELECT oid FROM pg_am WHERE amname = 'btree')"
         )
         return {plain(row["name"]): row["level"] for row in rows}
