@@ -145,7 +145,10 @@ class Overview:
                 html.Div(id="jobs-said", **spoken(live="polite")),
                 dmc.Tabs(
                     [
-                        dmc.TabsList([dmc.TabsTab(label, value=name) for name, label in tabs.items()]),
+                        dmc.TabsList(
+                            [dmc.TabsTab(label, value=name) for name, label in tabs.items()],
+                            style=_there(len(tabs) > 1),
+                        ),
                         *(dmc.TabsPanel(panel, value=name, pt="md") for name, panel in panels.items()),
                     ],
                     id="jobs-tab",
@@ -193,14 +196,16 @@ class Overview:
             gap="xs",
         )  # fmt: skip
         window = dmc.SegmentedControl(
-            id="jobs-window", value=wanted.window, size="xs", display=None if all_of_it else "none",
+            id="jobs-window", value=wanted.window, size="xs",
             data=[{"value": "hour", "label": "Last hour"}, {"value": "day", "label": "Last 24 hours"}],
             **spoken(label="Time that the charts cover"),
         )  # fmt: skip
         return dmc.Stack(
             [
                 html.Div(
-                    [dmc.Group(window, justify="flex-end", mb="xs"), html.Div(id="jobs-rates")], className="jobs-charts"
+                    [dmc.Group(window, justify="flex-end", mb="xs"), html.Div(id="jobs-rates")],
+                    className="jobs-charts",
+                    style=_there(all_of_it),
                 ),
                 filters,
                 bar,
@@ -216,7 +221,7 @@ class Overview:
                         dashGridOptions=rows.OPTIONS,
                     ),
                     id="jobs-list",
-                    style={"display": "none"},
+                    style=_there(False),
                 ),
             ],
             gap="sm",
@@ -270,8 +275,7 @@ class Overview:
     def _list(self, wanted: Asked, owner: str | None) -> tuple[Any, ...]:
         page = self.listing.page(wanted.filter(owner), ROWS, wanted.offset)
         shown = [rows.row(row, self._address(f"/{row['id']}")) for row in page.rows]
-        there = {"display": "block" if shown else "none"}
-        return shown, there, _none(wanted, page), _range(wanted, page), wanted.page == 1, not page.more
+        return shown, _there(bool(shown)), _none(wanted, page), _range(wanted, page), wanted.page == 1, not page.more
 
     def _charts(self, window: str) -> Component:
         width, count = asked.WINDOWS[window]
@@ -349,6 +353,11 @@ class Recent:
 
 
 # --- parts ---
+
+
+def _there(shown: bool) -> dict[str, str]:
+    """The style of what is always on the page, so that callbacks find it, and seen or not."""
+    return {} if shown else {"display": "none"}
 
 
 def _loading(height: int = 120) -> Component:
