@@ -127,6 +127,13 @@ def test_every_control_of_the_jobs_page(desk: tuple[Page, RunningApp]) -> None:
     listed(page, 25)
     assert "?" not in page.url
 
+    # A link to this page leads to what it says, over and over.
+    for _ in range(2):
+        page.get_by_role("link", name="Failed in 24 h").click()
+        expect(page.get_by_role("textbox", name="State")).to_have_value("failed")
+        page.get_by_role("button", name="Clear filters").click()
+        expect(page.get_by_role("textbox", name="State")).to_have_value("")
+
     # Retry and cancel what was selected, once that is confirmed; a look in between leaves the selection.
     page.get_by_role("link", name="Failed in 24 h").click()
     expect(page.get_by_role("textbox", name="State")).to_have_value("failed")

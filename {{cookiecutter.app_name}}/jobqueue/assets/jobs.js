@@ -3,6 +3,7 @@
   "use strict";
 
   const NAMES = ["tab", "state", "task", "owner", "queue", "text", "time", "window"];
+  const TEXTS = ["owner", "text"]; // typed, not chosen
   const DEFAULTS = { tab: "jobs", window: "hour" };
   const ENDED = ["succeeded", "failed", "cancelled"];
   const NARROW = 700; // pixels, below which some columns are left out
@@ -76,6 +77,19 @@
   }
 
   window.addEventListener("resize", fit);
+
+  // A link to this page with other filters, where the page is shown already: the router may take it for the same page.
+  function follow() {
+    if (!isThere("jobs-asked")) return;
+    const query = new URLSearchParams(location.search);
+    NAMES.filter((name) => isThere(`jobs-${name}`)).forEach((name) => {
+      const asked = query.get(name) || DEFAULTS[name] || "";
+      const shown = window.dash_component_api.getLayout(`jobs-${name}`).props.value || "";
+      if (asked !== shown) window.dash_clientside.set_props(`jobs-${name}`, { value: asked || (TEXTS.includes(name) ? "" : null) });
+    });
+  }
+
+  ["_dashprivate_pushstate", "popstate"].forEach((name) => window.addEventListener(name, () => setTimeout(follow, 300)));
 
   // A hidden tab asks for nothing; when it is seen again it asks at once.
   document.addEventListener("visibilitychange", () => {

@@ -4,7 +4,6 @@ The browser keeps what is asked for in its address (assets/jobs.js), and asks fo
 seconds while somebody looks. A list is a page of rows, whatever there is.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -238,29 +237,25 @@ class Overview:
             there = []  # the first look says so
         return sorted({*there, *registered}), sorted(queues)
 
-    def look(self, given: Any, _: Any, acted: Any, seen: Any) -> tuple[Any, ...]:
+    def look(self, given: Any, _: Any, __: Any, seen: Any) -> tuple[Any, ...]:
         """All that the page shows; what stays as it is, or is not seen, is left out."""
         wanted, owner = asked.read(given), self.access.owner
         try:
-            return self._look(wanted, owner, acted, seen if isinstance(seen, dict) else {})
+            return self._look(wanted, owner, seen if isinstance(seen, dict) else {})
         except DatabaseUnavailable:
             return unavailable(), *[no_update] * 11
 
-    def _look(self, wanted: Asked, owner: str | None, acted: Any, seen: dict[str, Any]) -> tuple[Any, ...]:
+    def _look(self, wanted: Asked, owner: str | None, seen: dict[str, Any]) -> tuple[Any, ...]:
         now = time.time()
-        key = (owner, str(acted))
-        figures = self._recent(("figures", *key), KEPT, lambda: self.listing.figures(owner))
-        alive = self._recent(("workers", str(acted)), KEPT, self.huey.workers)
+        kept = 0.0 if ctx.triggered_id == "jobs-acted" else KEPT
+        figures = self._recent(("figures", owner), kept, lambda: self.listing.figures(owner))
+        alive = self._recent("workers", kept, self.huey.workers)
         tiles = _tiles(figures, len(alive), self._address)
-        told: dict[str, Any] = {"at": now * 1000, "rates": seen.get("rates"), "of": seen.get("of")}
+        drawn, of = seen.get("rates"), seen.get("of")
         charts: Any = no_update
-        if (
-            owner is None
-            and wanted.tab == "jobs"
-            and (seen.get("of") != wanted.window or not now - float(seen.get("rates") or 0) < RATES_EVERY)
-        ):
-            charts = self._charts(wanted.window)
-            told |= {"rates": now, "of": wanted.window}
+        stale = of != wanted.window or not isinstance(drawn, int | float) or now - drawn >= RATES_EVERY
+        if owner is None and wanted.tab == "jobs" and stale:
+            charts, drawn, of = self._charts(wanted.window), now, wanted.window
         page: tuple[Any, ...] = (no_update,) * 6
         if wanted.tab == "jobs" or owner is not None:
             page = self._list(wanted, owner)
@@ -270,7 +265,19 @@ class Overview:
             of_schedules = schedules.show(self.access.schedules(), self.huey.ledger, self._address("/{id}"))
         if wanted.tab == "workers" and owner is None:
             of_workers = workers.show(alive, self._address("/{id}"))
-        return None, tiles, charts, *page, of_schedules, of_workers, told
+        return (
+            None,
+            tiles,
+            charts,
+            *page,
+            of_schedules,
+            of_workers,
+            {
+                "at": now * 1000,
+                "rates": drawn,
+                "of": of,
+            },
+        )
 
     def _list(self, wanted: Asked, owner: str | None) -> tuple[Any, ...]:
         page = self.listing.page(wanted.filter(owner), ROWS, wanted.offset)
@@ -307,7 +314,8 @@ class Overview:
                 except JobNotFound:
                     pass
         except (DatabaseUnavailable, QueueUnavailable):
-            return _said(f"The database stopped to answer: {done} of {plural(len(ids), 'job')} done.", "red"), False, no_update, time.time()  # fmt: skip
+            words = f"The database does not answer any more: done with {done} of {plural(len(ids), 'job')}."
+            return _said(words, "red"), False, no_update, time.time()
         words = f"{ACTS[meant['act']][1]}: {done} of {plural(len(ids), 'job')}."
         if done < len(ids):
             words += " The others had changed meanwhile, or it does not apply to them."
@@ -335,21 +343,19 @@ class Overview:
 
 
 class Recent:
-    """Answers that are good for some seconds, whoever asks."""
+    """Answers that are good for some seconds, whoever asks. Who finds none asks, however many others do just now."""
 
     def __init__(self) -> None:
         self._kept: dict[Any, tuple[float, Any]] = {}
-        self._asking = threading.Lock()
 
     def __call__(self, key: Any, seconds: float, ask: Callable[[], Any]) -> Any:
-        with self._asking:
-            now = time.monotonic()
-            at, value = self._kept.get(key, (float("-inf"), None))
-            if now - at >= seconds:
-                value = ask()
-                self._kept = {k: v for k, v in self._kept.items() if now - v[0] < RATES_EVERY}
-                self._kept[key] = (now, value)
-            return value
+        now = time.monotonic()
+        at, value = self._kept.get(key, (float("-inf"), None))
+        if now - at >= seconds:
+            value = ask()
+            young = {known: kept for known, kept in self._kept.items() if now - kept[0] < RATES_EVERY}
+            self._kept = young | {key: (now, value)}  # another one, as others may be reading it
+        return value
 
 
 # --- parts ---
