@@ -177,7 +177,8 @@ def test_every_control_of_the_jobs_page(desk: tuple[Page, RunningApp]) -> None:
     # One that runs: its progress moves, and it is cancelled.
     page.get_by_role("link", name="Jobs", exact=True).last.click()
     page.goto(f"{app.url}/jobs?state=running")
-    page.get_by_role("link", name="hold", exact=True).click()
+    page.get_by_role("gridcell", name="hold", exact=True).focus()
+    page.keyboard.press("Enter")
     expect(page.get_by_role("progressbar")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled.").first).to_be_visible()

@@ -72,7 +72,9 @@ WHERE {{conditions}} ORDER BY handles.seq DESC LIMIT :upto
 """
 
 # Jobs are in the order of their submits: when the first was made that is no older, a few looks by `seq` tell.
-ENDS = "SELECT (SELECT min(seq) FROM jobs) AS first, (SELECT max(seq) FROM jobs) AS last"
+ENDS = """
+SELECT (SELECT min(seq) FROM jobs WHERE seq > 0) AS first, (SELECT max(seq) FROM jobs WHERE seq > 0) AS last
+"""
 AT = "SELECT seq, created_at < NOW - :age AS older FROM jobs WHERE seq >= :seq ORDER BY seq LIMIT 1"
 
 TASKS = """

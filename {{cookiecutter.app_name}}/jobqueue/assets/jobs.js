@@ -91,6 +91,12 @@
 
   ["_dashprivate_pushstate", "popstate"].forEach((name) => window.addEventListener(name, () => setTimeout(follow, 300)));
 
+  // By keyboard one moves from cell to cell: Enter follows the link in one.
+  document.addEventListener("keydown", (event) => {
+    const link = event.key === "Enter" && event.target.matches(".jobs-grid .ag-cell") && event.target.querySelector("a");
+    if (link) link.click();
+  });
+
   // A hidden tab asks for nothing; when it is seen again it asks at once.
   document.addEventListener("visibilitychange", () => {
     TICKS.filter(isThere).forEach((id) => {
