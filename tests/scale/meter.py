@@ -121,10 +121,10 @@ def metered() -> Iterator[list[Execution]]:
 
 def name_of(sql: str) -> str:
     """A statement's name there, or else itself."""
-    for text, name in NAMES.items():
-        if sql == text or ("{" in text and like(text).fullmatch(sql)):
-            return name
-    return sql
+    if sql in NAMES:
+        return NAMES[sql]
+    templates = ((text, name) for text, name in NAMES.items() if "{" in text)
+    return next((name for text, name in templates if like(text).fullmatch(sql)), sql)
 
 
 def like(template: str) -> re.Pattern[str]:

@@ -82,7 +82,7 @@ class Listing:
         }
         with self.database.statement() as tx:
             if wanted.age_s is not None:
-                asked["first"] = _first_since(tx, wanted.age_s)
+                asked |= {"age": wanted.age_s, "first": _first_since(tx, wanted.age_s)}
             if "text" in asked:
                 asked |= _text(asked["text"], self._tasks(tx))
             shared: list[Row] = []

@@ -28,7 +28,7 @@ CONDITIONS_OF_HANDLES = {
     "state": f"{STATE_OF_HANDLE} = :state",
     "task": "jobs.task = :task",
     "queue": "jobs.queue = :queue",
-    "first": "jobs.seq >= :first",
+    "age": "handles.created_at > NOW - :age",
     "text": r"""
     (jobs.id = :text OR handles.id = :text OR jobs.task IN EACH(:tasks) OR lower(jobs.error) LIKE :pattern ESCAPE '\')
     """.strip(),
