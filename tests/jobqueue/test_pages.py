@@ -173,13 +173,25 @@ def test_a_jobs_page_has_its_timeline_arguments_steps_and_log(site: Site) -> Non
 
     job = site.huey.task(name="work")(work)(HTML, also=7)
     assert site.get(f"/jobs/{job.id}").status_code == 200
-    shown = site.call("job-status.children", 0, None, job.id, None).get_json()["response"]
+    shown = site.call("job-trouble.children", 0, None, job.id, None).get_json()["response"]
     assert "Retry" in str(shown["job-status"]) and "Traceback of attempt 1" in str(shown["job-timeline"])
     assert repr(HTML) in str(shown["job-asked"]["children"]) or HTML in str(shown["job-asked"])
-    assert f"said {HTML}" in str(shown["job-log"]) and shown["job-tick"]["disabled"] is True
+    assert f"said {HTML}" in str(shown["job-log"]) and shown["job-seen"]["data"]["ended"] is True
 
-    again = site.call("job-status.children", 1, None, job.id, shown["job-seen"]["data"]).get_json()["response"]
-    assert again.keys() == {"job-tick", "job-seen"}  # what has not changed is not drawn again
+    again = site.call("job-trouble.children", 1, None, job.id, shown["job-seen"]["data"]).get_json()["response"]
+    assert again.keys() == {"job-trouble", "job-seen"}  # what has not changed is not drawn again
+
+
+def test_a_jobs_page_says_when_the_database_does_not_answer_and_leaves_the_rest(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: str) -> None:
+        raise DatabaseUnavailable("no route")
+
+    job = delayed(site)
+    monkeypatch.setattr(site.huey, "history", fail)
+    shown = site.call("job-trouble.children", 0, None, job.id, None).get_json()["response"]
+    assert shown.keys() == {"job-trouble"} and "does not answer" in str(shown)
 
 
 def test_a_schedule_is_shown_paused_resumed_and_run(site: Site, caplog: pytest.LogCaptureFixture) -> None:
@@ -269,7 +281,7 @@ def test_somebody_elses_job_is_as_one_that_does_not_exist(site: Site, way: str) 
         if way == "page":
             answer = site.get(f"/jobs/{job_id}")
         elif way == "look":
-            answer = site.call("job-status.children", 0, None, job_id, None)
+            answer = site.call("job-trouble.children", 0, None, job_id, None)
         elif way.startswith("bulk"):
             answer = site.call("jobs-said.children", 1, {"act": way.split()[1], "ids": [job_id]})
         else:
@@ -305,7 +317,7 @@ def test_whatever_a_page_sends_is_answered(made: Site, given: Any, seen: Any) ->
     made.who = None
     assert made.call("jobs-trouble.children", given, seen, seen, seen).status_code == 200
     assert made.call("jobs-said.children", 1, seen).status_code in (200, 204)
-    assert made.call("job-status.children", 1, None, seen, given).status_code == 404
+    assert made.call("job-trouble.children", 1, None, seen, given).status_code == 404
 
 
 def test_times_and_sizes_are_in_words() -> None:

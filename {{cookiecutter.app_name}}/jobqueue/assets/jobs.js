@@ -34,8 +34,10 @@
 
   jobqueue.clear = () => [null, null, "", null, "", null];
 
+  // An answer is there: when it came; nothing more is asked about a job that has ended.
   jobqueue.seen = (seen) => {
     if (!seen) return window.dash_clientside.no_update;
+    if ("ended" in seen) window.dash_clientside.set_props("job-tick", { disabled: seen.ended || document.hidden });
     fit();
     return `Updated ${new Date(seen.at).toLocaleTimeString()}`;
   };

@@ -69,8 +69,8 @@ class JobPage:
             "jobqueue.pages.job", path_template="/jobs/<job_id>", name="Job", order=9999, layout=self.layout
         )
         callback(
+            Output("job-trouble", "children"),
             *(Output(f"job-{section}", "children") for section in SECTIONS),
-            Output("job-tick", "disabled"),
             Output("job-seen", "data"),
             Input("job-tick", "n_intervals"),
             Input("job-acted", "data"),
@@ -120,6 +120,7 @@ class JobPage:
             [
                 head,
                 dmc.Title(job.name, order=2, style=BREAKING),
+                html.Div(id="job-trouble"),
                 html.Div(id="job-said", **spoken(live="polite")),
                 html.Div(dmc.Skeleton(height=60), id="job-status"),
                 html.Div(id="job-facts"),
@@ -147,7 +148,7 @@ class JobPage:
         marks = {name: _mark(part) for name, part in parts.items()}
         known = kept if isinstance(kept, dict) else {}
         changed = [no_update if known.get(name) == marks[name] else parts[name] for name in SECTIONS]
-        return *changed, job.state.ended, {"at": time.time() * 1000, "marks": marks}
+        return None, *changed, {"at": time.time() * 1000, "marks": marks, "ended": job.state.ended}
 
     def _parts(self, job: Job) -> dict[str, Component]:
         history = self.huey.history(job.id)
