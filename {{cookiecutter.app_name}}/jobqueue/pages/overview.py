@@ -18,11 +18,11 @@ from dash.exceptions import PreventUpdate
 from jobqueue.database import DatabaseUnavailable
 from jobqueue.handle import JobNotFound
 from jobqueue.ledger import State as JobState
-from jobqueue.listing import MOST, Figures, Listing, Page, Stretch
-from jobqueue.pages import asked, rows, schedules, workers
+from jobqueue.listing import Listing, Page, Stretch
+from jobqueue.pages import asked, figures, rows, schedules, workers
 from jobqueue.pages.access import Access
 from jobqueue.pages.asked import ROWS, Asked
-from jobqueue.pages.wording import nothing, plural, span, spoken, unavailable
+from jobqueue.pages.wording import nothing, plural, spoken, unavailable
 from jobqueue.plan import QueueUnavailable
 from jobqueue.timetable import ScheduleNotFound
 
@@ -250,9 +250,9 @@ class Overview:
     def _look(self, wanted: Asked, owner: str | None, seen: dict[str, Any]) -> tuple[Any, ...]:
         now = time.time()
         kept = 0.0 if ctx.triggered_id == "jobs-acted" else KEPT
-        figures = self._recent(("figures", owner), kept, lambda: self.listing.figures(owner))
+        counted = self._recent(("figures", owner), kept, lambda: self.listing.figures(owner))
         alive = self._recent("workers", kept, self.huey.workers)
-        tiles = _tiles(figures, len(alive), self._address)
+        tiles = figures.tiles(counted, len(alive), self._address)
         drawn, of = seen.get("rates"), seen.get("of")
         charts: Any = no_update
         stale = of != wanted.window or not isinstance(drawn, int | float) or now - drawn >= RATES_EVERY
@@ -293,7 +293,7 @@ class Overview:
             until = (time.time() // width + 1) * width
             return self.listing.stretches(until, width, count)
 
-        return _rates(self._recent(("rates", window), RATES_EVERY / 2, stretches), window, width)
+        return figures.rates(self._recent(("rates", window), RATES_EVERY / 2, stretches), window, width)
 
     @staticmethod
     def _address(rest: str) -> str:
@@ -389,39 +389,6 @@ def _with(names: list[str], chosen: str) -> list[tuple[str, str]]:
     return [(name, name) for name in names + [chosen] * (chosen not in names and bool(chosen))]
 
 
-def _tiles(figures: Figures, alive: int, address: Callable[[str], str]) -> Component:
-    waits = "none" if figures.waits_s is None else span(figures.waits_s)
-    tiles = (
-        ("Queued", _many(figures.queued), "inherit", "?state=queued"),
-        ("Running", _many(figures.running), "inherit", "?state=running"),
-        ("Failed in 24 h", _many(figures.failed), "red" if figures.failed else "inherit", "?state=failed&time=day"),
-        ("Oldest wait", waits, "orange" if (figures.waits_s or 0) > 60 else "inherit", "?state=queued"),
-        ("Workers alive", str(alive), "inherit" if alive else "red", "?tab=workers"),
-    )
-    return dmc.SimpleGrid(
-        [
-            dmc.Anchor(
-                dmc.Paper(
-                    [dmc.Text(label, size="sm", c="dimmed"), dmc.Text(value, size="xl", fw=600, c=colour)],
-                    withBorder=True,
-                    p="sm",
-                ),
-                href=address(where),
-                refresh=False,
-                underline="never",
-                c="inherit",
-            )
-            for label, value, colour, where in tiles
-        ],
-        cols={"base": 2, "xs": 3, "md": 5},
-        spacing="xs",
-    )
-
-
-def _many(count: int) -> str:
-    return f"{count:,}" if count < MOST else f"{MOST:,} or more"
-
-
 def _none(wanted: Asked, page: Page) -> Component | None:
     """What stands there instead of a list, or beside it."""
     note = None
@@ -444,64 +411,6 @@ def _range(wanted: Asked, page: Page) -> str:
         return ""
     said = f"{wanted.offset + 1} to {wanted.offset + len(page.rows)}"
     return said + (", newest first" if page.more or wanted.page > 1 else "")
-
-
-def _rates(stretches: list[Stretch], window: str, width: float) -> Component:
-    hour = "%H:%M"
-    data = [
-        {
-            "at": time.strftime(hour, time.gmtime(one.since)),
-            "succeeded": one.succeeded,
-            "failed": one.failed,
-            **{f"{name} {which}": round(value, 2) for name, both in (("wait", one.waited), ("run", one.ran)) if both
-               for which, value in zip(("p50", "p95"), both, strict=True)},
-        }
-        for one in stretches
-    ]  # fmt: skip
-    ended = sum(one.succeeded + one.failed for one in stretches)
-    if not ended:
-        return dmc.Text(
-            f"No job ended in the last {'hour' if window == 'hour' else '24 hours'}.", size="sm", c="dimmed"
-        )
-    minutes = f"{width / 60:g} min"
-    common: dict[str, Any] = {
-        "data": data, "dataKey": "at", "h": 150, "withLegend": True, "tickLine": "none", "strokeDasharray": "3 3",
-        "xAxisProps": {"minTickGap": 30}, "yAxisProps": {"width": 44}, "legendProps": {"verticalAlign": "top", "height": 30},
-    }  # fmt: skip
-    lines = [("wait p50", "blue.4"), ("wait p95", "blue.7"), ("run p50", "teal.4"), ("run p95", "teal.7")]
-    charts = (
-        (
-            f"Ended in each {minutes}, by UTC",
-            dmc.BarChart(
-                type="stacked",
-                series=[{"name": "succeeded", "color": "teal.6"}, {"name": "failed", "color": "red.6"}],
-                **common,
-            ),
-        ),
-        (
-            "Seconds waited and run: median and 95th percentile",
-            dmc.LineChart(
-                series=[{"name": name, "color": colour} for name, colour in lines],
-                withDots=True, dotProps={"r": 2}, connectNulls=False, curveType="linear", strokeWidth=2, **common,
-            ),
-        ),
-    )  # fmt: skip
-    words = f"{plural(ended, 'job')} ended in this time, {sum(one.failed for one in stretches)} of them failed."
-    return dmc.SimpleGrid(
-        [
-            dmc.Paper(
-                [
-                    dmc.Text(title, size="sm", c="dimmed"),
-                    html.Div(chart, role="img", **spoken(label=f"{title}. {words}")),
-                ],
-                withBorder=True,
-                p="xs",
-            )
-            for title, chart in charts
-        ],
-        cols={"base": 1, "md": 2},
-        spacing="xs",
-    )
 
 
 def _confirmation() -> Component:
