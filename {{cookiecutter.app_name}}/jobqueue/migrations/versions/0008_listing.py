@@ -7,7 +7,7 @@ if something went wrong. None of them names a column that changes while a job ru
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
+revision = "0008"
 down_revision = "0007"
 
 # Without the extension, or the right to make it, the page looks for words in the errors of the last 30 days alone.
