@@ -57,7 +57,7 @@ class DatasetInfo:
     as_of: datetime | None  # of when its content is
     saved_at: datetime | None
     age: timedelta | None  # since `as_of`, by the database's clock
-    stale: bool  # older than it may be
+    stale: bool  # as old as it may be, or older
     rows: int | None  # None too for a value that has no length
     size: int | None  # bytes, as it is kept
     job_id: str | None  # the job that made it
@@ -140,7 +140,7 @@ class Dataset(Generic[T]):
             as_of=_utc(newest.get("as_of")),
             saved_at=_utc(newest.get("saved_at")),
             age=age,
-            stale=age is not None and self.stale_after is not None and age > self.stale_after,
+            stale=age is not None and self.stale_after is not None and age >= self.stale_after,
             rows=newest.get("rows"),
             size=newest.get("size"),
             job_id=newest.get("job_id"),
