@@ -30,7 +30,7 @@ from dash.exceptions import AppNotFoundError, PreventUpdate
 from huey.api import TaskWrapper
 from werkzeug.datastructures import ImmutableMultiDict
 
-from jobqueue import callbacks
+from jobqueue import callbacks, script  # noqa: F401
 from jobqueue.callbacks import Concealed, Look, Teller
 from jobqueue.context import current_job
 from jobqueue.database import DatabaseUnavailable
@@ -52,8 +52,6 @@ logger = logging.getLogger("jobqueue.manager")
 
 # By the ids of their callbacks: the same for all managers of a queue, as a process may serve several apps.
 _tasks: WeakKeyDictionary[DurableHuey, dict[str, TaskWrapper]] = WeakKeyDictionary()
-
-hooks.script([{"namespace": "jobqueue", "relative_package_path": "assets/callbacks.js"}])
 
 
 @dataclass(frozen=True)

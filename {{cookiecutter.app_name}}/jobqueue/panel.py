@@ -19,6 +19,7 @@ from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 from huey.api import TaskWrapper
 
+from jobqueue import script  # noqa: F401
 from jobqueue.database import DatabaseUnavailable
 from jobqueue.handle import Job, JobNotFound
 from jobqueue.huey import DurableHuey
@@ -140,19 +141,22 @@ class JobPanel:
     def _buttons(self, job: Job) -> list[Component]:
         if not job.state.ended:
             return [self._button(job, "cancel", "Cancel", "red")]
-        return [self._button(job, "again", "Run again" if job.state is JobState.SUCCEEDED else "Try again", "blue")]
+        act, label = ("again", "Run again") if job.state is JobState.SUCCEEDED else ("retry", "Try again")
+        return [self._button(job, act, label, "blue")]
 
     def _button(self, job: Job, act: str, label: str, colour: str) -> Component:
         at = {"panel": self.name, "job": job.id, "act": act}
         return dmc.Button(label, id=at, variant="light", color=colour, size="compact-sm")
 
     def act(self, job_id: str, act: str, new_id: str) -> str | None:
-        """What a button does. Returns the address to go to, where that is another. Raises JobNotFound."""
+        """What a button does, once however often it is asked. Returns where to go, if not here. Raises JobNotFound."""
         self.find(job_id)
         handle = self.huey.job(job_id)
         if act == "cancel":
             handle.cancel()  # False where it has ended meanwhile, which the next look shows
-        elif not handle.retry():
+        elif act == "retry":
+            handle.retry()  # False where somebody has done so
+        elif act == "again":
             return self.address.format(id=self.huey.again(job_id, str(uuid.UUID(new_id))).id)
         return None
 

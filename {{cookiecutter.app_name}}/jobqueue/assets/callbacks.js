@@ -1,8 +1,9 @@
-// What Dash's renderer leaves out of background callbacks. It comes with every page of an app that has a HueyManager.
+// What Dash's renderer leaves out of background callbacks, and of panels. It comes with every page of an app that has either.
 //
 // The renderer gives a callback up at the first request that fails. Here a call of one, and each look at how it is doing, is
 // asked again until the server answers; the page says so meanwhile. A callback that is to be found again after a reload has
-// its token in the address, behind the #, which no server is sent.
+// its token in the address, behind the #, which no server is sent. Buttons of panels, and those that cancel, are asked again,
+// too; looks of panels are made again anyway.
 (() => {
   "use strict";
 
@@ -21,29 +22,68 @@
   const background = new Set(); // the outputs of background callbacks
   const told = new Map(); // by job
   const found = tokens(); // those of the address, by their calls' outputs, until these are called
+  const latest = new Map(); // by their outputs, the calls that were made last: promises of their jobs
+  const outdated = new Set(); // jobs that the renderer does not know to be so
   let failing = 0; // requests
+  let unseen = false; // the last look of panels failed
+  let page = pathAndSearch();
 
   window.fetch = async (resource, options) => {
     const url = new URL(resource instanceof Request ? resource.url : resource, location.href);
     if (url.origin !== location.origin) return ask(resource, options);
     if (url.pathname.endsWith("/_dash-dependencies")) return learn(await ask(resource, options));
     if (!url.pathname.endsWith("/_dash-update-component")) return ask(resource, options);
+    page = pathAndSearch();
 
     const job = url.searchParams.get("cacheKey") && url.searchParams.get("job");
     if (job) {
+      if (outdated.has(job)) return new Promise(() => {}); // nobody waits for it
+      latest.clear(); // the renderer knows it
       const answer = await patiently(url, options, told.has(job) ? { [TOLD]: told.get(job) } : {});
       if (answer.headers.has(TOLD)) told.set(job, answer.headers.get(TOLD));
       return answer;
     }
-    const { output, outputs } = JSON.parse(options.body);
+    const { output, outputs, changedPropIds } = JSON.parse(options.body);
+    if (output.includes('"panel":["ALL"]')) {
+      return changedPropIds.some((name) => name.includes('"act":')) ? patiently(url, options, {}) : look(url, options);
+    }
+    if (url.searchParams.has("cancelJob")) return patiently(url, options, {});
     if (!background.has(output)) return ask(resource, options);
     const name = output.includes('["MATCH"]') ? output + JSON.stringify(outputs) : output; // of this call's components
-    const token = found.get(name);
+    const token = tokens().get(name) === found.get(name) && found.get(name);
     found.delete(name);
+    return call(url, options, name, token);
+  };
+
+  // A call that is made before the one before it was answered takes that one's place: the renderer, which does not know that
+  // one's job yet, would leave it running, and go on showing what it says.
+  async function call(url, options, name, token) {
+    const before = latest.get(name);
+    const answered = Promise.withResolvers();
+    latest.set(name, answered.promise);
+    const old = await before;
+    if (old) {
+      outdated.add(old);
+      url.searchParams.append("oldJob", old);
+    }
+    if (token) url.searchParams.delete("oldJob"); // it may be the very job that is to go on
     const answer = await patiently(url, options, { [CALL]: nonce(), ...(token && { [KEPT]: token }) });
+    const { job } = answer.status === 200 ? await answer.clone().json() : {};
+    answered.resolve(job);
+    outdated.delete(job);
+    told.delete(job); // of a job that goes on, the page may not show yet what it was told before
     if (answer.headers.has(KEPT)) keep(name, answer.headers.get(KEPT));
     return answer;
-  };
+  }
+
+  // A look of panels: the next one is made in any case.
+  async function look(url, options) {
+    const answer = await whole(url.href, options);
+    const failed = !answer || AWAY.includes(answer.status);
+    if (failed !== unseen) say((failing += failed ? 1 : -1));
+    unseen = failed;
+    return failed ? new Response(null, { status: 204 }) : answer;
+  }
 
   async function learn(answer) {
     const callbacks = await answer.clone().json();
@@ -118,6 +158,15 @@
     }
   }
 
+  // Back on a page that was left, whose address names callbacks.
+  window.addEventListener("popstate", () => {
+    if (page === pathAndSearch()) return;
+    tokens().forEach((token, name) => {
+      found.set(name, token);
+      callAgain(token, name);
+    });
+  });
+
   function isThere(id) {
     try {
       return Boolean(window.dash_component_api.getLayout(id));
@@ -141,8 +190,11 @@
     const begins = `${MARK}${encodeURIComponent(name)}=`;
     const parts = inAddress().filter((part) => !part.startsWith(begins));
     if (token) parts.push(begins + encodeURIComponent(token));
-    const { pathname, search } = location;
-    history.replaceState(history.state, "", pathname + search + (parts.length ? `#${parts.join("&")}` : ""));
+    history.replaceState(history.state, "", pathAndSearch() + (parts.length ? `#${parts.join("&")}` : ""));
+  }
+
+  function pathAndSearch() {
+    return location.pathname + location.search;
   }
 
   function inAddress() {

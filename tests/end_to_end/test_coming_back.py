@@ -1,0 +1,418 @@
+"""A job with a panel, and a background callback, in a baked app: whatever happens, the page ends as its user meant.
+
+The app has two pages more, in `counting`, and runs as in production: two web processes and a consumer, on Postgres and Valkey.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from jobqueue import DurableHuey, Job, State
+from tests.end_to_end.running import RunningApp, wait_until
+from tests.servers import ValkeyServer, fresh_database, shared_postgres
+
+AWAY = 20  # seconds for which the web is gone
+PATIENCE = 60  # seconds that anything may take, which it does where much else runs
+WAYS = ["job", "callback"]
+
+expect.set_options(timeout=PATIENCE * 1000)
+
+both_ways = pytest.mark.parametrize("way", WAYS)
+callback_alone = pytest.mark.parametrize("way", ["callback"])
+
+
+class Site(RunningApp):
+    """The app's web and worker, each a process of its own, to be stopped and started alone."""
+
+    def __init__(self, folder: Path, database_url: str, valkey: ValkeyServer) -> None:
+        super().__init__(folder)
+        self.valkey = valkey
+        self.notes = folder / "notes"
+        self.notes.mkdir()
+        shutil.copytree(Path(__file__).with_name("counting"), folder / "app", dirs_exist_ok=True)
+        key = secrets.token_urlsafe(48)
+        self.huey = DurableHuey("seen", database_url, secret_key=key)
+        self.settings = {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": valkey.url,
+            "SECRET_KEY": key,
+            "LEASE": "2",
+            "WORKER_GRACE": "1",
+        }
+        self.programs: dict[str, subprocess.Popen[bytes]] = {}
+        web = folder / "app" / "web.py"
+        text = web.read_text()
+        for before, after in {
+            "from jobqueue import Da": "from app.jobs import huey\nfrom jobqueue.manager import HueyManager\nfrom jobqueue import Da",
+            "    use_pages=True,": "    use_pages=True,\n    background_callback_manager=HueyManager(huey),",
+        }.items():
+            assert before in text
+            text = text.replace(before, after)
+        web.write_text(text)
+
+    def run(self, name: str, *command: str) -> None:
+        with self.log.open("ab") as log:
+            self.programs[name] = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                cwd=self.folder,
+                env=os.environ | self.settings,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def start_web(self) -> None:
+        options = ["--workers", "2", "--threads", "4", "--no-control-socket", "--graceful-timeout", "2"]
+        self.run("web", "gunicorn", "app.web:server", "--bind", f"127.0.0.1:{self.port}", *options)
+        wait_until(self.answers, lambda: f"the web answers\n{self.log.read_text()[-3000:]}", PATIENCE)
+
+    def start_worker(self) -> None:
+        self.run("worker", "app", "worker")
+
+    def end(self, name: str, signum: signal.Signals = signal.SIGTERM) -> None:
+        program = self.programs.pop(name)
+        if signum == signal.SIGKILL:
+            os.killpg(program.pid, signum)
+        else:
+            program.send_signal(signum)
+        program.wait(timeout=PATIENCE)
+
+    def note(self, text: str) -> Path:
+        return self.notes / text
+
+    def jobs(self, name: str) -> list[Job]:
+        """Those that were asked to count this, newest first."""
+        return [job for job in self.huey.jobs(limit=1000) if name in repr(job.args)]
+
+
+@pytest.fixture(scope="module")
+def site(
+    tmp_path_factory: pytest.TempPathFactory, bake: Callable[..., Path], shared: Path, valkey: ValkeyServer
+) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("coming_back") / "app"
+    shutil.copytree(bake(example="blank"), folder)
+    with fresh_database(shared_postgres(shared)) as url:
+        site = Site(folder, url, valkey)
+        try:
+            site.start_worker()
+            site.start_web()
+            yield site
+        finally:
+            for name in list(site.programs):
+                site.end(name, signal.SIGKILL)
+            site.huey.storage.close()
+
+
+class Visitor:
+    """Somebody before one of the two pages."""
+
+    def __init__(self, site: Site, page: Page, way: str) -> None:
+        self.site, self.page, self.way = site, page, way
+        page.set_default_timeout(PATIENCE * 1000)
+
+    def open(self) -> "Visitor":
+        self.page.goto(f"{self.site.url}/counting-{self.way}")
+        expect(self.page.get_by_role("button", name="Start")).to_be_visible()
+        return self
+
+    def start(self, kind: str = "one") -> str:
+        """Starts a job, and returns what it is named."""
+        name = f"{kind}-{secrets.token_hex(4)}"
+        self.page.get_by_label("Name", exact=True).fill(name)
+        self.page.get_by_role("button", name="Start").click()
+        return name
+
+    def watches(self, name: str) -> None:
+        expect(self.page.get_by_text(f"counting {name}")).to_be_visible()
+
+    def ends(self, name: str) -> None:
+        """Let the job end: the page shows its result, and nothing of one that runs."""
+        self.site.note(f"{name} may end").touch()
+        self.sees(name)
+
+    def sees(self, name: str) -> None:
+        expect(self.page.get_by_text(f"counted {name}", exact=True)).to_be_visible()
+        self.rests()
+
+    def rests(self) -> None:
+        expect(self.page.get_by_text("counting ")).to_have_count(0)
+        expect(self.page.get_by_text("Reconnecting")).not_to_be_visible()
+        expect(self.page.get_by_role("progressbar")).to_have_count(0)
+        expect(self.page.get_by_text("It runs.")).to_have_count(0)
+
+    def cancel(self) -> None:
+        self.page.get_by_role("button", name="Cancel").click()
+
+    def another(self, page: Page) -> "Visitor":
+        """The same address elsewhere."""
+        page.goto(self.page.url)
+        return Visitor(self.site, page, self.way)
+
+
+@pytest.fixture
+def visitor(site: Site, page: Page, way: str) -> Visitor:
+    """Before a site that is as it should be, however the test before this one ended."""
+    for note in site.notes.glob("h*ld*"):
+        note.unlink()
+    for job in site.huey.jobs(limit=20):
+        site.huey.job(job.id).cancel()
+    if "web" not in site.programs:
+        site.start_web()
+    if "worker" not in site.programs:
+        site.start_worker()
+    return Visitor(site, page, way).open()
+
+
+# --- what may happen while a job runs; each returns who watches it then ---
+
+
+def reload(visitor: Visitor, name: str) -> Visitor:
+    visitor.page.reload()
+    return visitor
+
+
+def close_the_tab(visitor: Visitor, name: str) -> Visitor:
+    again = visitor.another(visitor.page.context.new_page())
+    visitor.page.close()
+    return again
+
+
+def kill_the_worker(visitor: Visitor, name: str) -> Visitor:
+    os.kill(int(visitor.site.note(f"{name} runs").read_text()), signal.SIGKILL)
+    visitor.site.note(f"{name} runs").unlink()
+    wait_until(visitor.site.note(f"{name} runs").exists, "another attempt runs", PATIENCE)
+    return visitor
+
+
+def kill_the_web(visitor: Visitor, name: str) -> Visitor:
+    """Its processes, which gunicorn starts again."""
+    killed = psutil.Process(visitor.site.programs["web"].pid).children()
+    for process in killed:
+        process.kill()
+    psutil.wait_procs(killed, timeout=PATIENCE)
+    return visitor
+
+
+def take_the_web_away(visitor: Visitor, name: str) -> Visitor:
+    """The job ends while it is gone."""
+    site = visitor.site
+    site.end("web", signal.SIGKILL)
+    away = time.monotonic()
+    expect(visitor.page.get_by_text("Reconnecting")).to_be_visible()
+    site.note(f"{name} may end").touch()
+    time.sleep(max(0.0, away + AWAY - time.monotonic()))
+    site.start_web()
+    return visitor
+
+
+def restart_valkey(visitor: Visitor, name: str) -> Visitor:
+    visitor.site.valkey.restart()
+    return visitor
+
+
+def deploy(visitor: Visitor, name: str) -> Visitor:
+    """All of it, one after the other."""
+    site = visitor.site
+    site.programs["web"].send_signal(signal.SIGHUP)
+    site.end("worker")
+    site.valkey.restart()
+    site.start_worker()
+    site.note(f"{name} runs").unlink()
+    wait_until(site.note(f"{name} runs").exists, "another attempt runs", PATIENCE)
+    return visitor
+
+
+def long(*functions: Callable[..., object]) -> list[object]:
+    """For `make faults`."""
+    return [pytest.param(function, marks=pytest.mark.long) for function in functions]
+
+
+HAPPENS = [reload, kill_the_web, deploy, *long(close_the_tab, kill_the_worker, take_the_web_away, restart_valkey)]
+
+
+@both_ways
+@pytest.mark.parametrize("happens", HAPPENS)
+def test_whatever_happens_the_page_ends_with_the_result(
+    visitor: Visitor, happens: Callable[[Visitor, str], Visitor]
+) -> None:
+    name = visitor.start()
+    visitor.watches(name)
+    watcher = happens(visitor, name)
+    watcher.ends(name)
+    assert [job.state for job in visitor.site.jobs(name)] == [State.SUCCEEDED]
+
+
+@both_ways
+@pytest.mark.long
+def test_another_browser_shows_the_same(visitor: Visitor, browser: Browser) -> None:
+    name = visitor.start()
+    visitor.watches(name)
+    with browser.new_context() as context:
+        other = visitor.another(context.new_page())
+        other.watches(name)
+        for each in (visitor, other):
+            each.ends(name)
+        other.page.reload()
+        other.sees(name)
+    assert len(visitor.site.jobs(name)) == 1
+
+
+# --- what its user may do ---
+
+
+def while_queued(visitor: Visitor) -> Iterator[str]:
+    group = visitor.site.programs["worker"].pid
+    os.killpg(group, signal.SIGSTOP)
+    name = visitor.start()
+    yield name
+    os.killpg(group, signal.SIGCONT)
+
+
+def while_claimed(visitor: Visitor) -> Iterator[str]:
+    yield from held("claimed", visitor)
+
+
+def while_running(visitor: Visitor) -> Iterator[str]:
+    name = visitor.start()
+    visitor.watches(name)
+    yield name
+
+
+def while_ending(visitor: Visitor) -> Iterator[str]:
+    yield from held("ending", visitor)
+
+
+def while_waiting_for_a_retry(visitor: Visitor) -> Iterator[str]:
+    name = visitor.start("retry")
+    wait_until(lambda: [job.state for job in visitor.site.jobs(name)] == [State.SCHEDULED], "it waits", PATIENCE)
+    yield name
+
+
+def held(moment: str, visitor: Visitor) -> Iterator[str]:
+    site = visitor.site
+    site.note(f"hold {moment}").touch()
+    name = visitor.start()
+    site.note(f"{name} may end").touch()
+    wait_until(site.note(f"held {moment}").exists, f"it is {moment}", PATIENCE)
+    yield name
+    site.note(f"hold {moment}").unlink()
+    site.note(f"held {moment}").unlink(missing_ok=True)
+
+
+@both_ways
+@pytest.mark.parametrize(
+    "moment", [while_running, *long(while_queued, while_claimed, while_ending, while_waiting_for_a_retry)]
+)
+def test_a_cancel_ends_the_job_and_the_next_one_is_shown_alone(
+    visitor: Visitor, moment: Callable[[Visitor], Iterator[str]]
+) -> None:
+    waiting = moment(visitor)
+    name = next(waiting)
+    wait_until(lambda: visitor.site.jobs(name), "it is there", PATIENCE)
+    visitor.cancel()
+    wait_until(lambda: visitor.site.jobs(name)[0].state is State.CANCELLED, "it is cancelled", PATIENCE)
+    visitor.rests()
+    next(waiting, None)
+    after = visitor.start()
+    visitor.watches(after)
+    expect(visitor.page.get_by_text(name)).to_have_count(0)
+    visitor.ends(after)
+    expect(visitor.page.get_by_text(name)).to_have_count(0)
+    assert visitor.site.jobs(name)[0].state is State.CANCELLED
+
+
+@both_ways
+def test_of_a_second_start_the_page_shows_that_one_alone(visitor: Visitor) -> None:
+    first = visitor.start()
+    visitor.watches(first)
+    second = visitor.start()
+    visitor.watches(second)
+    visitor.site.note(f"{first} may end").touch()
+    wait_until(lambda: visitor.site.jobs(first)[0].state.ended, "the first has ended", PATIENCE)
+    expect(visitor.page.get_by_text(first)).to_have_count(0)
+    visitor.ends(second)
+    expect(visitor.page.get_by_text(first)).to_have_count(0)
+    # What a callback's page does not wait for any more is stopped; a job is worth its address.
+    ended = State.SUCCEEDED if visitor.way == "job" else State.CANCELLED
+    assert visitor.site.jobs(first)[0].state is ended
+
+
+@callback_alone
+def test_of_two_starts_at_once_the_first_is_cancelled(visitor: Visitor) -> None:
+    """The second comes before the page knows the first one's job: the answer with it is late."""
+    late: list[Route] = []
+    visitor.page.route("**/_dash-update-component*", lambda route: route.continue_() if late else late.append(route))
+    with visitor.page.expect_request("**/_dash-update-component*"):
+        first = visitor.start()
+    second = visitor.start()
+    visitor.page.wait_for_timeout(200)  # in which it would be asked for
+    late[0].continue_()
+    visitor.watches(second)
+    wait_until(lambda: visitor.site.jobs(first)[0].state is State.CANCELLED, "the first is cancelled", PATIENCE)
+    expect(visitor.page.get_by_text(first)).to_have_count(0)
+    visitor.ends(second)
+
+
+@both_ways
+@pytest.mark.long
+def test_a_page_that_was_left_shows_its_job_when_one_goes_back(visitor: Visitor) -> None:
+    name = visitor.start()
+    visitor.watches(name)
+    visitor.page.get_by_role("link", name="Hello").click()
+    expect(visitor.page.get_by_role("heading", name="Hello")).to_be_visible()
+    visitor.page.go_back()
+    visitor.watches(name)
+    visitor.ends(name)
+    assert len(visitor.site.jobs(name)) == 1
+
+
+@both_ways
+@pytest.mark.long
+def test_a_page_that_was_left_and_is_opened_anew_shows_nothing_of_the_job(visitor: Visitor) -> None:
+    first = visitor.start()
+    visitor.watches(first)
+    visitor.page.get_by_role("link", name="Hello").click()
+    expect(visitor.page.get_by_role("heading", name="Hello")).to_be_visible()
+    visitor.page.get_by_role("link", name=visitor.way.title()).click()
+    second = visitor.start()
+    visitor.site.note(f"{first} may end").touch()
+    visitor.watches(second)
+    expect(visitor.page.get_by_text(first)).to_have_count(0)
+    wait_until(lambda: visitor.site.jobs(first)[0].state.ended, "the first has ended", PATIENCE)
+    visitor.ends(second)
+    expect(visitor.page.get_by_text(first)).to_have_count(0)
+
+
+@both_ways
+@pytest.mark.long
+def test_a_cancel_while_the_web_is_away_is_done(visitor: Visitor) -> None:
+    site = visitor.site
+    name = visitor.start()
+    visitor.watches(name)
+    site.end("web", signal.SIGKILL)
+    visitor.cancel()
+    expect(visitor.page.get_by_text("Reconnecting")).to_be_visible()
+    site.start_web()
+    wait_until(lambda: site.jobs(name)[0].state is State.CANCELLED, "it is cancelled", PATIENCE)
+    visitor.rests()
+
+
+@callback_alone
+def test_a_click_while_the_web_is_away_is_one_job(visitor: Visitor) -> None:
+    visitor.site.end("web", signal.SIGKILL)
+    name = visitor.start()
+    expect(visitor.page.get_by_text("Reconnecting")).to_be_visible()
+    visitor.site.start_web()
+    visitor.watches(name)
+    visitor.ends(name)
+    assert len(visitor.site.jobs(name)) == 1
