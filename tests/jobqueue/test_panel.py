@@ -8,6 +8,7 @@ import pytest
 from dash import html, no_update
 
 from jobqueue import DurableHuey, Job, JobNotFound, State, panel
+from jobqueue.ledger import NewJob
 from jobqueue.panel import LOOK_EVERY, REST_AT_MOST, JobPanel
 
 
@@ -112,6 +113,25 @@ def test_a_page_asks_once_for_each_job_that_goes_on_and_never_for_one_that_has_e
     statements.clear()
     panel.look(3, ids, seen, [pace])
     assert statements == []
+
+
+def test_a_jobs_place_is_asked_for_while_it_is_queued(
+    huey: DurableHuey, make_panel: Any, statements: list[str]
+) -> None:
+    huey.ledger.submit([NewJob(id=job_id, task="unknown", message=b"") for job_id in ("first", "second")])
+    a_panel = make_panel()
+    assert "In the queue, behind 1 other." in str(a_panel.look("second").status)
+    statements.clear()
+    a_panel.look("second")
+    assert len(statements) == 2
+    claim = {"token": "t", "consumer": "c", "worker": "w", "lease_s": 60}
+    assert huey.ledger.claim(["unknown"], **claim) is not None
+    statements.clear()
+    assert "Running." in str(a_panel.look("first").status)
+    assert len(statements) == 1
+    assert "In the queue, the next." in str(a_panel.look("second").status)
+    for job_id in ("first", "second"):
+        huey.ledger.cancel(job_id)
 
 
 def test_a_page_looks_less_often_while_nothing_changes(huey: DurableHuey, make_panel: Any) -> None:

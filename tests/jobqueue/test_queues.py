@@ -247,6 +247,25 @@ def test_a_job_that_is_given_back_keeps_its_turn(ledger: Ledger) -> None:
     assert worker.claims() == "ann 0"
 
 
+def test_a_jobs_place_is_how_many_are_claimed_before_it(ledger: Ledger) -> None:
+    submit(ledger, *(f"ann {n}" for n in range(4)), owner="ann")
+    submit(ledger, "bob 0", "bob 1", owner="bob", task=TASKS[1])
+    submit(ledger, "urgent 0", "urgent 1", priority=1)
+    submit(ledger, "elsewhere", queue="heavy")
+    ids = ["urgent 0", "urgent 1", "ann 0", "bob 0", "ann 1", "bob 1", "ann 2", "ann 3"]
+    places = {job_id: ledger.ahead(job_id, MANY) for job_id in ids}
+    order = [*Worker(ledger, ["default"]).works()]
+    assert [places[job_id] for job_id in order] == [*range(len(ids))]
+    assert ledger.ahead("elsewhere", MANY) == 0
+    assert ledger.ahead("ann 0", MANY) is None
+
+
+def test_a_place_is_counted_only_so_far(ledger: Ledger) -> None:
+    submit(ledger, *(f"{n}" for n in range(5)), priority=1)
+    submit(ledger, "last", "really")
+    assert [ledger.ahead("really", most) for most in (3, 6, 7)] == [3, 6, 6]
+
+
 # --- caps ---
 
 

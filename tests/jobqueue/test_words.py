@@ -52,6 +52,19 @@ def test_each_state_is_a_sentence(job: Job, changes: dict[str, object], words: s
     assert words in sentence(replace(job, **changes))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("ahead", "words"),
+    [
+        (0, "In the queue, the next."),
+        (1, "In the queue, behind 1 other."),
+        (12, "In the queue, behind 12 others."),
+        (1000, "In the queue, behind 1,000 others or more."),
+    ],
+)
+def test_a_queued_jobs_place_is_said(job: Job, ahead: int, words: str) -> None:
+    assert sentence(replace(job, state=State.QUEUED, attempt=0), ahead) == words
+
+
 def test_the_time_left_follows_from_how_fast_the_attempt_has_been(job: Job) -> None:
     half = replace(job, state=State.RUNNING, done=5, total=10, claimed_at=datetime.now(UTC) - 10 * MINUTE)
     assert time_left(half) == "about 10 min left"

@@ -280,6 +280,7 @@ OPERATIONS = [
         lambda ledger: failed_member(ledger),
     ),
     Operation("look", lambda ledger, job_id: ledger.look(job_id), lambda ledger: ended(ledger, State.FAILED)),
+    Operation("ahead", lambda ledger, job_id: ledger.ahead(job_id, SOME), submitted),
     Operation("history", lambda ledger, job_id: ledger.history(job_id), lambda ledger: ended(ledger, State.FAILED)),
     Operation("log", lambda ledger, job_id: ledger.log(job_id), lambda ledger: ended(ledger, State.FAILED)),
     Operation("save a log", lambda ledger, held: ledger.save_log(held[0], held[1], "lines"), claimed),

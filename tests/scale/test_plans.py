@@ -92,6 +92,7 @@ PLANS: dict[str, set[str]] = {
     "STILL_WANTED": {"handles_of_job"},
     "TAKE_UP": BY_HANDLE,
     "LOOK": WITH_RESULT | BY_HANDLE | {"steps (job_id, name)"},
+    "AHEAD": BY_ID_OR_HANDLE | {"jobs_turns"},
     "RESULT": WITH_RESULT | BY_HANDLE,
     "HISTORY": BY_ID_OR_HANDLE,
     "SAVE_LOG": BY_TOKEN | {"logs (job_id)"},

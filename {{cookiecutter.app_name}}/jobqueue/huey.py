@@ -309,6 +309,16 @@ class DurableHuey(Huey):
         """Raises JobNotFound."""
         return self._as_job(self._row(job_id))
 
+    def ahead(self, job_id: str, most: int = 1000) -> int | None:
+        """How many jobs of its queue are to be claimed before this one, as things are, counted to `most`.
+
+        None if it is not queued. It is a place in one queue: a worker that serves several takes turns between them, and
+        higher priorities of the others first. Where owners take turns, the place of a job is settled when it is submitted,
+        but somebody with nothing in the queue still comes in at its front: so the number may grow. Counted too are
+        jobs that have to wait for a cap, or for a worker which knows their task.
+        """
+        return self.ledger.ahead(job_id, most)
+
     def _row(self, job_id: str, read: Callable[[str], Row | None] | None = None) -> Row:
         row = None
         if isinstance(job_id, str) and job_id == storable(job_id):  # an id from an address bar may be anything

@@ -562,6 +562,12 @@ class Ledger:
             row = tx.one(sql.LOOK, id=job_id, error=ERROR)
         return row if row is None or row["handle"] is None else _as_asked(row)
 
+    def ahead(self, job_id: str, most: int) -> int | None:
+        """How many queued jobs of its queue come before it, counted to `most`; None if it is not queued."""
+        with self.database.statement() as tx:
+            row = tx.one(sql.AHEAD, id=job_id, most=most)
+        return None if row is None else min(int(row["n"]), most)
+
     def history(self, job_id: str) -> Row | None:
         """`created_at`, and `events` in lines."""
         with self.database.statement() as tx:

@@ -24,7 +24,7 @@ from jobqueue.database import DatabaseUnavailable
 from jobqueue.handle import Job, JobNotFound
 from jobqueue.huey import DurableHuey
 from jobqueue.ledger import State as JobState
-from jobqueue.words import Glance, glance, sentence, time_left
+from jobqueue.words import AHEAD_AT_MOST, Glance, glance, sentence, time_left
 
 logger = logging.getLogger("jobqueue.panel")
 
@@ -104,6 +104,7 @@ class JobPanel:
         kept = as_new({"given": given, **seen})
         try:
             job = self.find(job_id)
+            ahead = self.huey.ahead(job_id, AHEAD_AT_MOST) if job.state is JobState.QUEUED else None
         except JobNotFound:
             return Look(no_such_job(job_id), None, kept | {"ended": True})
         except DatabaseUnavailable as error:
@@ -112,7 +113,7 @@ class JobPanel:
         since = glance(job, Glance(**seen["glance"]) if seen.get("glance") else None)
         result = self._result(job, kept["given"]) if job.state is JobState.SUCCEEDED and self._is_of_task(job) else None
         return Look(
-            status(job, since, self._title(job), self._buttons(job)),
+            status(job, since, self._title(job), self._buttons(job), ahead),
             result,
             kept
             | {
@@ -170,13 +171,13 @@ class Look:
     seen: dict[str, Any]
 
 
-def status(job: Job, since: Glance | None, title: str, buttons: list[Component]) -> Component:
-    """A job in words, with a bar while it runs, and the buttons that make sense now."""
+def status(job: Job, since: Glance | None, title: str, buttons: list[Component], ahead: int | None = None) -> Component:
+    """A job in words, with a bar while it runs, and the buttons that make sense now; `ahead` of it are so many others."""
     parts: list[Component] = [
         dmc.Group(
             [
                 dmc.Badge(job.state.value, color=COLOURS[job.state], variant="light", mt=2),
-                dmc.Text(sentence(job), flex=1, miw=200, style=BREAKING, **{"aria-live": "polite"}),
+                dmc.Text(sentence(job, ahead), flex=1, miw=200, style=BREAKING, **{"aria-live": "polite"}),
                 *buttons,
             ],
             align="flex-start",

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from jobqueue.handle import Job
 from jobqueue.ledger import State
 
+AHEAD_AT_MOST = 1000  # jobs before one in the queue that are counted
 LONG_QUEUED = 10  # seconds in the queue after which it is worth asking whether a worker runs
 
 
@@ -27,8 +28,8 @@ def glance(job: Job, earlier: Glance | None = None) -> Glance | None:
     return Glance(job.attempt, datetime.now(UTC).timestamp(), job.done)
 
 
-def sentence(job: Job) -> str:
-    """What the state means for whoever waits."""
+def sentence(job: Job, ahead: int | None = None) -> str:
+    """What the state means for whoever waits; `ahead` of a queued job are so many others, AHEAD_AT_MOST or more."""
     now = datetime.now(UTC)
     match job.state:
         case State.WAITING:
@@ -45,12 +46,13 @@ def sentence(job: Job) -> str:
                     if job.has_steps and job.done and job.total
                     else ""
                 )
-                return f"In the queue again, for attempt {job.attempt + 1}{_why_again(job)}.{kept}"
+                return f"In the queue again{_behind(ahead)}, for attempt {job.attempt + 1}{_why_again(job)}.{kept}"
             waited = (now - (job.run_at or job.created_at)).total_seconds()
             if waited < LONG_QUEUED:
-                return "In the queue."
+                return f"In the queue{_behind(ahead)}."
             return (
-                f"In the queue for {in_words(waited)}: all workers are busy, or none runs (see: python -m app doctor)."
+                f"In the queue for {in_words(waited)}{_behind(ahead)}: all workers are busy, or none runs "
+                "(see: python -m app doctor)."
             )
         case State.RUNNING:
             return "Running." if job.attempt <= 1 else f"Running, attempt {job.attempt}{_why_again(job)}."
@@ -86,6 +88,16 @@ def in_words(seconds: float) -> str:
     if minutes < 90:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _behind(ahead: int | None) -> str:
+    if ahead is None:
+        return ""
+    if ahead == 0:
+        return ", the next"
+    if ahead >= AHEAD_AT_MOST:
+        return f", behind {AHEAD_AT_MOST:,} others or more"
+    return f", behind {ahead} other{'s' if ahead > 1 else ''}"
 
 
 def _why_again(job: Job) -> str:
