@@ -18,6 +18,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from jobqueue import DurableHuey, Job, State
+from jobqueue.panel import LOOK_EVERY
 from tests.end_to_end.running import RunningApp, wait_until
 from tests.servers import ValkeyServer, fresh_database, shared_postgres
 
@@ -405,6 +406,25 @@ def test_a_cancel_while_the_web_is_away_is_done(visitor: Visitor) -> None:
     site.start_web()
     wait_until(lambda: site.jobs(name)[0].state is State.CANCELLED, "it is cancelled", PATIENCE)
     visitor.rests()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["job"])
+def test_a_panel_shows_what_a_slow_web_says(visitor: Visitor) -> None:
+    """Each answer takes longer than a panel waits until it asks again."""
+    name = visitor.start()
+    visitor.watches(name)
+    late: list[Route] = []
+    visitor.page.route("**/_dash-update-component*", lambda route: late.append(route))
+    visitor.site.note(f"{name} may end").touch()
+    shown = visitor.page.get_by_text(f"counted {name}", exact=True)
+    until = time.monotonic() + PATIENCE
+    while not shown.is_visible():
+        assert time.monotonic() < until
+        visitor.page.wait_for_timeout(2.5 * LOOK_EVERY)
+        for route in late:
+            route.continue_()
+        late.clear()
 
 
 @callback_alone

@@ -25,6 +25,7 @@
   const latest = new Map(); // by their outputs, the calls that were made last: promises of their jobs
   const outdated = new Set(); // jobs that the renderer does not know to be so
   let failing = 0; // requests
+  let looking = {}; // the look of panels that is not answered yet
   let unseen = false; // the last look of panels failed
   let page = pathAndSearch();
 
@@ -43,9 +44,10 @@
       if (answer.headers.has(TOLD)) told.set(job, answer.headers.get(TOLD));
       return answer;
     }
-    const { output, outputs, changedPropIds } = JSON.parse(options.body);
+    const { output, outputs, state, changedPropIds } = JSON.parse(options.body);
     if (output.includes('"panel":["ALL"]')) {
-      return changedPropIds.some((name) => name.includes('"act":')) ? patiently(url, options, {}) : look(url, options);
+      if (changedPropIds.some((name) => name.includes('"act":'))) return patiently(url, options, {});
+      return look(url, options, JSON.stringify([outputs, state]));
     }
     if (url.searchParams.has("cancelJob")) return patiently(url, options, {});
     if (!background.has(output)) return ask(resource, options);
@@ -76,8 +78,20 @@
     return answer;
   }
 
-  // A look of panels: the next one is made in any case.
-  async function look(url, options) {
+  // A look of panels. One that comes before the same was answered takes that answer: the renderer drops the one before, and
+  // a web that is slower than they come would never be heard.
+  async function look(url, options, what) {
+    if (looking.what !== what) {
+      const answer = lookOnce(url, options);
+      looking = { what, answer };
+      answer.finally(() => {
+        if (looking.answer === answer) looking = {};
+      });
+    }
+    return (await looking.answer).clone();
+  }
+
+  async function lookOnce(url, options) {
     const answer = await whole(url.href, options);
     const failed = !answer || AWAY.includes(answer.status);
     if (failed !== unseen) say((failing += failed ? 1 : -1));
