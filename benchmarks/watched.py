@@ -46,7 +46,9 @@ def wait_in_a_task() -> None:
 panel = JobPanel(huey, "waiting", task=wait_in_a_task)
 
 app = Dash("benchmarks.watched", background_callback_manager=manager())
-app.layout = html.Div([html.Div(id=name) for name in ("wait", "waited", "progress", "begin", "panel", "quick", "quickly")])
+app.layout = html.Div(
+    [html.Div(id=name) for name in ("wait", "waited", "progress", "begin", "panel", "quick", "quickly")]
+)
 server = app.server
 
 

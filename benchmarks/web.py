@@ -69,12 +69,18 @@ class Measured(NamedTuple):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few browsers for a short time, to see that all of it works")
+    parser.add_argument(
+        "--quick", action="store_true", help="few browsers for a short time, to see that all of it works"
+    )
     size = QUICK if parser.parse_args().quick else FULL
-    print(f"{JOBS} jobs that wait, {PROCESSES} web processes, {os.cpu_count()} cores; a quick callback, ms; cores in use")
+    print(
+        f"{JOBS} jobs that wait, {PROCESSES} web processes, {os.cpu_count()} cores; a quick callback, ms; cores in use"
+    )
     held: dict[str, float] = {}
     for name, manager, how in WATCHED:
-        print(f"\n{name}\n{'browsers':>8}{'p50':>8}{'p95':>8}{'answers/s':>11}{'failed':>8}{'web':>7}{'others':>8}{'browsers':>10}")
+        print(
+            f"\n{name}\n{'browsers':>8}{'p50':>8}{'p95':>8}{'answers/s':>11}{'failed':>8}{'web':>7}{'others':>8}{'browsers':>10}"
+        )
         with site(manager) as (port, web, others):
             requests = [poll(port) if how == "poll" else look(port) for _ in range(JOBS)]
             for count in size.browsers:
@@ -88,7 +94,9 @@ def main() -> int:
                     held[name] = found.p95
     short = [name for name, manager, _ in WATCHED if manager == "huey" and held.get(name, 0.0) >= HELD_TO[1]]
     for name in short:
-        print(f"\n{name}: with {HELD_TO[0]} browsers it was to be less than {HELD_TO[1]:g} ms, and is {held[name]:.1f} ms.")
+        print(
+            f"\n{name}: with {HELD_TO[0]} browsers it was to be less than {HELD_TO[1]:g} ms, and is {held[name]:.1f} ms."
+        )
     return 1 if short else 0
 
 

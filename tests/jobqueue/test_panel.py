@@ -124,7 +124,7 @@ def test_a_jobs_place_is_asked_for_while_it_is_queued(
     statements.clear()
     a_panel.look("second")
     assert len(statements) == 2
-    claim = {"token": "t", "consumer": "c", "worker": "w", "lease_s": 60}
+    claim: dict[str, Any] = {"token": "t", "consumer": "c", "worker": "w", "lease_s": 60}
     assert huey.ledger.claim(["unknown"], **claim) is not None
     statements.clear()
     assert "Running." in str(a_panel.look("first").status)

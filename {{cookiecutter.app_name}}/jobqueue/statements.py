@@ -472,13 +472,13 @@ WHERE jobs.id = {RUN}
 AHEAD = f"""
 SELECT (SELECT count(*) FROM (
             SELECT 1 FROM jobs WHERE state = 'queued' AND turn >= 0 AND queue = job.queue AND priority > job.priority
-            LIMIT :most) AS more_urgent) +
+            ORDER BY priority, turn LIMIT :most) AS more_urgent) +
        (SELECT count(*) FROM (
             SELECT 1 FROM jobs WHERE state = 'queued' AND turn >= 0 AND queue = job.queue AND priority = job.priority
               AND turn <= job.turn AND (turn < job.turn OR seq < job.seq)
             ORDER BY turn LIMIT :most) AS earlier) AS n
 FROM jobs AS job WHERE id = {RUN} AND state = 'queued'
-"""  # in the order in which a claim takes those of one queue; as entries of one index, whatever tasks they are of
+"""  # as a claim takes those of one queue, whatever their tasks; the orders are those of the one index that serves both
 RESULT = f"""
 SELECT {STATE_OF_HANDLE} AS state, jobs.error, results.media_type, results.body
 FROM jobs LEFT JOIN handles ON handles.id = :id

@@ -107,7 +107,7 @@ def frontier(portfolios: list[dict[str, Any]], assets: dict[str, dict[str, float
         },
     ]
     return _chart(
-        "Expected return and volatility, a year's",
+        "Return and volatility, a year's",
         traces,
         xaxis={"tickformat": ".0%", "title": {"text": "Volatility"}, "rangemode": "tozero"},
         yaxis={"tickformat": ".0%", "title": {"text": "Return"}, "rangemode": "tozero"},
