@@ -1,6 +1,6 @@
 """What watching costs a web server: how long an unrelated quick callback takes while many browsers look at jobs that run.
 
-`python -m benchmarks.web [--quick]`, run by `make bench`. Two web processes as in the app's Procfile, eight jobs that wait and say
+`python -m benchmarks.web [--quick] [--only NAME]`, run by `make bench`. Two web processes as in the app's Procfile, eight jobs that wait and say
 each second how far they are, and more and more browsers on this machine, each of which asks once a second, and for the
 next time when it has its answer. Prints a table, beside Dash's DiskcacheManager in the same run; exits 1 where it falls short.
 """
@@ -48,7 +48,7 @@ class Size(NamedTuple):
     seconds: float
 
 
-FULL = Size((0, 10, 50, 100, 200, 300, 400, 600, 800, 1000), 5.0, 30.0)
+FULL = Size((0, 10, 50, 100, 200, 300, 400, 600, 800, 1000), 4.0, 20.0)
 QUICK = Size((0, 10, 50), 1.0, 3.0)
 
 # Who is watched: a name, whose manager the web has, and how its browsers ask.
@@ -72,12 +72,16 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="few browsers for a short time, to see that all of it works"
     )
-    size = QUICK if parser.parse_args().quick else FULL
+    parser.add_argument("--only", default="", help="a part of the names of what is to be watched")
+    asked = parser.parse_args()
+    size = QUICK if asked.quick else FULL
     print(
         f"{JOBS} jobs that wait, {PROCESSES} web processes, {os.cpu_count()} cores; a quick callback, ms; cores in use"
     )
     held: dict[str, float] = {}
     for name, manager, how in WATCHED:
+        if asked.only.lower() not in name.lower():
+            continue
         print(
             f"\n{name}\n{'browsers':>8}{'p50':>8}{'p95':>8}{'answers/s':>11}{'failed':>8}{'web':>7}{'others':>8}{'browsers':>10}"
         )
