@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from tests.end_to_end.running import RunningApp
+from tests.end_to_end.running import RunningApp, is_local
 
 
 @pytest.fixture
@@ -41,7 +41,3 @@ def watched(page: Page) -> Iterator[Page]:
     page.on("request", lambda request: None if is_local(request.url) else complaints.append(f"asks {request.url}"))
     yield page
     assert not complaints
-
-
-def is_local(url: str) -> bool:
-    return url.startswith(("http://127.0.0.1:", "data:", "blob:", "about:"))

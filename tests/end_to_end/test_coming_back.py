@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from jobqueue import DurableHuey, Job, State
 from jobqueue.panel import LOOK_EVERY
-from tests.end_to_end.running import RunningApp, wait_until
+from tests.end_to_end.running import RunningApp, is_local, wait_until
 from tests.servers import ValkeyServer, fresh_database, shared_postgres
 
 AWAY = 20  # seconds for which the web is gone
@@ -161,8 +161,15 @@ class Visitor:
 
 
 @pytest.fixture
-def visitor(site: Site, page: Page, way: str) -> Visitor:
-    """Before a site that is as it should be, however the test before this one ended."""
+def visitor(site: Site, page: Page, way: str) -> Iterator[Visitor]:
+    """Before a site that is as it should be, however the test before this one ended.
+
+    Nothing may go wrong on the page but that a web which is away does not answer, and nothing may be asked of another host.
+    """
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: None if is_local(request.url) else complaints.append(f"asks {request.url}"))
     for note in site.notes.glob("h*ld*"):
         note.unlink()
     for job in site.huey.jobs(limit=20):
@@ -171,7 +178,8 @@ def visitor(site: Site, page: Page, way: str) -> Visitor:
         site.start_web()
     if "worker" not in site.programs:
         site.start_worker()
-    return Visitor(site, page, way).open()
+    yield Visitor(site, page, way).open()
+    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
 
 
 # --- what may happen while a job runs; each returns who watches it then ---
