@@ -61,8 +61,8 @@
   // one's job yet, would leave it running, and go on showing what it says.
   async function call(url, options, name, token) {
     const before = latest.get(name);
-    const answered = Promise.withResolvers();
-    latest.set(name, answered.promise);
+    let answered;
+    latest.set(name, new Promise((resolve) => { answered = resolve; }));
     const old = await before;
     if (old) {
       outdated.add(old);
@@ -70,8 +70,8 @@
     }
     if (token) url.searchParams.delete("oldJob"); // it may be the very job that is to go on
     const answer = await patiently(url, options, { [CALL]: nonce(), ...(token && { [KEPT]: token }) });
-    const { job } = answer.status === 200 ? await answer.clone().json() : {};
-    answered.resolve(job);
+    const { job } = answer.status === 200 ? await answer.clone().json().catch(() => ({})) : {};
+    answered(job);
     outdated.delete(job);
     told.delete(job); // of a job that goes on, the page may not show yet what it was told before
     if (answer.headers.has(KEPT)) keep(name, answer.headers.get(KEPT));
