@@ -14,8 +14,9 @@ from dash import Dash, Input, Output
 from diskcache import Cache
 
 from jobqueue import DurableHuey, current_job
+from jobqueue.callbacks import KEPT
 from jobqueue.database import Transaction
-from jobqueue.manager import HueyManager, task_name
+from jobqueue.manager import HueyManager, found_after_reload, task_name
 from tests.dash.apps import background, note, notes
 from tests.dash.page import Call, Page
 from tests.jobqueue.consumers import alive, wait_until, work
@@ -341,6 +342,39 @@ def test_a_job_is_its_users_and_named_after_its_outputs(make_app: Callable[..., 
     (job,) = queue_of(app).jobs()
     assert (job.owner, job.name) == ("ann", "out:children")
     assert task_name("..a.children...b.disabled..") == "a:children,b:disabled"
+
+
+def test_another_user_can_neither_read_a_callback_nor_cancel_it_nor_find_it_again(
+    make_app: Callable[..., Dash],
+) -> None:
+    who = ["ann"]
+    app = make_app(found_after_reload(lambda value: "Ann's"), owner=lambda: who[0])
+    page = Page(app)
+    call = page.call("out.children")
+    token = page.post(call.body).headers[KEPT]
+    who[0] = "ben"
+    assert call.poll(lost=True).status_code == 404
+    assert page.post(call.body, oldJob=[call.job]).status_code == 404
+    assert page.post(call.body, {KEPT: token}).status_code == 204
+    assert page.browser.get("/_callback", query_string={"token": token}).status_code == 204
+    assert [job.state for job in queue_of(app).jobs()] == ["queued"] * 2
+
+    work(queue_of(app))
+    assert call.poll(lost=True).status_code == 404
+    who[0] = "ann"
+    call.wait()
+    assert page.shown == {"out.children": "Ann's"}
+
+
+def test_a_cached_answer_is_for_its_owner(make_app: Callable[..., Dash]) -> None:
+    who = ["ann"]
+    app = make_app(lambda value: value, owner=lambda: who[0], cache_by=[lambda: "a version"])
+    for name, jobs in (("ann", 1), ("ann", 1), ("ben", 2)):
+        who[0] = name
+        call = Page(app).call("out.children")
+        work(queue_of(app))
+        call.wait()
+        assert len(queue_of(app).jobs()) == jobs
 
 
 def test_an_error_is_a_failed_job_with_its_sentence(make_app: Callable[..., Dash]) -> None:

@@ -23,6 +23,11 @@ from jobqueue.ledger import Ledger, State
 
 logger = logging.getLogger("jobqueue.callbacks")
 
+# Headers between assets/callbacks.js and manager.py.
+TOLD = "Callback-Told"  # the number of the last update that a page was told
+CALL = "Callback-Call"  # names a call, which is one however often it is asked
+KEPT = "Callback-Kept"  # the token of a job whose page is to find it again after a reload
+
 PROGRESS = "progress"  # the name of the one update that is a callback's progress; others are of properties
 PROGRESS_INTERVAL = 0.2  # seconds between two writes of a callback's progress
 ATTEMPT = 2**40  # numbers that an attempt may use
@@ -52,6 +57,7 @@ class Look:
     progress: list[Any] | None = None
     properties: dict[str, dict[str, Any]] = field(default_factory=dict)  # new values, by component id and property
     told: int = 0  # the number of the last update in it
+    owner: str | None = None
 
 
 def look(ledger: Ledger, job_id: str, told: int) -> Look:
@@ -71,7 +77,9 @@ def look(ledger: Ledger, job_id: str, told: int) -> Look:
             at = properties.setdefault(component, {})
             at[name] = _after(at.get(name), value)
     answered = job["state"] in (State.SUCCEEDED, State.FAILED)
-    return Look(State(job["state"]), answered, _answer(job) if answered else None, progress, properties, told)
+    return Look(
+        State(job["state"]), answered, _answer(job) if answered else None, progress, properties, told, job["owner"]
+    )
 
 
 def _answer(job: Row) -> Any:

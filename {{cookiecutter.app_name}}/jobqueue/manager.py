@@ -31,20 +31,17 @@ from huey.api import TaskWrapper
 from werkzeug.datastructures import ImmutableMultiDict
 
 from jobqueue import callbacks, script  # noqa: F401
-from jobqueue.callbacks import Concealed, Look, Teller
+from jobqueue.callbacks import CALL, KEPT, TOLD, Concealed, Look, Teller
 from jobqueue.context import current_job
 from jobqueue.database import DatabaseUnavailable
 from jobqueue.handle import Job, JobNotFound
 from jobqueue.huey import DurableHuey
 from jobqueue.ledger import State
 
-# Headers between assets/callbacks.js and this.
-TOLD = "Callback-Told"  # the number of the last update that a page was told
-CALL = "Callback-Call"  # names a call, which is one however often it is asked
-KEPT = "Callback-Kept"  # the token of a job whose page is to find it again after a reload
-
 FOUND = "_callback"  # the address that says how a job was called for
 HANDLES = "Dash's handles"  # what the secret is for
+
+UNSEEN = Look(State.RUNNING)  # the database did not answer: a page asks again
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -72,7 +69,8 @@ class HueyManager(BaseBackgroundCallbackManager):
     :param cache_by: functions without arguments. Where there are any, a result also answers whoever asks the same (the
         callback, its arguments, and what these functions return) later on.
     :param expire: seconds for which such a result is kept for others when nobody asks for it; by default for ever.
-    :param owner: says, in the request, whose job it is to be.
+    :param owner: says, in the request, whose job it is to be; by default whoever the app works for (CurrentJob.owner). To
+        others it is not there: what they ask of it is a 404, and what it answered answers its owner alone.
 
     A job is named after its callback's outputs, not its function. An exception is a failed job, PreventUpdate a success.
     """
@@ -82,7 +80,7 @@ class HueyManager(BaseBackgroundCallbackManager):
         huey: DurableHuey,
         cache_by: Any = None,
         expire: float | None = None,
-        owner: Callable[[], str | None] = lambda: None,
+        owner: Callable[[], str | None] = lambda: current_job().owner,
     ) -> None:
         if not huey.results:
             raise ValueError("HueyManager needs the results of its jobs: make the DurableHuey without results=False.")
@@ -173,7 +171,7 @@ class HueyManager(BaseBackgroundCallbackManager):
             return job_id
         name = f"{fn.__module__}.{fn.__qualname__}"  # the source alone may be that of two
         asked = super().build_cache_key(fn, args, cache_args_to_ignore, triggered)
-        question = hashlib.sha256(f"{name} {asked}".encode()).hexdigest()
+        question = hashlib.sha256(f"{name} {asked} {self._owner()!r}".encode()).hexdigest()
         known = callbacks.answered_by(self.handle.ledger, question, self.expire)
         if known is None:
             callbacks.to_be_answered_by(self.handle.ledger, question, job_id)
@@ -211,7 +209,12 @@ class HueyManager(BaseBackgroundCallbackManager):
 
     def terminate_job(self, job: Any) -> None:
         """End a job that has not ended. Dash does so after each result, too."""
-        if job is not None and not self._look(job).answered:
+        if job is None:
+            return
+        found = self._look(job)
+        if found is UNSEEN:
+            raise DatabaseUnavailable("It does not say whose the job is that is to be cancelled.")
+        if not found.answered:
             self.handle.ledger.cancel(str(job), "Cancelled from its page.")
 
     def terminate_unhealthy_job(self, job: Any) -> bool:
@@ -280,7 +283,7 @@ class HueyManager(BaseBackgroundCallbackManager):
         return {"id": place, "property": name, "value": first["value"]}
 
     def _look(self, job_id: str | None) -> Look:
-        """The request's one look at a job. Without an answer of the database it counts as running: the page asks again."""
+        """The request's one look at a job. To another than its owner this is a 404, as for a job that is not there."""
         if job_id is None:
             return Look(None)
         seen: dict[str, Look] = flask.g.setdefault("callback_looks", {}) if flask.has_app_context() else {}
@@ -290,7 +293,9 @@ class HueyManager(BaseBackgroundCallbackManager):
                 seen[job_id] = callbacks.look(self.handle.ledger, str(job_id), int(told) if told.isdecimal() else 0)
             except DatabaseUnavailable as error:
                 logger.warning("How callback %s is doing cannot be seen: %s", job_id, error)
-                seen[job_id] = Look(State.RUNNING)
+                seen[job_id] = UNSEEN
+        if seen[job_id] is not UNSEEN and seen[job_id].owner != self._owner():
+            flask.abort(404)
         return seen[job_id]
 
 

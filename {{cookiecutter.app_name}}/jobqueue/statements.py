@@ -560,11 +560,11 @@ FLUSH_COUNTERS = "DELETE FROM counters"
 
 # Of a look at a callback's job, the first row is the job, and the others are what it has said since.
 CALLBACK = """
-SELECT 0 AS seq, '' AS name, results.body, jobs.state, jobs.error, results.media_type
+SELECT 0 AS seq, '' AS name, results.body, jobs.state, jobs.error, jobs.owner, results.media_type
 FROM jobs LEFT JOIN results ON results.job_id = jobs.id
 WHERE jobs.id = :id
 UNION ALL
-SELECT seq, name, body, '', '', NULL FROM callback_updates WHERE job_id = :id AND seq > :seen
+SELECT seq, name, body, '', '', NULL, NULL FROM callback_updates WHERE job_id = :id AND seq > :seen
 ORDER BY seq
 """
 SAY = """
