@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import ConsoleMessage, Page
 
 from tests.end_to_end.running import RunningApp, is_local
 
@@ -36,8 +36,13 @@ def browser_type_launch_args() -> dict[str, object]:
 def watched(page: Page) -> Iterator[Page]:
     """A page that fails its test on any console error and on any request to another host."""
     complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("console", lambda message: complaints.append(message.text) if is_error(message) else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: None if is_local(request.url) else complaints.append(f"asks {request.url}"))
     yield page
     assert not complaints
+
+
+def is_error(message: ConsoleMessage) -> bool:
+    """But for a page that is itself answered with a 401 or 404: people read there why."""
+    return message.type == "error" and message.location["url"] != getattr(message.page, "url", None)

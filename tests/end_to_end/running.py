@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-WAIT = 10  # seconds that anything may take to come up
+WAIT = 60  # seconds that anything may take to come up, where much else runs
 
 
 def wait_until(condition: Callable[[], object], what: str | Callable[[], str], timeout: float = WAIT) -> object:

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.end_to_end.running import RunningApp
+from tests.end_to_end.test_accounts import PASSWORD, log_in
 
 pytestmark = pytest.mark.parametrize("app", ["blank"], indirect=True)
 
@@ -21,7 +22,7 @@ Settings = dict[str, str]
 
 @pytest.fixture
 def production(fresh_postgres: str, fresh_valkey: str) -> Callable[[bool], Settings]:
-    """A host's settings, with its own word for Postgres' scheme."""
+    """A host's settings, with its own word for Postgres' scheme. With Redis one has to log in, and without one not."""
 
     def settings(with_redis: bool) -> Settings:
         told = {
@@ -29,7 +30,7 @@ def production(fresh_postgres: str, fresh_valkey: str) -> Callable[[bool], Setti
             "SECRET_KEY": secrets.token_urlsafe(48),
             "DATABASE_URL": urlsplit(fresh_postgres)._replace(scheme="postgres").geturl(),
         }
-        return told | ({"REDIS_URL": fresh_valkey} if with_redis else {})
+        return told | ({"REDIS_URL": fresh_valkey} if with_redis else {"AUTH": "off"})
 
     return settings
 
@@ -41,6 +42,12 @@ def test_a_page_shows_a_job_to_its_end_though_its_worker_is_killed(
     settings = production(with_redis)
     app.start(**settings)
     watched.goto(app.url)
+    if with_redis:
+        command = watched.locator("code").inner_text()
+        made = run(app, settings, *command.replace("NAME", "ann").split()[1:], typed=f"{PASSWORD}\n{PASSWORD}\n")
+        assert made.returncode == 0, made.stdout
+        watched.reload()
+        log_in(watched, "ann", PASSWORD)
     watched.get_by_label("Your name").fill("ann")
     watched.get_by_role("button", name="Say hello").click()
     expect(watched.get_by_text("thinking about ann")).to_be_visible()
@@ -54,6 +61,7 @@ def test_a_page_shows_a_job_to_its_end_though_its_worker_is_killed(
     assert told.returncode == 0, told.stdout
     assert ("ok redis: answers" in told.stdout) is with_redis
     assert "ok connections: " in told.stdout
+    assert ("ok accounts: 1 user(s) can log in" if with_redis else "?? accounts: AUTH is off") in told.stdout
 
 
 def test_doctor_says_what_to_do_about_a_redis_that_does_not_answer(
@@ -73,7 +81,17 @@ def workers_of(app: RunningApp) -> list[psutil.Process]:
 
 
 def doctor(app: RunningApp, settings: Settings) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "app", "doctor"]
+    return run(app, settings, "-m", "app", "doctor")
+
+
+def run(app: RunningApp, settings: Settings, *arguments: str, typed: str = "") -> "subprocess.CompletedProcess[str]":
+    """As `heroku run` and `dokku run` do: where the app is, with its settings."""
     return subprocess.run(
-        command, cwd=app.folder, env=os.environ | settings, capture_output=True, text=True, timeout=60
+        [sys.executable, *arguments],
+        cwd=app.folder,
+        env=os.environ | settings,
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )

@@ -93,3 +93,10 @@ def test_many_starters_make_one_development_key(tmp_path: Path) -> None:
     assert keys == [development_key(path)] * STARTERS
     assert [file.name for file in path.parent.iterdir()] == ["secret_key"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_keys_for_something_else_are_others_and_follow_those_of_jobs() -> None:
+    ring = DurableHuey("tests", "sqlite://", secret_key="two", secret_key_fallbacks=["one"]).serializer
+    before = DurableHuey("tests", "sqlite://", secret_key="one").serializer
+    assert ring.derived("sessions")[1:] == before.derived("sessions")
+    assert len({*ring.derived("sessions"), *ring.derived("links"), "one", "two"}) == 6

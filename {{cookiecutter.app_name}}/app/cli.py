@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 from huey.api import TaskWrapper
 
+from app import users
 from app.jobs import huey
 from app.settings import settings
 from jobqueue import (
@@ -273,6 +274,73 @@ def refresh(name: str) -> None:
     click.echo(found[name].refresh().id)
 
 
+# --- users ---
+
+
+@main.group("users")
+def accounts() -> None:
+    """Who may log in, where one has to (AUTH=accounts, as it is in production)."""
+
+
+@accounts.command("list")
+def list_users() -> None:
+    """All of them."""
+    found = users.users()
+    for user in found:
+        role = "admin" if user["admin"] else "user"
+        first = ", has a first password" if user["first_until"] is not None else ""
+        click.echo(f"{_time(datetime.fromtimestamp(user['created_at'], UTC))}  {role:<5}  {user['name']}{first}")
+    if not found:
+        click.echo("No users. To make the first: python -m app users add NAME --admin")
+
+
+@accounts.command()
+@click.argument("name")
+@click.option("--admin", is_flag=True, help="Sees the jobs of all, and may act on them.")
+def add(name: str, admin: bool) -> None:
+    """Let somebody log in. What users submit is theirs, by their name."""
+    _with_password(name, lambda password: users.add(name, password, admin=admin))
+
+
+@accounts.command()
+@click.argument("name")
+def passwd(name: str) -> None:
+    """Set another password, and end the user's sessions."""
+    _with_password(name, lambda password: users.set_password(name, password))
+
+
+@accounts.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """End the user's sessions, and allow no other. The jobs stay; they are whose who is given that name again."""
+    if not users.remove(name):
+        raise click.ClickException(f"There is no user {name!r}. To see those there are: python -m app users list")
+    click.echo("Removed.")
+
+
+def _with_password(name: str, save: Callable[[str | None], str]) -> None:
+    """Ask for a password until there is a good one, or make one that the user has to change."""
+    click.echo(
+        f"A password for {name}, of {users.SHORTEST} characters or more; or none, for one that is made now.", err=True
+    )
+    while True:
+        given = click.prompt(
+            "Password", default="", show_default=False, hide_input=True, confirmation_prompt=True, err=True
+        )
+        try:
+            password = save(given or None)
+            break
+        except users.WeakPassword as error:
+            click.echo(error, err=True)
+        except (ValueError, LookupError) as error:
+            raise click.ClickException(str(error)) from error
+    if given:
+        click.echo(f"{name} can log in now.")
+    else:
+        hours = users.FIRST_PASSWORD // users.HOUR
+        click.echo(f"{name} can log in with {password} for {hours} hours, and then has to set another.")
+
+
 # --- doctor ---
 
 
@@ -291,8 +359,20 @@ def doctor() -> None:
         )
         if not finding.ok and finding.remedy:
             click.echo(f"   {finding.remedy}")
-    if not all(finding.ok for finding in findings):
+    if all(finding.ok for finding in findings):
+        _tell_of_accounts()
+    else:
         raise SystemExit(1)
+
+
+def _tell_of_accounts() -> None:
+    if settings.accounts:
+        click.echo(f"ok accounts: {len(users.users())} user(s) can log in")
+    elif settings.production:
+        click.secho("?? accounts: AUTH is off: whoever reaches the app sees all, and may do all", fg="yellow")
+        click.echo("   Take AUTH away, or set it to accounts; then: python -m app users add NAME --admin")
+    else:
+        click.echo("ok accounts: off, as on one's own machine")
 
 
 # --- helpers ---

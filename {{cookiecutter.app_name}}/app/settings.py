@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     max_arguments: int = Field(1_000_000, ge=1)  # bytes that a job may be given
     max_result: int = Field(64_000_000, ge=1)  # bytes that it may return, or keep of a step
     unknown_after: float = Field(3600, ge=1)  # seconds that a job may wait for a worker whose code has its task
+    auth: Literal["off", "accounts"] | None = None  # by default accounts in production, and off elsewhere
+    submits: int = Field(30, ge=1)  # jobs that one user may submit in a minute
+    proxies: int | None = Field(None, ge=0)  # between browsers and here; by default 1 in production (the host's), and 0
 
     keep_days: float = Field(30, ge=0)  # after its end, in which a job is kept; 0: for ever
     keep_jobs: int = Field(1_000_000, ge=0)  # the newest are kept, however many days; 0: all
@@ -58,6 +61,15 @@ class Settings(BaseSettings):
     @property
     def production(self) -> bool:
         return self.app_env == "production" or self.dyno is not None
+
+    @property
+    def accounts(self) -> bool:
+        """Whether one has to log in."""
+        return self.production if self.auth is None else self.auth == "accounts"
+
+    @property
+    def trusted_proxies(self) -> int:
+        return int(self.production) if self.proxies is None else self.proxies
 
     @field_validator("database_url")
     @classmethod

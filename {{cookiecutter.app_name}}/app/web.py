@@ -1,8 +1,9 @@
-"""The web process: Dash on Flask. It knows pages, not jobs; what a page needs of the queue, the page imports.
+"""The web process: Dash on Flask. It knows pages, and of jobs that an address may name one; the rest a page imports.
 
 `gunicorn app.web:server` serves it. Everything a browser loads comes from here: no request goes to another host.
 """
 
+import contextlib
 import html as text
 import logging
 from collections.abc import Callable
@@ -12,14 +13,21 @@ import dash
 import dash_mantine_components as dmc
 from dash import Dash, html, set_props
 from dash.development.base_component import Component
-from flask import Flask, redirect, request
+from dash.exceptions import DependencyException
+from flask import Flask, abort, jsonify, redirect, request
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
+from app import callback_requests, visible
 from app.about import about
+from app.accounts import TooManyJobs, logged_in, protect, visitor
+from app.headers import harden
 from app.jobs import huey
 from app.settings import settings
-from jobqueue import DatabaseUnavailable
+from jobqueue import DatabaseUnavailable, JobNotFound
 from jobqueue import pages as jobs_pages
+from jobqueue.callbacks import CALL
+from jobqueue.panel import no_such_job
 
 NOTICE = 5000  # milliseconds that a notice stays
 
@@ -34,6 +42,16 @@ def first_page() -> Response:
     """The address without a path is the first page's."""
     query = request.query_string.decode(errors="replace")
     return redirect(pages()[0]["path"] + (f"?{query}" if query else ""))
+
+
+@server.after_request
+def as_what_does_not_exist(response: Response) -> Response:
+    """The page of a job that is not there, or is somebody else's, says so as browsers and programs expect."""
+    job = request.args.get("job")
+    if response.status_code == 200 and request.endpoint == "/<path:path>" and job:
+        with contextlib.suppress(DatabaseUnavailable):  # which the page itself says
+            response.status_code = 200 if visible.there(job) else 404
+    return response
 
 
 def pages() -> list[dict[str, Any]]:
@@ -55,6 +73,7 @@ def shell() -> Component:
         [
             dmc.Title(about.title, order=1, size="h4", lineClamp=1, flex=1),
             html.Nav(dmc.Group(links, gap=4, wrap="nowrap")),
+            *account(),
             toggle,
         ],
         h="100%",
@@ -72,16 +91,51 @@ def shell() -> Component:
     )
 
 
+def account() -> list[Component]:
+    """Who is logged in, as a link to the password and the way out."""
+    who = logged_in()
+    if who is None:
+        return []
+    initial = dmc.Avatar(who.name[0].upper(), size="sm", color="blue")
+    return [dmc.Anchor(initial, href="/account", refresh=True, **{"aria-label": f"The account of {who.name}"})]
+
+
 # --- what a person sees when something fails: words; while debugging a mistake goes on, to Dash's own dev tools ---
 
 
 def in_a_notice(error: Exception) -> None:
     """For callbacks."""
-    if debugging and not isinstance(error, DatabaseUnavailable):
+    if isinstance(error, HTTPException):
         raise error
-    logger.error("A callback failed.", exc_info=error)
-    notice = {"id": "trouble", **in_words(error), "autoClose": NOTICE}
-    set_props("notices", {"sendNotifications": [notice | {"action": "show"}, notice | {"action": "update"}]})
+    if isinstance(error, JobNotFound):
+        abort(404)
+    if debugging and not isinstance(error, DatabaseUnavailable | TooManyJobs):
+        raise error
+    if not isinstance(error, TooManyJobs):
+        logger.error("A callback failed.", exc_info=error)
+    if CALL in request.headers:  # of the background, from which Dash takes no set_props here
+        abort(as_an_answer(error))
+    set_props("notices", notice(error))
+
+
+def notice(error: Exception) -> dict[str, Any]:
+    shown = {"id": "trouble", **in_words(error), "autoClose": NOTICE}
+    return {"sendNotifications": [shown | {"action": "show"}, shown | {"action": "update"}]}
+
+
+def as_an_answer(error: Exception) -> Response:
+    """To a callback, which changes nothing."""
+    return jsonify(multi=True, response={}, sideUpdate={"notices": notice(error)})
+
+
+@server.errorhandler(DatabaseUnavailable)
+def before_any_page(error: DatabaseUnavailable) -> Any:
+    """Where not even who asks can be told."""
+    logger.error("The database does not answer.", exc_info=error)
+    asked_again = CALL in request.headers or "cacheKey" in request.args  # as a callback of the background is
+    if request.endpoint == callback_requests.ENDPOINT and not asked_again:
+        return as_an_answer(error)
+    return " ".join([in_words(error)["title"] + ".", in_words(error)["message"]]), 503, {"Content-Type": "text/plain"}
 
 
 def in_its_place(layout: Callable[..., Component] | Component) -> Callable[..., Component]:
@@ -89,7 +143,11 @@ def in_its_place(layout: Callable[..., Component] | Component) -> Callable[..., 
 
     def show(**query: Any) -> Component:
         try:
-            return layout(**query) if callable(layout) else layout
+            if not callable(layout):
+                return layout
+            if (job := query.get("job")) and not visible.there(job):
+                return dmc.Stack([no_such_job(job), layout(**query | {"job": None})])
+            return layout(**query)
         except Exception as error:
             if debugging and not isinstance(error, DatabaseUnavailable):
                 raise
@@ -103,6 +161,8 @@ def in_its_place(layout: Callable[..., Component] | Component) -> Callable[..., 
 def in_words(error: Exception) -> dict[str, str]:
     if isinstance(error, DatabaseUnavailable):
         title, message = "The database does not answer", "Jobs that run go on. Try again in a moment."
+    elif isinstance(error, TooManyJobs):
+        title, message = "Too many jobs at once", str(error)
     else:
         title, message = "Something went wrong", "The server's log says what. Try again, or go on with something else."
     return {"title": title, "message": message, "color": "red"}
@@ -122,10 +182,15 @@ app = Dash(
     suppress_callback_exceptions=True,
 )
 app.layout = shell
-jobs_pages.add(huey)
+jobs_pages.add(huey, viewer=visitor)
 for page in dash.page_registry.values():
     page["title"] = f"{page['name']} · {about.title}"
     page["layout"] = in_its_place(page["layout"])
 
+server.register_error_handler(DependencyException, lambda _: ("There is no such file.", 404))
+protect(server)
 if debugging:
     app.enable_dev_tools(debug=True, dev_tools_disable_version_check=True, dev_tools_hot_reload_max_retry=1000)
+else:  # those tools are scripts in the page, and show what failed
+    harden(server, app.index)
+    callback_requests.refuse_others(server, app)

@@ -67,6 +67,9 @@ class CurrentJob:
         elif "ipykernel" in sys.modules:
             _notebook_bar(done, total, note)
 
+    def submitting(self, jobs: int) -> None:
+        """Told before so many jobs are submitted from here; what it raises keeps them from being so."""
+
     def patiently(self, ask: Callable[[], T]) -> T:
         """What `ask` returns: for a job that runs, when its database answers (again)."""
         return ask()

@@ -367,9 +367,10 @@ class DurableHuey(Huey):
         return put_back
 
     def again(self, job_id: str, new_id: str | None = None) -> JobHandle:
-        """Submit once more what a job was asked, as a job of its own. Raises JobNotFound, Unreadable."""
+        """Submit once more what a job was asked, as a job of its own, of whoever submits it. Raises JobNotFound, Unreadable."""
         old, task = self._row(job_id), self.task_of(job_id)
-        task.owner, task.queue, task.unique_key = old["owner"], old["queue"], old["unique_key"]
+        task.owner = current_job().owner or old["owner"]
+        task.queue, task.unique_key = old["queue"], old["unique_key"]
         task.unique, task.cache_for = task.unique_key is not None, None
         task.id = new_id or task.create_id()
         task.revoke_id = f"r:{task.id}"
@@ -447,6 +448,7 @@ class DurableHuey(Huey):
             claim.submitted.extend(plan.rows)
             plan.accepted()
             return
+        current_job().submitting(sum(map(len, parts)))
         for number, rows in enumerate(parts):
             try:
                 current_job().patiently(functools.partial(self.ledger.submit, rows))  # once, however often it is tried

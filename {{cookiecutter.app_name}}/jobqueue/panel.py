@@ -21,7 +21,7 @@ from huey.api import TaskWrapper
 
 from jobqueue import script  # noqa: F401
 from jobqueue.database import DatabaseUnavailable
-from jobqueue.handle import Job, JobNotFound
+from jobqueue.handle import Job, JobHandle, JobNotFound
 from jobqueue.huey import DurableHuey
 from jobqueue.ledger import State as JobState
 from jobqueue.words import AHEAD_AT_MOST, Glance, glance, sentence, time_left
@@ -152,14 +152,24 @@ class JobPanel:
     def act(self, job_id: str, act: str, new_id: str) -> str | None:
         """What a button does, once however often it is asked. Returns where to go, if not here. Raises JobNotFound."""
         self.find(job_id)
-        handle = self.huey.job(job_id)
         if act == "cancel":
-            handle.cancel()  # False where it has ended meanwhile, which the next look shows
+            self.cancel(job_id)  # False where it has ended meanwhile, which the next look shows
         elif act == "retry":
-            handle.retry()  # False where somebody has done so
+            self.retry(job_id)  # False where somebody has done so
         elif act == "again":
-            return self.address.format(id=self.huey.again(job_id, str(uuid.UUID(new_id))).id)
+            return self.address.format(id=self.again(job_id, str(uuid.UUID(new_id))).id)
         return None
+
+    # What the buttons do, for jobs that were found.
+
+    def cancel(self, job_id: str) -> bool:
+        return self.huey.job(job_id).cancel()
+
+    def retry(self, job_id: str) -> bool:
+        return self.huey.job(job_id).retry()
+
+    def again(self, job_id: str, new_id: str) -> JobHandle:
+        return self.huey.again(job_id, new_id)
 
 
 @dataclass(frozen=True)

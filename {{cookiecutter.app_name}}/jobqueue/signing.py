@@ -1,5 +1,6 @@
 """Messages are pickled by Huey and signed with SECRET_KEY: nothing is unpickled whose signature does not verify."""
 
+import hmac
 import os
 import secrets
 from collections.abc import Callable, Sequence
@@ -19,6 +20,10 @@ class KeyRing(Serializer):
     def __init__(self, keys: Callable[[], Sequence[str]]) -> None:
         super().__init__()
         self._keys = keys
+
+    def derived(self, purpose: str) -> list[str]:
+        """Keys for something else than jobs, the one to sign with first: whoever learns them cannot sign a job."""
+        return [hmac.digest(key.encode(), purpose.encode(), "sha256").hex() for key in self._keys()]
 
     @property
     def _signers(self) -> list[SignedSerializer]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,10 +20,11 @@ from jobqueue import DatabaseUnavailable, DurableHuey, every
 @pytest.fixture(autouse=True)
 def no_thinking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.jobs.hello.time.sleep", lambda _: None)
+    monkeypatch.setattr("app.users.SCRYPT", "scrypt:512:8:1")
 
 
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.main, arguments)
+def run(*arguments: str, input: str | None = None) -> Result:
+    return CliRunner().invoke(cli.main, arguments, input=input)
 
 
 def test_an_empty_queue_says_so() -> None:
@@ -175,6 +177,35 @@ def test_datasets_are_listed_refreshed_and_run(queue: DurableHuey) -> None:
     finally:
         queue.datasets.pop(numbers.name)
         numbers.task.unregister()
+
+
+PASSWORDS = "mountain river nine\nmountain river nine\n"
+
+
+def test_users_are_added_listed_given_another_password_and_removed() -> None:
+    assert "users add NAME --admin" in run("users", "list").output
+    assert "ann can log in now." in run("users", "add", "ann", "--admin", input=PASSWORDS).output
+    made = run("users", "add", "ben", input="\n\n").output
+    assert re.search(r"ben can log in with \S{20} for 72 hours", made)
+    lines = run("users", "list").output.splitlines()
+    assert ["admin" in line for line in lines] == [True, False]
+    assert lines[1].endswith("ben, has a first password")
+    assert "ben can log in now." in run("users", "passwd", "ben", input=PASSWORDS).output
+    assert run("users", "remove", "ben").output == "Removed.\n"
+    assert len(run("users", "list").output.splitlines()) == 1
+
+
+def test_what_cannot_be_a_user_is_answered_with_what_to_do() -> None:
+    run("users", "add", "ann", input=PASSWORDS)
+    assert "There is a user 'ann' already" in run("users", "add", "ann", input=PASSWORDS).output
+    assert "cannot be a name: take up to 64 of a-z" in run("users", "add", "Ann!", input=PASSWORDS).output
+    assert "There is no user 'ben'" in run("users", "passwd", "ben", input=PASSWORDS).output
+    assert "There is no user 'ben'" in run("users", "remove", "ben").output
+
+
+def test_a_password_is_asked_for_until_it_is_a_good_one() -> None:
+    told = run("users", "add", "ann", input=f"short\nshort\npassword1234\npassword1234\n{PASSWORDS}").output
+    assert "12 characters or more" in told and "very common password" in told and "ann can log in now." in told
 
 
 def test_the_doctor_says_what_is_missing_and_what_to_do() -> None:

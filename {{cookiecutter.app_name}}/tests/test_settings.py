@@ -30,6 +30,9 @@ NAMES = [
     "UNKNOWN_AFTER",
     "MAX_ARGUMENTS",
     "MAX_RESULT",
+    "AUTH",
+    "SUBMITS",
+    "PROXIES",
 ]
 
 
@@ -51,6 +54,19 @@ def test_development_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.database_url.startswith("sqlite:////") and settings.database_url.endswith("/var/jobs.sqlite")
     assert (settings.secret_key, settings.port, settings.workers) == (None, 8050, 2)
     assert (settings.worker_grace, settings.lease) == (25, 15)
+
+
+@pytest.mark.parametrize(
+    ("variables", "accounts"),
+    [({}, False), ({"AUTH": "accounts"}, True), ({"DYNO": "web.1"}, True), ({"DYNO": "web.1", "AUTH": "off"}, False)],
+    ids=str,
+)
+def test_one_has_to_log_in_in_production_unless_that_is_off(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], accounts: bool
+) -> None:
+    settings = load_with(monkeypatch, **variables, SECRET_KEY=KEY, DATABASE_URL=POSTGRES)
+    assert settings.accounts is accounts
+    assert settings.trusted_proxies == int("DYNO" in variables)
 
 
 def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +130,7 @@ def test_production_refuses(monkeypatch: pytest.MonkeyPatch, variables: dict[str
         ({"PLACE": "91, 0"}, "PLACE cannot be used: .*from -90 to 90 degrees north"),
         ({"WORKER_GRACE": "-1"}, "WORKER_GRACE is '-1'"),
         ({"APP_ENV": "staging"}, "APP_ENV is 'staging'"),
+        ({"AUTH": "basic"}, "AUTH is 'basic'"),
     ],
     ids=str,
 )

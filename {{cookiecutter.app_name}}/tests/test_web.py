@@ -34,6 +34,12 @@ def test_an_address_with_anything_in_it_can_be_shown(module: str) -> None:
     assert page(job="no-such-job", beside=["a", "b"], whatever="x") is not None
 
 
+def test_an_address_of_an_unknown_job_says_so_and_shows_the_page_without_it() -> None:
+    page = web.pages()[0]
+    assert "There is no job no-such-job" in str(page["layout"](job="no-such-job"))
+    assert web.server.test_client().get(f"{page['path']}?job=no-such-job").status_code == 404
+
+
 def test_the_first_page_is_where_the_address_without_a_path_leads() -> None:
     response = web.server.test_client().get("/?job=7")
     assert response.status_code == 302

@@ -12,14 +12,14 @@ import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
-from app.jobs import huey
+from app import visible
 from app.jobs.analysis import analyse
 from app.pages import analysis_results as results
 from app.portfolio import request
 from app.portfolio.universe import DAYS_PER_YEAR, FIRST_DAY, LAST_DAY, SYMBOLS
-from jobqueue import Job, JobNotFound, QueueUnavailable, Unreadable
+from jobqueue import Job, QueueUnavailable, Unreadable
 from jobqueue import State as JobState
-from jobqueue.panel import JobPanel, try_again
+from jobqueue.panel import try_again
 
 PATH = "/analysis"
 FIELDS = ("assets", "risk", "training", "rebalance", "cap")
@@ -133,10 +133,7 @@ def opened(job_id: Any, beside_id: Any) -> Component:
 
 
 def find(job_id: Any) -> Job | None:
-    try:
-        return huey.look(str(job_id)) if job_id else None
-    except JobNotFound:
-        return None
+    return visible.look(job_id) if job_id else None
 
 
 def asked(job: Job | None) -> dict[str, Any] | None:
@@ -169,7 +166,7 @@ def start(_: int, job_id: str, *values: Any) -> tuple[Any, ...]:
         return no_update, None, *(wrong.get(field) for field in FIELDS)
     none_is_wrong = [None for _ in FIELDS]
     try:
-        handle = analyse(**wanted, id=str(uuid.UUID(job_id)))
+        handle = analyse(**wanted, id=visible.id_of_form(job_id))
     except QueueUnavailable:
         return no_update, try_again(), *none_is_wrong
     return address(handle.id), None, *none_is_wrong
@@ -199,7 +196,7 @@ def download(*arguments: Any) -> Any:
     if not any(clicks) or job is None or job.state is not JobState.SUCCEEDED:
         return no_update
     what = str(ctx.triggered_id).removeprefix("analysis-get-")
-    text = results.as_file(what, huey.result(job.id), request.in_words(asked(job) or DEFAULTS))
+    text = results.as_file(what, visible.result(job.id), request.in_words(asked(job) or DEFAULTS))
     return {"content": text, "filename": f"analysis-{job.id[:8]}-{what}.{results.DOWNLOADS[what].suffix}"}
 
 
@@ -214,7 +211,7 @@ def heading(job: Job) -> str:
 
 def report(result: dict[str, Any], beside: Any = None) -> Component:
     """What came of it, with the results of the analysis that is laid beside it."""
-    other = find(beside)
+    other = find(beside) if visible.there(beside) else None
     if not beside:
         return results.report(result)
     if other is None or other.state is not JobState.SUCCEEDED or asked(other) is None:
@@ -225,15 +222,15 @@ def report(result: dict[str, Any], beside: Any = None) -> Component:
         mt="md",
         c="orange",
     )
-    return html.Div([note, results.report(result, huey.result(other.id))])
+    return html.Div([note, results.report(result, visible.result(other.id))])
 
 
-panel = JobPanel(huey, __name__, task=analyse, show=report, title=heading)
+panel = visible.Panel(__name__, task=analyse, show=report, title=heading)
 
 
 def past(open_id: str | None, beside_id: str | None) -> Component | None:
     """The latest analyses, to open or to lay beside the one that is open."""
-    jobs = huey.jobs(task=analyse, limit=20)
+    jobs = visible.jobs(task=analyse, limit=20)
     if not jobs:
         return None
     rows = [

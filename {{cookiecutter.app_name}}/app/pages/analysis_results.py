@@ -3,6 +3,7 @@
 import csv
 import html as text
 import io
+import itertools
 import json
 import math
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from dash.development.base_component import Component
 from app.portfolio import figures, statistics
 from app.portfolio.universe import INDEX_NAME
 
+FORMULA = ("=", "+", "-", "@")  # what one begins with
 THIS, BESIDE = "This analysis", "Beside it"
 ROWS = {
     "cagr": ("Growth a year (CAGR)", "{:.1%}"),
@@ -95,13 +97,13 @@ def as_file(what: str, result: dict[str, Any], title: str) -> str:
     """The text of a download."""
     if what == "weights":
         rows = ([start, *weights.round(6)] for start, weights in zip(result["starts"], result["weights"], strict=True))
-        return _csv(["from", *result["assets"]], rows)
+        return csv_of(["from", *result["assets"]], rows)
     if what == "returns":
         columns = (result["days"], result["portfolio"].round(8), result["index"].round(8))
-        return _csv(["day", "portfolio", "index"], zip(*columns, strict=True))
+        return csv_of(["day", "portfolio", "index"], zip(*columns, strict=True))
     if what == "statistics":
         table = compare(result)
-        return _csv(["statistic", *table], ([name, *(column[name] for column in table.values())] for name in ROWS))
+        return csv_of(["statistic", *table], ([name, *(column[name] for column in table.values())] for name in ROWS))
     return _page(title, charts(result))
 
 
@@ -128,11 +130,14 @@ def _table(columns: dict[str, dict[str, float]]) -> Component:
     return dmc.Table([dmc.TableThead(head), dmc.TableTbody(rows)])
 
 
-def _csv(head: list[str], rows: Iterable[Iterable[Any]]) -> str:
+def csv_of(head: list[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
     written = io.StringIO()
     writer = csv.writer(written)
-    writer.writerow(head)
-    writer.writerows(rows)
+    for row in itertools.chain([head], rows):
+        writer.writerow(
+            f"'{cell}" if isinstance(cell, str) and cell.lstrip().startswith(FORMULA) else cell for cell in row
+        )
     return written.getvalue()
 
 

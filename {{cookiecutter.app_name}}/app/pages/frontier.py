@@ -7,12 +7,12 @@ import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, dcc, html
 from dash.development.base_component import Component
 
-from app.jobs import huey
+from app import visible
 from app.jobs.frontier import efficient_frontier
 from app.portfolio import figures
 from app.portfolio.universe import SYMBOLS
 from jobqueue import QueueUnavailable
-from jobqueue.panel import JobPanel, try_again
+from jobqueue.panel import try_again
 
 dash.register_page(__name__, path="/frontier", name="Frontier", order=1)
 
@@ -21,7 +21,7 @@ def chart(result: dict[str, Any]) -> Component:
     return dcc.Graph(figure=figures.frontier(result["frontier"], result["assets"]), config={"displaylogo": False})
 
 
-panel = JobPanel(huey, __name__, task=efficient_frontier, show=chart)
+panel = visible.Panel(__name__, task=efficient_frontier, show=chart)
 
 
 def layout(job: Any = None, **_: object) -> Component:

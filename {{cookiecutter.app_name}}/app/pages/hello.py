@@ -7,14 +7,14 @@ import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, dcc, html
 from dash.development.base_component import Component
 
-from app.jobs import huey
+from app import visible
 from app.jobs.hello import greet
 from jobqueue import QueueUnavailable
-from jobqueue.panel import JobPanel, try_again
+from jobqueue.panel import try_again
 
 dash.register_page(__name__, path="/hello", name="Hello", order=90)
 
-panel = JobPanel(huey, __name__, task=greet)
+panel = visible.Panel(__name__, task=greet)
 
 
 def layout(job: Any = None, **_: object) -> Component:

@@ -10,11 +10,11 @@ import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, dcc, html, no_update
 from dash.development.base_component import Component
 
-from app.jobs import huey
+from app import visible
 from app.jobs.market import prices
 from app.portfolio import figures, statistics
 from jobqueue import DatabaseUnavailable, DatasetInfo, NotReady, QueueUnavailable
-from jobqueue.panel import BREAKING, JobPanel, out_of_touch, try_again
+from jobqueue.panel import BREAKING, out_of_touch, try_again
 
 PERIODS = {"21": "1 month", "126": "6 months", "252": "1 year", "504": "2 years"}  # by trading days
 LOOK = 2000  # milliseconds between two looks
@@ -27,7 +27,7 @@ def saved(_: None) -> Component:
     return html.Div()  # the charts show it
 
 
-panel = JobPanel(huey, __name__, task=prices.task, show=saved)
+panel = visible.Panel(__name__, task=prices.task, show=saved)
 
 
 def layout(job: Any = None, **_: object) -> Component:

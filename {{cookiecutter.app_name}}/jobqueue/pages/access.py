@@ -5,6 +5,7 @@ Somebody else's job is one that does not exist. What is done is logged, with who
 
 import logging
 import threading
+import uuid
 from collections.abc import Callable
 from typing import Protocol
 
@@ -75,10 +76,14 @@ class Access:
         return self._note("retries", job, self.huey.job(job_id).retry())
 
     def again(self, job_id: str, new_id: str) -> str:
-        """Submit what it was asked once more. Returns the new job's id. Raises Unreadable, and QueueUnavailable."""
-        job = self.look(job_id)
+        """Submit what it was asked once more, under an id made of a UUID: for each viewer another, so that none names another's job.
+
+        Returns it. Raises Unreadable, QueueUnavailable, and ValueError where that is no UUID.
+        """
+        job, who = self.look(job_id), self.viewer()
         self.discover()
-        new = self.huey.again(job_id, new_id).id
+        asked = uuid.UUID(new_id)
+        new = self.huey.again(job_id, str(asked if who is None else uuid.uuid5(asked, who.name))).id
         self._note(f"runs as {new} again", job, True)
         return str(new)
 

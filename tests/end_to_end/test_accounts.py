@@ -1,0 +1,157 @@
+"""Logging in, as people do it; and no page needs more than the headers allow, which a browser would say on its console."""
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Response, expect
+
+from tests.end_to_end.running import RunningApp
+from tests.end_to_end.test_callbacks import CHANGES, COUNTING
+
+PASSWORD = "mountain river nine"
+OTHER = "harbour lantern seven"
+SLOW = 150_000  # milliseconds that a job may take
+
+
+def users(app: RunningApp, *command: str, password: str = "") -> str:
+    return subprocess.check_output(
+        [sys.executable, "-W", "ignore", "-m", "app", "users", *command],
+        cwd=app.folder,
+        env=os.environ | {"AUTH": "accounts"},
+        input=f"{password}\n{password}\n",
+        text=True,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def log_in(page: Page, name: str, password: str) -> None:
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+
+
+@pytest.mark.parametrize("app", ["blank"], indirect=True)
+def test_from_the_first_account_to_the_log_out(app: RunningApp, watched: Page) -> None:
+    app.start(AUTH="accounts")
+    watched.goto(f"{app.url}/hello?x=1")
+    expect(watched.get_by_text("python -m app users add NAME --admin")).to_be_visible()
+    users(app, "add", "ann", password=PASSWORD)
+    watched.reload()
+    log_in(watched, "ann", "wrong")
+    expect(watched.get_by_role("alert")).to_have_text("The name or the password is not right.")
+    log_in(watched, "ann", PASSWORD)
+    expect(watched).to_have_url(f"{app.url}/hello?x=1")
+
+    watched.get_by_label("Your name").fill("ann")
+    watched.get_by_role("button", name="Say hello").click()
+    expect(watched.get_by_text("Hello, ann!")).to_be_visible(timeout=SLOW)
+    address = watched.url
+    watched.get_by_label("The account of ann").click()
+    watched.get_by_role("button", name="Log out").click()
+    expect(watched).to_have_url(f"{app.url}/login")
+
+    first = re.findall(r"ben can log in with (\S+) for", users(app, "add", "ben"))[0]
+    log_in(watched, "ben", first)
+    watched.get_by_label("Current password").fill(first)
+    watched.get_by_label("New password").fill(OTHER)
+    watched.get_by_role("button", name="Set the password").click()
+    expect(watched.get_by_role("status")).to_contain_text("The password is set.")
+    watched.goto(address)
+    expect(watched.get_by_text("No such job")).to_be_visible()
+    expect(watched.get_by_text("Hello, ann!")).to_have_count(0)
+
+
+@pytest.mark.parametrize("app", ["blank"], indirect=True)
+def test_a_page_whose_session_has_ended_leads_to_the_log_in_and_back(app: RunningApp, page: Page) -> None:
+    users(app, "add", "ann", password=PASSWORD)
+    app.start(AUTH="accounts")
+    page.goto(f"{app.url}/hello")
+    log_in(page, "ann", PASSWORD)
+    expect(page.get_by_role("button", name="Say hello")).to_be_visible()
+    users(app, "passwd", "ann", password=OTHER)
+    page.get_by_role("button", name="Say hello").click()
+    log_in(page, "ann", OTHER)
+    expect(page.get_by_role("button", name="Say hello")).to_be_visible()
+
+
+def test_no_page_asks_for_more_than_the_headers_allow(app: RunningApp, watched: Page) -> None:
+    users(app, "add", "ann", password=PASSWORD)
+    app.start(AUTH="accounts")
+    watched.goto(app.url)
+    log_in(watched, "ann", PASSWORD)
+    watched.get_by_label("Variance").click()
+    watched.get_by_label("Rebalanced every").fill("252 days")  # 28 windows, not 335
+    watched.get_by_role("button", name="Start the analysis").click()
+    expect(watched).to_have_url(re.compile("job="))
+    watched.goto(f"{app.url}/frontier")
+    watched.get_by_role("button", name="Compute").click()
+    expect(watched.locator(".js-plotly-plot")).to_be_visible(timeout=SLOW)
+    watched.locator(".js-plotly-plot").hover()
+    with watched.expect_download() as picture:
+        watched.locator(".modebar-btn").first.click()
+    assert picture.value.suggested_filename.endswith(".png")
+    watched.get_by_role("button", name="Light or dark").click()
+    watched.goto(f"{app.url}/no/such/page")
+    expect(watched.get_by_text("There is no such page")).to_be_visible()
+    watched.goto(f"{app.url}/")
+    watched.get_by_role("link", name="open").first.click()
+    with watched.expect_download(timeout=SLOW) as weights:
+        watched.get_by_role("button", name="Weights (CSV)").click(timeout=SLOW)
+    assert weights.value.suggested_filename.endswith("weights.csv")
+    assert watched.evaluate("document.querySelectorAll('.js-plotly-plot').length") == 4
+
+
+@pytest.mark.parametrize("app", ["blank"], indirect=True)
+def test_a_background_callback_is_its_users(app: RunningApp, watched: Page, browser: Browser) -> None:
+    Path(app.folder, "app", "pages", "counting.py").write_text(COUNTING)
+    web = Path(app.folder, "app", "web.py")
+    for before, after in CHANGES.items():
+        web.write_text(web.read_text().replace(before, after))
+    for name in ("ann", "ben"):
+        users(app, "add", name, password=PASSWORD)
+    app.start(AUTH="accounts")
+    watched.set_default_timeout(SLOW)
+    watched.goto(f"{app.url}/counting")
+    log_in(watched, "ann", PASSWORD)
+    polls: list[Response] = []
+    watched.on("response", lambda answer: polls.append(answer) if "cacheKey=" in answer.url else None)
+    watched.get_by_role("button", name="Count").click()
+    expect(watched.get_by_text("one, two")).to_be_visible(timeout=SLOW)
+
+    ben = browser.new_page()
+    ben.set_default_timeout(SLOW)
+    ben.goto(f"{app.url}/counting")
+    log_in(ben, "ben", PASSWORD)
+    expect(ben.get_by_role("button", name="Count")).to_be_visible()
+    poll = polls[-1].request
+    replay = """([url, body]) => fetch(url, {method: "POST", headers: {"Content-Type": "application/json"}, body})
+        .then(async answer => [answer.status, await answer.text()])"""
+    Path(app.folder, "go").touch()
+    expect(watched.get_by_text("counted 1")).to_be_visible(timeout=SLOW)
+    assert watched.evaluate(replay, [poll.url, poll.post_data])[0] == 200
+    status, text = ben.evaluate(replay, [poll.url, poll.post_data])
+    assert status == 404 and "counted" not in text
+    ben.goto(watched.url)  # which has the callback's token in it
+    expect(ben.get_by_role("button", name="Count")).to_be_enabled()
+    expect(ben.get_by_text("counted 1")).to_have_count(0)
+    ben.close()
+
+
+@pytest.mark.parametrize("app", ["blank"], indirect=True)
+def test_a_page_whose_job_is_gone_says_so(app: RunningApp, page: Page) -> None:
+    users(app, "add", "ann", password=PASSWORD)
+    app.start(AUTH="accounts")
+    page.add_init_script("performance.now = () => 1e6")  # as if it had been there for long
+    page.goto(f"{app.url}/hello")
+    log_in(page, "ann", PASSWORD)
+    page.get_by_role("button", name="Say hello").click()
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible(timeout=SLOW)
+    with sqlite3.connect(app.folder / "var" / "jobs.sqlite") as database:
+        database.execute("DELETE FROM jobs")
+    database.close()
+    expect(page.get_by_text("No such job")).to_be_visible(timeout=SLOW)

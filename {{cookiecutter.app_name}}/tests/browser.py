@@ -1,0 +1,90 @@
+"""A browser's part, for tests: it logs in, sends forms, and calls callbacks as pages do."""
+
+import json
+import re
+import uuid
+from typing import Any
+
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app.web import app, server
+
+HERE = {"Origin": "http://localhost"}  # what a browser says of a page of ours
+PASSWORD = "mountain river nine"  # of everybody in the tests
+
+# The two callbacks of all panels, by the first of their outputs.
+LOOK = '{"job":["ALL"],"panel":["ALL"],"part":"status"}.children'
+ACT = '{"job":["ALL"],"panel":["ALL"],"part":"seen"}.data@'
+
+
+class Browser:
+    def __init__(self, name: str | None = None, password: str = PASSWORD) -> None:
+        self.client: FlaskClient = server.test_client()
+        self.get("/login")
+        if name is not None:
+            assert self.send("/login", name=name, password=password).status_code == 302
+
+    def get(self, address: str) -> TestResponse:
+        return self.client.get(address)
+
+    def send(self, form: str, **fields: str) -> TestResponse:
+        page = self.get("/login" if form == "/login" else "/account").text
+        token = re.search(r'name="token" value="([^"]+)"', page)
+        return self.client.post(form, data={"token": token[1] if token else ""} | fields, headers=HERE)
+
+    def call(self, output: str, *values: Any, at: Any = ()) -> TestResponse:
+        """See `asked`."""
+        return self.client.post("/_dash-update-component", json=asked(output, *values, at=at), headers=HERE)
+
+    def look(self, panel: str, *jobs: Any, **seen: Any) -> TestResponse:
+        """At the panels of these jobs; `seen` is what an earlier look left on the page."""
+        known: list[dict[str, Any]] = [{"next": str(uuid.uuid4()), "given": {}, **seen} for _ in jobs]
+        return self.call(LOOK, [1], None, known, [None], at=[{"panel": panel, "job": job} for job in jobs])
+
+    def press(self, act: str, panel: str, job: Any, new_id: Any = None) -> TestResponse:
+        """A button of a job's panel; `new_id` is that of the job which "run again" makes."""
+        known: dict[str, Any] = {"next": new_id or str(uuid.uuid4()), "given": {}}
+        return self.call(ACT, [1], None, [known], [0], at=[{"panel": panel, "job": job, "act": act}])
+
+
+def asked(output: str, *values: Any, at: Any = ()) -> dict[str, Any]:
+    """What a page sends to call a callback, which is named by its outputs, or by how the first of several begins.
+
+    The values are of the callback's inputs, then of its states. `at` says which components are on the page, where the
+    callback names a pattern: a pattern's value has one for each of them.
+    """
+    output = next(name for name in app.callback_map if name == output or name.startswith(f"..{output}"))
+    declared = app.callback_map[output]
+    names = [part.rpartition(".")[::2] for part in output.strip(".").split("...")]
+    outputs = [] if declared["no_output"] else [_part({"id": id_, "property": name}, at) for id_, name in names]
+    given = iter(values)
+    inputs = [_part(part, at, next(given)) for part in declared["inputs"]]
+    first = inputs[0] if isinstance(inputs[0], dict) else inputs[0][0]
+    place = (
+        first["id"] if isinstance(first["id"], str) else json.dumps(first["id"], sort_keys=True, separators=(",", ":"))
+    )
+    return {
+        "output": output,
+        "outputs": outputs if output.startswith("..") else outputs[0] if outputs else None,
+        "inputs": inputs,
+        "state": [_part(part, at, next(given)) for part in declared["state"]],
+        "changedPropIds": [f"{place}.{first['property']}"],
+    }
+
+
+def _part(declared: dict[str, str], at: Any, *value: Any) -> Any:
+    """Of a pattern there is one for each component; what its ids leave open the page has once."""
+    name = declared["property"]
+    if not declared["id"].startswith("{"):
+        return {"id": declared["id"], "property": name} | ({"value": value[0]} if value else {})
+    pattern = json.loads(declared["id"])
+    pages = "panels" in pattern  # a part of the page, not of a panel
+    ids = [
+        pattern | {key: "page" if pages else one.get(key) for key in pattern if pattern[key] == ["ALL"]}
+        for one in ([{}] if pages else at)
+    ]
+    told = ids if name == "id" else value[0] if value else ids
+    return [
+        {"id": id_, "property": name} | ({"value": one} if value else {}) for id_, one in zip(ids, told, strict=False)
+    ]
