@@ -72,7 +72,7 @@ def shell() -> Component:
     header = dmc.Group(
         [
             dmc.Title(about.title, order=1, size="h4", lineClamp=1, flex=1),
-            html.Nav(dmc.Group(links, gap=4, wrap="nowrap")),
+            html.Nav(dmc.Group(links, gap=4, wrap="nowrap"), style={"overflowX": "auto", "minWidth": 0}),  # on a phone
             *account(),
             toggle,
         ],
