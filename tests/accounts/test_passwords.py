@@ -1,5 +1,6 @@
 """Passwords and log-ins, as OWASP's ASVS asks (docs/security.md names these tests)."""
 
+import logging
 import re
 
 import pytest
@@ -222,7 +223,8 @@ def test_what_is_done_is_logged_with_who_and_when(people: None, capsys: pytest.C
         ann.send("/account", current=PASSWORD, new=OTHER)
         eve.send("/logout")
     finally:
-        accounts.acts.handlers.clear()
+        for name in ("app.acts", "jobqueue.acts"):
+            logging.getLogger(name).handlers.clear()
     told = capsys.readouterr().err.splitlines()
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} app.acts: ", line) for line in told)
     assert [line.split("app.acts: ")[1] for line in told] == [

@@ -256,5 +256,6 @@ def _local(address: str) -> str:
 def _log_acts() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
-    acts.addHandler(handler)
-    acts.setLevel(logging.INFO)
+    for logger in (acts, logging.getLogger("jobqueue.acts")):  # that of the queue's own pages
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
