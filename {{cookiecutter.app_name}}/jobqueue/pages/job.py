@@ -176,7 +176,7 @@ class JobPage:
         job_id, act = str(job_id), pressed.get("act")
         try:
             if act == "again":
-                new = self.access.again(job_id, str(uuid.UUID(str(new_id))))
+                new = self.access.again(job_id, str(new_id))
                 return no_update, no_update, dash.get_relative_path(f"/jobs/{new}")
             if act == "cancel":
                 words = "" if self.access.cancel(job_id) else "It had ended already."

@@ -6,8 +6,8 @@ They are here because a database has one history of its schema, and whoever come
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 
 
 def upgrade() -> None:
