@@ -50,7 +50,7 @@ VALUES = st.recursive(
 
 PANELS = st.fixed_dictionaries(
     {"panel": st.sampled_from(["app.pages.hello", "app.pages.analysis"]) | VALUES, "job": VALUES},
-    optional={"act": st.sampled_from(["cancel", "again"]) | VALUES},
+    optional={"act": st.sampled_from(["cancel", "retry", "again"]) | VALUES},
 )
 
 

@@ -218,7 +218,7 @@ def test_what_is_done_is_logged_with_who_and_when(people: None, capsys: pytest.C
         Browser().send("/login", name="ann\nforged", password="x")
         ann.call("hello-address.search", 1, "Ann")
         job = greet.using(owner="ann").schedule(("Ann",), delay=60).id
-        for act in ("cancel", "cancel", "again", "again"):  # the second has nothing to cancel
+        for act in ("cancel", "cancel", "retry", "again"):  # the second has nothing to cancel
             eve.press(act, "app.pages.hello", job)
         ann.send("/account", current=PASSWORD, new=OTHER)
         eve.send("/logout")

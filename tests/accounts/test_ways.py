@@ -38,7 +38,7 @@ LOOKS: dict[str, Callable[[Browser, str], Any]] = {
     ),
     "the list of what was before": lambda ben, job: ben.call(PAST, 0, {"job": job, "beside": None}),
     "cancelling": lambda ben, job: ben.press("cancel", HELLO, job),
-    "trying it again": lambda ben, job: ben.press("again", ANALYSIS, job),
+    "trying it again": lambda ben, job: ben.press("retry", ANALYSIS, job),
     "running it again under its own id": lambda ben, job: ben.press("again", ANALYSIS, job, job),
     "downloading": lambda ben, job: ben.call(DOWNLOAD, None, None, None, 1, {"job": job, "beside": None}),
 }

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Response, expect
 
-from tests.end_to_end.running import RunningApp
-from tests.end_to_end.test_callbacks import CHANGES, COUNTING
+from tests.end_to_end.running import RunningApp, add_counting_pages
 
 PASSWORD = "mountain river nine"
 OTHER = "harbour lantern seven"
@@ -103,42 +102,40 @@ def test_no_page_asks_for_more_than_the_headers_allow(app: RunningApp, watched: 
     with watched.expect_download(timeout=SLOW) as weights:
         watched.get_by_role("button", name="Weights (CSV)").click(timeout=SLOW)
     assert weights.value.suggested_filename.endswith("weights.csv")
-    assert watched.evaluate("document.querySelectorAll('.js-plotly-plot').length") == 4
+    expect(watched.locator(".js-plotly-plot")).to_have_count(4, timeout=SLOW)
 
 
 @pytest.mark.parametrize("app", ["blank"], indirect=True)
 def test_a_background_callback_is_its_users(app: RunningApp, watched: Page, browser: Browser) -> None:
-    Path(app.folder, "app", "pages", "counting.py").write_text(COUNTING)
-    web = Path(app.folder, "app", "web.py")
-    for before, after in CHANGES.items():
-        web.write_text(web.read_text().replace(before, after))
+    add_counting_pages(app.folder)
     for name in ("ann", "ben"):
         users(app, "add", name, password=PASSWORD)
     app.start(AUTH="accounts")
     watched.set_default_timeout(SLOW)
-    watched.goto(f"{app.url}/counting")
+    watched.goto(f"{app.url}/counting-callback")
     log_in(watched, "ann", PASSWORD)
     polls: list[Response] = []
     watched.on("response", lambda answer: polls.append(answer) if "cacheKey=" in answer.url else None)
-    watched.get_by_role("button", name="Count").click()
-    expect(watched.get_by_text("one, two")).to_be_visible(timeout=SLOW)
+    watched.get_by_label("Name").fill("one")
+    watched.get_by_role("button", name="Start").click()
+    expect(watched.get_by_text("counting one")).to_be_visible(timeout=SLOW)
 
     ben = browser.new_page()
     ben.set_default_timeout(SLOW)
-    ben.goto(f"{app.url}/counting")
+    ben.goto(f"{app.url}/counting-callback")
     log_in(ben, "ben", PASSWORD)
-    expect(ben.get_by_role("button", name="Count")).to_be_visible()
+    expect(ben.get_by_role("button", name="Start")).to_be_visible()
     poll = polls[-1].request
     replay = """([url, body]) => fetch(url, {method: "POST", headers: {"Content-Type": "application/json"}, body})
         .then(async answer => [answer.status, await answer.text()])"""
-    Path(app.folder, "go").touch()
-    expect(watched.get_by_text("counted 1")).to_be_visible(timeout=SLOW)
+    Path(app.folder, "notes", "one may end").touch()
+    expect(watched.get_by_text("counted one")).to_be_visible(timeout=SLOW)
     assert watched.evaluate(replay, [poll.url, poll.post_data])[0] == 200
     status, text = ben.evaluate(replay, [poll.url, poll.post_data])
     assert status == 404 and "counted" not in text
     ben.goto(watched.url)  # which has the callback's token in it
-    expect(ben.get_by_role("button", name="Count")).to_be_enabled()
-    expect(ben.get_by_text("counted 1")).to_have_count(0)
+    expect(ben.get_by_role("button", name="Start")).to_be_enabled()
+    expect(ben.get_by_text("counted one")).to_have_count(0)
     ben.close()
 
 

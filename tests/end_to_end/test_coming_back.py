@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from jobqueue import DurableHuey, Job, State
 from jobqueue.panel import LOOK_EVERY
-from tests.end_to_end.running import RunningApp, is_local, wait_until
+from tests.end_to_end.running import RunningApp, add_counting_pages, is_local, wait_until
 from tests.servers import ValkeyServer, fresh_database, shared_postgres
 
 AWAY = 20  # seconds for which the web is gone
@@ -39,8 +39,7 @@ class Site(RunningApp):
         super().__init__(folder)
         self.valkey = valkey
         self.notes = folder / "notes"
-        self.notes.mkdir()
-        shutil.copytree(Path(__file__).with_name("counting"), folder / "app", dirs_exist_ok=True)
+        add_counting_pages(folder)
         key = secrets.token_urlsafe(48)
         self.huey = DurableHuey("seen", database_url, secret_key=key)
         self.settings = {
@@ -51,15 +50,6 @@ class Site(RunningApp):
             "WORKER_GRACE": "1",
         }
         self.programs: dict[str, subprocess.Popen[bytes]] = {}
-        web = folder / "app" / "web.py"
-        text = web.read_text()
-        for before, after in {
-            "from jobqueue import Da": "from app.jobs import huey\nfrom jobqueue.manager import HueyManager\nfrom jobqueue import Da",
-            "    use_pages=True,": "    use_pages=True,\n    background_callback_manager=HueyManager(huey),",
-        }.items():
-            assert before in text
-            text = text.replace(before, after)
-        web.write_text(text)
 
     def run(self, name: str, *command: str) -> None:
         with self.log.open("ab") as log:

@@ -88,9 +88,11 @@ class Site:
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Site]:
-    """In immediate mode: a job has ended when its submit returns. What Dash keeps for a process is as it was afterwards."""
+    """In immediate mode: a job has ended when its submit returns. What Dash keeps for a process is put by meanwhile."""
     huey = DurableHuey("pages", immediate=True)
     kept, known = dict(dash.page_registry), (list(GLOBAL_CALLBACK_LIST), dict(GLOBAL_CALLBACK_MAP))
+    for of_others in dash.page_registry, GLOBAL_CALLBACK_LIST, GLOBAL_CALLBACK_MAP:
+        of_others.clear()
 
     def refuse(error: Exception) -> None:
         if isinstance(error, JobNotFound):

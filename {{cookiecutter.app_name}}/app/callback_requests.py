@@ -52,6 +52,7 @@ def as_a_page_asks(body: Any, callbacks: dict[str, Any]) -> bool:
         ]
         return (
             len(given) == len(expected)
+            and isinstance(body.get("state", []), list)
             and all(_is(part, *name) for part, name in zip(given, expected, strict=True))
             and all(isinstance(changed, str) for changed in body.get("changedPropIds", []))
         )
