@@ -29,6 +29,7 @@ def users(app: RunningApp, *command: str, password: str = "") -> str:
 
 
 def log_in(page: Page, name: str, password: str) -> None:
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible(timeout=SLOW)  # other pages ask for a name, too
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
