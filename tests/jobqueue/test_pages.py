@@ -102,7 +102,7 @@ def made() -> Iterator[Site]:
     app = Dash("pages", use_pages=True, pages_folder="", suppress_callback_exceptions=True, on_error=refuse)
     app.layout = dash.page_container
     site = Site(huey, app, huey.task(name="delayed")(lambda: None))
-    pages.add(huey, viewer=lambda: site.who)
+    pages.add(app, huey, viewer=lambda: site.who)
     yield site
     huey.storage.close()
     dash.page_registry.clear()

@@ -182,7 +182,7 @@ app = Dash(
     suppress_callback_exceptions=True,
 )
 app.layout = shell
-jobs_pages.add(huey, viewer=visitor)
+jobs_pages.add(app, huey, viewer=visitor)
 for page in dash.page_registry.values():
     page["title"] = f"{page['name']} · {about.title}"
     page["layout"] = in_its_place(page["layout"])

@@ -5,7 +5,7 @@ Who may see a job is asked on the server at each callback, by access.py: what a 
 
 from collections.abc import Callable
 
-from dash import hooks
+from dash import Dash, hooks
 
 from jobqueue.huey import DurableHuey
 from jobqueue.pages.access import Access, Viewer
@@ -16,8 +16,8 @@ hooks.script([{"namespace": "jobqueue", "relative_package_path": "assets/jobs.js
 hooks.stylesheet([{"namespace": "jobqueue", "relative_package_path": "assets/jobs.css"}])
 
 
-def add(huey: DurableHuey, viewer: Callable[[], Viewer | None] = lambda: None, order: int = 1000) -> None:
-    """Register both pages with the Dash app that was made last.
+def add(app: Dash, huey: DurableHuey, viewer: Callable[[], Viewer | None] = lambda: None, order: int = 1000) -> None:
+    """Both pages, to an app that uses pages and has not answered yet.
 
     :param viewer: whoever asks, in each request: with a `name`, whose jobs are theirs, and an `admin`, who sees and may do
         all; None where nobody has to log in, which is as good as an admin.
@@ -25,4 +25,4 @@ def add(huey: DurableHuey, viewer: Callable[[], Viewer | None] = lambda: None, o
     """
     access = Access(huey, viewer)
     Overview(access).register(order)
-    JobPage(access).register()
+    JobPage(access).register(app)

@@ -14,6 +14,7 @@ from _plotly_utils.utils import PlotlyJSONEncoder
 from dash import (
     ALL,
     ClientsideFunction,
+    Dash,
     Input,
     Output,
     State,
@@ -21,7 +22,6 @@ from dash import (
     clientside_callback,
     ctx,
     dcc,
-    get_app,
     html,
     no_update,
 )
@@ -64,7 +64,7 @@ class JobPage:
         self.access = access
         self.huey = access.huey
 
-    def register(self) -> None:
+    def register(self, app: Dash) -> None:
         dash.register_page(
             "jobqueue.pages.job", path_template="/jobs/<job_id>", name="Job", order=9999, layout=self.layout
         )
@@ -89,7 +89,7 @@ class JobPage:
         clientside_callback(
             ClientsideFunction("jobqueue", "seen"), Output("job-updated", "children"), Input("job-seen", "data")
         )
-        get_app().server.after_request(self._as_what_does_not_exist)
+        app.server.after_request(self._as_what_does_not_exist)
 
     def _as_what_does_not_exist(self, response: Response) -> Response:
         """The page of a job that is not there says so as browsers and programs expect, too."""
