@@ -45,6 +45,11 @@ def hold(seconds: int) -> None:
 @huey.periodic_task(every("day at 07:30", tz="Europe/Paris"))
 def refresh() -> None:
     pass
+
+
+@huey.dataset(every("day at 07:30"), stale_after="2 days")
+def numbers() -> list[int]:
+    return [1, 2, 3]
 '''
 SUBMIT = """
 from app.jobs.seen import fail, hold
@@ -184,16 +189,22 @@ def test_every_control_of_the_jobs_page(desk: tuple[Page, RunningApp]) -> None:
     expect(page.get_by_text("Cancelled.").first).to_be_visible()
     expect(page.get_by_role("button", name="Retry")).to_be_visible()
 
-    # Schedules, and workers.
+    # Schedules, datasets, and workers.
     page.goto(f"{app.url}/jobs")
     page.get_by_role("tab", name="Schedules").click()
     expect(page.get_by_text("every day at 07:30 (Europe/Paris)")).to_be_visible()
     page.get_by_role("button", name="Pause: refresh").click()
     expect(page.get_by_text("Paused since")).to_be_visible()
     page.get_by_role("button", name="Resume: refresh").click()
-    expect(page.get_by_text("Next:")).to_be_visible()
+    expect(page.get_by_text("Next:")).to_have_count(2)
     page.get_by_role("button", name="Run now: refresh").click()
     expect(page.get_by_text(re.compile("refresh: Queued as job"))).to_be_visible()
+    page.get_by_role("tab", name="Datasets").click()
+    expect(page.get_by_text("no version yet")).to_be_visible()
+    page.get_by_role("button", name="Refresh: numbers").click()
+    expect(page.get_by_text(re.compile("numbers: Queued as job"))).to_be_visible()
+    expect(page.get_by_text("fresh", exact=True)).to_be_visible(timeout=SLOW)
+    expect(page.get_by_role("link", name=re.compile("^job "))).to_be_visible()
     page.get_by_role("tab", name="Workers").click()
     expect(page.get_by_role("cell", name=re.compile("worker-1"))).to_be_visible()
     assert "tab=workers" in page.url

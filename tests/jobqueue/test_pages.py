@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from jobqueue import DurableHuey, JobHandle, JobNotFound, State, every, pages
+from jobqueue import DurableHuey, JobHandle, JobNotFound, State, codec, every, pages
 from jobqueue.database import DatabaseUnavailable
 from jobqueue.listing import DEEPEST, Filter, Listing
 from jobqueue.pages import asked
@@ -119,6 +119,7 @@ def site(made: Site) -> Site:
     made.huey.storage = made.huey.get_immediate_storage()
     for task in made.huey.periodic_tasks().values():
         made.huey._registry.unregister(task)
+    made.huey.datasets.clear()
     made.who = None
     return made
 
@@ -209,8 +210,32 @@ def test_a_schedule_is_shown_paused_resumed_and_run(site: Site, caplog: pytest.L
     assert len(site.huey.jobs()) == 1
 
 
+def test_a_dataset_is_shown_without_its_content_and_refreshed(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "No datasets." in str(site.overview(tab="datasets")["jobs-datasets"])
+    content = [1, 2, 3]
+    prices = site.huey.dataset(every("hour"), stale_after=0, name="prices")(lambda: content or 1 / 0)
+    shown = str(site.overview(tab="datasets")["jobs-datasets"])
+    assert "no version yet" in shown and "Next refresh: " in shown and "Made by" not in shown
+    pressed = {"act": "refresh", "jobs": "schedule", "name": prices.name}
+    with caplog.at_level("INFO", "jobqueue.acts"):
+        assert "Queued as job" in press(site, pressed).text
+    (made,) = site.huey.jobs()
+    assert [record.getMessage() for record in caplog.records if record.name == "jobqueue.acts"] == [
+        f"somebody refreshes dataset {prices.name} as job {made.id}"
+    ]
+    content.clear()
+    failed = prices.refresh().id
+    monkeypatch.setattr(codec, "decode", lambda *_: pytest.fail("its content was read"))
+    shown = str(site.overview(tab="datasets")["jobs-datasets"])
+    assert "'stale', 'color': 'orange'" in shown and f"/jobs/{made.id}" in shown and f"/jobs/{failed}" in shown
+    assert "The last refresh failed: ZeroDivisionError" in shown
+    assert "No dataset has the name" in press(site, pressed | {"name": "none"}).text
+
+
 def press(site: Site, pressed: dict[str, str]) -> TestResponse:
-    """A button of a schedule."""
+    """A button of a schedule or a dataset."""
     site.get("/jobs")
     name = next(n for n, c in site.app.callback_map.items() if "schedule" in str(c["inputs"]))
     parts = [part.rpartition(".")[::2] for part in name.strip(".").split("...")]
@@ -261,8 +286,9 @@ def test_one_sees_ones_own_jobs_whatever_is_asked_for_and_an_admin_all(site: Sit
     site.who = Who("ben")
     for filters in ({}, {"owner": "ann"}, {"owner": ""}, {"text": anns.id}, {"tab": "schedules"}, {"tab": "workers"}):
         assert set(site.listed(**filters)) <= {bens.id}
-    tabs = site.overview(tab="workers")
-    assert not {"jobs-workers", "jobs-schedules", "jobs-rates"} & tabs.keys()
+    for tab in "schedules", "datasets", "workers":
+        tabs = site.overview(tab=tab)
+        assert not {"jobs-workers", "jobs-schedules", "jobs-datasets", "jobs-rates"} & tabs.keys()
     site.who = Who("eve", admin=True)
     assert set(site.listed()) == {anns.id, bens.id}
     assert site.listed(owner="ann") == [anns.id]
@@ -296,9 +322,9 @@ def test_somebody_elses_job_is_as_one_that_does_not_exist(site: Site, way: str) 
     assert job.state is before and len(site.huey.jobs()) == 1
 
 
-@pytest.mark.parametrize("act", ["pause", "resume", "run"])
-def test_schedules_are_an_admins(site: Site, act: str) -> None:
-    site.huey.periodic_task(every("hour"), name="refresh")(lambda: None)
+@pytest.mark.parametrize("act", ["pause", "resume", "run", "refresh"])
+def test_schedules_and_datasets_are_an_admins(site: Site, act: str) -> None:
+    site.huey.dataset(every("hour"), name="prices")(lambda: [1])
     (name,) = site.huey.periodic_tasks()
     site.who = Who("ben")
     assert press(site, {"act": act, "jobs": "schedule", "name": name}).status_code == 404

@@ -7,11 +7,12 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
+from jobqueue.dataset import Dataset
 from jobqueue.handle import Job, JobNotFound
 from jobqueue.huey import DurableHuey
-from jobqueue.timetable import ScheduleLook
+from jobqueue.timetable import ScheduleLook, ScheduleNotFound
 
 logger = logging.getLogger("jobqueue.acts")
 
@@ -65,6 +66,12 @@ class Access:
         self.discover()
         return self.huey.schedules()
 
+    def datasets(self) -> list[Dataset[Any]]:
+        """By name. Raises JobNotFound for whoever may see their own jobs alone."""
+        self.of_everybody()
+        self.discover()
+        return [dataset for _, dataset in sorted(self.huey.datasets.items())]
+
     # --- acts: each returns whether there was something to do, and raises JobNotFound or ScheduleNotFound ---
 
     def cancel(self, job_id: str) -> bool:
@@ -101,6 +108,15 @@ class Access:
         job_id = str(self.huey.run_schedule(schedule).id)
         self._note_schedule(f"runs as {job_id}", schedule, True)
         return job_id
+
+    def refresh(self, name: str) -> str:
+        """Ask for a dataset's new version. Returns the job's id."""
+        for dataset in self.datasets():
+            if dataset.name == name:
+                job_id = str(dataset.refresh().id)
+                logger.info("%s refreshes dataset %s as job %s", self._who(), name, job_id)
+                return job_id
+        raise ScheduleNotFound(f"No dataset has the name {name!r}.")
 
     def _note(self, act: str, job: Job, done: bool) -> bool:
         if done:

@@ -15,8 +15,9 @@ WINDOWS = {"hour": (120.0, 30), "day": (1800.0, 48)}  # seconds of a stretch of 
 TABS = {
     "jobs": "Jobs",
     "schedules": "Schedules",
+    "datasets": "Datasets",
     "workers": "Workers",
-}  # the page of datasets comes before the workers'
+}
 
 
 @dataclass(frozen=True, kw_only=True)

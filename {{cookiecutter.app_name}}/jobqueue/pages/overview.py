@@ -1,4 +1,4 @@
-"""`/jobs`: figures, the list with its filters, schedules and workers.
+"""`/jobs`: figures, the list with its filters, schedules, datasets and workers.
 
 The browser keeps what is asked for in its address (assets/jobs.js), and asks for all that it shows in one request, every few
 seconds while somebody looks. A list is a page of rows, whatever there is.
@@ -19,7 +19,7 @@ from jobqueue.database import DatabaseUnavailable
 from jobqueue.handle import JobNotFound
 from jobqueue.ledger import State as JobState
 from jobqueue.listing import Listing, Page, Stretch
-from jobqueue.pages import asked, figures, rows, schedules, workers
+from jobqueue.pages import asked, datasets, figures, rows, schedules, workers
 from jobqueue.pages.access import Access
 from jobqueue.pages.asked import ROWS, Asked
 from jobqueue.pages.wording import nothing, plural, spoken, unavailable
@@ -96,6 +96,7 @@ class Overview:
             Output("jobs-newer", "disabled"),
             Output("jobs-older", "disabled"),
             Output("jobs-schedules", "children"),
+            Output("jobs-datasets", "children"),
             Output("jobs-workers", "children"),
             Output("jobs-seen", "data"),
             Input("jobs-asked", "data"),
@@ -129,6 +130,7 @@ class Overview:
         panels = {
             "jobs": self._jobs(wanted, all_of_it),
             "schedules": html.Div(_loading(), id="jobs-schedules"),
+            "datasets": html.Div(_loading(), id="jobs-datasets"),
             "workers": html.Div(_loading(), id="jobs-workers"),
         }
         return dmc.Stack(
@@ -245,7 +247,7 @@ class Overview:
         try:
             return self._look(wanted, owner, seen if isinstance(seen, dict) else {})
         except DatabaseUnavailable:
-            return unavailable(), *[no_update] * 11
+            return unavailable(), *[no_update] * 12
 
     def _look(self, wanted: Asked, owner: str | None, seen: dict[str, Any]) -> tuple[Any, ...]:
         now = time.time()
@@ -262,9 +264,13 @@ class Overview:
         if wanted.tab == "jobs" or owner is not None:
             page = self._list(wanted, owner)
         of_schedules: Any = no_update
+        of_datasets: Any = no_update
         of_workers: Any = no_update
         if wanted.tab == "schedules" and owner is None:
             of_schedules = schedules.show(self.access.schedules(), self.huey.ledger, self._address("/{id}"))
+        if wanted.tab == "datasets" and owner is None:
+            made, looks = self.access.datasets(), self.access.schedules()
+            of_datasets = datasets.show(made, looks, self.huey.ledger, self._address("/{id}"))
         if wanted.tab == "workers" and owner is None:
             of_workers = workers.show(alive, self._address("/{id}"))
         return (
@@ -273,6 +279,7 @@ class Overview:
             charts,
             *page,
             of_schedules,
+            of_datasets,
             of_workers,
             {
                 "at": now * 1000,
@@ -335,6 +342,8 @@ class Overview:
                 words = "Resumed from now on." if self.access.resume(name) else "It was not paused."
             elif act == "run":
                 words = f"Queued as job {self.access.run(name)}."
+            elif act == "refresh":
+                words = f"Queued as job {self.access.refresh(name)}."
             else:
                 raise PreventUpdate
         except ScheduleNotFound as error:
