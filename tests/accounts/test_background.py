@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from browser import HERE, Browser
-from dash import Dash, Input, Output, html
+from dash import Dash, Input, Output, hooks, html
 from flask import Flask
 from werkzeug.test import TestResponse
 
@@ -32,7 +32,8 @@ class UsersPage(Page):
 
 @pytest.fixture
 def app(people: None, queue: DurableHuey) -> Iterator[Dash]:
-    """One with a callback, behind the rule, as app/web.py puts it there."""
+    """One with a callback, behind the rule, as app/web.py puts it there. Its manager attends to no app that comes after it."""
+    attending = list(hooks._ns["setup"])
     server = Flask("background")
     app = Dash(
         "background",
@@ -61,6 +62,7 @@ def app(people: None, queue: DurableHuey) -> Iterator[Dash]:
     for task in app._background_manager._tasks.values():  # type: ignore[union-attr]
         task.unregister()
     app._background_manager._tasks.clear()  # type: ignore[union-attr]
+    hooks._ns["setup"][:] = attending
 
 
 def test_a_callbacks_job_is_of_who_is_logged_in_and_others_can_neither_read_nor_cancel_it(
