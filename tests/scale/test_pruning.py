@@ -29,7 +29,7 @@ ROWS = 8  # that are looked at for each job: in its stretch, the job, what it le
 RATE = 50  # jobs a second
 WINDOW = 2.0  # seconds: in turns with pruning and without
 EACH = 0.01  # seconds from one piece to the next: as often as a hundred consumers would do one
-RATIO = 1.5  # of the claims' p99
+RATIO = 1.5  # of the claims' p99: the median of the windows', as one slow moment of the machine is in one of them
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_a_batch_reads_a_few_rows_for_each_job_that_it_deletes(url: str, say: Sa
 
 
 def test_claims_are_as_quick_while_a_million_jobs_are_pruned(url: str, say: Say) -> None:
-    took: dict[bool, list[float]] = {False: [], True: []}
+    took: dict[bool, list[list[float]]] = {False: [], True: []}
     with closing(Database(url)) as database:
         ledger = Ledger(database)
         work(ledger, WINDOW)  # until each statement is prepared; the newest job, which is kept, is one of these
@@ -60,14 +60,18 @@ def test_claims_are_as_quick_while_a_million_jobs_are_pruned(url: str, say: Say)
             pruning = False
             while not told.poll():
                 (may.set if pruning else may.clear)()
-                took[pruning] += work(ledger, WINDOW)
+                took[pruning].append(work(ledger, WINDOW))
                 pruning = not pruning
             deleted: list[int] = told.recv()
         left, _ = ledger.step_back(FINISHED + 1, FINISHED)
-    p50, p99 = ({of: 1000 * statistics.quantiles(took[of], n=100)[n] for of in took} for n in (49, 98))
+    p50, p99 = (
+        {of: 1000 * statistics.median(statistics.quantiles(one, n=100)[n] for one in took[of]) for of in took}
+        for n in (49, 98)
+    )
     say(
         f"A claim takes {p50[False]:.2f} ms (p50), {p99[False]:.2f} ms (p99); while {sum(deleted)} jobs are pruned "
-        f"{p50[True]:.2f} and {p99[True]:.2f} ms: {len(took[False])} and {len(took[True])} claims, in turns."
+        f"{p50[True]:.2f} and {p99[True]:.2f} ms: medians of {len(took[False])} and {len(took[True])} "
+        f"windows of {WINDOW:.0f} s, in turns."
     )
     assert left == 0
     assert max(deleted) == BATCH
