@@ -382,7 +382,7 @@ def test_a_page_that_was_left_and_is_opened_anew_shows_nothing_of_the_job(visito
     visitor.watches(first)
     visitor.page.get_by_role("link", name="Hello").click()
     expect(visitor.page.get_by_role("heading", name="Hello")).to_be_visible()
-    visitor.page.get_by_role("link", name=visitor.way.title()).click()
+    visitor.page.get_by_role("link", name=visitor.way.title(), exact=True).click()
     second = visitor.start()
     visitor.site.note(f"{first} may end").touch()
     visitor.watches(second)
