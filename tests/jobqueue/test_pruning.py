@@ -132,18 +132,6 @@ def test_whoever_was_given_a_recent_result_has_it_for_a_day(ledger: Ledger) -> N
     assert prune(ledger) == 1
 
 
-@pytest.mark.parametrize("storage", ["postgres"], indirect=True)
-def test_nobody_is_given_a_result_that_is_just_being_pruned(ledger: Ledger) -> None:
-    cached: dict[str, Any] = {"task": TASK, "message": b"", "unique_key": "key", "cache_for": DAY}
-    ledger.submit([NewJob(id="run", handle="first", **cached)])
-    ledger.claim([TASK], **CLAIM)
-    ledger.end("run", TOKEN, Outcome())
-    with ledger.database.transaction() as pruner:
-        assert pruner.all(sql.OLD, after=0, last=1, oldest=2, keep=0)
-        ledger.submit([NewJob(id="run again", handle="second", **cached)])
-    assert left(ledger) == ["run", "run again"]
-
-
 def test_of_the_newest_so_many_are_kept_however_young_the_rest_is(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

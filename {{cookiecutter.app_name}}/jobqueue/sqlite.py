@@ -44,7 +44,7 @@ class SQLite:
             r"PLACE\((\w+), (:\w+)\)", r"(SELECT key FROM json_each(\2) WHERE value = \1)", sql
         )  # NULL is first
         sql = re.sub(r"LAST\((\w+), (\d+)\)", r"substr(\1, -\2)", sql.replace("QUOTED(", "json_quote("))
-        return re.sub(r"FOR (UPDATE|SHARE)( SKIP LOCKED)?", "", sql)  # a writer is alone here
+        return re.sub(r"FOR UPDATE( SKIP LOCKED)?", "", sql)  # a writer is alone here
 
     @staticmethod
     def bind(params: dict[str, Any]) -> dict[str, Any]:

@@ -85,8 +85,8 @@ SELECT id FROM jobs WHERE unique_key = :unique_key AND state IN {OPEN_STATES} FO
 """  # locked, so that it does not end, and is not let go by all others, before it has one more
 RECENT_RUN = """
 SELECT id FROM jobs WHERE unique_key = :unique_key AND state = 'succeeded' AND ended_at > NOW - :cache_for
-ORDER BY ended_at DESC LIMIT 1 FOR SHARE SKIP LOCKED
-"""  # one that is locked is being pruned; who looks waits for nobody, as it has a run with the key
+ORDER BY ended_at DESC LIMIT 1
+"""  # not locked: who looks for it has a run with the key, and who waits to have one may hold a lock on that
 WITHDRAW = "DELETE FROM jobs WHERE id = :id"
 POINT = "UPDATE handles SET job_id = :run WHERE id = :id"
 RUN_OF_HANDLE = """
@@ -344,7 +344,7 @@ WHERE id IN EACH(:ids)
       SELECT 1 FROM handles
       WHERE job_id = jobs.id AND handles.created_at > jobs.ended_at AND handles.created_at > NOW - :joined))
 RETURNING id
-"""  # asked once they are locked: whoever would join one now passes over it (RECENT_RUN)
+"""  # not one whose result was given to somebody of late
 PRUNE_RESULTS = "DELETE FROM results WHERE job_id IN EACH(:ids)"
 PRUNE_STEPS = "DELETE FROM steps WHERE job_id IN EACH(:ids)"
 PRUNE_HANDLES = "DELETE FROM handles WHERE job_id IN EACH(:ids)"
