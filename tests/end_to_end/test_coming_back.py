@@ -236,7 +236,10 @@ def long(*functions: Callable[..., object]) -> list[object]:
     return [pytest.param(function, marks=pytest.mark.long) for function in functions]
 
 
-HAPPENS = [reload, kill_the_web, deploy, *long(close_the_tab, kill_the_worker, take_the_web_away, restart_valkey)]
+HAPPENS = [
+    reload,
+    *long(kill_the_web, deploy, close_the_tab, kill_the_worker, take_the_web_away, restart_valkey),
+]
 
 
 @both_ways
@@ -331,6 +334,7 @@ def test_a_cancel_ends_the_job_and_the_next_one_is_shown_alone(
 
 
 @both_ways
+@pytest.mark.long
 def test_of_a_second_start_the_page_shows_that_one_alone(visitor: Visitor) -> None:
     first = visitor.start()
     visitor.watches(first)
@@ -347,6 +351,7 @@ def test_of_a_second_start_the_page_shows_that_one_alone(visitor: Visitor) -> No
 
 
 @callback_alone
+@pytest.mark.long
 def test_of_two_starts_at_once_the_first_is_cancelled(visitor: Visitor) -> None:
     """The second comes before the page knows the first one's job: the answer with it is late."""
     late: list[Route] = []
@@ -424,6 +429,7 @@ def test_a_panel_shows_what_a_slow_web_says(visitor: Visitor) -> None:
 
 
 @callback_alone
+@pytest.mark.long
 def test_a_click_while_the_web_is_away_is_one_job(visitor: Visitor) -> None:
     visitor.site.end("web", signal.SIGKILL)
     name = visitor.start()
