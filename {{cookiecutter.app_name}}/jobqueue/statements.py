@@ -378,10 +378,11 @@ VERSION = "SELECT digest, media_type, body FROM dataset_versions WHERE name = :n
 KEPT_VERSIONS = "SELECT version FROM dataset_versions WHERE name = :name ORDER BY version"
 LAST_REFRESH = """
 SELECT id, state, error
-FROM (SELECT seq, id, state, error FROM jobs WHERE task = :task AND seq > 0 ORDER BY seq DESC LIMIT 20) AS latest
+FROM (SELECT seq, id, state, error FROM jobs WHERE task >= :task AND task <= :task AND seq > 0
+      ORDER BY task DESC, seq DESC LIMIT 20) AS latest
 WHERE state = 'succeeded' OR error <> '' AND state <> 'cancelled'
 ORDER BY seq DESC LIMIT 1
-"""  # more than twenty that wait would be a heap
+"""  # more than twenty that wait would be a heap; by a range, as only the index of tasks has this order (see TURN)
 
 GREET = """
 INSERT INTO consumers (id, host, pid, workers, tasks, queues, version, started_at, seen_at)
