@@ -92,7 +92,7 @@ PLANS: dict[str, set[str]] = {
     "STILL_WANTED": {"handles_of_job"},
     "TAKE_UP": BY_HANDLE,
     "LOOK": WITH_RESULT | BY_HANDLE | {"steps (job_id, name)"},
-    "AHEAD": BY_ID_OR_HANDLE | {"jobs_turns", "jobs_turns_of_owner"},
+    "AHEAD": BY_ID_OR_HANDLE | {"jobs_turns"},
     "RESULT": WITH_RESULT | BY_HANDLE,
     "HISTORY": BY_ID_OR_HANDLE,
     "SAVE_LOG": BY_TOKEN | {"logs (job_id)"},
@@ -166,6 +166,9 @@ def test_every_statement_uses_its_index(pair: Pair) -> None:
             used[execution.name] |= execution.searches.keys()
             read_through[execution.name] |= execution.scanned
     seen = set(used)
+    # Next to nothing is queued there, so that Postgres finds this one as good. Elsewhere it would read all that wait.
+    if pair.growth.state == "scheduled":
+        used["AHEAD"].discard("jobs_turns_of_owner")
     for name, indexes in PLANS.items():
         assert used[name] <= indexes, name
         assert not read_through[name] & grown, name
