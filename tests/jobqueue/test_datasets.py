@@ -221,7 +221,7 @@ def test_what_makes_no_sense_is_refused(
 
 FAILURES = {
     "raises": (RuntimeError("no route to the exchange"), "RuntimeError: no route to the exchange"),
-    "none": (None, "EmptyDataset: .*prices came to nothing (None), so its last version stays."),
+    "none": (None, "EmptyDataset: .*prices came to nothing (None), so no version was made of it."),
     "no rows": (frame(1).iloc[:0], "EmptyDataset: .*prices came to nothing (a DataFrame without rows)"),
     "no columns": (frame(1)[[]], "EmptyDataset: .*prices came to nothing (a DataFrame without rows)"),
     "no items": ([], "EmptyDataset: .*prices came to nothing (a list without rows)"),

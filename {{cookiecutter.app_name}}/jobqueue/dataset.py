@@ -45,7 +45,7 @@ class VersionNotFound(LookupError):
 
 
 class EmptyDataset(ValueError):
-    """A refresh came to nothing: None, or something without rows. The last version stays."""
+    """A refresh came to nothing: None, or something without rows. No version was made of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ class Dataset(Generic[T]):
         value = self.function()
         rows = _length(value)
         if value is None or rows == 0:
-            raise EmptyDataset(f"{self.name} came to nothing ({_described(value)}), so its last version stays.")
+            raise EmptyDataset(f"{self.name} came to nothing ({_described(value)}), so no version was made of it.")
         claim = working_on.get()
         if claim is None:
             return value
