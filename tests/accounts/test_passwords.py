@@ -211,7 +211,9 @@ def test_a_user_may_submit_so_many_jobs_in_a_minute_and_is_told(
     assert "?job=" in ann.call("hello-address.search", 1, "Ann").text
 
 
-def test_what_is_done_is_logged_with_who_and_when(people: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_done_is_logged_with_who_and_when(
+    people: None, queue: DurableHuey, capsys: pytest.CaptureFixture[str]
+) -> None:
     accounts._log_acts()
     try:
         ann, eve = Browser("ann"), Browser("eve")
@@ -226,16 +228,17 @@ def test_what_is_done_is_logged_with_who_and_when(people: None, capsys: pytest.C
         for name in ("app.acts", "jobqueue.acts"):
             logging.getLogger(name).handlers.clear()
     told = capsys.readouterr().err.splitlines()
-    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} app.acts: ", line) for line in told)
-    assert [line.split("app.acts: ")[1] for line in told] == [
+    new = queue.jobs()[0].id
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (app|jobqueue).acts: ", line) for line in told)
+    assert [line.split(".acts: ")[1] for line in told] == [
         "ann logs in from 127.0.0.1",
         "eve logs in from 127.0.0.1",
         "A log-in as 'ann\\nforged' from 127.0.0.1 failed",
         "ann submits 1 job(s)",
-        f"eve cancels job {job} of ann (greet)",
-        f"eve puts back job {job} of ann (greet)",
+        f"eve cancels job {job} of ann (app.jobs.hello.greet)",
+        f"eve retries job {job} of ann (app.jobs.hello.greet)",
         "eve submits 1 job(s)",
-        f"eve runs again job {job} of ann (greet)",
+        f"eve runs as {new} again job {job} of ann (app.jobs.hello.greet)",
         "ann sets another password",
         "eve logs out",
     ]

@@ -1,14 +1,14 @@
 """`/jobs` and `/jobs/<id>` in a Dash app: what the queue is doing, and what a person can do about it.
 
-Who may see a job is asked on the server at each callback, by access.py: what a page sends says nothing of that.
+Who may see a job is asked on the server at each callback, by jobqueue/access.py: what a page sends says nothing of that.
 """
 
 from collections.abc import Callable
 
 from dash import Dash, hooks
 
+from jobqueue.access import Access, Viewer
 from jobqueue.huey import DurableHuey
-from jobqueue.pages.access import Access, Viewer
 from jobqueue.pages.job import JobPage
 from jobqueue.pages.overview import Overview
 

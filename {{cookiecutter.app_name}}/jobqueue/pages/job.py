@@ -31,13 +31,13 @@ from flask import request
 from werkzeug.wrappers import Response
 
 from jobqueue import panel
+from jobqueue.access import Access
 from jobqueue.database import DatabaseUnavailable
 from jobqueue.handle import Job, JobNotFound, Unreadable
 from jobqueue.history import Event
 from jobqueue.ledger import State as JobState
 from jobqueue.listing import Listing
 from jobqueue.logs import LogLine
-from jobqueue.pages.access import Access
 from jobqueue.pages.wording import happened, link, moment, size, span, spoken, table, unavailable
 from jobqueue.panel import BREAKING, COLOURS
 from jobqueue.plan import QueueUnavailable
@@ -176,8 +176,9 @@ class JobPage:
         job_id, act = str(job_id), pressed.get("act")
         try:
             if act == "again":
+                self.access.discover()
                 new = self.access.again(job_id, str(new_id))
-                return no_update, no_update, dash.get_relative_path(f"/jobs/{new}")
+                return no_update, no_update, dash.get_relative_path(f"/jobs/{new.id}")
             if act == "cancel":
                 words = "" if self.access.cancel(job_id) else "It had ended already."
             elif act == "retry":

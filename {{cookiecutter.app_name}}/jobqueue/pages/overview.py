@@ -15,12 +15,12 @@ from dash import ALL, ClientsideFunction, Input, Output, State, callback, client
 from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
+from jobqueue.access import Access
 from jobqueue.database import DatabaseUnavailable
 from jobqueue.handle import JobNotFound
 from jobqueue.ledger import State as JobState
 from jobqueue.listing import Listing, Page, Stretch
 from jobqueue.pages import asked, datasets, figures, rows, schedules, workers
-from jobqueue.pages.access import Access
 from jobqueue.pages.asked import ROWS, Asked
 from jobqueue.pages.wording import nothing, plural, spoken, unavailable
 from jobqueue.plan import QueueUnavailable

@@ -1,4 +1,4 @@
-"""The queue as whoever asks may see and change it: all of it, or their own jobs. Every page here goes through this.
+"""The queue as whoever asks may see and change it: all of it, or their own jobs. Every page goes through this.
 
 Somebody else's job is one that does not exist. What is done is logged, with who did it to which job.
 """
@@ -9,9 +9,14 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from huey.api import TaskWrapper
+
 from jobqueue.dataset import Dataset
-from jobqueue.handle import Job, JobNotFound
+from jobqueue.handle import Job, JobHandle, JobNotFound
+from jobqueue.history import Event
 from jobqueue.huey import DurableHuey
+from jobqueue.ledger import State
+from jobqueue.logs import LogLine
 from jobqueue.timetable import ScheduleLook, ScheduleNotFound
 
 logger = logging.getLogger("jobqueue.acts")
@@ -60,6 +65,29 @@ class Access:
             raise JobNotFound(f"No job has the id {job_id!r}.")
         return job
 
+    def there(self, job_id: Any) -> bool:
+        try:
+            self.look(job_id)
+        except JobNotFound:
+            return False
+        return True
+
+    def jobs(self, task: TaskWrapper | str | None = None, state: State | None = None, limit: int = 50) -> list[Job]:
+        """Newest first."""
+        return self.huey.jobs(task=task, state=state, limit=limit, owner=self.owner)
+
+    def result(self, job_id: str) -> Any:
+        """What the job returned; None as long as it has not ended. Raises JobNotFound, huey.exceptions.TaskException."""
+        return self.huey.result(self.look(job_id).id)
+
+    def history(self, job_id: str) -> list[Event]:
+        """What happened to the job, oldest first. Raises JobNotFound."""
+        return self.huey.history(self.look(job_id).id)
+
+    def log(self, job_id: str) -> list[LogLine]:
+        """The last lines that the job logged, oldest first. Raises JobNotFound."""
+        return self.huey.log(self.look(job_id).id)
+
     def schedules(self) -> list[ScheduleLook]:
         """Raises JobNotFound for whoever may see their own jobs alone."""
         self.of_everybody()
@@ -76,23 +104,30 @@ class Access:
 
     def cancel(self, job_id: str) -> bool:
         job = self.look(job_id)
-        return self._note("cancels", job, self.huey.job(job_id).cancel())
+        return self._note("cancels", job, self.huey.job(job.id).cancel())
 
     def retry(self, job_id: str) -> bool:
+        """Put a failed or cancelled job back."""
         job = self.look(job_id)
-        return self._note("retries", job, self.huey.job(job_id).retry())
+        return self._note("retries", job, self.huey.job(job.id).retry())
 
-    def again(self, job_id: str, new_id: str) -> str:
-        """Submit what it was asked once more, under an id made of a UUID: for each viewer another, so that none names another's job.
+    def again(self, job_id: str, form: str) -> JobHandle:
+        """Submit what it was asked once more, as a job of one's own.
 
-        Returns it. Raises Unreadable, QueueUnavailable, and ValueError where that is no UUID.
+        Raises Unreadable, QueueUnavailable, and ValueError as `id_of_form`.
         """
-        job, who = self.look(job_id), self.viewer()
-        self.discover()
-        asked = uuid.UUID(new_id)
-        new = self.huey.again(job_id, str(asked if who is None else uuid.uuid5(asked, who.name))).id
-        self._note(f"runs as {new} again", job, True)
-        return str(new)
+        job = self.look(job_id)
+        new = self.huey.again(job.id, self.id_of_form(form))
+        self._note(f"runs as {new.id} again", job, True)
+        return new
+
+    def id_of_form(self, form: str) -> str:
+        """The id of the job that a form makes, each time it is sent: for each viewer another, so that none names another's job.
+
+        Raises ValueError where the form's is no UUID.
+        """
+        who, asked = self.viewer(), uuid.UUID(form)
+        return str(asked if who is None else uuid.uuid5(asked, who.name))
 
     def pause(self, schedule: str) -> bool:
         self.schedules()
