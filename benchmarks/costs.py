@@ -1,24 +1,29 @@
-"""Where a job's time goes: `python -m benchmarks.costs [--quick]`, run by `make bench`. Prints three tables.
+"""Where a job's time goes: `python -m benchmarks.costs [--quick]`, run by `make bench`. Prints tables.
 
-The processor time of each kind of process, for a job that does nothing, beside two peers; what one worker alone spends on a
-job, and in whose code; and the floor under it: a bare UPDATE of one row, as often as a job has to be written.
+The processor time of each kind of process, for a job that does nothing, beside peers; what one worker alone spends on a job,
+and in whose code; and how soon a queue that does nothing starts one, the first of a program and those that follow. Under both
+the floor: a bare UPDATE of one row, as often as a job is written until then.
 """
 
 import argparse
 import cProfile
 import pstats
+import random
+import statistics
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import psutil
 import psycopg
 from huey.api import TaskWrapper
 
-from benchmarks.peers import CELERY, DRAMATIQ, OURS, machine
+from benchmarks.peers import CELERY, DRAMATIQ, HUEY, OURS, machine
 from benchmarks.running import TEMPLATE, Peer, Running, Servers, running
+from benchmarks.submitter import PAUSE
 from tests.servers import PostgresServer, ValkeyServer, fresh_database, fresh_redis
 
 sys.path.insert(0, str(TEMPLATE))
@@ -27,7 +32,8 @@ from jobqueue import DurableHuey  # noqa: E402
 
 JOBS = 3000
 QUICK = 100
-WRITES = 2  # of a job that nothing follows, by its worker: the claim and the end
+IDLE = 100  # jobs of a queue that does nothing else
+WRITES = 2  # of a worker, for a job that nothing follows: the claim and the end. Until a job starts: the submit and the claim
 LOOK = 0.001  # seconds between two looks at whether the workers are let go
 
 # Whose code a function is, by what its file's path has in it; the first that fits.
@@ -55,16 +61,17 @@ def main() -> None:
         for peer in OURS, CELERY, DRAMATIQ:
             print(f"| {peer.label} | {' | '.join(of_processes(peer, servers, jobs))} |")
         wall, processor, code = of_a_worker(servers, jobs)
-        print("\n| one worker alone | ms for a job |\n|---|---:|")
-        print(f"| from job to job | {wall:.2f} |\n| of its processor | {processor:.2f} |")
-        print("\n| in the code of | of its time, as profiled |\n|---|---:|")
+        bare_wall, bare_processor = of_an_update(servers, jobs)
+        print("\n| one worker alone | ms for a job | of its processor |\n|---|---:|---:|")
+        print(f"| this queue | {wall:.2f} | {processor:.2f} |")
+        print(f"| {WRITES} bare updates | {WRITES * bare_wall:.2f} | {WRITES * bare_processor:.2f} |")
+        print("\n| in the code of | of a worker's time, as profiled |\n|---|---:|")
         for name, share in code.most_common():
             print(f"| {name} | {share:.0%} |")
-        wall, processor = of_an_update(postgres.url, jobs)
-        print("\n| the floor | ms for a job |\n|---|---:|")
-        print(
-            f"| {WRITES} bare updates | {WRITES * wall:.2f} |\n| of the client's processor | {WRITES * processor:.2f} |"
-        )
+        print("\n| idle, ms from the submit to the start | a program's first | p50 | p99 |\n|---|---:|---:|---:|")
+        for peer in OURS, HUEY, CELERY:
+            print(f"| {peer.label} | {' | '.join(when_idle(peer, servers))} |")
+        print(f"| {WRITES} bare updates | | {' | '.join(of_idle_updates(servers))} |")
 
 
 def of_processes(peer: Peer, servers: Servers, jobs: int) -> list[str]:
@@ -139,15 +146,51 @@ def shares(profile: pstats.Stats) -> Counter[str]:
     return Counter({whose: seconds / total for whose, seconds in spent.items()})
 
 
-def of_an_update(url: str, times: int) -> tuple[float, float]:
-    """Milliseconds of one that is prepared and commits by itself, and those of the processor of who asks."""
-    with fresh_database(url) as database, psycopg.connect(database, autocommit=True, prepare_threshold=0) as connection:
+@contextmanager
+def updating(servers: Servers) -> Iterator[Callable[[], object]]:
+    """An UPDATE of one row, prepared, which commits by itself."""
+    with (
+        fresh_database(servers.postgres.url) as database,
+        psycopg.connect(database, autocommit=True, prepare_threshold=0) as connection,
+    ):
         connection.execute("CREATE TABLE floor (id int PRIMARY KEY, n int)")
         connection.execute("INSERT INTO floor VALUES (1, 0)")
+        yield lambda: connection.execute("UPDATE floor SET n = n + 1 WHERE id = 1 RETURNING n").fetchone()
+
+
+def of_an_update(servers: Servers, times: int) -> tuple[float, float]:
+    """Milliseconds of one, and those of the processor of who asks."""
+    with updating(servers) as update:
         began, worked = time.perf_counter(), time.thread_time()
         for _ in range(times):
-            connection.execute("UPDATE floor SET n = n + 1 WHERE id = 1 RETURNING n").fetchone()
+            update()
         return (time.perf_counter() - began) / times * 1000, (time.thread_time() - worked) / times * 1000
+
+
+# --- when nothing else is to be done ---
+
+
+def when_idle(peer: Peer, servers: Servers) -> list[str]:
+    """From the submit to the start: the first of a program, which connects, and those that follow."""
+    with running(peer, servers) as queue:
+        first, *others = queue.ask("idle", IDLE)["start"]
+    return [f"{first:.1f}", *spread(others)]
+
+
+def of_idle_updates(servers: Servers) -> list[str]:
+    found = []
+    with updating(servers) as update:
+        for _ in range(IDLE):
+            time.sleep(random.uniform(*PAUSE))
+            began = time.perf_counter()
+            for _ in range(WRITES):
+                update()
+            found.append((time.perf_counter() - began) * 1000)
+    return spread(found)
+
+
+def spread(milliseconds: Sequence[float]) -> list[str]:
+    return [f"{statistics.quantiles(milliseconds, n=100, method='inclusive')[at]:.1f}" for at in (49, 98)]
 
 
 if __name__ == "__main__":
