@@ -40,6 +40,14 @@ def job() -> Iterator[Job]:
             "In the queue again, for attempt 2: the worker was lost. It goes on after 211 of 335.",
         ),
         ({"state": State.RUNNING, "attempt": 2, "error": "OSError"}, "Running, attempt 2: the one before failed."),
+        (
+            {"state": State.RUNNING, "attempt": 2, "losses": 1, "has_steps": False, "done": 5, "total": 9},
+            "Running, attempt 2: the worker was lost. It begins from the start.",
+        ),
+        (
+            {"state": State.RUNNING, "attempt": 2, "returns": 1, "has_steps": True},
+            "before it had ended. The steps that it has finished are kept.",
+        ),
         ({"state": State.SUCCEEDED, "claimed_at": -10 * MINUTE, "ended_at": 0 * MINUTE}, "Done in 10 min."),
         ({"state": State.FAILED, "error": "ValueError: no"}, "Failed: ValueError: no"),
         ({"state": State.CANCELLED, "error": "Cancelled."}, "Cancelled."),
@@ -50,6 +58,15 @@ def test_each_state_is_a_sentence(job: Job, changes: dict[str, object], words: s
     now = datetime.now(UTC)
     changes = {name: now + value if isinstance(value, timedelta) else value for name, value in changes.items()}
     assert words in sentence(replace(job, **changes))  # type: ignore[arg-type]
+
+
+def test_an_attempt_after_a_crash_says_where_it_goes_on_until_it_has(job: Job) -> None:
+    """What progress says is the lost attempt's until this one has passed over the steps that are kept."""
+    again = replace(job, state=State.RUNNING, attempt=2, losses=1, has_steps=True, done=211, total=335)
+    first = glance(again)
+    assert sentence(again, None, first) == "Running, attempt 2: the worker was lost. It goes on after 211 of 335."
+    assert sentence(replace(again, done=212), None, first) == "Running, attempt 2: the worker was lost."
+    assert sentence(replace(again, has_steps=None), None, first) == "Running, attempt 2: the worker was lost."
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def status(job: Job, since: Glance | None, title: str, buttons: list[Component],
         dmc.Group(
             [
                 dmc.Badge(job.state.value, color=COLOURS[job.state], variant="light", mt=2),
-                dmc.Text(sentence(job, ahead), flex=1, miw=200, style=BREAKING, **{"aria-live": "polite"}),
+                dmc.Text(sentence(job, ahead, since), flex=1, miw=200, style=BREAKING, **{"aria-live": "polite"}),
                 *buttons,
             ],
             align="flex-start",

@@ -28,8 +28,11 @@ def glance(job: Job, earlier: Glance | None = None) -> Glance | None:
     return Glance(job.attempt, datetime.now(UTC).timestamp(), job.done)
 
 
-def sentence(job: Job, ahead: int | None = None) -> str:
-    """What the state means for whoever waits; `ahead` of a queued job are so many others, AHEAD_AT_MOST or more."""
+def sentence(job: Job, ahead: int | None = None, since: Glance | None = None) -> str:
+    """What the state means for whoever waits; `ahead` of a queued job are so many others, AHEAD_AT_MOST or more.
+
+    `since` is the page's first look at the attempt that runs.
+    """
     now = datetime.now(UTC)
     match job.state:
         case State.WAITING:
@@ -41,12 +44,8 @@ def sentence(job: Job, ahead: int | None = None) -> str:
             return f"Starts {starts}."
         case State.QUEUED:
             if job.attempt:
-                kept = (
-                    f" It goes on after {job.done:g} of {job.total:g}."
-                    if job.has_steps and job.done and job.total
-                    else ""
-                )
-                return f"In the queue again{_behind(ahead)}, for attempt {job.attempt + 1}{_why_again(job)}.{kept}"
+                again = f"In the queue again{_behind(ahead)}, for attempt {job.attempt + 1}{_why_again(job)}."
+                return again + _where_it_goes_on(job)
             waited = (now - (job.run_at or job.created_at)).total_seconds()
             if waited < LONG_QUEUED:
                 return f"In the queue{_behind(ahead)}."
@@ -55,7 +54,10 @@ def sentence(job: Job, ahead: int | None = None) -> str:
                 "(see: python -m app doctor)."
             )
         case State.RUNNING:
-            return "Running." if job.attempt <= 1 else f"Running, attempt {job.attempt}{_why_again(job)}."
+            if job.attempt <= 1:
+                return "Running."
+            has_moved = since is None or job.done != since.done
+            return f"Running, attempt {job.attempt}{_why_again(job)}.{_where_it_goes_on(job, has_moved)}"
         case State.SUCCEEDED:
             took = (job.ended_at - job.claimed_at).total_seconds() if job.ended_at and job.claimed_at else 0
             return f"Done in {in_words(took)}."
@@ -106,3 +108,12 @@ def _why_again(job: Job) -> str:
     if job.returns:
         return ": the worker was stopped before it had ended"
     return ": the one before failed" if job.error else ""
+
+
+def _where_it_goes_on(job: Job, has_moved: bool = False) -> str:
+    """An attempt after another begins with the steps that are kept; what progress says is theirs until it moves."""
+    if not job.has_steps:
+        return "" if job.has_steps is None else " It begins from the start."
+    if job.total is None:
+        return " The steps that it has finished are kept."
+    return f" It goes on after {job.done:g} of {job.total:g}." if job.done and not has_moved else ""

@@ -27,6 +27,7 @@ def count_patiently(name: str, say: Callable[[str], None]) -> str:
 
 @huey.task()
 def count(name: str) -> str:
+    current_job().step("begun", bool)  # so that there is one to go on from
     return count_patiently(name, lambda words: current_job().progress(1, 3, words))
 
 
