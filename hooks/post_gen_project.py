@@ -12,6 +12,7 @@ PORTFOLIO = [
     "app/pages/analysis_results.py",
     "app/pages/frontier.py",
     "app/pages/market.py",
+    "app/pages/market_weights.py",
     "app/portfolio",
     "app/sources",
     "notebooks",

@@ -8,6 +8,7 @@ from browser import PASSWORD
 
 from app import users, web
 from app.jobs import huey
+from app.pages import market_weights
 from app.portfolio import walk_forward
 from jobqueue import DurableHuey
 
@@ -20,6 +21,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[DurableHuey]:
     monkeypatch.setitem(web.server.config, "ACCOUNTS", True)
     monkeypatch.setitem(web.server.config, "SECRET_KEY", "of these tests")
     monkeypatch.setattr(walk_forward, "fit_window", lambda returns, *_: np.full(returns.shape[1], 1 / returns.shape[1]))
+    monkeypatch.setattr(market_weights, "DRAWS", 1)
     users._nobodys_hash.cache_clear()
     huey.discover()
     huey.immediate = True

@@ -97,12 +97,3 @@ def add_counting_pages(folder: Path) -> None:
     """To an app: a job with its panel, and a background callback, which count until a test lets them end."""
     shutil.copytree(Path(__file__).with_name("counting"), folder / "app", dirs_exist_ok=True)
     (folder / "notes").mkdir()
-    web = folder / "app" / "web.py"
-    text = web.read_text()
-    for before, after in {
-        "from jobqueue import Da": "from jobqueue.manager import HueyManager\nfrom jobqueue import Da",
-        "    use_pages=True,": "    use_pages=True,\n    background_callback_manager=HueyManager(huey),",
-    }.items():
-        assert before in text
-        text = text.replace(before, after)
-    web.write_text(text)

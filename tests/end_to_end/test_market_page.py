@@ -1,6 +1,7 @@
 """The market page in Chromium, on Postgres and Redis: from no data at all to prices that come by themselves, and stay whoever dies."""
 
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -8,9 +9,12 @@ import time
 import urllib.request
 
 import psutil
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Locator, Page, expect
 
+from jobqueue import DurableHuey
 from tests.end_to_end.running import RunningApp
+from tests.end_to_end.test_accounts import PASSWORD, log_in, users
 from tests.servers import ValkeyServer
 
 SLOW = 60_000  # milliseconds that a refresh may take on a busy machine
@@ -52,6 +56,39 @@ def test_the_first_prices_come_when_asked_for_and_later_ones_by_themselves_and_s
                 process.resume()
 
 
+@pytest.mark.long
+def test_the_least_risky_portfolio_comes_over_a_reload_and_can_be_cancelled(app: RunningApp, watched: Page) -> None:
+    """The example's background callback, where one has to log in."""
+    users(app, "add", "ann", password=PASSWORD)
+    app.start(AUTH="accounts")
+    watched.goto(f"{app.url}/market")
+    log_in(watched, "ann", PASSWORD)
+    watched.get_by_role("button", name="Refresh now").click()
+    charts_are_shown(watched)
+    start = work_it_out(watched)
+    watched.reload()
+    expect(watched.get_by_text("its volatility was")).to_be_visible(timeout=SLOW)
+    expect(watched.locator("#weights-chart .js-plotly-plot")).to_be_visible()
+    expect(start).to_be_enabled()
+
+    work_it_out(watched)
+    watched.get_by_role("button", name="Cancel").click()
+    expect(start).to_be_enabled(timeout=SLOW)
+    expect(watched.get_by_role("progressbar")).to_have_count(0)
+    queue = DurableHuey("seen", f"sqlite:///{app.folder}/var/jobs.sqlite")
+    jobs = [job for job in queue.jobs() if job.task.startswith("callback.")]
+    assert [(job.state, job.owner) for job in jobs] == [("cancelled", "ann"), ("succeeded", "ann")]
+
+
+def work_it_out(page: Page) -> Locator:
+    """Starts it, and sees it run. Returns the button."""
+    start = page.get_by_role("button", name="Work it out")
+    start.click()
+    expect(start).to_be_disabled()
+    expect(page.get_by_text(re.compile(r"^history \d+ of \d+$"))).to_be_visible(timeout=SLOW)
+    return start
+
+
 def another_version_comes(app: RunningApp, settings: dict[str, str], page: Page) -> None:
     """The page shows it by itself."""
     shown = page.get_by_text("as of ").inner_text()
@@ -63,7 +100,7 @@ def another_version_comes(app: RunningApp, settings: dict[str, str], page: Page)
 
 def charts_are_shown(page: Page) -> None:
     expect(page.get_by_text("as of ")).to_be_visible(timeout=SLOW)
-    expect(page.locator(".js-plotly-plot")).to_have_count(3, timeout=SLOW)
+    expect(page.locator("#market-charts .js-plotly-plot")).to_have_count(3, timeout=SLOW)
 
 
 def seconds_of_the_page(app: RunningApp, asked: list[str]) -> float:

@@ -28,6 +28,7 @@ tests/test_settings.py tests/test_web.py
 PORTFOLIO = """
 app/jobs/analysis.py app/jobs/frontier.py app/jobs/market.py
 app/pages/analysis.py app/pages/analysis_results.py app/pages/frontier.py app/pages/market.py
+app/pages/market_weights.py
 app/portfolio/__init__.py app/portfolio/figures.py app/portfolio/frontier.py app/portfolio/prices.py
 app/portfolio/request.py app/portfolio/statistics.py app/portfolio/universe.py app/portfolio/walk_forward.py
 app/sources/__init__.py app/sources/http.py app/sources/replay.py

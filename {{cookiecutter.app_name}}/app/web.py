@@ -27,6 +27,7 @@ from app.settings import settings
 from jobqueue import DatabaseUnavailable, JobNotFound
 from jobqueue import pages as jobs_pages
 from jobqueue.callbacks import CALL
+from jobqueue.manager import HueyManager
 from jobqueue.panel import no_such_job
 
 NOTICE = 5000  # milliseconds that a notice stays
@@ -173,6 +174,7 @@ app = Dash(
     __package__,  # so that a page is one module, app.pages.hello, whoever imports it
     server=server,  # type: ignore[arg-type]  # a Flask server is what it is meant to take
     use_pages=True,
+    background_callback_manager=HueyManager(huey),  # so a worker imports this too, and knows the pages' callbacks
     title=text.escape(about.title),  # Dash puts it into the HTML as it is
     update_title="",
     include_pages_meta=False,

@@ -1,6 +1,7 @@
 """The market as it was last refreshed: prices, returns and correlations, from a dataset alone.
 
-Nothing here waits for a worker. The page asks what the newest version is, and draws when that is another one.
+Nothing here waits for a worker. The page asks what the newest version is, and draws when that is another one. What one may have
+a worker work out besides is in market_weights.py.
 """
 
 from typing import Any
@@ -12,6 +13,7 @@ from dash.development.base_component import Component
 
 from app import visible
 from app.jobs.market import prices
+from app.pages import market_weights
 from app.portfolio import figures, statistics
 from jobqueue import DatabaseUnavailable, DatasetInfo, NotReady, QueueUnavailable
 from jobqueue.panel import BREAKING, out_of_touch, try_again
@@ -45,6 +47,7 @@ def layout(job: Any = None, **_: object) -> Component:
                 maw="100%",
             ),
             html.Div(dmc.Skeleton(height=420), id="market-charts"),
+            market_weights.layout(),
             dcc.Store(id="market-shown"),
             dcc.Interval(id="market-tick", interval=LOOK),
         ],

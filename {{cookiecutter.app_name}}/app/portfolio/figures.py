@@ -147,6 +147,29 @@ def returns(symbols: Sequence[str], earned: Floats) -> Chart:
     return _chart("Returns", [trace], xaxis={"tickformat": ".0%"}, hovermode="closest", height=420)
 
 
+def shares(symbols: Sequence[str], weights: Floats, low: Floats, high: Floats) -> Chart:
+    """The weight of each asset, the largest at the top, and a line from `low` to `high`."""
+    order = np.argsort(weights)
+    trace = {
+        "x": _rounded(weights[order]),
+        "y": [symbols[number] for number in order],
+        "type": "bar",
+        "orientation": "h",
+        "marker": {"color": COLOURS[0]},
+        "error_x": {
+            "symmetric": False,
+            "array": _rounded((high - weights).clip(0)[order]),
+            "arrayminus": _rounded((weights - low).clip(0)[order]),
+            "color": GREY,
+            "thickness": 1.5,
+        },
+        "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
+    }
+    return _chart(
+        "Weights", [trace], xaxis={"tickformat": ".0%", "rangemode": "tozero"}, hovermode="closest", height=420
+    )
+
+
 def correlations(symbols: Sequence[str], table: Floats) -> Chart:
     """Of each asset's daily returns with each other's: blue where they go together, orange where they do not."""
     trace = {

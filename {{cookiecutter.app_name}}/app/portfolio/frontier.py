@@ -34,6 +34,16 @@ def single_assets(returns: pd.DataFrame) -> dict[str, dict[str, float]]:
     return {str(asset): _figures(column.to_numpy()) for asset, column in returns.items()}
 
 
+def redrawn(returns: pd.DataFrame, number: int) -> pd.DataFrame:
+    """A history that might have been: as many days, drawn from these, some of them more than once. The same for each number.
+
+    Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7, 1979.
+    """
+    import numpy as np
+
+    return returns.iloc[np.random.default_rng(number).integers(len(returns), size=len(returns))]
+
+
 def _figures(returns: np.ndarray) -> dict[str, float]:
     return {
         "return": float(returns.mean() * DAYS_PER_YEAR),

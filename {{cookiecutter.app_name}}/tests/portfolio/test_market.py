@@ -1,4 +1,4 @@
-"""The market's prices and their page, which reads and never waits."""
+"""The market's prices and their page, which reads and never waits, but for what a background callback works out."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ from dash import no_update
 
 from app.jobs import market
 from app.pages import market as page
-from app.portfolio import figures, statistics
+from app.pages import market_weights
+from app.portfolio import figures, frontier, statistics
 from jobqueue import DurableHuey
 
 
@@ -80,6 +81,39 @@ def test_a_database_that_does_not_answer_is_said_over_the_charts_that_are_there(
     assert "Not started" in str(page.refresh(1))
 
 
+def test_the_least_risky_portfolio_is_told_with_how_certain_it_is(
+    queue: DurableHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a month, too, which has hardly more days than there are assets."""
+    monkeypatch.setattr(market_weights, "DRAWS", 4)
+    market.prices.refresh()
+    told: list[Any] = []
+    said, chart = market_weights.weigh(told.append, 1, "21")
+    days = market.prices.read().index
+    assert f"From {days[-21]:%Y-%m-%d} to {days[-1]:%Y-%m-%d} its volatility was" in str(said)
+    assert told[0] == [0, "fitting to 21 days"] and told[-1] == [100, "history 4 of 4"]
+    assert chart is not None
+    trace = chart.figure["data"][0]
+    assert sum(trace["x"]) == pytest.approx(1, abs=1e-3) and trace["x"] == sorted(trace["x"])
+    assert set(trace["y"]) == set(market.SHOWN)
+
+
+def test_without_prices_there_is_no_portfolio_and_that_is_said(queue: DurableHuey) -> None:
+    said, chart = market_weights.weigh(lambda told: None, 1, "252")
+    assert "There are no prices yet" in str(said) and chart is None
+
+
+def test_a_worker_knows_what_the_page_asks_in_the_background(queue: DurableHuey) -> None:
+    assert "callback.weights-said:children,weights-chart:children" in queue._registry._registry
+
+
+def test_a_redrawn_history_has_days_of_the_one_there_was() -> None:
+    returns = pd.DataFrame({"A": [0.1, 0.2, 0.3], "B": [0.4, 0.5, 0.6]})
+    drawn = frontier.redrawn(returns, 1)
+    assert len(drawn) == 3 and set(drawn.index) < set(returns.index)
+    assert drawn.equals(frontier.redrawn(returns, 1)) and not drawn.equals(frontier.redrawn(returns, 2))
+
+
 def test_correlations_are_those_of_daily_returns() -> None:
     prices = np.array([[1.0, 1.0, 4.0], [2.0, 3.0, 2.0], [3.0, 5.0, 1.5], [6.0, 11.0, 0.5]])
     table = statistics.correlations(prices)
@@ -93,3 +127,7 @@ def test_charts_are_plain_and_sorted() -> None:
     assert [trace["y"] for trace in drawn["data"]] == [[1.0, 1.5], [1.0, 0.75]]
     assert figures.returns(["A", "B"], np.array([0.5, -0.25]))["data"][0]["y"] == ["B", "A"]
     assert figures.correlations(["A", "B"], np.eye(2))["data"][0]["z"] == [[1.0, 0.0], [0.0, 1.0]]
+    low, weights, high = np.array([[0.5, 0.1], [0.6, 0.4], [0.9, 0.3]])
+    (trace,) = figures.shares(["A", "B"], weights, low, high)["data"]
+    assert (trace["y"], trace["x"]) == (["B", "A"], [0.4, 0.6])
+    assert (trace["error_x"]["arrayminus"], trace["error_x"]["array"]) == ([0.3, 0.1], [0.0, 0.3])
