@@ -51,6 +51,8 @@ def app(people: None, queue: DurableHuey) -> Iterator[Dash]:
         prevent_initial_call=True,
     )
     def update(value: object) -> str:
+        if value == "a mistake":
+            raise ValueError(SECRET)
         return SECRET
 
     accounts.protect(server)
@@ -103,6 +105,14 @@ def test_a_user_may_make_so_many_in_a_minute_and_is_told(
     call = ann.call("out.children")
     assert "You may submit 1 jobs in a minute." in ann.post(call.body, {"Callback-Call": "1"}).text
     assert len(queue.jobs()) == 1
+
+
+def test_of_one_that_fails_its_user_is_told_in_a_notice_and_the_page_goes_on(app: Dash, queue: DurableHuey) -> None:
+    ann = UsersPage(app, "ann")
+    call = ann.call("out.children", **{"in": "a mistake"}).wait()
+    assert [job.state for job in queue.jobs()] == ["failed"]
+    assert not call.failed
+    assert "Something went wrong" in str(ann.shown) and SECRET not in str(ann.shown)
 
 
 def test_a_page_asks_again_where_the_database_does_not_say_who_asks(app: Dash, monkeypatch: pytest.MonkeyPatch) -> None:
