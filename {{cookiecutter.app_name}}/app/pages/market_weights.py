@@ -84,8 +84,9 @@ def weigh(set_progress: Callable[[list[Any]], None], _: int, period: str) -> tup
         set_progress([100 * number / DRAWS, f"history {number} of {DRAWS}"])
     equal = statistics.volatility(returns.mean(axis="columns"))
     words = (
-        f"From {returns.index[0]:%Y-%m-%d} to {returns.index[-1]:%Y-%m-%d} its volatility was {100 * fitted['volatility']:.1f} % a "
-        f"year, that of equal shares {100 * equal:.1f} %. The lines are where a weight was in {RANGE[1] - RANGE[0]} % of the redrawn histories."
+        f"From {returns.index[0]:%Y-%m-%d} to {returns.index[-1]:%Y-%m-%d} its volatility was "
+        f"{100 * fitted['volatility']:.1f} % a year, that of equal shares {100 * equal:.1f} %. The lines are where a weight "
+        f"was in {RANGE[1] - RANGE[0]} % of the redrawn histories."
     )
     chart = figures.shares(
         list(returns.columns), np.array([*fitted["weights"].values()]), *np.percentile(drawn, RANGE, axis=0)
