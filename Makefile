@@ -6,8 +6,8 @@
 # make soak     the torture among them N=10 times: prints round, seed and pytest's closing line (pytest --seed 7 takes that
 #               seed's chances); TESTS=tests/faults repeats them all, STORAGES=sqlite on one storage
 # make scale    what an operation reads with a million finished jobs, and with a hundred thousand that wait
-# make bench    this queue beside its peers and where a job's time goes, what an idle app and what watching costs, and a read of
-#               a dataset beside a bare request: 45 minutes on a machine that does nothing else
+# make bench    this queue beside its peers and where a job's time goes, what an idle app, the jobs page and what watching costs,
+#               and a read of a dataset beside a bare request: 45 minutes on a machine that does nothing else
 # make notebooks   run the notebooks, and store what they show for the tests to compare with
 # make venv     the one environment that all of these use, in .venv
 
@@ -84,6 +84,7 @@ bench: venv $(PEERS)/ready
 	$(BAKE) --output-dir build/bench . app_name=bench
 	echo PORT=8059 > build/bench/bench/.env
 	CHROMIUM=$$($(BIN)/python tests/chromium.py) $(BIN)/python benchmarks/embedded.py --app build/bench/bench
+	CHROMIUM=$$($(BIN)/python tests/chromium.py) $(BIN)/python -m benchmarks.jobs_page
 	$(PEERS)/bin/python -m benchmarks.peers
 	$(PEERS)/bin/python -m benchmarks.costs
 	$(BIN)/python benchmarks/datasets.py

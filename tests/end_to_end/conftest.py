@@ -4,11 +4,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page
+from playwright.sync_api import ConsoleMessage, Page, Playwright
 
 from tests.end_to_end.running import RunningApp, is_local
+from tests.end_to_end.tabs import Tabs, window
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def app(tmp_path: Path, bake: Callable[..., Path], request: pytest.FixtureReques
 
 
 @pytest.fixture(scope="session")
-def browser_type_launch_args() -> dict[str, object]:
+def browser_type_launch_args() -> dict[str, Any]:
     quiet = ["background-networking", "component-update", "sync", "quic", "gpu"]
     arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in quiet)]
     return (
@@ -30,6 +32,14 @@ def browser_type_launch_args() -> dict[str, object]:
         if "CHROMIUM" in os.environ
         else {"args": arguments}
     )
+
+
+@pytest.fixture
+def tabs(playwright: Playwright, browser_type_launch_args: dict[str, Any], tmp_path: Path) -> Iterator[Tabs]:
+    """Of a browser of the test's own, in which a tab may be hidden."""
+    program = browser_type_launch_args.get("executable_path", playwright.chromium.executable_path)
+    with window(playwright, program, browser_type_launch_args["args"], tmp_path / "chromium") as tabs:
+        yield tabs
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ The app has two pages more, in `counting`, and runs as in production: two web pr
 """
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -18,8 +19,9 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from jobqueue import DurableHuey, Job, State
-from jobqueue.panel import LOOK_EVERY
+from jobqueue.panel import LOOK_EVERY, REST_AT_MOST
 from tests.end_to_end.running import RunningApp, add_counting_pages, is_local, wait_until
+from tests.end_to_end.tabs import LOOKS, Tabs, asks, is_hidden
 from tests.servers import ValkeyServer, fresh_database, shared_postgres
 
 AWAY = 20  # seconds for which the web is gone
@@ -441,3 +443,51 @@ def test_a_click_while_the_web_is_away_is_one_job(visitor: Visitor) -> None:
     visitor.watches(name)
     visitor.ends(name)
     assert len(visitor.site.jobs(name)) == 1
+
+
+# --- a tab that is hidden, as it is behind another one ---
+
+
+@callback_alone
+@pytest.mark.long
+def test_a_callback_comes_back_to_a_hidden_tab(visitor: Visitor, tabs: Tabs) -> None:
+    hidden = Visitor(visitor.site, tabs.open(), visitor.way).open()
+    name = hidden.start()
+    hidden.watches(name)
+    tabs.hide(hidden.page)
+    hidden.ends(name)
+    assert is_hidden(hidden.page)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["job"])
+def test_a_hidden_panel_asks_rarely_and_at_once_when_it_is_seen(visitor: Visitor, tabs: Tabs) -> None:
+    hidden = Visitor(visitor.site, tabs.open(), visitor.way).open()
+    name = hidden.start()
+    hidden.watches(name)
+    tabs.hide(hidden.page)
+    assert asks(hidden.page, 2 * REST_AT_MOST)  # as it was to before
+    assert not asks(hidden.page, 1.4 * REST_AT_MOST)
+    hidden.site.note(f"{name} may end").touch()
+    wait_until(lambda: hidden.site.jobs(name)[0].state.ended, "the job has ended", PATIENCE)
+    with hidden.page.expect_request(LOOKS, timeout=REST_AT_MOST):
+        tabs.show(hidden.page)
+    hidden.sees(name)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", ["job"])
+@pytest.mark.parametrize("opened", ["before", "behind"])
+def test_a_hidden_jobs_page_asks_nothing_and_at_once_when_it_is_seen(visitor: Visitor, tabs: Tabs, opened: str) -> None:
+    address = f"{visitor.site.url}/jobs"
+    page = tabs.open(address) if opened == "before" else tabs.open_behind(address)
+    expect(page.get_by_text(re.compile("Updated "))).to_have_count(1)
+    every = "milliseconds => dash_clientside.set_props('jobs-tick', {interval: milliseconds})"
+    page.evaluate(every, LOOK_EVERY)
+    if opened == "before":
+        assert asks(page, 5 * LOOK_EVERY)
+        tabs.hide(page)
+    assert not asks(page, 5 * LOOK_EVERY)
+    page.evaluate(every, 1000 * PATIENCE)
+    with page.expect_response(LOOKS, timeout=5 * LOOK_EVERY):
+        tabs.show(page)

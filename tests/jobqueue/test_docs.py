@@ -12,6 +12,7 @@ STATES = KIT / "docs" / "states.md"
 PROMISES = {
     "durability.md": 10,
     "dash.md": 10,
+    "jobs.md": 1,
     "submitting.md": 3,
     "security.md": 30,
 }  # pages, and how many tests each names more than

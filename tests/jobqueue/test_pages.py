@@ -1,6 +1,7 @@
 """The jobs pages as a browser asks for them: what they show to whom, what they do, and what they refuse."""
 
 import logging
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from werkzeug.test import TestResponse
 from jobqueue import DurableHuey, JobHandle, JobNotFound, State, codec, every, pages
 from jobqueue.database import DatabaseUnavailable
 from jobqueue.listing import DEEPEST, Filter, Listing
-from jobqueue.pages import asked
+from jobqueue.pages import asked, overview
 from jobqueue.pages.wording import ago, size, span
 
 HTML = "<img src=x onerror=alert(1)>"
@@ -167,6 +168,30 @@ def test_when_the_database_does_not_answer_it_says_so_and_keeps_what_is_there(
     monkeypatch.setattr(Listing, "page", fail)
     shown = site.overview()
     assert shown.keys() == {"jobs-trouble"} and "does not answer" in str(shown)
+
+
+def test_a_look_is_a_handful_of_queries_and_the_list_alone_after_anothers(
+    site: Site, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is what pages that stay open cost; benchmarks/jobs_page.py measures it."""
+    site.huey.task(name="ends")(lambda: None)()
+    drawn = {"at": 0, "rates": time.time(), "of": "hour"}
+
+    def looked(kept: float, seen: dict[str, Any] | None) -> int:
+        monkeypatch.setattr(overview, "KEPT", kept)
+        statements.clear()
+        assert site.call("jobs-trouble.children", {}, 0, None, seen).status_code == 200
+        return len(statements)
+
+    tiles, workers, the_list = 4, 2, 1
+    assert looked(0, drawn) == tiles + workers + the_list
+    assert looked(60, drawn) == the_list
+    monkeypatch.setattr(overview, "RATES_EVERY", 0)
+    counts, times_of_a_stretch = 1, 1
+    assert looked(60, None) == the_list + counts + times_of_a_stretch
+    site.who = Who("ann")
+    own, of_shared_runs = 1, 1
+    assert looked(0, drawn) == own + workers + the_list + of_shared_runs
 
 
 def test_a_jobs_page_has_its_timeline_arguments_steps_and_log(site: Site) -> None:

@@ -23,12 +23,12 @@ INSERT INTO jobs (id, task, state, priority, owner, message, run_at, queued_at, 
 SELECT ID(n), CASE n % :stride WHEN 1 THEN :rare ELSE 'app.jobs.task_' || (n % 20) END,
        CASE WHEN n % :stride = 2 THEN 'cancelled' WHEN n % 16 = 3 THEN 'failed' ELSE 'succeeded' END, n % 3,
        CASE WHEN n % :stride = 4 THEN :ann WHEN n % 4 > 0 THEN 'owner-' || (n % 997) END, :message, NULL,
-       NOW - 9 * (:count - n + 1), NULL,
-       0, 0, NULL, 'consumer-' || (n % 7), 'worker-' || (n % 4), NOW - 9 * (:count - n + 1), NULL, 1, 0, 0,
+       NOW - :every * (:count - n + 1), NULL,
+       0, 0, NULL, 'consumer-' || (n % 7), 'worker-' || (n % 4), NOW - :every * (:count - n + 1), NULL, 1, 0, 0,
        CASE WHEN n % 10 > 1 THEN ID(n - n % 10) END, CASE WHEN n % 10 > 1 THEN n % 10 - 2 END, n % 10 > 1, 0, NULL,
        CASE n % 10 WHEN 0 THEN 8 END, 12, 12, 'fetching prices',
-       CASE WHEN n % 16 = 3 THEN 'ValueError: no price on day ' || n ELSE '' END, NOW - 9 * (:count - n + 1),
-       NOW - 9 * (:count - n + 1) + 3,
+       CASE WHEN n % 16 = 3 THEN 'ValueError: no price on day ' || n ELSE '' END, NOW - :every * (:count - n + 1),
+       NOW - :every * (:count - n + 1) + 3,
        CASE n % 10 WHEN 9 THEN 'key-' || (n % 9973) END
 FROM SERIES(:count)
 """
@@ -60,11 +60,11 @@ MESSAGE = secrets.token_bytes(300)  # as long as Huey's for a task with a few ar
 BODY = secrets.token_bytes(200)
 
 
-def finish(ledger: Ledger, count: int) -> None:
-    """So many jobs have come and gone."""
+def finish(ledger: Ledger, count: int, every: float = 9) -> None:
+    """So many jobs have come and gone, one each `every` seconds."""
     with patient(ledger) as tx:
         in_series = {"message": MESSAGE, "rare": RARE, "ann": ANN, "stride": count // FEW}
-        tx.run(spelled(ledger, FINISHED), count=count, **in_series)
+        tx.run(spelled(ledger, FINISHED), count=count, every=every, **in_series)
         tx.run(HANDLES, ann=ANN, stride=count // FEW)
         for statement in (RESULTS, STEPS, ENTRIES):
             tx.run(statement, body=BODY)

@@ -34,10 +34,11 @@
 
   jobqueue.clear = () => [null, null, "", null, "", null];
 
-  // An answer is there: when it came; nothing more is asked about a job that has ended.
+  // An answer is there: when it came; nothing more is asked about a job that has ended, or by a tab that nobody has seen yet.
   jobqueue.seen = (seen) => {
     if (!seen) return window.dash_clientside.no_update;
     if ("ended" in seen) window.dash_clientside.set_props("job-tick", { disabled: seen.ended || document.hidden });
+    else if (document.hidden) window.dash_clientside.set_props("jobs-tick", { disabled: true });
     fit();
     return `Updated ${new Date(seen.at).toLocaleTimeString()}`;
   };

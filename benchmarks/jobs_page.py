@@ -1,0 +1,236 @@
+"""What the jobs page costs while it is open in ten browsers, beside a worker that runs twenty jobs a second.
+
+`python -m benchmarks.jobs_page [--quick]`, run by `make bench`. A baked app as its Procfile runs it, where one has to log in, on
+Postgres, with an hour of such jobs behind it. The browsers are Chromium's own, ten of them, in which an admin is logged in;
+each thinks that it is looked at. Taken is the processor time of the web and of Postgres: without the page, with it, and
+without it again. What it is more with it is what the page costs; exits 1 where that is not less than is promised.
+"""
+
+import argparse
+import contextlib
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+KIT = Path(__file__).parents[1]
+sys.path[:0] = [str(KIT), str(KIT / "{{cookiecutter.app_name}}")]
+
+from benchmarks.web import used  # noqa: E402
+from jobqueue.database import Database  # noqa: E402
+from jobqueue.ledger import Ledger  # noqa: E402
+from jobqueue.listing import Listing  # noqa: E402
+from jobqueue.pages.asked import ROWS  # noqa: E402
+from jobqueue.pages.overview import LOOK_EVERY  # noqa: E402
+from tests import baking, chromium  # noqa: E402
+from tests.end_to_end.running import RunningApp  # noqa: E402
+from tests.scale import filling  # noqa: E402
+from tests.servers import PostgresServer  # noqa: E402
+
+PACE = 20  # jobs a second
+PROCESSES = 2  # of the web
+HELD_TO = 5.0  # percent of a core, of the web and of Postgres together
+ENOUGH = 0.9  # of the jobs and of the looks that there are to be; with fewer nothing was measured
+OPENS_IN = 60_000  # milliseconds
+LOOK = "/_dash-update-component"
+ADMIN, PASSWORD = "ann", "mountain river nine"
+
+TASK = '''
+"""A job that takes a moment."""
+
+import time
+
+from app.jobs import huey
+
+
+@huey.task()
+def work() -> None:
+    time.sleep(0.02)
+'''
+SUBMIT = f"""
+import itertools, time
+from app.jobs.paced import work
+began = time.monotonic()
+for n in itertools.count(1):
+    work()
+    time.sleep(max(0.0, began + n / {PACE} - time.monotonic()))
+"""
+
+
+class Size(NamedTuple):
+    browsers: int
+    ended: int  # jobs, before it begins
+    warm_up: float  # seconds until it is measured
+    seconds: float
+
+
+FULL = Size(10, 3600 * PACE, 10.0, 30.0)
+QUICK = Size(3, 1000, 6.0, 6.0)
+
+
+class Site(NamedTuple):
+    url: str
+    listing: Listing
+    programs: list[psutil.Process]  # web, Postgres, worker
+
+    def used(self) -> list[float]:
+        """Seconds of processor time, of each of these and of the browsers."""
+        browsers = [child for child in psutil.Process().children() if "run-driver" in " ".join(child.cmdline())]
+        return [*(used([program]) for program in self.programs), used(browsers)]
+
+
+class Measured(NamedTuple):
+    """While the page was open in some number of browsers. Processor time is in percent of a core."""
+
+    browsers: int
+    jobs: float  # that ended, a second
+    looks: float  # that were answered, a second
+    failed: int  # looks
+    web: float
+    postgres: float
+    worker: float
+    chromium: float
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="three browsers for a short time, to see that it works")
+    size = QUICK if parser.parse_args().quick else FULL
+    path = os.environ.get("CHROMIUM") or chromium.find()
+    with site(size) as app, sync_playwright() as playwright:
+        print(
+            f"{PACE} jobs a second, {size.ended:,} have ended, {PROCESSES} web processes on Postgres, {os.cpu_count()} cores; "
+            f"{size.seconds:g} s each, processor time in % of a core"
+        )
+        print(
+            f"{'browsers':>8}{'jobs/s':>9}{'looks/s':>9}{'failed':>8}{'web':>9}{'Postgres':>10}{'worker':>9}{'Chromium':>10}"
+        )
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        before = measure(app, [], size)
+        with opened(browser, app.url, size.browsers) as pages:
+            meanwhile = measure(app, pages, size)
+        after = measure(app, [], size)
+        browser.close()
+    web, postgres = (
+        getattr(meanwhile, name) - (getattr(before, name) + getattr(after, name)) / 2 for name in ("web", "postgres")
+    )
+    print(
+        f"The page costs {web + postgres:.2f} % of a core: {web:.2f} % of the web's, {postgres:.2f} % of Postgres's; "
+        f"to be less than {HELD_TO:g} %."
+    )
+    short = []
+    if min(each.jobs for each in (before, meanwhile, after)) < ENOUGH * PACE:
+        short.append(f"There were to be {PACE} jobs a second.")
+    if meanwhile.failed or meanwhile.looks < ENOUGH * size.browsers * 1000 / LOOK_EVERY:
+        short.append(f"Each browser was to look each {LOOK_EVERY / 1000:g} s, and to be answered.")
+    if size is FULL and web + postgres >= HELD_TO:
+        short.append("It is not less.")
+    print("\n".join(short or ["within what is promised" if size is FULL else "It works; its figures mean nothing."]))
+    return 1 if short else 0
+
+
+@contextlib.contextmanager
+def site(size: Size) -> Iterator[Site]:
+    """The app, and its jobs come and go."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        postgres = stack.enter_context(PostgresServer())
+        ledger = Ledger(Database(postgres.url))
+        stack.callback(ledger.database.close)
+        filling.finish(ledger, size.ended, every=1 / PACE)
+        app = RunningApp(baking.bake(folder / "apps", app_name="bench", example="blank"))
+        app.folder.joinpath("app", "jobs", "paced.py").write_text(TASK)
+        settings = {
+            "AUTH": "accounts",
+            "DATABASE_URL": postgres.url,
+            "SECRET_KEY": secrets.token_urlsafe(48),
+            "WEB_CONCURRENCY": str(PROCESSES),
+        }
+        of_the_app = {"cwd": app.folder, "env": os.environ | settings}
+        add = [sys.executable, "-m", "app", "users", "add", ADMIN, "--admin"]
+        typed = f"{PASSWORD}\n{PASSWORD}\n".encode()
+        subprocess.run(add, input=typed, check=True, capture_output=True, **of_the_app)  # type: ignore[call-overload]
+        stack.callback(app.stop)
+        app.start(**settings)
+        load = subprocess.Popen([sys.executable, "-c", SUBMIT], **of_the_app)  # type: ignore[call-overload]
+        stack.callback(load.wait)
+        stack.callback(load.terminate)
+        yield Site(app.url, Listing(ledger.database), [program(app, "gunicorn"), postgres.processes()[0], program(app, "app worker")])  # fmt: skip
+
+
+def program(app: RunningApp, part: str) -> psutil.Process:
+    """A line of the Procfile, by a part of its command: its first process."""
+    return next(process for process in app.processes() if part in " ".join(process.cmdline()))
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, url: str, count: int) -> Iterator[list[Page]]:
+    """The jobs page in so many browsers of one admin, with all that it shows."""
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(browser.new_context())
+        log_in(first.new_page(), url)
+        contexts = [first]
+        for _ in range(count - 1):
+            contexts.append(stack.enter_context(browser.new_context(storage_state=first.storage_state())))
+        pages = [context.pages[0] if context.pages else context.new_page() for context in contexts]
+        for page in pages:
+            page.goto(f"{url}/jobs")
+            expect(page.locator(".ag-center-cols-container .ag-row")).to_have_count(ROWS, timeout=OPENS_IN)
+            expect(page.locator(".recharts-surface").first).to_be_visible(timeout=OPENS_IN)
+        yield pages
+        assert [page.evaluate("document.visibilityState") for page in pages] == ["visible"] * count
+
+
+def log_in(page: Page, url: str) -> None:
+    page.goto(f"{url}/login", timeout=OPENS_IN)
+    page.get_by_label("Name").fill(ADMIN)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("link", name="Jobs")).to_be_visible(timeout=OPENS_IN)
+
+
+def measure(app: Site, pages: Sequence[Page], size: Size) -> Measured:
+    """Prints it, too."""
+    answers: list[int] = []
+    for page in pages:
+        page.on("response", lambda answer: answers.append(answer.status) if LOOK in answer.url else None)
+    wait(pages, size.warm_up)
+    answers.clear()
+    began, before = time.monotonic(), app.used()
+    wait(pages, size.seconds)
+    lasted, after = time.monotonic() - began, app.used()
+    (ended,) = app.listing.stretches(time.time(), lasted, 1)
+    good = answers.count(200)
+    found = Measured(
+        len(pages),
+        ended.succeeded / lasted,
+        good / lasted,
+        len(answers) - good,
+        *(100 * (now - then) / lasted for now, then in zip(after, before, strict=True)),
+    )
+    print(
+        f"{found.browsers:8}{found.jobs:9.1f}{found.looks:9.2f}{found.failed:8}{found.web:9.2f}{found.postgres:10.2f}"
+        f"{found.worker:9.2f}{found.chromium:10.1f}",
+        flush=True,
+    )
+    return found
+
+
+def wait(pages: Sequence[Page], seconds: float) -> None:
+    """Meanwhile Playwright hears what the pages do."""
+    if pages:
+        pages[0].wait_for_timeout(1000 * seconds)
+    else:
+        time.sleep(seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""A Chromium whose tabs are as a person's: what lies behind another tab is hidden, and its timers are slowed down.
+
+Playwright tells each page of the browsers that it starts that it is looked at, whatever lies before it, and lets their timers run
+on. So this one is started without it, and Playwright comes to it later.
+"""
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import BrowserContext, Page, Playwright, TimeoutError
+
+from tests.end_to_end.running import wait_until
+
+LOOKS = "**/_dash-update-component*"
+
+
+class Tabs:
+    """Of one window."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.context = context
+
+    def open(self, url: str = "about:blank") -> Page:
+        """Before all others."""
+        page = self.context.new_page()
+        page.goto(url)
+        assert not is_hidden(page)
+        return page
+
+    def open_behind(self, url: str) -> Page:
+        """As a link does that is clicked with Ctrl: nobody has seen it yet."""
+        with self.context.expect_page() as opened:
+            session = self.context.new_cdp_session(self.context.pages[0])
+            session.send("Target.createTarget", {"url": url, "background": True})
+        page = opened.value
+        page.wait_for_load_state()
+        assert is_hidden(page)
+        return page
+
+    def hide(self, page: Page) -> None:
+        """Behind another one."""
+        self.context.pages[0].bring_to_front()
+        wait_until(lambda: is_hidden(page), "it is hidden")
+
+    def show(self, page: Page) -> None:
+        page.bring_to_front()
+        wait_until(lambda: not is_hidden(page), "it is seen")
+
+
+def is_hidden(page: Page) -> bool:
+    return bool(page.evaluate("document.visibilityState") == "hidden")
+
+
+def asks(page: Page, within: float) -> bool:
+    """Whether the page asks the server for anything new, within so many milliseconds."""
+    try:
+        with page.expect_request(LOOKS, timeout=within):
+            pass
+    except TimeoutError:
+        return False
+    return True
+
+
+@contextmanager
+def window(playwright: Playwright, program: str, arguments: Sequence[str], folder: Path) -> Iterator[Tabs]:
+    """A browser of its own, whose profile is in this folder."""
+    own = ["--headless", f"--user-data-dir={folder}", "--remote-debugging-port=0"]
+    browser = subprocess.Popen(
+        [program, *own, *arguments, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        port = folder / "DevToolsActivePort"
+        wait_until(lambda: port.exists() and "\n" in port.read_text(), "Chromium listens")
+        address = f"http://127.0.0.1:{port.read_text().splitlines()[0]}"
+        connected = playwright.chromium.connect_over_cdp(address, no_defaults=True)
+        try:
+            yield Tabs(connected.contexts[0])
+        finally:
+            connected.close()
+    finally:
+        browser.terminate()
+        browser.wait()
