@@ -490,5 +490,5 @@ def test_a_hidden_jobs_page_asks_nothing_and_at_once_when_it_is_seen(visitor: Vi
         tabs.hide(page)
     assert not asks(page, 5 * LOOK_EVERY)
     page.evaluate(every, 1000 * PATIENCE)
-    with page.expect_request(LOOKS, timeout=5 * LOOK_EVERY):
+    with page.expect_request(LOOKS, timeout=500 * PATIENCE):
         tabs.show(page)
