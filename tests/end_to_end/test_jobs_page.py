@@ -61,7 +61,7 @@ hold.using(owner="ann").schedule((600,), delay=3600)
 
 # Notes whatever was on the page and is not, or is another, at any moment at which it might be painted.
 WATCH = """() => {
-    const parts = [".ag-row", ".ag-row a", "#jobs-tiles .mantine-Paper-root", ".recharts-surface", "#jobs-updated"];
+    const parts = [".ag-row", ".ag-row a", "#jobs-tiles a", ".recharts-surface", "#jobs-updated"];
     const there = parts.map((part) => document.querySelector(part)), title = document.title;
     window.flickered = new Set();
     new MutationObserver(() => {

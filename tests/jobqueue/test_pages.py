@@ -235,6 +235,21 @@ def test_a_schedule_is_shown_paused_resumed_and_run(site: Site, caplog: pytest.L
     assert len(site.huey.jobs()) == 1
 
 
+def test_what_a_page_shows_already_is_not_told_again(site: Site) -> None:
+    site.huey.periodic_task(every("day at 07:30"), name="daily")(lambda: None)
+
+    def look(seen: Any) -> dict[str, Any]:
+        answer = site.call("jobs-trouble.children", {"tab": "schedules"}, 0, None, seen).get_json()
+        return dict(answer["response"])
+
+    first = look(None)
+    assert "every day at 07:30" in str(first["jobs-schedules"])
+    again = look(first["jobs-seen"]["data"])
+    assert "jobs-schedules" not in again
+    site.huey.pause_schedule("daily")
+    assert "Paused since" in str(look(again["jobs-seen"]["data"])["jobs-schedules"])
+
+
 def test_a_dataset_is_shown_without_its_content_and_refreshed(
     site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,27 +5,28 @@ from collections.abc import Callable
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import html
+from dash import Output, html
 from dash.development.base_component import Component
 
 from jobqueue.listing import MOST, Figures, Stretch
 from jobqueue.pages.wording import plural, span, spoken
 
+TILES = {
+    "queued": ("Queued", "?state=queued"),
+    "running": ("Running", "?state=running"),
+    "failed": ("Failed in 24 h", "?state=failed&time=day"),
+    "waits": ("Oldest wait", "?state=queued"),
+    "workers": ("Workers alive", "?tab=workers"),
+}
 
-def tiles(figures: Figures, alive: int, address: Callable[[str], str]) -> Component:
-    waits = "none" if figures.waits_s is None else span(figures.waits_s)
-    shown = (
-        ("Queued", _many(figures.queued), "inherit", "?state=queued"),
-        ("Running", _many(figures.running), "inherit", "?state=running"),
-        ("Failed in 24 h", _many(figures.failed), "red" if figures.failed else "inherit", "?state=failed&time=day"),
-        ("Oldest wait", waits, "orange" if (figures.waits_s or 0) > 60 else "inherit", "?state=queued"),
-        ("Workers alive", str(alive), "inherit" if alive else "red", "?tab=workers"),
-    )
+
+def tiles(address: Callable[[str], str]) -> Component:
+    """Their numbers are put in later, in place: what a callback replaces loses the keyboard's focus."""
     return dmc.SimpleGrid(
         [
             dmc.Anchor(
                 dmc.Paper(
-                    [dmc.Text(label, size="sm", c="dimmed"), dmc.Text(value, size="xl", fw=600, c=colour)],
+                    [dmc.Text(label, size="sm", c="dimmed"), dmc.Text("…", size="xl", fw=600, id=f"jobs-tile-{name}")],
                     withBorder=True,
                     p="sm",
                 ),
@@ -34,11 +35,27 @@ def tiles(figures: Figures, alive: int, address: Callable[[str], str]) -> Compon
                 underline="never",
                 c="inherit",
             )
-            for label, value, colour, where in shown
+            for name, (label, where) in TILES.items()
         ],
         cols={"base": 2, "xs": 3, "md": 5},
         spacing="xs",
     )
+
+
+def in_tiles() -> list[Output]:
+    return [Output(f"jobs-tile-{name}", part) for name in TILES for part in ("children", "c")]
+
+
+def of_tiles(figures: Figures, alive: int) -> list[str]:
+    """Of each tile the number and its colour."""
+    waits = "none" if figures.waits_s is None else span(figures.waits_s)
+    return [
+        *(_many(figures.queued), "inherit"),
+        *(_many(figures.running), "inherit"),
+        *(_many(figures.failed), "red" if figures.failed else "inherit"),
+        *(waits, "orange" if (figures.waits_s or 0) > 60 else "inherit"),
+        *(str(alive), "inherit" if alive else "red"),
+    ]
 
 
 def _many(count: int) -> str:

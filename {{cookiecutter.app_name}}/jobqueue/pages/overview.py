@@ -7,6 +7,7 @@ seconds while somebody looks. A list is a page of rows, whatever there is.
 import time
 from collections.abc import Callable
 from typing import Any
+from zlib import crc32
 
 import dash
 import dash_ag_grid as dag
@@ -87,7 +88,7 @@ class Overview:
         )
         callback(
             Output("jobs-trouble", "children"),
-            Output("jobs-tiles", "children"),
+            *figures.in_tiles(),
             Output("jobs-rates", "children"),
             Output("jobs-grid", "rowData"),
             Output("jobs-list", "style"),
@@ -142,7 +143,7 @@ class Overview:
                     ]
                 ),
                 html.Div(id="jobs-trouble"),
-                html.Div(_loading(height=86), id="jobs-tiles"),
+                html.Div(figures.tiles(self._address), id="jobs-tiles"),
                 html.Div(id="jobs-said", **spoken(live="polite")),
                 dmc.Tabs(
                     [
@@ -247,19 +248,19 @@ class Overview:
         try:
             return self._look(wanted, owner, seen if isinstance(seen, dict) else {})
         except DatabaseUnavailable:
-            return unavailable(), *[no_update] * 12
+            return unavailable(), *[no_update] * (len(figures.in_tiles()) + 11)
 
     def _look(self, wanted: Asked, owner: str | None, seen: dict[str, Any]) -> tuple[Any, ...]:
         now = time.time()
         kept = 0.0 if ctx.triggered_id == "jobs-acted" else KEPT
         counted = self._recent(("figures", owner), kept, lambda: self.listing.figures(owner))
         alive = self._recent("workers", kept, self.huey.workers)
-        tiles = figures.tiles(counted, len(alive), self._address)
+        told = Told(seen.get("told"))
         drawn, of = seen.get("rates"), seen.get("of")
         charts: Any = no_update
         stale = of != wanted.window or not isinstance(drawn, int | float) or now - drawn >= RATES_EVERY
         if owner is None and wanted.tab == "jobs" and stale:
-            charts, drawn, of = self._charts(wanted.window), now, wanted.window
+            charts, drawn, of = told("rates", self._charts(wanted.window)), now, wanted.window
         page: tuple[Any, ...] = (no_update,) * 6
         if wanted.tab == "jobs" or owner is not None:
             page = self._list(wanted, owner)
@@ -267,15 +268,16 @@ class Overview:
         of_datasets: Any = no_update
         of_workers: Any = no_update
         if wanted.tab == "schedules" and owner is None:
-            of_schedules = schedules.show(self.access.schedules(), self.huey.ledger, self._address("/{id}"))
+            shown = schedules.show(self.access.schedules(), self.huey.ledger, self._address("/{id}"))
+            of_schedules = told("schedules", shown)
         if wanted.tab == "datasets" and owner is None:
             made, looks = self.access.datasets(), self.access.schedules()
-            of_datasets = datasets.show(made, looks, self.huey.ledger, self._address("/{id}"))
+            of_datasets = told("datasets", datasets.show(made, looks, self.huey.ledger, self._address("/{id}")))
         if wanted.tab == "workers" and owner is None:
-            of_workers = workers.show(alive, self._address("/{id}"))
+            of_workers = told("workers", workers.show(alive, self._address("/{id}")))
         return (
             None,
-            tiles,
+            *figures.of_tiles(counted, len(alive)),
             charts,
             *page,
             of_schedules,
@@ -285,6 +287,7 @@ class Overview:
                 "at": now * 1000,
                 "rates": drawn,
                 "of": of,
+                "told": told.marks,
             },
         )
 
@@ -351,6 +354,20 @@ class Overview:
         except (DatabaseUnavailable, QueueUnavailable):
             return _said("The database does not answer. Try again in a moment.", "red"), no_update
         return _said(f"{name.rpartition('.')[2]}: {words}", "green"), time.time()
+
+
+class Told:
+    """What a page shows already is not told again: what is replaced loses the keyboard's focus, and is drawn anew."""
+
+    def __init__(self, marks: Any) -> None:
+        self.marks = dict(marks) if isinstance(marks, dict) else {}
+
+    def __call__(self, part: str, shown: Component) -> Any:
+        mark = crc32(repr(shown).encode())
+        if self.marks.get(part) == mark:
+            return no_update
+        self.marks[part] = mark
+        return shown
 
 
 class Recent:
