@@ -43,14 +43,23 @@ def tabs(playwright: Playwright, browser_type_launch_args: dict[str, Any], tmp_p
 
 
 @pytest.fixture
-def watched(page: Page) -> Iterator[Page]:
-    """A page that fails its test on any console error and on any request to another host."""
+def watch() -> Iterator[Callable[[Page], Page]]:
+    """Makes a page one that fails the test on any console error and on any request to another host."""
     complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if is_error(message) else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: None if is_local(request.url) else complaints.append(f"asks {request.url}"))
-    yield page
+
+    def watched(page: Page) -> Page:
+        page.on("console", lambda message: complaints.append(message.text) if is_error(message) else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: None if is_local(request.url) else complaints.append(f"asks {request.url}"))
+        return page
+
+    yield watched
     assert not complaints
+
+
+@pytest.fixture
+def watched(page: Page, watch: Callable[[Page], Page]) -> Page:
+    return watch(page)
 
 
 def is_error(message: ConsoleMessage) -> bool:

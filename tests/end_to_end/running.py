@@ -14,8 +14,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from playwright.sync_api import Page, expect
 
 WAIT = 60  # seconds that anything may take to come up, where much else runs
+PASSWORD = "mountain river nine"  # of everybody in the tests, to begin with
 
 
 def wait_until(condition: Callable[[], object], what: str | Callable[[], str], timeout: float = WAIT) -> object:
@@ -81,6 +83,13 @@ class RunningApp:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.honcho.wait(timeout=WAIT)
             self.kill()
+
+
+def log_in(page: Page, name: str, password: str = PASSWORD) -> None:
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible(timeout=1000 * WAIT)  # others ask for a name, too
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
 
 
 def is_local(url: str) -> bool:

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Response, expect
 
-from tests.end_to_end.running import RunningApp, add_counting_pages
+from tests.end_to_end.running import PASSWORD, RunningApp, add_counting_pages, log_in
 
-PASSWORD = "mountain river nine"
 OTHER = "harbour lantern seven"
 SLOW = 150_000  # milliseconds that a job may take
 
@@ -26,13 +25,6 @@ def users(app: RunningApp, *command: str, password: str = "") -> str:
         text=True,
         stderr=subprocess.STDOUT,
     )
-
-
-def log_in(page: Page, name: str, password: str) -> None:
-    expect(page.get_by_role("heading", name="Log in")).to_be_visible(timeout=SLOW)  # other pages ask for a name, too
-    page.get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Log in").click()
 
 
 @pytest.mark.parametrize("app", ["blank"], indirect=True)

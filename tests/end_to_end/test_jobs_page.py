@@ -1,6 +1,7 @@
 """The jobs page in Chromium, before the app's real Procfile: each of its controls, over a reload and from a shared link.
 
-One app serves all of it, as its start takes longer than most of what is done here.
+Once where nobody has to log in; as an admin, who has them all over everybody's jobs; and as an owner, who has those over
+their own. One app serves a test, as its start takes longer than most of what is done here.
 """
 
 import re
@@ -8,13 +9,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from jobqueue import DurableHuey, State
-from tests.end_to_end.running import RunningApp, wait_until
+from jobqueue import DurableHuey, Job, State
+from tests.end_to_end.running import PASSWORD, RunningApp, log_in, wait_until
 
 SLOW = 30_000  # milliseconds that anything may take on a busy machine
 
@@ -52,12 +55,37 @@ def numbers() -> list[int]:
     return [1, 2, 3]
 '''
 SUBMIT = """
+from app.jobs.hello import greet
 from app.jobs.seen import fail, hold
+greet.using(owner="ann")("Ann", 0)
 for n in range(30): fail.using(owner="ann")(f"no price on day {n}")
 fail.using(owner="ben")("<b>" + "long" * 200 + "</b>")
 hold.using(owner="ben")(600)
 hold.using(owner="ann").schedule((600,), delay=3600)
 """
+ADD_USERS = f"""
+from app import users
+for name in ("ann", "ben", "eve"): users.add(name, "{PASSWORD}", admin=name == "eve")
+"""
+
+Watch = Callable[[Page], Page]
+
+
+@dataclass
+class Desk:
+    page: Page
+    app: RunningApp
+    huey: DurableHuey  # its jobs
+
+    def of(self, owner: str, state: State | None = None) -> list[Job]:
+        """Newest first."""
+        return self.huey.jobs(owner=owner, state=state)
+
+    def is_logged(self, who: str, does: str) -> None:
+        """And when."""
+        line = re.compile(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ jobqueue\.acts: {who} {does}")
+        wait_until(lambda: line.search(self.app.log.read_text()), f"{line.pattern} is logged")
+
 
 # Notes whatever was on the page and is not, or is another, at any moment at which it might be painted.
 WATCH = """() => {
@@ -72,18 +100,20 @@ WATCH = """() => {
 
 
 @pytest.fixture
-def desk(tmp_path: Path, bake: Callable[..., Path], watched: Page) -> Iterator[tuple[Page, RunningApp]]:
+def desk(request: pytest.FixtureRequest, tmp_path: Path, bake: Callable[..., Path], watched: Page) -> Iterator[Desk]:
+    """An app with jobs of Ann and of Ben. With accounts they have to log in, as has Eve, who is an admin."""
+    accounts = getattr(request, "param", "off") == "accounts"
     folder = tmp_path / "app"
     shutil.copytree(bake(example="blank"), folder)
     folder.joinpath("app", "jobs", "seen.py").write_text(TASKS)
     app = RunningApp(folder)
-    app.start()
-    subprocess.run([sys.executable, "-c", SUBMIT], cwd=folder, check=True)
+    app.start(AUTH="accounts" if accounts else "off", SUBMITS="1000")
+    subprocess.run([sys.executable, "-c", SUBMIT + ADD_USERS * accounts], cwd=folder, check=True)
     huey = DurableHuey("seen", f"sqlite:///{folder}/var/jobs.sqlite")
     wait_until(lambda: len(huey.jobs(state=State.FAILED)) == 31, "the jobs fail", timeout=30)
-    huey.storage.close()
     watched.set_default_timeout(SLOW)
-    yield watched, app
+    yield Desk(watched, app, huey)
+    huey.storage.close()
     app.stop()
 
 
@@ -100,14 +130,43 @@ def choose(page: Page, label: str, option: str) -> None:
     page.get_by_role("option", name=option, exact=True).click()
 
 
+def another_browser(page: Page, **options: Any) -> Page:
+    assert page.context.browser is not None
+    other = page.context.browser.new_context(**options).new_page()
+    other.set_default_timeout(SLOW)
+    return other
+
+
 def select(page: Page, *numbers: int) -> None:
     for number in numbers:
         page.locator(".ag-row input[type=checkbox]").nth(number).check()
 
 
-def test_every_control_of_the_jobs_page(desk: tuple[Page, RunningApp]) -> None:
-    page, app = desk
-    page.goto(f"{app.url}/jobs")
+def select_all(page: Page) -> None:
+    page.locator(".ag-header-select-all input").check()
+
+
+def run_again(page: Page, button: str) -> None:
+    before = page.url
+    page.get_by_role("button", name=button, exact=True).click()
+    page.wait_for_url(lambda url: "/jobs/" in url and url != before)
+
+
+def confirm(page: Page, act: str, jobs: str, said: str) -> None:
+    """What is selected, of which so many jobs count."""
+    page.get_by_role("button", name=f"{act} {jobs.split()[0]}", exact=True).click()
+    expect(page.get_by_role("dialog")).to_contain_text(f"{act} {jobs}?")
+    page.get_by_role("button", name=f"{act} {jobs}").click()
+    expect(page.get_by_text(said)).to_be_visible()
+
+
+def test_every_control_of_the_jobs_page(desk: Desk, watch: Watch) -> None:
+    desk.page.goto(f"{desk.app.url}/jobs")
+    use_every_control(desk.page, desk.app, watch)
+
+
+def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
+    """Of the page that is open, which shows everybody's jobs."""
     expect(page.get_by_text(re.compile("Updated "))).to_be_visible(timeout=SLOW)
     listed(page, 25)
     expect(page.get_by_role("link", name="Running")).to_contain_text("1")
@@ -115,9 +174,9 @@ def test_every_control_of_the_jobs_page(desk: tuple[Page, RunningApp]) -> None:
 
     # Older, newer; what is on this page of the list stands in the address.
     page.get_by_role("button", name="Older").click()
-    expect(page.get_by_text("26 to 33")).to_be_visible()
+    expect(page.get_by_text("26 to 34")).to_be_visible()
     page.reload()
-    expect(page.get_by_text("26 to 33")).to_be_visible()
+    expect(page.get_by_text("26 to 34")).to_be_visible()
     page.get_by_role("button", name="Newer").click()
     listed(page, 25)
 
@@ -130,7 +189,7 @@ def test_every_control_of_the_jobs_page(desk: tuple[Page, RunningApp]) -> None:
     page.get_by_label("Text").fill("DAY 17")
     listed(page, 1)
     assert "no price on day 17" in rows(page)[0]
-    elsewhere = page.context.browser.new_context().new_page()  # type: ignore[union-attr]
+    elsewhere = watch(another_browser(page, storage_state=page.context.storage_state()))
     elsewhere.goto(page.url)
     listed(elsewhere, 1)
     elsewhere.close()
@@ -187,9 +246,7 @@ def test_every_control_of_the_jobs_page(desk: tuple[Page, RunningApp]) -> None:
     page.get_by_role("button", name="Retry").click()
     expect(page.get_by_text("Put back by a person")).to_be_visible()
     expect(page.get_by_text("Traceback of attempt 2")).to_be_visible(timeout=SLOW)
-    before = page.url
-    page.get_by_role("button", name="Run again as a new job").click()
-    page.wait_for_url(lambda url: "/jobs/" in url and url != before)
+    run_again(page, "Run again as a new job")
     expect(page.get_by_text("Traceback of attempt 1")).to_be_visible(timeout=SLOW)
 
     # One that runs: its progress moves, and it is cancelled.
@@ -235,3 +292,171 @@ def test_every_control_of_the_jobs_page(desk: tuple[Page, RunningApp]) -> None:
     page.goto(f"{app.url}/hello")
     page.evaluate("history.pushState({}, '', '/jobs/none'); window.dispatchEvent(new Event('_dashprivate_pushstate'))")
     expect(page.get_by_text("No such job")).to_be_visible()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("desk", ["accounts"], indirect=True)
+def test_an_admin_has_every_control_over_everybodys_jobs(desk: Desk, watch: Watch) -> None:
+    page, app = desk.page, desk.app
+    page.goto(f"{app.url}/jobs")
+    log_in(page, "eve")
+    use_every_control(page, app, watch)
+    (anns,), (bens, long) = desk.of("ann", State.CANCELLED), desk.of("ben")
+
+    # Jobs of two owners at once: retried, looked at where they run, and cancelled among others that this leaves alone.
+    page.goto(f"{app.url}/jobs?task=app.jobs.seen.hold")
+    listed(page, 2)
+    expect(page.get_by_role("gridcell", name=re.compile("^(ann|ben)$"))).to_have_count(2)
+    select(page, 0, 1)
+    page.get_by_role("button", name="Retry 2", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    confirm(page, "Retry", "2 jobs", "Queued again: 2 of 2 jobs.")
+    page.get_by_role("alert").get_by_role("button", name="Close").click()
+    expect(page.get_by_text("Queued again:")).to_have_count(0)
+    expect(page.get_by_role("link", name="Running")).to_contain_text("2", timeout=SLOW)
+    page.get_by_role("link", name="Workers alive").click()
+    expect(page.get_by_role("tab", name="Workers")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("link", name="hold")).to_have_count(2)
+    page.get_by_role("link", name="hold").first.click()
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    page.get_by_role("link", name="Jobs", exact=True).last.click()  # the one above the job
+    listed(page, 25)
+    select_all(page)
+    page.get_by_role("button", name="Cancel 2", exact=True).click()
+    expect(page.get_by_role("dialog")).to_contain_text("23 of those selected are left alone")
+    page.get_by_role("button", name="Leave them").click()
+    confirm(page, "Cancel", "2 jobs", "Cancelled: 2 of 2 jobs.")
+
+    # The other owner's alone, and one of theirs.
+    page.goto(f"{app.url}/jobs?owner=ben&state=failed")
+    listed(page, 1)
+    page.get_by_role("link", name="fail", exact=True).click()
+    expect(page.get_by_text(long.id).first).to_be_visible()
+    expect(page.get_by_text("ben", exact=True)).to_be_visible()
+
+    # From tile to tile, and back; the time that the charts cover is in the address, too.
+    page.goto(f"{app.url}/jobs")
+    for tile in ("Queued", "Oldest wait"):
+        page.get_by_role("link", name=tile).click()
+        expect(page.get_by_role("textbox", name="State")).to_have_value("queued")
+        page.go_back()
+        expect(page.get_by_role("textbox", name="State")).to_have_value("")
+    page.locator("#jobs-window").get_by_text("Last 24 hours").click()
+    expect(page.get_by_text("Ended in each 30 min, by UTC")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("Ended in each 30 min, by UTC")).to_be_visible(timeout=SLOW)
+
+    # What a dataset was made by, once more.
+    page.get_by_role("tab", name="Datasets").click()
+    page.get_by_role("link", name=re.compile("^job ")).click()
+    expect(page.get_by_role("heading", name="numbers", exact=True)).to_be_visible()
+    run_again(page, "Run again")
+    expect(page.get_by_text("Succeeded").first).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("eve", exact=True)).to_be_visible()
+
+    for job in (anns, bens):
+        for act in ("retries", "cancels"):
+            desk.is_logged("eve", rf"{act} job {job.id} of {job.owner} \(app\.jobs\.seen\.hold\)")
+    desk.is_logged("eve", f"retries job {long.id} of ben")
+    desk.is_logged("eve", rf"runs as \S+ again job {long.id} of ben")
+    for act in ("pauses", "resumes", r"runs as \S+"):
+        desk.is_logged("eve", rf"{act} schedule app\.jobs\.seen\.refresh")
+    desk.is_logged("eve", r"refreshes dataset app\.jobs\.seen\.numbers as job \S+")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("desk", ["accounts"], indirect=True)
+def test_an_owner_has_every_control_over_their_own_jobs_alone(desk: Desk, watch: Watch) -> None:
+    page, app = desk.page, desk.app
+    bens = desk.of("ben")
+    page.goto(f"{app.url}/jobs")
+    log_in(page, "ann")
+    listed(page, 25)
+    expect(page.get_by_role("link", name="Failed in 24 h")).to_contain_text("30")
+    expect(page.get_by_role("link", name="Running")).to_contain_text("0")  # there is one, of Ben's
+
+    # What is everybody's is not there, wherever an address leads.
+    def has_no_more_than_the_list() -> None:
+        expect(page.get_by_role("gridcell", name="fail", exact=True).first).to_be_visible()
+        for control in (page.get_by_role("tab"), page.get_by_role("button", name="Run now"), page.locator("#jobs-window"),
+                        page.get_by_label("Owner"), page.get_by_role("columnheader", name="Owner")):  # fmt: skip
+            expect(control.filter(visible=True)).to_have_count(0)
+        expect(page.get_by_text("Workers alive")).to_be_visible()
+        expect(page.get_by_role("link", name="Workers alive")).to_have_count(0)
+        assert "longlong" not in page.content() and not any(job.id in page.content() for job in bens)
+
+    has_no_more_than_the_list()
+    for query in ("tab=schedules", "tab=datasets", "tab=workers", "owner=ben"):
+        page.goto(f"{app.url}/jobs?{query}")
+        has_no_more_than_the_list()
+    follow = "history.pushState({}, '', '/jobs?tab=workers'); window.dispatchEvent(new Event('_dashprivate_pushstate'))"
+    page.evaluate(f"{follow}; new Promise((done) => setTimeout(done, 300))")  # the page follows in as many milliseconds
+    has_no_more_than_the_list()
+    for query in ("owner=ben&state=running", "text=longlong", f"text={bens[0].id}"):
+        page.goto(f"{app.url}/jobs?{query}")
+        expect(page.get_by_text("No job fits all of these filters.")).to_be_visible()
+    for job in bens:
+        answer = page.goto(f"{app.url}/jobs/{job.id}")
+        assert answer is not None and answer.status == 404
+        expect(page.get_by_text("No such job")).to_be_visible()
+    page.get_by_role("link", name="All jobs").click()
+    listed(page, 25)
+
+    # Filters, over a reload; the link to them shows somebody else nothing of it.
+    page.get_by_role("button", name="Older").click()
+    expect(page.get_by_text("26 to 32")).to_be_visible()
+    page.get_by_role("button", name="Newer").click()
+    listed(page, 25)
+    choose(page, "Task", "app.jobs.hello.greet")
+    choose(page, "State", "succeeded")
+    choose(page, "Submitted", "Last hour")
+    choose(page, "Queue", "default")
+    listed(page, 1)
+    page.get_by_role("button", name="Clear filters").click()
+    listed(page, 25)
+    page.get_by_label("Text").fill("DAY 17")
+    listed(page, 1)
+    page.reload()
+    listed(page, 1)
+    shared = watch(another_browser(page))
+    shared.goto(page.url)
+    log_in(shared, "ben")
+    expect(shared.get_by_text("No job fits all of these filters.")).to_be_visible()
+    shared.get_by_role("button", name="Clear filters").click()
+    listed(shared, 2)
+
+    # One job and many, retried and cancelled.
+    select(page, 0)
+    confirm(page, "Retry", "1 job", "Queued again: 1 of 1 job.")
+    page.goto(f"{app.url}/jobs?state=failed")
+    listed(page, 25)
+    select_all(page)
+    confirm(page, "Retry", "25 jobs", "Queued again: 25 of 25 jobs.")
+    wait_until(lambda: len(desk.of("ann", State.FAILED)) == 30, "all have failed again")
+    page.goto(f"{app.url}/jobs")
+    listed(page, 25)
+    select(page, 0, 1)
+    confirm(page, "Cancel", "1 job", "Cancelled: 1 of 1 job.")
+
+    # One of them by its page: retried, cancelled while it runs, and run again.
+    page.get_by_role("link", name="hold", exact=True).click()
+    page.get_by_role("button", name="Retry").click()
+    expect(page.get_by_role("progressbar")).to_be_visible(timeout=SLOW)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("Cancelled.").first).to_be_visible()
+    page.goto(f"{app.url}/jobs?task=app.jobs.hello.greet")
+    page.get_by_role("link", name="greet", exact=True).click()
+    run_again(page, "Run again")
+    expect(page.get_by_text("Succeeded").first).to_be_visible(timeout=SLOW)
+    assert page.url.endswith(desk.of("ann")[0].id)
+
+    # All the while nothing happened to the other's, who may still act on them.
+    assert [(job.id, job.state, job.attempt) for job in desk.of("ben")] == [
+        (job.id, job.state, job.attempt) for job in bens
+    ]
+    shared.get_by_role("link", name="hold", exact=True).click()
+    shared.get_by_role("button", name="Cancel").click()
+    expect(shared.get_by_text("Cancelled.").first).to_be_visible()
+    desk.is_logged("ann", r"retries job \S+ of ann \(app\.jobs\.seen\.fail\)")
+    desk.is_logged("ben", rf"cancels job {bens[0].id} of ben")

@@ -334,6 +334,25 @@ def test_one_sees_ones_own_jobs_whatever_is_asked_for_and_an_admin_all(site: Sit
     assert site.listed(owner="ann") == [anns.id]
 
 
+def test_who_sees_ones_own_jobs_alone_is_led_to_nothing_else(site: Site) -> None:
+    """Nor by an address that an admin passed on."""
+    layout = dash.page_registry["jobqueue.pages"]["layout"]
+    for who, tab, owner in ((Who("ben"), "jobs", ""), (Who("eve", admin=True), "workers", "ann")):
+        site.who = who
+        assert f"'tab': '{tab}'" in str(layout(tab="workers", owner="ann"))
+        assert f"'owner': '{owner}'" in str(layout(tab="workers", owner="ann"))
+        assert ("?tab=workers" in str(layout())) is who.admin
+
+
+def test_an_address_may_end_in_a_slash_and_is_404_where_its_job_is_not_there(site: Site) -> None:
+    job = delayed(site, "ann")
+    site.who = Who("ann")
+    assert [site.get(f"/jobs{rest}").status_code for rest in ("", "/", f"/{job.id}", f"/{job.id}/")] == [200] * 4
+    assert [site.get(f"/jobs/{rest}").status_code for rest in ("none", "none/", "no/ne")] == [404] * 3
+    site.who = Who("ben")
+    assert site.get(f"/jobs/{job.id}/").status_code == 404
+
+
 FOREIGN = ["page", "look", "cancel", "retry", "again", "bulk cancel", "bulk retry"]
 
 

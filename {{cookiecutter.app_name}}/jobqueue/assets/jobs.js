@@ -86,10 +86,17 @@
     if (!isThere("jobs-asked")) return;
     const query = new URLSearchParams(location.search);
     NAMES.filter((name) => isThere(`jobs-${name}`)).forEach((name) => {
-      const asked = query.get(name) || DEFAULTS[name] || "";
+      const given = query.get(name) || DEFAULTS[name] || "";
+      const asked = name !== "tab" || hasTab(given) ? given : DEFAULTS.tab;
       const shown = window.dash_component_api.getLayout(`jobs-${name}`).props.value || "";
       if (asked !== shown) window.dash_clientside.set_props(`jobs-${name}`, { value: asked || (TEXTS.includes(name) ? "" : null) });
     });
+  }
+
+  // Whoever sees their own jobs alone has the list alone.
+  function hasTab(name) {
+    const [list] = window.dash_component_api.getLayout("jobs-tab").props.children;
+    return list.props.children.some((tab) => tab.props.value === name);
   }
 
   ["_dashprivate_pushstate", "popstate"].forEach((name) => window.addEventListener(name, () => setTimeout(follow, 300)));

@@ -20,22 +20,25 @@ TILES = {
 }
 
 
-def tiles(address: Callable[[str], str]) -> Component:
-    """Their numbers are put in later, in place: what a callback replaces loses the keyboard's focus."""
+def tiles(address: Callable[[str], str], with_workers: bool) -> Component:
+    """Their numbers are put in later, in place: what a callback replaces loses the keyboard's focus.
+
+    with_workers: whoever looks may see which there are.
+    """
+    shown = [
+        dmc.Paper(
+            [dmc.Text(label, size="sm", c="dimmed"), dmc.Text("…", size="xl", fw=600, id=f"jobs-tile-{name}")],
+            withBorder=True,
+            p="sm",
+        )
+        for name, (label, _) in TILES.items()
+    ]
     return dmc.SimpleGrid(
         [
-            dmc.Anchor(
-                dmc.Paper(
-                    [dmc.Text(label, size="sm", c="dimmed"), dmc.Text("…", size="xl", fw=600, id=f"jobs-tile-{name}")],
-                    withBorder=True,
-                    p="sm",
-                ),
-                href=address(where),
-                refresh=False,
-                underline="never",
-                c="inherit",
-            )
-            for name, (label, where) in TILES.items()
+            dmc.Anchor(tile, href=address(where), refresh=False, underline="never", c="inherit")
+            if with_workers or name != "workers"
+            else tile
+            for tile, (name, (_, where)) in zip(shown, TILES.items(), strict=True)
         ],
         cols={"base": 2, "xs": 3, "md": 5},
         spacing="xs",

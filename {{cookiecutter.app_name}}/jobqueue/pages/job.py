@@ -93,8 +93,9 @@ class JobPage:
 
     def _as_what_does_not_exist(self, response: Response) -> Response:
         """The page of a job that is not there says so as browsers and programs expect, too."""
-        before, _, job_id = request.path.rpartition("/")
-        if response.status_code == 200 and before == dash.get_relative_path("/jobs") and request.method == "GET":
+        before, _, job_id = request.path.partition(dash.get_relative_path("/jobs/"))
+        job_id = job_id.strip("/")  # as Dash has it
+        if response.status_code == 200 and job_id and not before and request.method == "GET":
             try:
                 self.access.look(job_id)
             except JobNotFound:

@@ -6,6 +6,7 @@ seconds while somebody looks. A list is a page of rows, whatever there is.
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
@@ -127,6 +128,8 @@ class Overview:
     def layout(self, **query: Any) -> Component:
         wanted = asked.read(query)
         all_of_it = self.access.owner is None
+        if not all_of_it:  # an admin may have passed the address on
+            wanted = replace(wanted, tab="jobs", owner="")
         tabs = {name: label for name, label in asked.TABS.items() if all_of_it or name == "jobs"}
         panels = {
             "jobs": self._jobs(wanted, all_of_it),
@@ -143,7 +146,7 @@ class Overview:
                     ]
                 ),
                 html.Div(id="jobs-trouble"),
-                html.Div(figures.tiles(self._address), id="jobs-tiles"),
+                html.Div(figures.tiles(self._address, with_workers=all_of_it), id="jobs-tiles"),
                 html.Div(id="jobs-said", **spoken(live="polite")),
                 dmc.Tabs(
                     [
@@ -154,7 +157,7 @@ class Overview:
                         *(dmc.TabsPanel(panel, value=name, pt="md") for name, panel in panels.items()),
                     ],
                     id="jobs-tab",
-                    value=wanted.tab if wanted.tab in tabs else "jobs",
+                    value=wanted.tab,
                     keepMounted=True,
                 ),
                 _confirmation(),
