@@ -12,8 +12,7 @@ import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.end_to_end.running import RunningApp
-from tests.end_to_end.test_accounts import PASSWORD, log_in
+from tests.end_to_end.running import PASSWORD, RunningApp, log_in
 
 pytestmark = pytest.mark.parametrize("app", ["blank"], indirect=True)
 
