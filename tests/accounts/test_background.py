@@ -109,7 +109,8 @@ def test_a_user_may_make_so_many_in_a_minute_and_is_told(
 
 def test_of_one_that_fails_its_user_is_told_in_a_notice_and_the_page_goes_on(app: Dash, queue: DurableHuey) -> None:
     ann = UsersPage(app, "ann")
-    call = ann.call("out.children", **{"in": "a mistake"}).wait()
+    asked: dict[str, Any] = {"in": "a mistake"}
+    call = ann.call("out.children", **asked).wait()
     assert [job.state for job in queue.jobs()] == ["failed"]
     assert not call.failed
     assert "Something went wrong" in str(ann.shown) and SECRET not in str(ann.shown)

@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from jobqueue import DurableHuey
-from tests.end_to_end.running import RunningApp
-from tests.end_to_end.test_accounts import PASSWORD, log_in, users
+from tests.end_to_end.running import PASSWORD, RunningApp, log_in
+from tests.end_to_end.test_accounts import users
 from tests.servers import ValkeyServer
 
 SLOW = 60_000  # milliseconds that a refresh may take on a busy machine
