@@ -118,6 +118,8 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
             return consumer
 
         yield start
+    for log in tmp_path.glob("consumer.log"):
+        print(log.read_text()[-20_000:])  # which pytest shows where the test failed
 
 
 def all_have_ended(huey: DurableHuey) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from huey.api import Huey
 from huey.exceptions import ResultTimeout
 
-from jobqueue import DurableHuey, State
+from jobqueue import DurableHuey, JobNotFound, State
 from tests.jobqueue.conftest import HueyFactory
 from tests.jobqueue.consumers import work
 
@@ -82,6 +82,13 @@ def test_a_blocking_get_returns_when_the_job_has_ended(any_huey: Huey, note: Any
 def test_a_blocking_get_raises_at_its_timeout(note: Any) -> None:
     with pytest.raises(ResultTimeout):
         note(3).get(blocking=True, timeout=0.05)
+
+
+def test_at_its_timeout_a_blocking_get_says_where_the_job_is(huey: DurableHuey) -> None:
+    with pytest.raises(ResultTimeout, match="it is queued, attempt 0"):
+        huey.task(name="nothing")(lambda: None)().get(blocking=True, timeout=0.05)
+    with pytest.raises(JobNotFound):
+        huey.job("nobody").get(blocking=True, timeout=0.05)
 
 
 def test_a_timeout_may_revoke_what_it_waited_for(any_huey: Huey, note: Any, spy: Spy) -> None:

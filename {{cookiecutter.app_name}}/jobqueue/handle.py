@@ -255,7 +255,8 @@ class JobHandle(Result):
             )
         if revoke_on_timeout:
             self.revoke()
-        raise ResultTimeout(f"Job {self.id} has no result after {timeout} s.")
+        job = self.look()  # an id that nobody knows has no result either, and raises JobNotFound
+        raise ResultTimeout(f"Job {self.id} has no result after {timeout} s: it is {job.state}, attempt {job.attempt}.")
 
 
 def value_of(row: Row) -> Any:
