@@ -30,6 +30,14 @@ def test_a_greeting_comes_over_a_reload(app: RunningApp, watched: Page) -> None:
     expect(watched.get_by_text("Hello, ann!")).to_be_visible(timeout=15_000)
     expect(watched.get_by_role("progressbar")).to_have_count(0)
 
+    # On a phone the pages are behind a button.
+    watched.set_viewport_size({"width": 390, "height": 844})
+    expect(watched.get_by_role("link", name="Jobs")).to_have_count(0)
+    watched.get_by_role("button", name="Pages").click()
+    watched.get_by_role("link", name="Jobs").click()
+    expect(watched).to_have_url(f"{app.url}/jobs")
+    expect(watched.get_by_role("link", name="Jobs")).to_have_count(0)
+
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_what_went_wrong_is_a_sentence_with_the_traceback_behind_it(app: RunningApp, watched: Page, kind: str) -> None:

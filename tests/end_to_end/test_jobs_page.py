@@ -202,6 +202,12 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
     listed(page, 25)
     assert "?" not in page.url
 
+    # On a phone one column of two lines stands for all but the state.
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(page.locator(".jobs-below").last).to_contain_text(re.compile("fail.* ago.*no price on day"))
+    page.set_viewport_size({"width": 1280, "height": 720})
+    expect(page.locator(".jobs-below")).to_have_count(0)
+
     # A link to this page leads to what it says, over and over.
     for _ in range(2):
         page.get_by_role("link", name="Failed in 24 h").click()

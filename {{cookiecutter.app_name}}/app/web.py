@@ -11,7 +11,7 @@ from typing import Any
 
 import dash
 import dash_mantine_components as dmc
-from dash import Dash, html, set_props
+from dash import ALL, Dash, Input, Output, clientside_callback, html, set_props
 from dash.development.base_component import Component
 from dash.exceptions import DependencyException
 from flask import Flask, abort, jsonify, redirect, request
@@ -31,6 +31,7 @@ from jobqueue.manager import HueyManager
 from jobqueue.panel import no_such_job
 
 NOTICE = 5000  # milliseconds that a notice stays
+WIDE = "sm"  # from this of Mantine's widths on (768 pixels) the header has room for the pages' names
 
 logger = logging.getLogger("app.web")
 
@@ -63,17 +64,17 @@ def pages() -> list[dict[str, Any]]:
 
 def shell() -> Component:
     """What every page is shown in."""
-    links = [
-        dmc.NavLink(label=page["name"], href=page["path"], active="partial", w="auto", style={"borderRadius": 4})
-        for page in pages()
-    ]
     toggle = dmc.ColorSchemeToggle(
         lightIcon="☀", darkIcon="☾", variant="subtle", color="gray", size="lg", **{"aria-label": "Light or dark"}
     )
     header = dmc.Group(
         [
+            menu(),
             dmc.Title(about.title, order=1, size="h4", lineClamp=1, flex=1),
-            html.Nav(dmc.Group(links, gap=4, wrap="nowrap"), style={"overflowX": "auto", "minWidth": 0}),  # on a phone
+            html.Nav(
+                dmc.Group([link_to(page, w="auto") for page in pages()], gap=4, wrap="nowrap", visibleFrom=WIDE),
+                style={"overflowX": "auto", "minWidth": 0},  # of ever so many
+            ),
             *account(),
             toggle,
         ],
@@ -89,7 +90,34 @@ def shell() -> Component:
             dmc.AppShell([dmc.AppShellHeader(header), dmc.AppShellMain(main)], header={"height": 56}),
         ],
         defaultColorScheme="auto",
+        theme={"primaryShade": 8},  # on which white can be read, as in assets/colours.css
     )
+
+
+def menu() -> Component:
+    """The pages' names, where the header has no room for them."""
+    button = dmc.ActionIcon("☰", variant="subtle", color="gray", size="lg", **{"aria-label": "Pages"})
+    names = [link_to(page, id={"menu": page["path"]}) for page in pages()]
+    return dmc.Popover(
+        [
+            dmc.PopoverTarget(button, boxWrapperProps={"hiddenFrom": WIDE}),
+            dmc.PopoverDropdown(html.Nav(names), p=4),
+        ],
+        id="pages-menu",
+        position="bottom-start",
+        width=200,
+        trapFocus=True,
+        returnFocus=True,
+    )
+
+
+def link_to(page: dict[str, Any], **more: Any) -> Component:
+    return dmc.NavLink(label=page["name"], href=page["path"], active="partial", style={"borderRadius": 4}, **more)
+
+
+clientside_callback(
+    "() => false", Output("pages-menu", "opened"), Input({"menu": ALL}, "n_clicks"), prevent_initial_call=True
+)
 
 
 def account() -> list[Component]:

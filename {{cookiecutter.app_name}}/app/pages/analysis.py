@@ -70,8 +70,8 @@ def form(values: dict[str, Any]) -> Component:
                     label="Risk to make as small as possible",
                     value=values["risk"],
                 ),
-                _days("training", "Training window", "Trading days that each portfolio is fitted to", values),
-                _days("rebalance", "Rebalanced every", "Trading days that it is held", values),
+                _days("training", "Training window", "Trading days it is fitted to", values),
+                _days("rebalance", "Rebalanced every", "Trading days it is held", values),
                 dmc.NumberInput(
                     id="analysis-cap",
                     label="Weight of one asset, at most",
@@ -236,19 +236,21 @@ def past(open_id: str | None, beside_id: str | None) -> Component | None:
     rows = [
         dmc.TableTr(
             [
-                dmc.TableTd(job.created_at.strftime("%Y-%m-%d %H:%M UTC"), style={"whiteSpace": "nowrap"}),
-                dmc.TableTd(request.in_words(asked(job) or DEFAULTS) if asked(job) else "cannot be told"),
-                dmc.TableTd(job.state.value),
-                dmc.TableTd(dmc.Group(_links(job, open_id, beside_id), gap="sm", wrap="nowrap")),
+                dmc.TableTd(
+                    [
+                        request.in_words(asked(job) or DEFAULTS) if asked(job) else "cannot be told",
+                        dmc.Text(f"{job.created_at:%Y-%m-%d %H:%M} UTC · {job.state.value}", size="sm", c="dimmed"),
+                    ]
+                ),
+                dmc.TableTd(dmc.Group(_links(job, open_id, beside_id), gap="sm", justify="flex-end")),
             ]
         )
         for job in jobs
     ]
-    head = dmc.TableThead(dmc.TableTr([dmc.TableTh(name) for name in ("Asked at", "What", "State", "")]))
     return dmc.Stack(
         [
             dmc.Title("Past analyses", order=3, mt="xl"),
-            dmc.TableScrollContainer(dmc.Table([head, dmc.TableTbody(rows)], highlightOnHover=True), minWidth=640),
+            dmc.Table(dmc.TableTbody(rows), highlightOnHover=True, **{"aria-label": "Past analyses"}),
         ]
     )
 
@@ -256,9 +258,13 @@ def past(open_id: str | None, beside_id: str | None) -> Component | None:
 def _links(job: Job, open_id: str | None, beside_id: str | None) -> list[Component]:
     if job.id == open_id:
         return [dmc.Text("is open", size="sm", c="dimmed")]
-    links = [dmc.Anchor("open", href=PATH + address(job.id), size="sm")]
+    links = [_link("open", job.id)]
     if open_id and job.id == beside_id:
-        links.append(dmc.Anchor("take away", href=PATH + address(open_id), size="sm"))
+        links.append(_link("take away", open_id))
     elif open_id and job.state is JobState.SUCCEEDED:
-        links.append(dmc.Anchor("lay beside", href=PATH + address(open_id, job.id), size="sm"))
+        links.append(_link("lay beside", open_id, job.id))
     return links
+
+
+def _link(words: str, open_id: str, beside_id: str | None = None) -> Component:
+    return dmc.Anchor(words, href=PATH + address(open_id, beside_id), size="sm", style={"whiteSpace": "nowrap"})

@@ -132,7 +132,7 @@ def state(info: DatasetInfo) -> Component:
             color="red" if trouble else "blue",
         )
     parts: list[Component] = [
-        dmc.Text(f"as of {info.as_of:%Y-%m-%d %H:%M:%S} UTC, version {info.version}", size="sm", c="dimmed")
+        dmc.Text(f"Prices as of {info.as_of:%Y-%m-%d %H:%M:%S} UTC, version {info.version}", size="sm", c="dimmed")
     ]
     if info.stale:
         late = f"No refresh has succeeded since {info.as_of:%Y-%m-%d %H:%M} UTC."

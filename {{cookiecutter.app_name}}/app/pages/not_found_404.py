@@ -8,4 +8,6 @@ dash.register_page(__name__, path="/404", name="Not found")
 
 
 def layout(**_: object) -> Component:
-    return dmc.Stack([dmc.Title("There is no such page", order=2), dmc.Text("The pages there are stand above.")])
+    return dmc.Stack(
+        [dmc.Title("There is no such page", order=2), dmc.Text("Those that there are stand in the menu above.")]
+    )

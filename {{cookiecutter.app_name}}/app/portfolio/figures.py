@@ -109,8 +109,8 @@ def frontier(portfolios: list[dict[str, Any]], assets: dict[str, dict[str, float
     return _chart(
         "Return and volatility, a year's",
         traces,
-        xaxis={"tickformat": ".0%", "title": {"text": "Volatility"}, "rangemode": "tozero"},
-        yaxis={"tickformat": ".0%", "title": {"text": "Return"}, "rangemode": "tozero"},
+        xaxis={"tickformat": ".0%", "title": {"text": "Volatility"}},
+        yaxis={"tickformat": ".0%", "title": {"text": "Return"}},
         hovermode="closest",
         height=480,
     )

@@ -6,8 +6,9 @@
   const TEXTS = ["owner", "text"]; // typed, not chosen
   const DEFAULTS = { tab: "jobs", window: "hour" };
   const ENDED = ["succeeded", "failed", "cancelled"];
-  const NARROW = 700; // pixels, below which some columns are left out
-  const LEFT_OUT = ["owner", "queue", "attempt", "waited", "ran"];
+  const NARROW = 700; // pixels, below which one column of two lines stands for all of these
+  const LEFT_OUT = ["name", "says", "owner", "queue", "attempt", "waited", "ran", "created"];
+  const ROW = { wide: 42, narrow: 60 }; // pixels of its height
   const TICKS = ["jobs-tick", "job-tick"];
 
   const jobqueue = ((window.dash_clientside = window.dash_clientside || {}).jobqueue = {});
@@ -75,7 +76,11 @@
     grids.getApiAsync("jobs-grid").then((api) => {
       const wide = window.innerWidth >= NARROW;
       const there = LEFT_OUT.filter((name) => api.getColumn(name));
-      if (there.some((name) => api.getColumn(name).isVisible() !== wide)) api.setColumnsVisible(there, wide);
+      if (there.every((name) => api.getColumn(name).isVisible() === wide)) return;
+      api.setColumnsVisible(there, wide);
+      api.setColumnsVisible(["below"], !wide);
+      api.setGridOption("rowHeight", wide ? ROW.wide : ROW.narrow);
+      api.resetRowHeights();
     });
   }
 
@@ -124,10 +129,15 @@
 
   const cells = (window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {});
 
-  cells.JobState = (props) =>
-    window.React.createElement(
-      window.dash_mantine_components.Badge, { color: props.colours[props.value], variant: "light" }, props.value);
+  const make = (...parts) => window.React.createElement(...parts);
+  const link = (job) => make(window.dash_core_components.Link, { href: job.address, children: job.name });
 
-  cells.JobLink = (props) =>
-    window.React.createElement(window.dash_core_components.Link, { href: props.data.address, children: props.value });
+  cells.JobState = (props) =>
+    make(window.dash_mantine_components.Badge, { color: props.colours[props.value], variant: "light" }, props.value);
+
+  cells.JobLink = (props) => link(props.data);
+  cells.JobBelow = ({ data: job }) =>
+    make("div", { className: "jobs-below" },
+      make("div", {}, link(job), make("small", {}, job.created)),
+      make("div", { title: job.says }, make("small", {}, job.says)));
 })();

@@ -94,7 +94,7 @@ def rates(stretches: list[Stretch], window: str, width: float) -> Component:
             dmc.BarChart(
                 type="stacked",
                 series=[{"name": "succeeded", "color": "teal.6"}, {"name": "failed", "color": "red.6"}],
-                **common,
+                **common | {"yAxisProps": common["yAxisProps"] | {"allowDecimals": False}},
             ),
         ),
         (

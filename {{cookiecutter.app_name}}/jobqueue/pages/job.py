@@ -32,7 +32,7 @@ from werkzeug.wrappers import Response
 
 from jobqueue import panel
 from jobqueue.access import Access
-from jobqueue.database import DatabaseUnavailable
+from jobqueue.database import DatabaseUnavailable, Row
 from jobqueue.handle import Job, JobNotFound, Unreadable
 from jobqueue.history import Event
 from jobqueue.ledger import State as JobState
@@ -54,6 +54,7 @@ UNLUCKY = {
     "abandoned": "gray",
     "cancelled": "gray",
 }  # colours of events; others are blue
+SCROLLED = {"maxHeight": 400, "overflow": "auto"}  # of what may be long, with more below it
 SECTIONS = ("status", "facts", "timeline", "asked", "steps", "log")
 
 
@@ -109,18 +110,22 @@ class JobPage:
             job = self.access.look(str(job_id))
         except JobNotFound:
             return _no_such_job(str(job_id))
-        back = link("Jobs", dash.get_relative_path("/jobs"))
-        head = dmc.Group(
+        head = dmc.Stack(
             [
-                dmc.Breadcrumbs([back, dmc.Text(job.name, style=BREAKING)], flex=1),
-                dmc.Text("", id="job-updated", size="sm", c="dimmed"),
-            ]
+                dmc.Group(
+                    [
+                        html.Div(link("Jobs", dash.get_relative_path("/jobs")), style={"flex": 1}),
+                        dmc.Text("", id="job-updated", size="sm", c="dimmed"),
+                    ]
+                ),
+                dmc.Title(job.name, order=2, style=BREAKING),
+            ],
+            gap=4,
         )
         heads = {"timeline": "What happened", "asked": "Arguments", "steps": "Steps", "log": "Log"}
         return dmc.Stack(
             [
                 head,
-                dmc.Title(job.name, order=2, style=BREAKING),
                 html.Div(id="job-trouble"),
                 html.Div(id="job-said", **spoken(live="polite")),
                 html.Div(dmc.Skeleton(height=60), id="job-status"),
@@ -160,13 +165,7 @@ class JobPage:
             "facts": _facts(job),
             "timeline": _timeline(history),
             "asked": _arguments(job),
-            "steps": table(
-                ["Step", "Saved", "Size"],
-                [[row["name"], moment(_at(row["saved_at"])), size(row["bytes"])] for row in steps],
-                "Steps",
-            )
-            if steps
-            else dmc.Text("None. What a task saves with job.step(...) is not done again after a crash.", c="dimmed"),
+            "steps": _steps(steps),
             "log": _log(log),
         }
 
@@ -301,6 +300,13 @@ _brief.maxstring = _brief.maxother = ARGUMENT
 _brief.maxlist = _brief.maxtuple = _brief.maxdict = _brief.maxset = 100
 
 
+def _steps(rows: list[Row]) -> Component:
+    if not rows:
+        return dmc.Text("None. What a task saves with job.step(...) is not done again after a crash.", c="dimmed")
+    cells = [[row["name"], moment(_at(row["saved_at"])), size(row["bytes"])] for row in rows]
+    return html.Div(table(["Step", "Saved", "Size"], cells, "Steps"), tabIndex=0, style=SCROLLED)
+
+
 def _log(lines: list[LogLine]) -> Component:
     if not lines:
         return dmc.Text("Nothing was logged. What the task logs through logging is kept here.", c="dimmed")
@@ -312,7 +318,7 @@ def _log(lines: list[LogLine]) -> Component:
 
 
 def _code(text: str) -> Component:
-    return dmc.Code(text, block=True, mt="xs", style={"maxHeight": 400, "overflow": "auto"})
+    return dmc.Code(text, block=True, mt="xs", style=SCROLLED)
 
 
 def _at(seconds: float) -> datetime:

@@ -181,7 +181,7 @@ class Overview:
                     (_field("owner", "Owner", wanted.owner), all_of_it),
                     (_choice("queue", "Queue", _with(queues, wanted.queue), wanted.queue, searchable=True), True),
                     (_choice("time", "Submitted", [(n, label) for n, (label, _) in asked.TIMES.items()], wanted.time), True),
-                    (_field("text", "Text", wanted.text, placeholder="In an error, a task, an id"), True),
+                    (_field("text", "Text", wanted.text, placeholder="Error, task or id"), True),
                 )
             ],
             gutter="xs",

@@ -23,17 +23,18 @@ OPTIONS: dict[str, Any] = {
 
 
 def columns(with_owner: bool) -> list[dict[str, Any]]:
-    """`part` columns are left out on narrow screens."""
+    """On a narrow screen `below` stands for all but the state (assets/jobs.js)."""
     colours = {state.value: colour for state, colour in COLOURS.items()}
     return [
         {"field": "state", "headerName": "State", "width": 136, "maxWidth": 136, "cellRenderer": "JobState",
          "cellRendererParams": {"colours": colours}},
         {"field": "name", "headerName": "Task", "minWidth": 110, "flex": 2, "cellRenderer": "JobLink",
          "tooltipField": "task"},
+        {"field": "below", "headerName": "Task", "hide": True, "flex": 1, "cellRenderer": "JobBelow"},
         {"field": "says", "headerName": "How it is", "minWidth": 140, "flex": 4, "tooltipField": "says"},
         *([{"field": "owner", "headerName": "Owner", "minWidth": 90, "flex": 1, "tooltipField": "owner"}]
           if with_owner else []),
-        {"field": "queue", "headerName": "Queue", "minWidth": 90, "flex": 1},
+        {"field": "queue", "headerName": "Queue", "minWidth": 112, "flex": 1, "tooltipField": "queue"},
         {"field": "attempt", "headerName": "Attempt", "width": 90, "maxWidth": 90},
         {"field": "waited", "headerName": "Waited", "width": 90, "maxWidth": 100},
         {"field": "ran", "headerName": "Ran", "width": 90, "maxWidth": 100},
@@ -51,19 +52,21 @@ def row(row: Row, address: str) -> dict[str, Any]:
         waited = began - row["queued_at"]
     if began is not None and (state is State.RUNNING or ended is not None):
         ran = (now if ended is None else ended) - began
+    says, created = _says(row, state)[:LONGEST], ago(now - row["created_at"])
     return {
         "id": row["id"],
         "address": address,
         "state": state.value,
         "task": row["task"],
         "name": row["task"].rpartition(".")[2],
-        "says": _says(row, state)[:LONGEST],
+        "says": says,
+        "below": f"{created} {says}",  # which is drawn anew when either has changed
         "owner": row["owner"] or "",
         "queue": row["queue"],
         "attempt": str(row["attempt"] or ""),
         "waited": span(waited),
         "ran": span(ran),
-        "created": ago(now - row["created_at"]),
+        "created": created,
     }
 
 

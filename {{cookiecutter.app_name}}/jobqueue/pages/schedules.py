@@ -21,7 +21,9 @@ logger = logging.getLogger("jobqueue.pages")
 def show(looks: list[ScheduleLook], ledger: Ledger, address: str) -> Component:
     """`address`: of a job, with {id} in it."""
     if not looks:
-        return nothing('No schedules. A task has one with @huey.periodic_task(every("day at 07:30")) above it.')
+        return nothing(
+            "No schedules. A task has one with this above it:", dmc.Code('@huey.periodic_task(every("day at 07:30"))')
+        )
     states = Listing(ledger.database).states([look.last_job for look in looks if look.last_job])
     watermarks, _ = Timetable(ledger).watermarks([look.name for look in looks])
     return dmc.Stack([_one(look, states, watermarks.get(look.name), address) for look in looks], gap="sm")
@@ -67,7 +69,7 @@ def _one(look: ScheduleLook, states: dict[str, Row], watermark: Row | None, addr
         gap="xs",
     )
     return dmc.Paper(
-        dmc.Stack([dmc.Group([head, buttons], align="flex-start"), *lines], gap=4), withBorder=True, p="md"
+        dmc.Stack([dmc.Group([head, buttons], align="flex-start"), *lines], gap="xs"), withBorder=True, p="md"
     )
 
 

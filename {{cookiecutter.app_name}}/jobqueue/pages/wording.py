@@ -83,12 +83,12 @@ def nothing(words: str, *more: Component) -> Component:
     return dmc.Paper(inside, withBorder=True, p="md")
 
 
-def table(heads: list[str], rows: list[list[Any]], label: str) -> Component:
-    """One that is scrolled to the side where it is too wide."""
+def table(heads: list[str], rows: list[list[Any]], label: str, width: int = 300) -> Component:
+    """One that is scrolled to the side where there is less room than `width`, in pixels."""
     head = dmc.TableThead(dmc.TableTr([dmc.TableTh(text) for text in heads]))
     body = dmc.TableTbody([dmc.TableTr([dmc.TableTd(cell, style=BREAKING) for cell in row]) for row in rows])
     inside = dmc.Table([head, body], verticalSpacing="xs", **{"aria-label": label})
-    return dmc.TableScrollContainer(inside, minWidth=560)
+    return dmc.TableScrollContainer(inside, minWidth=width)
 
 
 def link(inside: Component | str, address: str) -> Component:

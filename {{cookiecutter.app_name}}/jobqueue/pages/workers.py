@@ -15,7 +15,7 @@ def show(workers: list[Worker], address: str) -> Component:
         command = dmc.Code("python -m app worker")
         return nothing("No worker was seen lately, so nothing that is queued runs. Start some:", command)
     heads = ["Host", "Worker", "Seen", "Up", "Memory", "Code", "Runs"]
-    return table(heads, [_row(worker, address) for worker in workers], "Workers")
+    return table(heads, [_row(worker, address) for worker in workers], "Workers", width=700)
 
 
 def _row(worker: Worker, address: str) -> list[Component | str]:
