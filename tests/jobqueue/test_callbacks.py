@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +102,20 @@ def test_what_a_job_said_goes_with_it(huey: DurableHuey, claim: Claim) -> None:
     assert callbacks.look(huey.ledger, claim.id, 0) == Look(None)
     with huey.ledger.database.statement() as tx:
         assert tx.all("SELECT job_id FROM callback_updates UNION SELECT job_id FROM callback_answers") == []
+
+
+@pytest.mark.parametrize(("named", "page"), [("with_none", "callback()"), ("with_one", "callback(background = True)")])
+def test_a_worker_imports_the_app_where_a_page_has_a_background_callback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, page: str
+) -> None:
+    package = tmp_path / named
+    (package / "pages").mkdir(parents=True)
+    for file, text in {
+        "__init__.py": "",
+        "web.py": "from jobqueue.manager import HueyManager",
+        "pages/page.py": page,
+    }.items():
+        (package / file).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    DurableHuey(named, "sqlite://", dash_app=f"{named}.web", secret_key="a key for tests").discover()
+    assert (f"{named}.web" in sys.modules) is (named == "with_one")

@@ -13,6 +13,7 @@ import logging
 import os
 import pkgutil
 import random
+import re
 import secrets
 import socket
 import sys
@@ -69,6 +70,7 @@ MAX_RESULT = 64_000_000  # bytes of a result, or of a step's value
 UNKNOWN_AFTER = 3600  # seconds that a job may wait for code that has its task
 LONGEST_PAUSE = 3600  # seconds between two attempts to which a backoff may grow
 JITTER = 0.1  # of a pause: what failed together is not tried again together
+BACKGROUND = re.compile(r"\bbackground\s*=(?!=)")  # in a callback
 
 
 class DurableHuey(Huey):
@@ -79,7 +81,8 @@ class DurableHuey(Huey):
         `sqlite:////abs/path.sqlite`; by default a file under var/ in the working directory.
     :param redis_url: `redis://` or `rediss://`: wakes idle workers. Without it Postgres does, or a look at the SQLite file.
     :param tasks_in: the package whose modules hold the tasks; a consumer imports them all.
-    :param dash_app: the module that makes the Dash app; a consumer imports it where it makes a HueyManager.
+    :param dash_app: the module that makes the Dash app; a consumer imports it where that makes a HueyManager, and a callback in
+        its folder is one of the background.
     :param secret_key: signs messages. If none is given one is made at first use, beside the SQLite file, or under var/ in
         the working directory, which is right on one's own machine alone.
     :param secret_key_fallbacks: earlier keys, under which waiting jobs were signed.
@@ -236,14 +239,14 @@ class DurableHuey(Huey):
     def discover(self) -> None:
         """Import every module of the package that holds the tasks, so that all of them are known.
 
-        The Dash app's module and its pages too, where their background callbacks are jobs: a worker without any is
-        spared the memory.
+        The Dash app's module and its pages too, where there are background callbacks, which are jobs: a worker without any
+        is spared the memory, and the mistakes of pages.
         """
         if self.tasks_in is not None:
             package = importlib.import_module(self.tasks_in)
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self.tasks_in}.{module.name}")
-        if self.dash_app is not None and _mentions(self.dash_app, "HueyManager"):
+        if self.dash_app is not None and _has_background_callbacks(self.dash_app):
             importlib.import_module(self.dash_app)
         for tell in self._when_discovered:
             tell()
@@ -729,10 +732,22 @@ class DurableHuey(Huey):
         )
 
 
-def _mentions(module: str, name: str) -> bool:
-    """Whether a module's source does, which is not run to find out."""
+def _has_background_callbacks(module: str) -> bool:
+    """Whether a Dash app's module mentions a HueyManager, and a file in its folder a callback for that. None of it is run.
+
+    A module that is in no package may have its callbacks anywhere.
+    """
     spec = importlib.util.find_spec(module)
-    return spec is not None and spec.origin is not None and name in Path(spec.origin).read_text()
+    if spec is None or spec.origin is None:
+        return False
+    path = Path(spec.origin)
+    if "HueyManager" not in _source(path) or "." not in module:
+        return "HueyManager" in _source(path)
+    return any(BACKGROUND.search(_source(other)) for other in path.parent.rglob("*.py"))
+
+
+def _source(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _key_file(database: Database) -> Path | None:
