@@ -9,6 +9,7 @@
 # make bench    this queue beside its peers and where a job's time goes, what an idle app, the jobs page and what watching costs,
 #               and a read of a dataset beside a bare request: 45 minutes on a machine that does nothing else
 # make notebooks   run the notebooks, and store what they show for the tests to compare with
+# make screenshots  take every page of the example anew for docs/screens.md: light and dark, wide and on a phone
 # make venv     the one environment that all of these use, in .venv
 
 PYTHON ?= python3
@@ -93,6 +94,10 @@ bench: venv $(PEERS)/ready
 notebooks: venv
 	$(BIN)/python notebooks/store.py
 
+screenshots: venv
+	@CHROMIUM=$$($(BIN)/python tests/chromium.py) && export CHROMIUM && set -x && \
+	PYTHONPATH='$(TEMPLATE)' PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m docs.screenshots
+
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -113,4 +118,4 @@ lock: venv
 	  --constraint templates/requirements-portfolio.txt --output-file requirements.txt
 	$(UV_COMPILE) benchmarks/requirements.in --output-file benchmarks/requirements.txt
 
-.PHONY: help venv demo test lint lock faults soak scale bench notebooks
+.PHONY: help venv demo test lint lock faults soak scale bench notebooks screenshots

@@ -102,7 +102,9 @@ def rates(stretches: list[Stretch], window: str, width: float) -> Component:
             dmc.LineChart(
                 series=[{"name": name, "color": colour} for name, colour in lines],
                 withDots=True, dotProps={"r": 2}, connectNulls=False, curveType="linear", strokeWidth=2, **common,
-            ),
+            )
+            if any(one.ran for one in stretches)
+            else dmc.Text("None has succeeded in this time.", size="sm"),
         ),
     )  # fmt: skip
     words = f"{plural(ended, 'job')} ended in this time, {sum(one.failed for one in stretches)} of them failed."

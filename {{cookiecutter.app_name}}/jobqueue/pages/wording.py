@@ -86,7 +86,9 @@ def nothing(words: str, *more: Component) -> Component:
 def table(heads: list[str], rows: list[list[Any]], label: str, width: int = 300) -> Component:
     """One that is scrolled to the side where there is less room than `width`, in pixels."""
     head = dmc.TableThead(dmc.TableTr([dmc.TableTh(text) for text in heads]))
-    body = dmc.TableTbody([dmc.TableTr([dmc.TableTd(cell, style=BREAKING) for cell in row]) for row in rows])
+    styles = [BREAKING | {"minWidth": 120}, *[BREAKING] * (len(heads) - 1)]  # names are broken last
+    cells = [[dmc.TableTd(cell, style=style) for cell, style in zip(row, styles, strict=True)] for row in rows]
+    body = dmc.TableTbody([dmc.TableTr(row) for row in cells])
     inside = dmc.Table([head, body], verticalSpacing="xs", **{"aria-label": label})
     return dmc.TableScrollContainer(inside, minWidth=width)
 
