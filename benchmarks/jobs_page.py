@@ -194,7 +194,7 @@ def log_in(page: Page, url: str) -> None:
     page.get_by_label("Name").fill(ADMIN)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("link", name="Jobs")).to_be_visible(timeout=OPENS_IN)
+    page.wait_for_url(lambda address: not address.endswith("/login"), timeout=OPENS_IN, wait_until="commit")
 
 
 def measure(app: Site, pages: Sequence[Page], size: Size) -> Measured:
