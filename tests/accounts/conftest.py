@@ -12,6 +12,8 @@ from app.pages import market_weights
 from app.portfolio import walk_forward
 from jobqueue import DurableHuey
 
+huey._secret_key = "a key for tests"  # else one is written where the template lies, by any Dash app of this process
+
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[DurableHuey]:
