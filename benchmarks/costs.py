@@ -38,8 +38,7 @@ LOOK = 0.001  # seconds between two looks at whether the workers are let go
 
 # Whose code a function is, by what its file's path has in it; the first that fits.
 CODE = {
-    "psycopg_binary": "psycopg's C, which waits for Postgres",
-    "/psycopg": "psycopg",
+    "psycopg": "psycopg, which waits for Postgres",
     "/redis/": "redis",
     "/huey/": "Huey",
     "/jobqueue/": "jobqueue",
@@ -137,7 +136,7 @@ def work_through(huey: DurableHuey, nothing: TaskWrapper, jobs: int) -> tuple[fl
 
 
 def shares(profile: pstats.Stats) -> Counter[str]:
-    """Of the whole, by whose code it was; what psycopg spends in C is the waiting for Postgres, with its own work there."""
+    """Of the whole, by whose code it was."""
     spent: Counter[str] = Counter()
     for (path, _, name), (_, _, own, _, _) in profile.stats.items():  # type: ignore[attr-defined]  # not in its types
         where = name if path == "~" else path
