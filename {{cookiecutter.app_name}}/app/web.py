@@ -202,7 +202,7 @@ app = Dash(
     __package__,  # so that a page is one module, app.pages.hello, whoever imports it
     server=server,  # type: ignore[arg-type]  # a Flask server is what it is meant to take
     use_pages=True,
-    background_callback_manager=HueyManager(huey),  # so a worker imports this too, and knows the pages' callbacks
+    background_callback_manager=HueyManager(huey),  # workers import this, too, where a page has use for it
     title=text.escape(about.title),  # Dash puts it into the HTML as it is
     update_title="",
     include_pages_meta=False,
