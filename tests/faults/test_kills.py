@@ -71,6 +71,7 @@ def test_an_idle_worker_goes_with_the_main_process_too(huey: DurableHuey, start:
     consumer = start(workers=2)
     workers = consumer.worker_pids()
     kill(consumer.pid)
+    consumer.wait()  # until then it lives, and its workers may claim
     handle = tasks.quick(1)
     wait_until(lambda: not any(alive(pid) for pid in workers), timeout=1)
     assert handle.state is State.QUEUED
