@@ -64,6 +64,15 @@ def test_a_schema_newer_than_this_code_is_left_alone_and_used(huey: DurableHuey,
     assert version(older) == "9999"
 
 
+@pytest.mark.parametrize("storage", ["postgres"], indirect=True)
+def test_a_migration_may_wait_longer_than_other_transactions(huey: DurableHuey) -> None:
+    asked = "SELECT current_setting('idle_in_transaction_session_timeout') AS idle, current_setting('lock_timeout') AS locked"
+    with huey.ledger.database.dialect.migrating() as connection:
+        assert tuple(connection.exec_driver_sql(asked).one()) == ("1min", "0")
+    with huey.ledger.database.statement() as tx:
+        assert dict(tx.one(asked) or {}) == {"idle": "5s", "locked": "5s"}
+
+
 def version(huey: DurableHuey) -> str | None:
     engine = sa.create_engine(huey.database_url)
     try:

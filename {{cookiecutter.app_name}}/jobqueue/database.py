@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from jobqueue import interrupts
+from jobqueue.pool import AllInUse, Pool
 
 logger = logging.getLogger("jobqueue.database")
 
@@ -36,17 +37,20 @@ class Dialect(Protocol):
     path: Path | None  # the SQLite file, where there is one
     begin: str
     connections: str  # a statement that counts them, where they are limited: `used`, and the `most` there may be
+    most: int  # connections of a process
+    patience: float  # seconds that a thread waits for another's connection
     one_writer: bool  # a statement that might write waits for all that do
     errors: tuple[type[Exception], ...]
     taken: type[Exception]  # what a unique index refused
+    no_table: type[Exception]  # among others: what is asked for is not there
 
     def compile(self, sql: str) -> str: ...
     def bind(self, params: dict[str, Any]) -> dict[str, Any]: ...
     def connect(self) -> Any: ...
-    def engine(self) -> sa.Engine: ...
+    def usable(self, connection: Any) -> bool: ...
     def cursor(self, connection: Any) -> Any: ...
     def has_database(self) -> bool: ...
-    def migrating(self, engine: sa.Engine) -> contextlib.AbstractContextManager[sa.Connection]: ...
+    def migrating(self) -> contextlib.AbstractContextManager[sa.Connection]: ...
     def at_fault(self, error: BaseException) -> bool: ...
 
 
@@ -86,7 +90,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._dialect = dialect_of(url)
-        self._engine: sa.Engine | None = None
+        self._pool: Pool | None = None
         self._pid = os.getpid()
         self._opening = threading.Lock()
         self._failed: tuple[float, Exception] | None = None  # when it last could not be opened, by time.monotonic()
@@ -102,7 +106,7 @@ class Database:
 
     @property
     def _errors(self) -> tuple[type[Exception], ...]:
-        return (*self._dialect.errors, sa.exc.SQLAlchemyError, OSError)
+        return (*self._dialect.errors, sa.exc.SQLAlchemyError, OSError, AllInUse)
 
     @property
     def in_memory(self) -> bool:
@@ -140,7 +144,8 @@ class Database:
         with interrupts.deferred(), self._memory_lock:
             connection = None
             try:
-                connection = self._open().raw_connection()
+                pool = self._open()
+                connection = pool.take()
                 cursor = self._dialect.cursor(connection)
                 try:
                     yield cursor
@@ -148,12 +153,13 @@ class Database:
                     cursor.close()
             except self._errors as error:
                 if connection is not None and not self.in_memory:
-                    connection.invalidate()
+                    pool.drop(connection)
+                    connection = None
                 self._tell(error)
                 raise
             finally:
                 if connection is not None:
-                    connection.close()
+                    pool.give_back(connection)
 
     def connect(self, *statements: str) -> Any:
         """A driver's connection outside of the pool, on which these were executed; the caller closes it.
@@ -173,36 +179,52 @@ class Database:
             self._tell(error)
             raise
 
-    def _open(self) -> sa.Engine:
+    def _open(self) -> Pool:
+        pool = self._pool
+        if pool is not None and self._pid == os.getpid():
+            return pool
         asked = time.monotonic()
         with self._opening:
             if self._failed is not None and self._failed[0] > asked:  # to others, while this one waited for them
                 raise self._failed[1]
-            if self._engine is not None and self._pid != os.getpid():
-                self._engine.dispose(close=False)  # they are the parent's
-                self._engine = None
-            if self._engine is None:
+            if self._pid != os.getpid():
+                self._pool = None  # its connections are the parent's
+            if self._pool is None:
                 self._pid = os.getpid()
-                engine = self._dialect.engine()
+                dialect = self._dialect
+                pool = Pool(dialect.connect, dialect.usable, dialect.most, dialect.patience)
                 try:
-                    self._migrate(engine)
+                    self._migrate(pool)
                 except Exception as error:
                     self._failed = time.monotonic(), error
                     raise
-                self._engine = engine
-            return self._engine
+                self._pool = pool
+            return self._pool
 
-    def _migrate(self, engine: sa.Engine) -> None:
+    def _migrate(self, pool: Pool) -> None:
         """Bring the schema to head, if it is not: once, whoever else starts at the same moment."""
         from jobqueue import migrations
 
-        if self._dialect.has_database():
-            with engine.connect() as connection:
-                if migrations.version(connection) == migrations.HEAD:
-                    return
-        with self._dialect.migrating(engine) as connection:
+        if self._dialect.has_database() and self._version(pool) == migrations.HEAD:
+            return
+        with self._dialect.migrating() as connection:
             if migrations.version(connection) != migrations.HEAD:
                 migrations.upgrade(connection)
+
+    def _version(self, pool: Pool) -> str | None:
+        """The schema's revision, asked without Alembic; None where there is none."""
+        connection = pool.take()
+        try:
+            cursor = self._dialect.cursor(connection)
+            cursor.execute("SELECT version_num FROM alembic_version")
+            rows = cursor.fetchall()
+        except BaseException as error:
+            pool.drop(connection)
+            if isinstance(error, self._dialect.no_table):
+                return None
+            raise
+        pool.give_back(connection)
+        return rows[0]["version_num"] if rows else None
 
     def migrate(self) -> None:
         """Make the database ready now, rather than at its first use. Raises DatabaseUnavailable."""
@@ -216,16 +238,16 @@ class Database:
     def _tell(self, error: Exception) -> None:
         """Raises DatabaseUnavailable where the database is at fault, not a statement or a value."""
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        pool_gave_up = isinstance(cause, sa.exc.TimeoutError | sa.exc.InvalidRequestError)
-        if cause is not None and (pool_gave_up or isinstance(cause, OSError) or self._dialect.at_fault(cause)):
+        if cause is not None and (isinstance(cause, OSError | AllInUse) or self._dialect.at_fault(cause)):
             raise DatabaseUnavailable(f"{self.url.render_as_string(hide_password=True)}: {cause}") from error
 
     def close(self) -> None:
         """Close every connection of this process; the next statement opens one again. Due before every fork."""
         with self._opening:
-            if self._engine is not None and not self.in_memory:
-                self._engine.dispose(close=self._pid == os.getpid())
-                self._engine = None
+            if self._pool is not None and not self.in_memory:
+                if self._pid == os.getpid():
+                    self._pool.close()
+                self._pool = None
 
 
 def dialect_of(url: str) -> Dialect:

@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 SILENCE = 10.0  # seconds without an answer, after which a connection counts as broken
 CONNECT = 5  # seconds
 HELD = 5  # seconds that a client may do nothing amid a transaction, and that another waits for the rows which it holds
+STARVED = 60  # seconds that a migration may do nothing: on a busy machine it may have to wait for a processor
 CONNECTIONS = 2  # of a process at most: the smallest hosted plans have 20 in all
 MIGRATION_LOCK = 0x6A6F6271  # "jobq": whoever holds this advisory lock migrates
 
@@ -73,13 +74,16 @@ class Postgres:
 
     begin = "BEGIN"
     connections = _USED
+    most = CONNECTIONS
     one_writer = False
     errors: tuple[type[Exception], ...] = (psycopg.Error,)
     taken: type[Exception] = psycopg.errors.UniqueViolation
+    no_table: type[Exception] = psycopg.errors.UndefinedTable
     path: Path | None = None
 
     def __init__(self, url: sa.URL) -> None:
         self.url = url.set(drivername="postgresql+psycopg")
+        self.patience = SILENCE  # a thread that waits for another's connection waits no longer than it would with one
 
     @staticmethod
     @functools.cache
@@ -109,6 +113,7 @@ class Postgres:
         except psycopg.ProgrammingError as error:  # an option in the URL that Postgres does not know
             raise psycopg.OperationalError(str(error)) from error
         try:
+            connection.prepare_threshold = 0  # a process has few statements, and is asked for them again and again
             connection.execute(_SESSION, {"held": f"{HELD}s"})
         except BaseException:
             connection.close()
@@ -119,49 +124,39 @@ class Postgres:
     def cursor(connection: Any) -> Any:
         return connection.cursor(row_factory=dict_row)
 
-    def engine(self) -> sa.Engine:
-        engine = sa.create_engine(
-            self.url,
-            creator=self.connect,
-            isolation_level="AUTOCOMMIT",  # transactions are begun and committed in words
-            pool_size=CONNECTIONS,
-            max_overflow=0,
-            pool_timeout=SILENCE,  # a thread that waits for another's connection waits no longer than it would with one
-            pool_reset_on_return=None,
-            use_native_hstore=False,  # else each process asks for it once
-        )
-        sa.event.listen(engine, "checkout", _refuse_dead)
-        return engine
+    @staticmethod
+    def usable(connection: Connection) -> bool:
+        """One that has something to read says that the server closed it."""
+        if connection.closed:
+            return False
+        looks = select.poll()
+        looks.register(connection.fileno(), select.POLLIN)
+        return not looks.poll(0)
 
     def has_database(self) -> bool:
         return True
 
     @contextmanager
-    def migrating(self, engine: sa.Engine) -> Iterator[sa.Connection]:
-        """A transaction in which nobody else migrates."""
+    def migrating(self) -> Iterator[sa.Connection]:
+        """A transaction in which nobody else migrates, begun and committed in words."""
+        engine = sa.create_engine(
+            self.url,
+            creator=self.connect,
+            isolation_level="AUTOCOMMIT",
+            poolclass=sa.NullPool,
+            use_native_hstore=False,  # else each process asks for it once
+        )
         with engine.connect() as connection:
             driver: Any = connection.connection.driver_connection
             driver.patient = True  # others may be at it, and a large table takes its time
-            try:
-                connection.exec_driver_sql("BEGIN")
-                connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
-                yield connection
-                connection.exec_driver_sql("COMMIT")
-            finally:
-                connection.invalidate()
+            connection.exec_driver_sql("BEGIN")
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{STARVED}s'")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+            yield connection
+            connection.exec_driver_sql("COMMIT")
 
     @staticmethod
     def at_fault(error: BaseException) -> bool:
         """Whether the database is at fault, not a statement or a value."""
         return isinstance(error, _AT_FAULT) and not isinstance(error, psycopg.errors.ProgramLimitExceeded)
-
-
-def _refuse_dead(connection: Connection, _record: object, _proxy: object) -> None:
-    """A pooled connection that has something to read says that it was closed: the pool gives another."""
-    if not connection.closed:
-        looks = select.poll()
-        looks.register(connection.fileno(), select.POLLIN)
-        if not looks.poll(0):
-            return
-    raise sa.exc.DisconnectionError("The server closed this connection.")

@@ -22,9 +22,12 @@ class SQLite:
 
     begin = "BEGIN IMMEDIATE"
     connections = ""
+    most = 40
+    patience = 30.0
     one_writer = True  # so a look before a write spares the others
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
     taken: type[Exception] = sqlite3.IntegrityError
+    no_table: type[Exception] = sqlite3.OperationalError
 
     def __init__(self, url: sa.URL) -> None:
         self.path: Path | None = None  # the file, where there is one
@@ -32,6 +35,7 @@ class SQLite:
             self.path = Path(str(url.database)).absolute()  # a task may change the working directory
             url = url.set(database=str(self.path))
         self.url = url
+        self._memory: sqlite3.Connection | None = None
 
     @staticmethod
     @functools.cache
@@ -51,38 +55,37 @@ class SQLite:
         return {name: json.dumps(value) if isinstance(value, list) else value for name, value in params.items()}
 
     def connect(self) -> sqlite3.Connection:
-        """One connection, outside of any pool."""
-        return sqlite3.connect(str(self.path), isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT)
+        """One connection, outside of any pool; to a database in memory there is but one."""
+        if self.path is not None:
+            return self._connect(str(self.path))
+        self._memory = self._memory or self._connect(":memory:")
+        return self._memory
 
-    def engine(self) -> sa.Engine:
-        arguments: dict[str, Any] = {"pool_size": 8, "max_overflow": 32}
-        if self.path is None:
-            arguments = {"poolclass": sa.StaticPool}
-        engine = sa.create_engine(
-            self.url,
-            connect_args={"check_same_thread": False, "isolation_level": None, "timeout": BUSY_TIMEOUT},
-            **arguments,
-        )
+    @staticmethod
+    def _connect(database: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(database, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT)
+        connection.row_factory = sqlite3.Row
+        # WAL alone may forget the last commits when the power fails: an accepted job is kept.
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
 
-        @sa.event.listens_for(engine, "connect")
-        def _(connection: sqlite3.Connection, _record: object) -> None:
-            connection.row_factory = sqlite3.Row
-            # WAL alone may forget the last commits when the power fails: an accepted job is kept.
-            connection.execute("PRAGMA synchronous = FULL")
-
-        return engine
+    @staticmethod
+    def usable(connection: sqlite3.Connection) -> bool:
+        return True
 
     @staticmethod
     def cursor(connection: Any) -> Any:
         return connection.cursor()
 
     def has_database(self) -> bool:
-        """Whether there is something to look at: a look would make the file."""
-        return self.path is None or self.path.exists()
+        """Whether there is something to look at: a look would make the file, and memory is new."""
+        return self.path is not None and self.path.exists()
 
     @contextmanager
-    def migrating(self, engine: sa.Engine) -> Iterator[sa.Connection]:
+    def migrating(self) -> Iterator[sa.Connection]:
         """A transaction in which nobody else migrates."""
+        poolclass = sa.NullPool if self.path is not None else sa.StaticPool
+        engine = sa.create_engine(self.url, creator=self.connect, poolclass=poolclass)
         with self._locked(), engine.connect() as connection:
             if self.path is not None:
                 connection.exec_driver_sql("PRAGMA journal_mode = WAL")
