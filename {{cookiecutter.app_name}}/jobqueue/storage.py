@@ -137,7 +137,8 @@ class LedgerStorage(BaseStorage):
                     delay = min(delay * backoff, max_delay, LAST_LOOK)
             return True
         finally:
-            self.bell.close()  # threads that wait may be many, and short-lived
+            if self.bell.hears_commits:
+                self.bell.close()  # threads that listen may be many, and short-lived
 
     def result_store_size(self) -> int:
         return len(self.ledger.result_ids()) + len(self.ledger.entries())
