@@ -47,7 +47,7 @@ IN_TURNS = "turn >= 0 AND queue = :queue AND priority = :priority"
 TURN = f"""
 SELECT max(turn) FROM (
     SELECT max(turn) + 1 AS turn FROM jobs
-    WHERE state = 'queued' AND {IN_TURNS} AND {FLOW} = COALESCE(:owner, '')
+    WHERE state = 'queued' AND created_at > 0 AND queue = :queue AND priority = :priority AND {FLOW} = COALESCE(:owner, '')
     UNION ALL
     SELECT turn + CASE WHEN COALESCE(:owner, '') = ''
                          OR turn <= (SELECT CASE WHEN queue = :queue AND priority = :priority THEN turn END
@@ -479,7 +479,7 @@ SELECT (SELECT count(*) FROM (
               AND turn <= job.turn AND (turn < job.turn OR seq < job.seq)
             ORDER BY turn LIMIT :most) AS earlier) AS n
 FROM jobs AS job WHERE id = {RUN} AND state = 'queued'
-"""  # as a claim takes those of one queue, whatever their tasks; the orders are those of the one index that serves both
+"""  # as a claim takes those of one queue, whatever their tasks; the orders are those of the index of all turns
 RESULT = f"""
 SELECT {STATE_OF_HANDLE} AS state, jobs.error, results.media_type, results.body
 FROM jobs LEFT JOIN handles ON handles.id = :id

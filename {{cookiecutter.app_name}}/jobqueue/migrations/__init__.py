@@ -9,7 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-HEAD = "0009"  # the newest revision in versions/
+HEAD = "0010"  # the newest revision in versions/
 
 logger = logging.getLogger("jobqueue.migrations")
 
