@@ -17,12 +17,13 @@ from typing import Any, Literal, NamedTuple
 
 from jobqueue import statements
 from jobqueue.database import Database
-from jobqueue.ledger import Ledger, NewJob
+from jobqueue.ledger import Asking, Ledger, NewJob
 from jobqueue.timetable import Timetable
 
 DIED = 9  # the exit code
 
-ARMED, RECORDED = "armed", "recorded.txt"
+ARMED, RECORDED, CLAIMED = "armed", "recorded.txt", "claimed.txt"
+A_JOB = "a job"  # the key of a claim that is given one
 
 
 class Place(NamedTuple):
@@ -64,6 +65,12 @@ def recorded(folder: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
         yield method, key, tuple(executed)
 
 
+def claimed_by_the_dead(folder: Path) -> list[str]:
+    """The ids of jobs that were claimed by who died at once."""
+    path = folder / CLAIMED
+    return path.read_text().splitlines() if path.exists() else []
+
+
 def _file(folder: Path, place: str, key: str) -> Path:
     return folder / ARMED / f"{place} {key}".strip()
 
@@ -74,6 +81,7 @@ class _Operation(threading.local):
     def __init__(self) -> None:
         self.method = ""
         self.key = ""
+        self.claimed = ""  # the id of a job, if this was given one
         self.executed: list[str] = []
 
 
@@ -88,18 +96,23 @@ def install(folder: Path) -> None:
                 _file(folder, place, key).unlink()
                 if when == "after":
                     record()
+                    if here.claimed:
+                        add(CLAIMED, here.claimed)
                 os._exit(DIED)
 
     def record() -> None:
-        descriptor = os.open(folder / RECORDED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(descriptor, (json.dumps([here.method, here.key, here.executed]) + "\n").encode())
+        add(RECORDED, json.dumps([here.method, here.key, here.executed]))
+
+    def add(name: str, line: str) -> None:
+        descriptor = os.open(folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(descriptor, f"{line}\n".encode())
         os.close(descriptor)
 
     def operation(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
         def run(ledger: Ledger | Timetable, *args: Any, **kwargs: Any) -> Any:
             outer = vars(here).copy()  # a signal may come amid another operation, and look whether the claim holds
-            here.method, here.key, here.executed = name, _key(*args), []
+            here.method, here.key, here.claimed, here.executed = name, _key(*args), "", []
             try:
                 answer = method(ledger, *args, **kwargs)
                 record()
@@ -132,8 +145,9 @@ def install(folder: Path) -> None:
 
         def fetchall(self) -> list[Any]:
             rows: list[Any] = self._cursor.fetchall()
-            if here.method == "claim" and here.executed[-1].startswith("CLAIM") and rows:
-                here.key = rows[0]["id"]
+            if rows and here.executed and "CLAIM" in here.executed[-1]:
+                here.claimed = rows[0]["id"] or ""  # an end may come without
+                here.key = here.key or A_JOB
             return rows
 
         def __getattr__(self, name: str) -> Any:
@@ -157,7 +171,9 @@ def install(folder: Path) -> None:
 
 
 def _key(first: Any = "", *_: Any) -> str:
-    """What an operation is for: a job, or the first of those that are submitted; a key; a consumer."""
+    """What an operation is for: a job, or the first of those that are submitted; a key; a consumer; "" for any job."""
+    if isinstance(first, Asking):
+        return ""
     if isinstance(first, list | tuple):
         return first[0].handle or first[0].id if first and isinstance(first[0], NewJob) else ""
     return str(first)

@@ -174,11 +174,12 @@ WITH_ONE_WRITER = {"claim": words("NEXT_FOR_ONE_WRITER CLAIM_FOR_ONE_WRITER")}
 
 
 def with_many_writers(of: Operation) -> Operation:
-    """There an end that submits and saves nothing is tried as one statement, which writes it unless another job follows."""
+    """There an end that submits and saves nothing is one statement, with the worker's next claim, unless another job follows."""
     if of.method != "end" or {"RETRY", "INSERT", "NEXT_VERSION"} & set(of.statements):
         return of
-    follows = {"RELEASE", "ABANDON"} & set(of.statements)
-    return of._replace(statements=("END_ALONE", *(of.statements if follows else ())))
+    if {"RELEASE", "ABANDON"} & set(of.statements):
+        return of._replace(statements=("END_ALONE", *of.statements))
+    return of._replace(method="end_and_claim", statements=("END_AND_CLAIM",))
 
 
 # What the main process does for all: method -> statements, with nothing else to do for it than what the test prepares.

@@ -20,8 +20,9 @@ MEGABYTE = 1_000_000  # bytes
 def at(moment: str, act: str, place: str) -> None:
     """From now on, when this process or a fork of it comes to that moment it does what `act` says.
 
-    moment: "claimed", "ending" or "ended" (before and after an end is written), "listened" (for the bell), "copying" (half of a dataset
-        is on its way to Redis), or the name of a statement: it has changed something, and its transaction goes on.
+    moment: "claimed", "ending" or "ended" (before and after an end is written, be it with a claim), "listened" (for the bell),
+        "copying" (half of a dataset is on its way to Redis), or the name of a statement: it has changed something, and its
+        transaction goes on.
     act: one of ACTS.
     place: a path; a file there says that somebody came, and with its process id, who.
     """
@@ -30,7 +31,8 @@ def at(moment: str, act: str, place: str) -> None:
         if is_first(place):
             ACTS[act](place, connection)
 
-    claim, end, execute, ask = Ledger.claim, Ledger.end, Transaction._execute, Connection.execute
+    claim, end, end_and_claim = Ledger.claim, Ledger.end, Ledger.end_and_claim
+    execute, ask = Transaction._execute, Connection.execute
     send = AbstractConnection.send_packed_command
 
     def claimed(self: Ledger, *args: Any, **kwargs: Any) -> Any:
@@ -39,13 +41,26 @@ def at(moment: str, act: str, place: str) -> None:
             come()
         return row
 
-    def ending(self: Ledger, *args: Any, **kwargs: Any) -> None:
-        come()
-        end(self, *args, **kwargs)
+    def claimed_at_an_end(self: Ledger, *args: Any, **kwargs: Any) -> Any:
+        written, row = end_and_claim(self, *args, **kwargs)
+        if row is not None:
+            come()
+        return written, row
 
-    def ended(self: Ledger, *args: Any, **kwargs: Any) -> None:
-        end(self, *args, **kwargs)
-        come()
+    def before(method: Callable[..., Any]) -> Any:
+        def ending(self: Ledger, *args: Any, **kwargs: Any) -> Any:
+            come()
+            return method(self, *args, **kwargs)
+
+        return ending
+
+    def after(method: Callable[..., Any]) -> Any:
+        def ended(self: Ledger, *args: Any, **kwargs: Any) -> Any:
+            answer = method(self, *args, **kwargs)
+            come()
+            return answer
+
+        return ended
 
     def executed(self: Transaction, sql: str, params: dict[str, Any]) -> None:
         execute(self, sql, params)
@@ -67,11 +82,11 @@ def at(moment: str, act: str, place: str) -> None:
 
     match moment:
         case "claimed":
-            Ledger.claim = claimed  # type: ignore[method-assign]
+            Ledger.claim, Ledger.end_and_claim = claimed, claimed_at_an_end  # type: ignore[method-assign]
         case "ending":
-            Ledger.end = ending  # type: ignore[method-assign]
+            Ledger.end, Ledger.end_and_claim = before(end), before(end_and_claim)  # type: ignore[method-assign]
         case "ended":
-            Ledger.end = ended  # type: ignore[method-assign]
+            Ledger.end, Ledger.end_and_claim = after(end), after(end_and_claim)  # type: ignore[method-assign]
         case "copying":
             AbstractConnection.send_packed_command = copying  # type: ignore[method-assign]
         case "listened":

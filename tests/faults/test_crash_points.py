@@ -17,10 +17,21 @@ import pytest
 
 from jobqueue import DurableHuey, State
 from jobqueue.handle import JobHandle
-from jobqueue.ledger import MAX_LOSSES
+from jobqueue.ledger import MAX_LOSSES, Asking
 from jobqueue.timetable import Timetable
 from tests.faults.conftest import KIT, StartConsumer, all_have_ended, is_sound
-from tests.faults.crash_points import ARMED, DIED, Place, arm, armed, named_statements, places, recorded
+from tests.faults.crash_points import (
+    A_JOB,
+    ARMED,
+    DIED,
+    Place,
+    arm,
+    armed,
+    claimed_by_the_dead,
+    named_statements,
+    places,
+    recorded,
+)
 from tests.faults.crash_table import (
     ALONE,
     IN_MAIN_PROCESSES,
@@ -53,17 +64,21 @@ class Point(NamedTuple):
     def arm(self, folder: Path) -> None:
         for key in self.operation.keys:
             for place in (*self.operation.before_it, self.place):
-                arm(folder, place, "" if self.before_a_claim else key.format(self.name))
+                arm(folder, place, self.key_of_a_claim if self.is_a_claim else key.format(self.name))
 
     @property
-    def before_a_claim(self) -> bool:
+    def is_a_claim(self) -> bool:
         """Nobody knows which job it will be: any worker dies."""
-        return self.operation.method == "claim" and self.place.when == "before"
+        return self.operation.method == "claim"
+
+    @property
+    def key_of_a_claim(self) -> str:
+        return "" if self.place.when == "before" else A_JOB
 
     @property
     def losses(self) -> int:
-        """Attempts that die with their worker."""
-        if self.before_a_claim or (self.operation.method == "end" and self.place.when == "after"):
+        """Attempts that die with their worker, but for one that has just claimed its job."""
+        if self.is_a_claim or (self.operation.method.startswith("end") and self.place.when == "after"):
             return 0
         return len(self.operation.keys) * (len(self.operation.before_it) + 1)
 
@@ -103,8 +118,10 @@ def test_workers_that_die_at_any_place_lose_nothing_and_repeat_no_more_than_an_a
         point.arm(folder)
     start(workers=2, crash_points=folder, max_losses=1000)
     wait_until(lambda: not armed(folder) and all_have_ended(huey), ENDED)
+    claimed = Counter(claimed_by_the_dead(folder))
+    assert claimed
     for name, (scenario, losses) in jobs.items():
-        assert_the_promises(huey, folder, name, scenario, losses)
+        assert_the_promises(huey, folder, name, scenario, losses, claimed)
     assert len(huey.jobs(task=tasks.told, limit=1000)) == sum(
         scenario.once == ("told",) for scenario, _ in jobs.values()
     )
@@ -112,10 +129,14 @@ def test_workers_that_die_at_any_place_lose_nothing_and_repeat_no_more_than_an_a
     assert_complete({(of.method, of.statements) for of in in_workers}, folder)
 
 
-def assert_the_promises(huey: DurableHuey, folder: Path, name: str, scenario: Scenario, losses: int) -> None:
+def assert_the_promises(
+    huey: DurableHuey, folder: Path, name: str, scenario: Scenario, losses: int, claimed: Counter[str]
+) -> None:
+    """`claimed`: how often each job was by who died at once, and did not begin with it."""
     jobs = {added: huey.look(name + added) for added in scenario.ends}
     assert {added: job.state for added, job in jobs.items()} == scenario.ends, name
-    assert sum(job.losses for job in jobs.values()) == max(losses, scenario.losses), name
+    not_begun = sum(claimed[name + added] for added in scenario.ends)
+    assert sum(job.losses for job in jobs.values()) == max(losses, scenario.losses) + not_begun, name
     attempts = Counter(word for word, *_ in notes(folder / f"{name}.txt"))
     assert attempts.keys() == scenario.notes.keys(), name
     for word, times in scenario.notes.items():
@@ -190,10 +211,10 @@ def test_main_processes_that_die_at_any_place_do_for_all_what_is_due_once(
     lost = tasks.told(path, "nothing")
     poison, after_poison = huey.enqueue(tasks.undisturbed.s(0).then(tasks.noted, path, "never"))
     unknown, after_unknown = huey.enqueue(unheard_of.s().then(tasks.noted, path, "never"))
-    claimed_by_the_dead(huey, lost)
+    claim_of_the_dead(huey, lost)
     for _ in range(MAX_LOSSES - 1):
-        assert huey.ledger.lose(poison.id, claimed_by_the_dead(huey, poison), "a worker")
-    claimed_by_the_dead(huey, poison)
+        assert huey.ledger.lose(poison.id, claim_of_the_dead(huey, poison), "a worker")
+    claim_of_the_dead(huey, poison)
 
     arm_all(folder, IN_MAIN_PROCESSES)
     mortal = start(workers=0, crash_points=folder, unknown_after_s=3, schedules={"tick": "second"}, **HASTY)
@@ -215,10 +236,12 @@ def test_main_processes_that_die_at_any_place_do_for_all_what_is_due_once(
     assert_complete(set(IN_MAIN_PROCESSES.items()), folder)
 
 
-def claimed_by_the_dead(huey: DurableHuey, handle: JobHandle) -> str:
+def claim_of_the_dead(huey: DurableHuey, handle: JobHandle) -> str:
     """The token of a claim that nobody renews: whoever held it died at once."""
     token = uuid.uuid4().hex
-    row = huey.ledger.claim([handle.look().task], token=token, consumer="dead", worker="worker-1", lease_s=0)
+    row = huey.ledger.claim(
+        Asking(tasks=[handle.look().task], token=token, consumer="dead", worker="worker-1", lease_s=0)
+    )
     assert row is not None and row["id"] == handle.id
     return token
 

@@ -7,7 +7,7 @@ import pytest
 from huey.api import chord
 
 from jobqueue import DurableHuey, JobNotFound, State
-from jobqueue.ledger import TRACEBACK, Ledger, NewJob, Outcome
+from jobqueue.ledger import TRACEBACK, Asking, Ledger, NewJob, Outcome
 from jobqueue.statements import _EVENTS_KEPT
 from tests.jobqueue.consumers import work
 
@@ -97,7 +97,7 @@ def test_a_reason_to_cancel_is_kept_though_the_job_is_tried_again(huey: DurableH
 
 def test_a_claim_that_was_never_heard_of_is_given_back(huey: DurableHuey) -> None:
     huey.ledger.submit([NewJob(id="job", task="task", message=b"")])
-    huey.ledger.claim(["task"], **CLAIM)
+    huey.ledger.claim(Asking(tasks=["task"], **CLAIM))
     assert huey.ledger.give_back_unheard("consumer", ["worker-1"], ["another"], left_s=120) == ["job"]
     assert names(huey, "job") == ["submitted", "claimed", "given back"]
     assert huey.history("job")[-1].worker == "worker-1"
@@ -108,7 +108,7 @@ def test_of_a_long_history_the_newest_is_kept(huey: DurableHuey) -> None:
     ledger.submit([NewJob(id="job", task="task", message=b"")])
     with ledger.database.statement() as tx:  # as hundreds of attempts would
         tx.run("UPDATE jobs SET events = :events", events='["given back",1,1]\n' * (_EVENTS_KEPT // 10))
-    ledger.claim(["task"], **CLAIM)
+    ledger.claim(Asking(tasks=["task"], **CLAIM))
     trace = ("application/vnd.jobqueue.error+json", b'{"traceback": "%s the end"}' % (b"x" * 2 * TRACEBACK))
     ledger.end("job", "token", Outcome(state=State.FAILED, error="e", result=trace))
     row = ledger.history("job")

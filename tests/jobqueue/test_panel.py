@@ -8,7 +8,7 @@ import pytest
 from dash import html, no_update
 
 from jobqueue import DurableHuey, Job, JobNotFound, State, panel
-from jobqueue.ledger import NewJob
+from jobqueue.ledger import Asking, NewJob
 from jobqueue.panel import LOOK_EVERY, REST_AT_MOST, JobPanel
 
 
@@ -125,7 +125,7 @@ def test_a_jobs_place_is_asked_for_while_it_is_queued(
     a_panel.look("second")
     assert len(statements) == 2
     claim: dict[str, Any] = {"token": "t", "consumer": "c", "worker": "w", "lease_s": 60}
-    assert huey.ledger.claim(["unknown"], **claim) is not None
+    assert huey.ledger.claim(Asking(tasks=["unknown"], **claim)) is not None
     statements.clear()
     assert "Running." in str(a_panel.look("first").status)
     assert len(statements) == 1

@@ -9,7 +9,7 @@ import pytest
 from jobqueue import DurableHuey, State, current_job, postgres, pruning
 from jobqueue import statements as sql
 from jobqueue.database import Transaction
-from jobqueue.ledger import Ledger, NewJob, Outcome
+from jobqueue.ledger import Asking, Ledger, NewJob, Outcome
 from jobqueue.pruning import DAY, Pruner
 from tests.jobqueue.conftest import HueyFactory
 from tests.jobqueue.consumers import work
@@ -25,7 +25,7 @@ def ledger(make_huey: HueyFactory) -> Ledger:
 
 def finish(ledger: Ledger, job_id: str, state: State = State.SUCCEEDED, **given: Any) -> None:
     ledger.submit([NewJob(id=job_id, task=TASK, message=b"", **given)])
-    ledger.claim([TASK], **CLAIM)
+    ledger.claim(Asking(tasks=[TASK], **CLAIM))
     ledger.end(job_id, TOKEN, Outcome(state=state))
 
 
@@ -105,7 +105,7 @@ def test_what_a_follower_may_still_need_stays_as_long_as_that_does(ledger: Ledge
     age(ledger, "member")
     assert prune(ledger) == 0  # the callback waits
     finish(ledger, "late member", follower="callback", chord_index=1)
-    ledger.claim([TASK], **CLAIM)
+    ledger.claim(Asking(tasks=[TASK], **CLAIM))
     age(ledger, "late member")
     assert prune(ledger) == 0  # it runs
     ledger.end("callback", TOKEN, Outcome(state=State.FAILED))
@@ -118,7 +118,7 @@ def test_what_a_follower_may_still_need_stays_as_long_as_that_does(ledger: Ledge
 def test_whoever_was_given_a_recent_result_has_it_for_a_day(ledger: Ledger) -> None:
     cached: dict[str, Any] = {"task": TASK, "message": b"", "unique_key": "key", "cache_for": 2 * OLD}
     ledger.submit([NewJob(id="run", handle="first", **cached)])
-    ledger.claim([TASK], **CLAIM)
+    ledger.claim(Asking(tasks=[TASK], **CLAIM))
     ledger.end("run", TOKEN, Outcome())
     age(ledger, "run")
     with ledger.database.statement() as tx:
@@ -203,7 +203,7 @@ def test_nobody_who_works_waits_for_a_batch(
     ledger: Ledger, make_huey: HueyFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger.submit([NewJob(id="running", task=TASK, message=b"")])
-    ledger.claim([TASK], **CLAIM | {"token": "another"})
+    ledger.claim(Asking(tasks=[TASK], **CLAIM | {"token": "another"}))
     ledger.submit([NewJob(id="queued", task=TASK, message=b"", priority=-1)])
     finish(ledger, "old")
     age(ledger, "running", "queued", "old")
@@ -216,7 +216,7 @@ def test_nobody_who_works_waits_for_a_batch(
         changed = run(tx, statement, **params)
         if statement == sql.PRUNE_REVOCATIONS:  # the last: now the batch holds all that it ever does
             other.submit([NewJob(id="new", task=TASK, message=b"", priority=-2)])
-            row = other.claim([TASK], **CLAIM)
+            row = other.claim(Asking(tasks=[TASK], **CLAIM))
             claimed.append(row["id"] if row else "")
             other.renew("consumer", ["another"], 60)
             other.progress("running", "another", 1, 2, "")

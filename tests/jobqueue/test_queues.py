@@ -10,7 +10,7 @@ import pytest
 
 from jobqueue import DurableHuey, State
 from jobqueue.caps import Caps
-from jobqueue.ledger import Ledger, NewJob, Outcome, Retry
+from jobqueue.ledger import Asking, Ledger, NewJob, Outcome, Retry
 from jobqueue.queues import parse, share_out
 from tests.jobqueue.conftest import HueyFactory
 from tests.jobqueue.consumers import work
@@ -41,7 +41,15 @@ class Worker:
     def claims(self) -> str | None:
         token = secrets.token_hex(16)
         row = self.ledger.claim(
-            self.tasks, token=token, consumer="c", worker="w", lease_s=60, queues=self.queues, lately=self.lately
+            Asking(
+                tasks=self.tasks,
+                token=token,
+                consumer="c",
+                worker="w",
+                lease_s=60,
+                queues=self.queues,
+                lately=self.lately,
+            )
         )
         if row is None:
             return None

@@ -10,7 +10,7 @@ import jobqueue
 from jobqueue import State
 from jobqueue import statements as sql
 from jobqueue.history import events
-from jobqueue.ledger import TRANSITIONS, FenceRefused, Ledger, NewJob, Outcome, Retry
+from jobqueue.ledger import TRANSITIONS, Asking, FenceRefused, Ledger, NewJob, Outcome, Retry
 from tests.jobqueue.conftest import HueyFactory
 
 TASK = "tests.task"
@@ -60,7 +60,9 @@ EVENTS = [
     Event("abandoned", run(sql.ABANDON, error="the job before it failed"), State.CANCELLED),
     Event("cancelled", lambda ledger: ledger.cancel("job"), State.CANCELLED),
     Event("due", lambda ledger: ledger.promote(), State.QUEUED, {"run_at": FORMER}),
-    Event("claimed", lambda ledger: ledger.claim([TASK], **(CLAIM | {"token": "another"})), State.RUNNING),
+    Event(
+        "claimed", lambda ledger: ledger.claim(Asking(tasks=[TASK], **(CLAIM | {"token": "another"}))), State.RUNNING
+    ),
     Event("ended", end(State.SUCCEEDED), State.SUCCEEDED),
     Event("ended", end(State.FAILED), State.FAILED),
     Event("ended", end(State.CANCELLED), State.CANCELLED),
@@ -89,7 +91,7 @@ def bring_to(ledger: Ledger, state: State, columns: dict[str, Any] | None = None
     columns_of: dict[State, dict[str, Any]] = {State.WAITING: {"pending": 1}, State.SCHEDULED: {"run_in": 3600.0}}
     ledger.submit([NewJob(id="job", task=TASK, message=b"", **columns_of.get(state, {}))])
     if state is State.RUNNING or state.ended:
-        ledger.claim([TASK], **CLAIM)
+        ledger.claim(Asking(tasks=[TASK], **CLAIM))
     if state.ended:
         ledger.end("job", TOKEN, Outcome(state=state))
     for column, value in (columns or {}).items():
@@ -199,7 +201,7 @@ def test_a_job_that_runs_no_more_has_neither_token_nor_lease(ledger: Ledger, eve
 def test_losses_and_returns_are_counted_apart(ledger: Ledger, event: Event) -> None:
     bring_to(ledger, State.RUNNING)
     event.do(ledger)
-    ledger.claim([TASK], **CLAIM)
+    ledger.claim(Asking(tasks=[TASK], **CLAIM))
     ledger.lose("job", TOKEN, "worker")
     (job,) = contents(ledger)["jobs"]
     assert (job["state"], job["returns"], job["losses"], job["attempt"]) == ("queued", 1, 1, 2)
@@ -208,18 +210,18 @@ def test_losses_and_returns_are_counted_apart(ledger: Ledger, event: Event) -> N
 def test_what_one_worker_gives_back_leaves_the_others_jobs_alone(ledger: Ledger) -> None:
     bring_to(ledger, State.RUNNING)
     ledger.submit([OTHER])
-    ledger.claim([TASK], **(CLAIM | {"token": "next", "worker": "another"}))
+    ledger.claim(Asking(tasks=[TASK], **(CLAIM | {"token": "next", "worker": "another"})))
     assert ledger.give_back("consumer", "worker") == ["job"]
     held = {job["id"]: (job["state"], job["returns"]) for job in contents(ledger)["jobs"]}
     assert held == {"job": ("queued", 1), "other": ("running", 0)}
-    again = ledger.claim([TASK], **CLAIM)
+    again = ledger.claim(Asking(tasks=[TASK], **CLAIM))
     assert again is not None
     assert again["id"] == "job"  # first in is first out, though it was given back
 
 
 def test_only_tasks_that_the_worker_knows_are_claimed(ledger: Ledger) -> None:
     bring_to(ledger, State.QUEUED)
-    assert ledger.claim(["tests.newer"], **CLAIM) is None
+    assert ledger.claim(Asking(tasks=["tests.newer"], **CLAIM)) is None
     assert state_of(ledger) is State.QUEUED
 
 
@@ -246,7 +248,7 @@ def test_only_a_lease_that_ran_out_is_rescued(ledger: Ledger) -> None:
 def test_a_consumer_does_not_rescue_what_its_own_living_workers_hold(ledger: Ledger) -> None:
     """A renewal that took longer than a lease leaves its own jobs lapsed for a moment."""
     ledger.submit([NewJob(id="job", task="task", message=b"")])
-    ledger.claim(["task"], token="token", consumer="mine", worker="worker-1", lease_s=-1)
+    ledger.claim(Asking(tasks=["task"], token="token", consumer="mine", worker="worker-1", lease_s=-1))
     assert ledger.rescue(["token"]) == []
     assert ledger.rescue(["another"]) == ["job"]
 

@@ -12,7 +12,7 @@ from huey import chord, group
 from huey.exceptions import TaskException
 
 from jobqueue import DurableHuey, JobHandle, JobNotFound, State, current_job
-from jobqueue.ledger import Outcome
+from jobqueue.ledger import Asking, Outcome
 from tests.jobqueue.conftest import HueyFactory
 from tests.jobqueue.consumers import work
 
@@ -196,7 +196,7 @@ STATES: dict[State, Callable[[DurableHuey, Any], JobHandle]] = {
 
 
 def claimed(huey: DurableHuey, handle: JobHandle) -> JobHandle:
-    assert huey.ledger.claim([handle.look().task], token="t", consumer="c", worker="w", lease_s=60)
+    assert huey.ledger.claim(Asking(tasks=[handle.look().task], token="t", consumer="c", worker="w", lease_s=60))
     return handle
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from jobqueue import callbacks, every
 from jobqueue.caps import Caps
 from jobqueue.context import ClaimedJob
-from jobqueue.ledger import Ledger, NewJob, NewVersion, Outcome, Retry, State, error_result
+from jobqueue.ledger import Asking, Ledger, NewJob, NewVersion, Outcome, Retry, State, error_result
 from jobqueue.timetable import Fire, Timetable
 from tests.scale.filling import ANN, BODY, MESSAGE, RARE
 
@@ -51,10 +51,10 @@ def submitted(ledger: Ledger, **given: Any) -> str:
 def claimed(ledger: Ledger, **given: Any) -> tuple[str, str]:
     """A job that runs: its id, and the token of its claim."""
     job_id = submitted(ledger, **({"priority": 9} | given))  # before all others
-    token = secrets.token_hex(16)
-    row = ledger.claim(KNOWN, token=token, consumer=CONSUMER, worker="worker", lease_s=HOUR)
+    asked = asking()
+    row = ledger.claim(asked)
     assert row is not None and row["id"] == job_id
-    return job_id, token
+    return job_id, asked.token
 
 
 def followed(ledger: Ledger) -> tuple[str, str]:
@@ -90,8 +90,22 @@ VERSION = NewVersion(
 LONG_AGO = 1.0
 
 
+def asking() -> Asking:
+    return Asking(tasks=KNOWN, token=secrets.token_hex(16), consumer=CONSUMER, worker="worker", lease_s=HOUR)
+
+
 def claim(ledger: Ledger, _: Any = None) -> Any:
-    return ledger.claim(KNOWN, token=secrets.token_hex(16), consumer=CONSUMER, worker="worker", lease_s=HOUR)
+    return ledger.claim(asking())
+
+
+def end_and_claim(ledger: Ledger, held: tuple[str, str]) -> None:
+    """As a worker does."""
+    outcome = Outcome(result=RESULT)
+    if ledger.may_end_and_claim(outcome, KNOWN):
+        assert ledger.end_and_claim(*held, outcome, asking())[0]
+    else:
+        ledger.end(*held, outcome)
+        claim(ledger)
 
 
 def within(caps: Caps, act: Act) -> Act:
@@ -175,12 +189,21 @@ OPERATIONS = [
     ),
     Operation("claim", claim),
     Operation(
-        "claim nothing", lambda ledger, _: ledger.claim(["unknown"], token="t", consumer="c", worker="w", lease_s=1)
+        "claim nothing",
+        lambda ledger, _: ledger.claim(Asking(tasks=["unknown"], token="t", consumer="c", worker="w", lease_s=1)),
     ),
     Operation(
         "claim in a queue",
         lambda ledger, _: ledger.claim(
-            KNOWN, token="t", consumer="c", worker="w", lease_s=1, queues=["default", "heavy"], lately=["default"]
+            Asking(
+                tasks=KNOWN,
+                token="t",
+                consumer="c",
+                worker="w",
+                lease_s=1,
+                queues=["default", "heavy"],
+                lately=["default"],
+            )
         ),
     ),
     Operation("claim within a task's cap", within(Caps(of_task={TASK: 1, KNOWN[-1]: 1}), claim), claimed),
@@ -195,6 +218,7 @@ OPERATIONS = [
     ),
     Operation("any queued of other tasks", lambda ledger, _: ledger.any_queued_but(KNOWN)),
     Operation("end", lambda ledger, held: ledger.end(held[0], held[1], Outcome()), claimed),
+    Operation("end and claim", end_and_claim, claimed),
     Operation(
         "end with result, log and follower",
         lambda ledger, held: ledger.end(held[0], held[1], Outcome(result=RESULT, log="lines")),

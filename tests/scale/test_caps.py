@@ -7,7 +7,7 @@ import pytest
 
 from jobqueue.caps import Caps
 from jobqueue.database import Database
-from jobqueue.ledger import Ledger
+from jobqueue.ledger import Asking, Ledger
 from tests.scale.meter import metered, metered_ledger
 from tests.scale.operations import KNOWN, new
 
@@ -24,7 +24,7 @@ def steps_of_claims(url: str, queued: int, caps: Caps) -> list[tuple[str | None,
     with closing(ledger.database):
         for token in ("1", "2", "3"):
             with metered() as executions:
-                row = ledger.claim(KNOWN, token=token, consumer="c", worker="w", lease_s=60)
+                row = ledger.claim(Asking(tasks=KNOWN, token=token, consumer="c", worker="w", lease_s=60))
             claims.append((None if row is None else row["owner"], sum(execution.steps for execution in executions)))
     return claims
 

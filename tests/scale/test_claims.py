@@ -9,7 +9,7 @@ import pytest
 
 from jobqueue import statements as sql
 from jobqueue.database import Database, Row
-from jobqueue.ledger import Ledger, NewJob
+from jobqueue.ledger import Asking, Ledger, NewJob
 from tests.servers import fresh_database
 
 CLAIMERS = 4
@@ -35,7 +35,9 @@ def new(task: str, priority: float = 0) -> NewJob:
 
 
 def claim(ledger: Ledger) -> Row | None:
-    return ledger.claim(TASKS, token=secrets.token_hex(16), consumer="consumer", worker="worker", lease_s=60)
+    return ledger.claim(
+        Asking(tasks=TASKS, token=secrets.token_hex(16), consumer="consumer", worker="worker", lease_s=60)
+    )
 
 
 def uncommitted_claim(stack: ExitStack, ledger: Ledger) -> Row | None:

@@ -12,6 +12,7 @@ BY_ID_OR_HANDLE = BY_ID | BY_HANDLE
 BY_TOKEN = {"jobs_tokens", "jobs (id)"}
 BY_LOCK = {"entries (key)", "jobs_tokens"}
 WITH_RESULT = {"jobs (id)", "results (job_id)"}
+END_ALONE = BY_TOKEN | {"entries (key)", "entries_expired", "results (job_id)", "logs (job_id)"}
 
 # Where a statement may use one of several indexes, each leads to the few rows that it wants. Postgres chooses by how many
 # there are just now; SQLite, where nobody runs ANALYZE, by their columns.
@@ -27,7 +28,8 @@ PLANS: dict[str, set[str]] = {
     "RUNNING": {"jobs_held"},
     "END": BY_TOKEN,
     # Where it has nothing to delete, Postgres knows that no entry is wanted, and that any partial index will do.
-    "END_ALONE": BY_TOKEN | {"entries (key)", "entries_expired", "results (job_id)", "logs (job_id)"},
+    "END_ALONE": END_ALONE,
+    "END_AND_CLAIM": END_ALONE | {"jobs_in_queue", "jobs (seq)"},
     "RETRY": BY_TOKEN,
     "LOSE": BY_TOKEN,
     "GIVE_BACK": BY_TOKEN,
@@ -141,13 +143,13 @@ READ_ALL = {
 }  # as Huey's storage interface asks
 PARTS = {"AFTER", "JOB", "HANDLE", "STATE_OF_HANDLE", "ENDED_STATES", "OPEN_STATES", "RUN", "RELEASED", "FLOW", "IN_TURNS",
          "TURN", "LINES", "IN_LINE", "NEXT_OWNER", "LINES_OF_OWNERS", "IN_LINE_OF_OWNER", "_FIRST", "_NEXT",
-         "_NEXT_FOR_ONE_WRITER", "NEXT", "NEXT_WITHIN_CAPS", "_CLAIM", "_END", "_GIVEN_BACK", "_SAVE_LOG", "_SAVE_RESULT",
+         "_NEXT_FOR_ONE_WRITER", "NEXT", "NEXT_WITHIN_CAPS", "_CLAIM", "_END", "_END_ALONE", "_GIVEN_BACK", "_SAVE_LOG", "_SAVE_RESULT",
          "_OLD"}  # of statements  # fmt: skip
 
 OF_OWNERS_WHO_WAIT = {"CLAIM_WITHIN_CAPS", "NEXT_WITHIN_CAPS_FOR_ONE_WRITER", "CLAIM_WITHIN_CAPS_FOR_ONE_WRITER"}
 ONE_WRITER = {"NEXT_FOR_ONE_WRITER", "CLAIM_FOR_ONE_WRITER", "NEXT_WITHIN_CAPS_FOR_ONE_WRITER",
               "CLAIM_WITHIN_CAPS_FOR_ONE_WRITER"}  # fmt: skip
-MANY_WRITERS = {"CLAIM", "CLAIM_WITHIN_CAPS", "ALONE", "END_ALONE"}
+MANY_WRITERS = {"CLAIM", "CLAIM_WITHIN_CAPS", "ALONE", "END_ALONE", "END_AND_CLAIM"}
 
 
 def test_every_statement_has_a_plan_here() -> None:

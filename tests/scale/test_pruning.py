@@ -17,7 +17,7 @@ from multiprocessing.synchronize import Event
 import pytest
 
 from jobqueue.database import Database
-from jobqueue.ledger import Ledger, NewJob, Outcome
+from jobqueue.ledger import Asking, Ledger, NewJob, Outcome
 from jobqueue.pruning import BATCH, Pruner
 from tests.scale import filling
 from tests.scale.conftest import Say
@@ -87,7 +87,9 @@ def work(ledger: Ledger, seconds: float) -> list[float]:
         ledger.submit([NewJob(id=secrets.token_hex(16), task="app.jobs.now", message=filling.MESSAGE)])
         token = secrets.token_hex(16)
         began = time.perf_counter()
-        row = ledger.claim(["app.jobs.now"], token=token, consumer="consumer", worker="worker", lease_s=60)
+        row = ledger.claim(
+            Asking(tasks=["app.jobs.now"], token=token, consumer="consumer", worker="worker", lease_s=60)
+        )
         took.append(time.perf_counter() - began)
         assert row is not None
         ledger.end(row["id"], token, Outcome(result=("application/json", filling.BODY)))

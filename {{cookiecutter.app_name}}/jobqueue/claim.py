@@ -1,5 +1,6 @@
 """An attempt at a job: what was claimed, what Huey says of how it went, and what that amounts to."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -10,7 +11,7 @@ from huey.exceptions import TaskTimeout
 from jobqueue import codec
 from jobqueue.context import ClaimedJob
 from jobqueue.database import Row, storable
-from jobqueue.ledger import NewJob, NewVersion, Outcome, Retry, State, error_result
+from jobqueue.ledger import Asking, NewJob, NewVersion, Outcome, Retry, State, error_result
 
 # Signals that tell how an attempt went.
 TELLING = frozenset(
@@ -38,8 +39,9 @@ class Claim:
     def __init__(self, row: Row, token: str, job: ClaimedJob) -> None:
         self.id: str = row["id"]
         self.queue: str = row["queue"]
+        self.is_followed = row["follower"] is not None
         # Who follows takes this one's value, but for a schedule's next fire, which only waits.
-        self.has_follower = row["follower"] is not None and row["due_at"] is None
+        self.has_follower = self.is_followed and row["due_at"] is None
         self.task: Task | None = None
         self.token = token
         self.job = job
@@ -55,6 +57,10 @@ class Claim:
         self.version: NewVersion | None = None  # of the dataset that this job refreshes
         self.submitted: list[NewJob] = []
         self.deleted: list[str] = []
+        # Set by a worker that may go on: what it asks for as this attempt ends. None if it is to stop then.
+        self.ask_next: Callable[[], Asking | None] = lambda: None
+        self.next: tuple[Row, str] | None = None  # what it was given then, and the token
+        self.unsure = False  # it asked, and was not answered
 
     def handles(self, task: Any) -> bool:
         """Whether a task is what this job's `.error(...)` named."""

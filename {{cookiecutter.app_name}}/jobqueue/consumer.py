@@ -22,17 +22,19 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
+from huey.api import Task
 from huey.constants import WORKER_PROCESS
 from huey.consumer import Consumer, Environment, ProcessEnvironment, Worker
 from huey.exceptions import ConfigurationError, TaskTimeout
 
 from jobqueue import interrupts
 from jobqueue.bell import Bell
+from jobqueue.claim import Claim
 from jobqueue.context import ClaimedJob, current_job
 from jobqueue.database import DatabaseUnavailable
 from jobqueue.firing import Firing
 from jobqueue.huey import DurableHuey
-from jobqueue.ledger import SWEEP_LIMIT
+from jobqueue.ledger import SWEEP_LIMIT, Asking
 from jobqueue.logs import pass_on_info
 from jobqueue.pruning import Pruner
 from jobqueue.queues import DEFAULT, parse, share_out
@@ -73,7 +75,7 @@ class DurableWorker(Worker):
         self.heard = False  # a ring that nobody else has heard, since the last claim
 
     def loop(self, now: Any = None) -> None:
-        if os.getpid() != self.parent and os.getppid() != self.parent:
+        if self._is_orphan:
             sys.exit("The consumer is gone; its workers go with it.")
         try:
             if self.unsure:
@@ -97,22 +99,55 @@ class DurableWorker(Worker):
             return
         self.heard = False
         self.delay = self.default_delay
+        while task is not None:
+            self._execute(task.claim, task)
+            task = self._next_after(task.claim)
+        self.recycle()
+
+    def _execute(self, claim: Claim, task: Task) -> None:
         self.task_count += 1
-        self.holds.value = task.claim.token.encode()
-        self.lately = [*(queue for queue in self.lately if queue != task.claim.queue), task.claim.queue]
+        self.holds.value = claim.token.encode()
+        self.lately = [*(queue for queue in self.lately if queue != claim.queue), claim.queue]
+        claim.ask_next = self._ask_next
         try:
             self.huey.execute(task)
         finally:
             self.holds.value = b""
-        self.recycle()
+
+    def _ask_next(self) -> Asking | None:
+        if self.stop_flag.is_set() or self._is_orphan or self._is_worn_out:
+            return None
+        return self.huey.asking(self.consumer, self.name, self._ask, self.queues, self.lately)
+
+    def _next_after(self, claim: Claim) -> Task | None:
+        """What was claimed as that one ended."""
+        self.unsure = claim.unsure
+        if claim.next is None:
+            return None
+        self.unsure = True
+        try:
+            task = self.huey.claimed(*claim.next)
+        except DatabaseUnavailable as error:
+            self._logger.warning("What was claimed is given back: %s", error)
+            return None
+        self.unsure = False
+        return task
 
     def _ask(self, token: str) -> None:
         self.asks.value = token.encode()
 
+    @property
+    def _is_orphan(self) -> bool:
+        return os.getpid() != self.parent and os.getppid() != self.parent
+
+    @property
+    def _is_worn_out(self) -> bool:
+        return bool(self.max_tasks) and self.task_count >= self.max_tasks
+
     def recycle(self) -> None:
         from huey.consumer import WorkerRecycle
 
-        if self.max_tasks and self.task_count >= self.max_tasks:
+        if self._is_worn_out:
             raise WorkerRecycle
 
 

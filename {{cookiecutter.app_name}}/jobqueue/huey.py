@@ -44,7 +44,7 @@ from jobqueue.dataset import KEEP, Dataset, Moment
 from jobqueue.handle import Job, JobHandle, JobNotFound, Unreadable, value_of
 from jobqueue.history import Event, events
 from jobqueue.hot import HotCopies
-from jobqueue.ledger import MAX_LOSSES, FenceRefused, Ledger, NewJob, Outcome, Retry, State, error_result
+from jobqueue.ledger import MAX_LOSSES, Asking, FenceRefused, Ledger, NewJob, Outcome, Retry, State, error_result
 from jobqueue.logs import LogLine, logged, read
 from jobqueue.plan import Plan, QueueUnavailable, as_result
 from jobqueue.pruning import KEEP_DAYS, KEEP_JOBS
@@ -486,48 +486,65 @@ class DurableHuey(Huey):
         queues: Sequence[str] | None = None,
         lately: Sequence[str] = (),
     ) -> Task | None:
-        """Claim the next due job of a task that this code knows. None where there is none, or it could not be read.
+        """Claim the next due job of a task that this code knows. None where there is none.
 
-        `tell` is told the token before the ledger is asked. `queues`, `lately`: as for the ledger's claim.
+        `tell` is told the token before the ledger is asked. `queues`, `lately`: as in Asking.
         """
         while True:
-            token = uuid.uuid4().hex
-            tell(token)
-            row = self.ledger.claim(
-                list(self._registry._registry),
-                token=token,
-                consumer=consumer,
-                worker=worker,
-                lease_s=self.lease_s,
-                queues=queues,
-                lately=lately,
-            )
+            asking = self.asking(consumer, worker, tell, queues, lately)
+            row = self.ledger.claim(asking)
             if row is None:
                 return None
-            job = ClaimedJob(self.ledger, row["id"], token, row["attempt"], row["owner"], self.max_result)
-            claim = Claim(row, token, job)
-            try:
-                task = self.deserialize_task(row["message"])
-                self._give_input(task, row)
-            except DatabaseUnavailable:
-                with contextlib.suppress(DatabaseUnavailable):
-                    self.ledger.give_back_one(row["id"], token)
-                raise
-            except Exception as error:
-                logger.exception("Job %s cannot be read.", row["id"])
-                sentence = f"The job cannot be read, and was not run: {error}"
-                result = error_result(sentence, row["id"], traceback.format_exc())
-                self._write_end(claim, Outcome(state=State.FAILED, error=sentence, result=result))
-                continue
-            task.eta = None
-            task.retries = row["retries"]
-            task.retry_delay = row["retry_delay"]
-            task.expires_resolved = None  # a job that was begun in time is kept
-            if row["expires_at"] is not None and row["attempt"] == 1:
-                task.expires_resolved = self._from_epoch(row["expires_at"])
-            task.claim = claim
-            claim.task = task
-            return task
+            if (task := self.claimed(row, asking.token)) is not None:
+                return task
+
+    def asking(
+        self,
+        consumer: str,
+        worker: str,
+        tell: Callable[[str], object],
+        queues: Sequence[str] | None,
+        lately: Sequence[str],
+    ) -> Asking:
+        """What `claim` asks the ledger for; `tell` is told the token."""
+        token = uuid.uuid4().hex
+        tell(token)
+        return Asking(
+            tasks=list(self._registry._registry),
+            token=token,
+            consumer=consumer,
+            worker=worker,
+            lease_s=self.lease_s,
+            queues=queues,
+            lately=lately,
+        )
+
+    def claimed(self, row: Row, token: str) -> Task | None:
+        """The task to execute for a row that the ledger gave under this token. None if it cannot be read, and has failed."""
+        job = ClaimedJob(self.ledger, row["id"], token, row["attempt"], row["owner"], self.max_result)
+        claim = Claim(row, token, job)
+        try:
+            task = self.deserialize_task(row["message"])
+            self._give_input(task, row)
+        except DatabaseUnavailable:
+            with contextlib.suppress(DatabaseUnavailable):
+                self.ledger.give_back_one(row["id"], token)
+            raise
+        except Exception as error:
+            logger.exception("Job %s cannot be read.", row["id"])
+            sentence = f"The job cannot be read, and was not run: {error}"
+            result = error_result(sentence, row["id"], traceback.format_exc())
+            self._write_end(claim, Outcome(state=State.FAILED, error=sentence, result=result))
+            return None
+        task.eta = None
+        task.retries = row["retries"]
+        task.retry_delay = row["retry_delay"]
+        task.expires_resolved = None  # a job that was begun in time is kept
+        if row["expires_at"] is not None and row["attempt"] == 1:
+            task.expires_resolved = self._from_epoch(row["expires_at"])
+        task.claim = claim
+        claim.task = task
+        return task
 
     def _run_immediately(self) -> None:
         """In immediate mode a submit runs what it queued, and what that queues, before it returns."""
@@ -612,7 +629,8 @@ class DurableHuey(Huey):
         if outcome is not None:
             if claim.job.log is not None:
                 outcome.log = claim.job.patiently(claim.job.log.unwritten)
-            self._write_end(claim, outcome)
+            if not self._end_and_claim(claim, outcome):
+                self._write_end(claim, outcome)
         elif isinstance(claim.exception, interrupts.ClaimLost):
             logger.info("Job %s was cancelled, or taken back, while it ran.", claim.id)
         elif self.immediate:
@@ -621,6 +639,23 @@ class DurableHuey(Huey):
             if claim.job.log is not None:
                 claim.job.log.write()
             self._until_written(claim, lambda: self.ledger.lose(claim.id, claim.token, "interrupted from within"))
+
+    def _end_and_claim(self, claim: Claim, outcome: Outcome) -> bool:
+        """Write the end and claim the worker's next job in one trip. False if the end is not written, and has to be by itself."""
+        if claim.is_followed or not self.ledger.may_end_and_claim(outcome, list(self._registry._registry)):
+            return False
+        asking = claim.ask_next()
+        if asking is None:
+            return False
+        claim.unsure = True
+        try:
+            written, row = self.ledger.end_and_claim(claim.id, claim.token, outcome, asking)
+        except Exception as error:  # whatever it is, to write the end comes first
+            logger.warning("The end of job %s is written by itself: %s", claim.id, error)
+            return False
+        claim.unsure = False
+        claim.next = None if row is None else (row, asking.token)
+        return written
 
     def _write_end(self, claim: Claim, outcome: Outcome) -> None:
         written = False

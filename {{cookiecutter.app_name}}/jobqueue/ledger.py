@@ -98,6 +98,32 @@ class NewJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asking:
+    """What a worker asks for, and under which token.
+
+    queues: those that it serves; None for all that there are. lately: those that it was given jobs of, the last one last: at
+    equal priority others come first.
+    """
+
+    tasks: Sequence[str]
+    token: str
+    consumer: str
+    worker: str
+    lease_s: float
+    queues: Sequence[str] | None = None
+    lately: Sequence[str] = ()
+
+    @property
+    def where(self) -> dict[str, Any]:
+        queues = None if self.queues is None else list(self.queues)
+        return {"tasks": list(self.tasks), "queues": queues, "lately": list(self.lately)}
+
+    @property
+    def claimant(self) -> dict[str, Any]:
+        return {"consumer": self.consumer, "worker": self.worker, "host": socket.gethostname(), "lease": self.lease_s}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Retry:
     """The attempt failed and another is due: `delay` or `at` says when, `retries` and `retry_delay` what is left."""
 
@@ -158,25 +184,10 @@ class Ledger:
             _insert(tx, jobs)
         self.ring([job.queue for job in jobs])
 
-    def claim(
-        self,
-        tasks: Sequence[str],
-        *,
-        token: str,
-        consumer: str,
-        worker: str,
-        lease_s: float,
-        queues: Sequence[str] | None = None,
-        lately: Sequence[str] = (),
-    ) -> Row | None:
-        """The next job of these tasks, now running under the token; None where there is none that may run now.
-
-        queues: those that the worker serves; None for all that there are. lately: those that it was given jobs of, the
-        last one last: at equal priority others come first.
-        """
-        where = {"tasks": list(tasks), "queues": None if queues is None else list(queues), "lately": list(lately)}
-        claim = {"token": token, "consumer": consumer, "worker": worker, "host": socket.gethostname(), "lease": lease_s}
-        if self.caps.any_of(tasks):
+    def claim(self, asking: Asking) -> Row | None:
+        """The next job of these tasks, now running under the token; None where there is none that may run now."""
+        where, claim = asking.where, asking.claimant | {"token": asking.token}
+        if self.caps.any_of(asking.tasks):
             return self._claim_within_caps(where, claim)
         statement = sql.CLAIM
         with self.database.statement() as tx:
@@ -241,26 +252,18 @@ class Ledger:
 
     def end(self, job_id: str, token: str, outcome: Outcome) -> None:
         """Write how an attempt ended, and what comes with it. Raises FenceRefused."""
-        done, total, note = outcome.progress or (None, None, None)
-        how = {"id": job_id, "token": token, "error": outcome.error, "done": done, "total": total, "note": note}
-        how["traceback"] = _traceback(outcome.result)
-        alone = self._end_alone(outcome, how)
-        if alone is not None:
-            self.ring(self._freed(alone))
-            return
+        how = _how(job_id, token, outcome)
+        if self._may_end_alone(outcome):
+            with self.database.statement() as tx:
+                alone = tx.one(sql.END_ALONE, **how, **_what_is_saved(outcome))
+            if alone is not None:  # else another job follows it, or it is refused
+                self.ring(self._freed(alone))
+                return
         with self.database.transaction() as tx:
             if outcome.retry is None:
-                row = tx.one(sql.END, state=outcome.state, **how)
+                row = tx.one(sql.END, **how)
             else:
-                retry = outcome.retry
-                row = tx.one(
-                    sql.RETRY,
-                    at=retry.at,
-                    delay=retry.delay,
-                    retries=retry.retries,
-                    retry_delay=retry.retry_delay,
-                    **how,
-                )
+                row = tx.one(sql.RETRY, **how, **vars(outcome.retry))
             if row is None:
                 raise FenceRefused(f"Job {job_id} is no longer held under token {token}.")
             for key in outcome.deleted:
@@ -276,6 +279,22 @@ class Ledger:
             if outcome.retry is None:
                 rung += _after_end(tx, row, outcome)
         self.ring(rung + self._freed(row))
+
+    def may_end_and_claim(self, outcome: Outcome, tasks: Sequence[str]) -> bool:
+        """Whether `end_and_claim` can write it, of a job that none follows, and claim for a worker of these tasks."""
+        return self._may_end_alone(outcome) and not self.caps.any_of(tasks)
+
+    def end_and_claim(self, job_id: str, token: str, outcome: Outcome, asking: Asking) -> tuple[bool, Row | None]:
+        """Write how an attempt ended and claim another job, in one statement.
+
+        Returns whether the end was written; if not, `end` says why. And the job that is claimed, whether it was or not.
+        """
+        how = _how(job_id, token, outcome) | _what_is_saved(outcome) | asking.where | asking.claimant
+        with self.database.statement() as tx:
+            row = tx.one(sql.END_AND_CLAIM, **how, next_token=asking.token)
+        if row is None:
+            return False, None
+        return row["ended"] is not None, None if row["id"] is None else row
 
     def lose(self, job_id: str, token: str, worker: str) -> bool:
         """Its worker died: back to the queue, or failed as poison. False if the claim was over already."""
@@ -748,21 +767,9 @@ class Ledger:
         """The queues in which a job may have waited for the place of this one."""
         return self.queues() if self.caps.hold(row["task"], row["owner"]) else []
 
-    def _end_alone(self, outcome: Outcome, how: dict[str, Any]) -> Row | None:
-        """The job, its end written in one statement; None if nothing was written, as it is not that simple, or refused."""
-        if self.database.dialect.one_writer or outcome.retry or outcome.submitted or outcome.version:
-            return None  # one writer is no trip away
-        media_type, body = outcome.result or (None, None)
-        with self.database.statement() as tx:
-            return tx.one(
-                sql.END_ALONE,
-                state=outcome.state,
-                deleted=outcome.deleted,
-                media_type=media_type,
-                body=body,
-                log=outcome.log,
-                **how,
-            )
+    def _may_end_alone(self, outcome: Outcome) -> bool:
+        """Whether it is written in one statement where nothing follows the job. (One writer is no trip away.)"""
+        return not (self.database.dialect.one_writer or outcome.retry or outcome.submitted or outcome.version)
 
     def _lose(self, tx: Transaction, job_id: str, token: str, worker: str) -> Row | None:
         """The job, in the state that it is in now; None if the claim was over already."""
@@ -783,6 +790,27 @@ class _Taken(Exception):
 def error_result(error: str, job_id: str, traceback: str = "", retries: int = 0) -> tuple[str, bytes]:
     """What is kept of an error as a job's result: the metadata of Huey's TaskException."""
     return ERROR, json.dumps({"error": error, "retries": retries, "traceback": traceback, "task_id": job_id}).encode()
+
+
+def _how(job_id: str, token: str, outcome: Outcome) -> dict[str, Any]:
+    """What an attempt's end writes to its job."""
+    done, total, note = outcome.progress or (None, None, None)
+    return {
+        "id": job_id,
+        "token": token,
+        "state": outcome.state,
+        "error": outcome.error,
+        "done": done,
+        "total": total,
+        "note": note,
+        "traceback": _traceback(outcome.result),
+    }
+
+
+def _what_is_saved(outcome: Outcome) -> dict[str, Any]:
+    """What the end of a job that nothing follows writes besides."""
+    media_type, body = outcome.result or (None, None)
+    return {"deleted": outcome.deleted, "media_type": media_type, "body": body, "log": outcome.log}
 
 
 def _traceback(result: tuple[str, bytes] | None) -> str:

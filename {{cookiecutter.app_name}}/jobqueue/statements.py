@@ -173,7 +173,7 @@ WHERE id = :id AND token = :token
 """
 END = f"{_END}RETURNING {AFTER}"
 # Most jobs have nothing that follows them. Where the database is a trip away, their end and what comes with it is one.
-END_ALONE = f"""
+_END_ALONE = f"""
 WITH ended AS ({_END} AND follower IS NULL RETURNING {AFTER}),
      deleted AS (DELETE FROM entries WHERE key IN EACH(:deleted) AND EXISTS (SELECT 1 FROM ended)),
      saved AS (
@@ -185,7 +185,12 @@ WITH ended AS ({_END} AND follower IS NULL RETURNING {AFTER}),
          INSERT INTO logs (job_id, lines)
          SELECT id, CAST(:log AS text) FROM ended WHERE CAST(:log AS text) IS NOT NULL
          {_SAVE_LOG})
-SELECT {AFTER} FROM ended
+""".rstrip()
+END_ALONE = f"{_END_ALONE}\nSELECT {AFTER} FROM ended"
+# Together with the claim of its worker's next job. One without the other is a row that says so.
+END_AND_CLAIM = f"""{_END_ALONE},
+     claimed AS ({CLAIM.replace(":token", ":next_token")})
+SELECT ended.id AS ended, claimed.* FROM ended FULL JOIN claimed ON TRUE
 """
 
 RETRY = f"""
