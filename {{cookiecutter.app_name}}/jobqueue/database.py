@@ -37,8 +37,8 @@ class Dialect(Protocol):
     path: Path | None  # the SQLite file, where there is one
     begin: str
     connections: str  # a statement that counts them, where they are limited: `used`, and the `most` there may be
-    most: int  # connections of a process
-    patience: float  # seconds that a thread waits for another's connection
+    pool_size: int  # connections of a process
+    pool_timeout: float  # seconds that a thread waits for another's connection
     one_writer: bool  # a statement that might write waits for all that do
     errors: tuple[type[Exception], ...]
     taken: type[Exception]  # what a unique index refused
@@ -124,8 +124,8 @@ class Database:
         Raises DatabaseUnavailable; interrupts wait until it is over.
         """
         with self._cursor() as cursor:
-            cursor.execute(self._dialect.begin)
             try:
+                cursor.execute(self._dialect.begin)
                 yield Transaction(self._dialect, cursor)
             except BaseException:
                 with contextlib.suppress(*self._dialect.errors):
@@ -156,6 +156,14 @@ class Database:
                     pool.drop(connection)
                     connection = None
                 self._tell(error)
+                raise
+            except BaseException as error:
+                if connection is not None and not isinstance(error, Exception):  # Ctrl-C: it may be amid a transaction
+                    if self.in_memory:
+                        connection.rollback()
+                    else:
+                        pool.drop(connection)
+                        connection = None
                 raise
             finally:
                 if connection is not None:
@@ -192,12 +200,15 @@ class Database:
             if self._pool is None:
                 self._pid = os.getpid()
                 dialect = self._dialect
-                pool = Pool(dialect.connect, dialect.usable, dialect.most, dialect.patience)
+                pool = Pool(dialect.connect, dialect.usable, dialect.pool_size, dialect.pool_timeout)
                 try:
                     self._migrate(pool)
-                except Exception as error:
-                    self._failed = time.monotonic(), error
+                except BaseException as error:
+                    pool.close()
+                    if isinstance(error, Exception):
+                        self._failed = time.monotonic(), error
                     raise
+                self._failed = None
                 self._pool = pool
             return self._pool
 

@@ -1,11 +1,12 @@
 """The connections of one process to the ledger's database: kept open between statements, and never carried over a fork.
 
 A pool of its own, since a statement of the ledger takes a tenth of a millisecond of this process, and a pool for all purposes a
-third of that.
+third of that. Whoever waits for a connection gets the next one: threads that are busy keep no other from theirs.
 """
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -15,50 +16,92 @@ class AllInUse(Exception):
 
 
 class Pool:
-    """Of at most so many connections; whoever finds none free waits for one, `patience` seconds at most.
+    """Of `size` connections at most; whoever finds none free waits for one, `timeout` seconds at most.
 
     `connect` opens one; `usable` says whether one that lay here for a while still is.
     """
 
-    def __init__(self, connect: Callable[[], Any], usable: Callable[[Any], bool], most: int, patience: float) -> None:
+    def __init__(self, connect: Callable[[], Any], usable: Callable[[Any], bool], size: int, timeout: float) -> None:
         self._connect = connect
         self._usable = usable
-        self._most = most
-        self._patience = patience
-        self._places = threading.Semaphore(most)
-        self._free: list[Any] = []  # the one that was used last is used next
+        self._size = size
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._places = size  # that nobody has
+        self._waiting: deque[threading.Lock] = deque()  # each is released when a place is its thread's
+        self._free: list[Any] = []  # connections; the one that was used last is used next
         self._closed = False
 
     def take(self) -> Any:
         """A connection, to be given back or dropped. Raises AllInUse, and what `connect` does."""
-        if not self._places.acquire(timeout=self._patience):
-            raise AllInUse(f"All {self._most} connections of this process have been in use for {self._patience:g} s.")
+        self._enter()
         try:
-            while self._free:
-                connection = self._free.pop()
+            while (connection := self._pop()) is not None:
                 if self._usable(connection):
                     return connection
                 connection.close()
             return self._connect()
         except BaseException:
-            self._places.release()
+            self._leave()
             raise
 
     def give_back(self, connection: Any) -> None:
         self._free.append(connection)
-        self._places.release()
+        self._leave()
         if self._closed:
             self.close()
 
     def drop(self, connection: Any) -> None:
         """It may be broken: nobody gets it again."""
-        self._places.release()
-        with contextlib.suppress(Exception):
-            connection.close()
+        try:
+            with contextlib.suppress(Exception):
+                connection.close()
+        finally:
+            self._leave()
 
     def close(self) -> None:
         """Close those that are free now, and each other one when it is given back."""
         self._closed = True
-        with contextlib.suppress(IndexError):  # another thread closes too
-            while self._free:
-                self._free.pop().close()
+        while (connection := self._pop()) is not None:
+            connection.close()
+
+    def _pop(self) -> Any | None:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return None
+
+    def _enter(self) -> None:
+        with self._lock:
+            if self._places:
+                self._places -= 1
+                return
+            turn = threading.Lock()
+            turn.acquire()
+            self._waiting.append(turn)
+        try:
+            if turn.acquire(timeout=self._timeout):
+                return
+            with self._lock:
+                if turn not in self._waiting:
+                    return  # it came just now
+                self._waiting.remove(turn)
+        except BaseException:
+            self._give_up(turn)
+            raise
+        raise AllInUse(f"All {self._size} connections of this process have been in use for {self._timeout:g} s.")
+
+    def _give_up(self, turn: threading.Lock) -> None:
+        with self._lock:
+            waits = turn in self._waiting
+            if waits:
+                self._waiting.remove(turn)
+        if not waits:
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._places += 1

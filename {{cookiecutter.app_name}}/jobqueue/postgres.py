@@ -74,7 +74,7 @@ class Postgres:
 
     begin = "BEGIN"
     connections = _USED
-    most = CONNECTIONS
+    pool_size = CONNECTIONS
     one_writer = False
     errors: tuple[type[Exception], ...] = (psycopg.Error,)
     taken: type[Exception] = psycopg.errors.UniqueViolation
@@ -83,7 +83,9 @@ class Postgres:
 
     def __init__(self, url: sa.URL) -> None:
         self.url = url.set(drivername="postgresql+psycopg")
-        self.patience = SILENCE  # a thread that waits for another's connection waits no longer than it would with one
+        self.pool_timeout = (
+            SILENCE  # a thread that waits for another's connection waits no longer than it would with one
+        )
 
     @staticmethod
     @functools.cache

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+CONNECTIONS = 40  # of a process at most: one for each of its threads, as a rule
 BUSY_TIMEOUT = 10  # seconds that a statement waits for another writer of the file
 
 _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
@@ -22,8 +23,8 @@ class SQLite:
 
     begin = "BEGIN IMMEDIATE"
     connections = ""
-    most = 40
-    patience = 30.0
+    pool_size = CONNECTIONS
+    pool_timeout = 30.0
     one_writer = True  # so a look before a write spares the others
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
     taken: type[Exception] = sqlite3.IntegrityError
