@@ -17,7 +17,7 @@ END_ALONE = BY_TOKEN | {"entries (key)", "entries_expired", "results (job_id)", 
 # Where a statement may use one of several indexes, each leads to the few rows that it wants. Postgres chooses by how many
 # there are just now; SQLite, where nobody runs ANALYZE, by their columns.
 PLANS: dict[str, set[str]] = {
-    "INSERT": {"jobs (id)", "jobs_turns", "jobs_turns_running", "jobs_turns_of_owner", "jobs_of_owner"},
+    "INSERT": {"jobs (id)", "jobs_turns", "jobs_turns_running", "jobs_turns_by_owner", "jobs_of_owner"},
     "QUEUES": {"jobs_in_queue"},
     "CLAIM": {"jobs_in_queue", "jobs (seq)", "entries (key)"},
     "NEXT_FOR_ONE_WRITER": {"jobs_in_queue", "jobs (seq)"},

@@ -1,7 +1,7 @@
 """The schema's history, run by Alembic when the ledger is first used and the schema is not at HEAD.
 
-Old and new code work side by side during a deploy: a migration only adds, and a schema newer than this code is left
-alone.
+Old and new code work side by side during a deploy: a migration only adds (but for an index in place of
+another), and a schema newer than this code is left alone.
 """
 
 import logging

@@ -18,6 +18,8 @@ WHERE = sa.text("state = 'queued' AND created_at > 0")
 
 
 def upgrade() -> None:
-    op.drop_index("jobs_turns_of_owner", "jobs")
     columns: list[Any] = ["queue", "priority", sa.text("COALESCE(owner, '')"), "turn"]
-    op.create_index("jobs_turns_of_owner", "jobs", columns, sqlite_where=WHERE, postgresql_where=WHERE)
+    op.create_index("jobs_turns_by_owner", "jobs", columns, sqlite_where=WHERE, postgresql_where=WHERE)
+    op.drop_index(
+        "jobs_turns_of_owner", "jobs"
+    )  # last, as nobody can read the table from now on until all is committed
