@@ -174,7 +174,7 @@ WITH_ONE_WRITER = {"claim": words("NEXT_FOR_ONE_WRITER CLAIM_FOR_ONE_WRITER")}
 
 
 def with_many_writers(of: Operation) -> Operation:
-    """There an end that submits and saves nothing is one statement, with the worker's next claim, unless another job follows."""
+    """There an end that submits nothing and makes no version is one statement, with the next claim, unless another job follows."""
     if of.method != "end" or {"RETRY", "INSERT", "NEXT_VERSION"} & set(of.statements):
         return of
     if {"RELEASE", "ABANDON"} & set(of.statements):

@@ -5,12 +5,13 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from huey.api import Task
 from huey.consumer import WorkerRecycle
 
-from jobqueue import DurableHuey, State, codec
+from jobqueue import DurableHuey, State, codec, current_job
 from jobqueue import statements as sql
 from jobqueue.consumer import DurableWorker
-from jobqueue.database import DatabaseUnavailable
+from jobqueue.database import DatabaseUnavailable, Row
 from jobqueue.ledger import Asking, Ledger, Outcome
 
 pytestmark = pytest.mark.parametrize("storage", ["postgres"], indirect=True)
@@ -129,7 +130,7 @@ def test_without_an_answer_the_end_counts_once_and_the_claim_is_given_back(
 
 @pytest.mark.parametrize("held", [True, False], ids=["held", "cancelled"])
 @pytest.mark.parametrize("more", [True, False], ids=["another:waits", "none:waits"])
-def test_an_end_is_written_or_refused_whether_another_waits_or_not(huey: DurableHuey, held: bool, more: bool) -> None:
+def test_who_may_not_write_the_end_is_given_nothing(huey: DurableHuey, held: bool, more: bool) -> None:
     nothing = huey.task(name="nothing")(lambda: None)
     first = nothing()
     tasks = [first.look().task]
@@ -142,5 +143,71 @@ def test_an_end_is_written_or_refused_whether_another_waits_or_not(huey: Durable
     written, claimed = huey.ledger.end_and_claim(row["id"], "one", Outcome(result=codec.encode(1)), asking)
     assert written is held
     assert (first.state, first.is_ready()) == ((State.SUCCEEDED, True) if held else (State.CANCELLED, False))
-    assert (claimed and claimed["id"]) == (second and second.id)
+    assert (claimed and claimed["id"]) == (second and second.id if held else None)
     assert claimed is None or (claimed["attempt"], huey.ledger.still_held(claimed["id"], "two")) == (1, True)
+    assert second is None or held or (second.state, second.look().attempt) == (State.QUEUED, 0)
+
+
+def test_a_job_that_another_began_to_follow_meanwhile_ends_by_itself(
+    huey: DurableHuey, make_worker: MakeWorker, statements: list[str]
+) -> None:
+    nothing = huey.task(name="nothing")(lambda: None)
+
+    @huey.task()
+    def is_followed(late: str) -> None:
+        with huey.ledger.database.statement() as tx:
+            tx.run("UPDATE jobs SET state = 'waiting', pending = 1 WHERE id = :id", id=late)
+        with huey.ledger.database.statement() as tx:
+            tx.run(sql.TAKE_PLACE, id=current_job().id, follower=late, chord_index=None)
+
+    late, other = nothing.schedule(delay=3600), nothing.s()
+    first = is_followed(late.id)
+    second = huey.enqueue(other)
+    statements.clear()
+    make_worker().loop()
+    assert sql.END in statements
+    assert (first.state, second.state, second.look().attempt) == (State.SUCCEEDED, State.QUEUED, 0)
+    assert late.state is State.SCHEDULED
+
+
+def test_a_stop_after_a_lost_answer_counts_nothing_against_the_job(
+    huey: DurableHuey, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = make_worker()
+    end_and_claim = Ledger.end_and_claim
+
+    def unheard(ledger: Ledger, *args: object) -> object:
+        end_and_claim(ledger, *args)  # type: ignore[arg-type]
+        worker.stop_flag.set()
+        raise DatabaseUnavailable("The answer got lost.")
+
+    monkeypatch.setattr(Ledger, "end_and_claim", unheard)
+    nothing = huey.task(name="nothing")(lambda: None)
+    first, second = nothing(), nothing()
+    worker.loop()
+    assert (first.state, second.state) == (State.SUCCEEDED, State.RUNNING)
+    worker.shutdown()
+    job = second.look()
+    assert (job.state, job.returns, job.losses) == (State.QUEUED, 1, 0)
+
+
+def test_one_whose_input_cannot_be_read_for_an_outage_is_given_back(
+    huey: DurableHuey, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = huey.task(name="nothing")(lambda: None)
+    handles = [nothing() for _ in range(2)]
+    give_input = DurableHuey._give_input
+    outages = [handles[1].id]
+
+    def unanswered(huey: DurableHuey, task: Task, row: Row) -> None:
+        if row["id"] in outages:
+            outages.remove(row["id"])
+            raise DatabaseUnavailable("It does not answer.")
+        give_input(huey, task, row)
+
+    monkeypatch.setattr(DurableHuey, "_give_input", unanswered)
+    worker = make_worker()
+    worker.loop()
+    worker.loop()
+    looks = [handle.look() for handle in handles]
+    assert [(job.state, job.attempt, job.losses) for job in looks] == [(State.SUCCEEDED, 1, 0), (State.SUCCEEDED, 2, 0)]

@@ -41,7 +41,7 @@ class Claim:
         self.queue: str = row["queue"]
         self.is_followed = row["follower"] is not None
         # Who follows takes this one's value, but for a schedule's next fire, which only waits.
-        self.has_follower = self.is_followed and row["due_at"] is None
+        self.value_is_wanted = self.is_followed and row["due_at"] is None
         self.task: Task | None = None
         self.token = token
         self.job = job

@@ -71,7 +71,7 @@ class DurableWorker(Worker):
         self.asks = multiprocessing.RawArray("c", TOKEN)
         self.deadline = multiprocessing.RawValue("d", 0.0)  # of the job that it runs, by time.monotonic(); 0 for none
         self.made_at = time.monotonic()
-        self.unsure = False  # whether a claim was answered
+        self.unsure = False  # whether a claim may have been made that was not answered
         self.heard = False  # a ring that nobody else has heard, since the last claim
 
     def loop(self, now: Any = None) -> None:
@@ -135,6 +135,12 @@ class DurableWorker(Worker):
 
     def _ask(self, token: str) -> None:
         self.asks.value = token.encode()
+
+    def shutdown(self) -> None:
+        if self.unsure:
+            with contextlib.suppress(DatabaseUnavailable):
+                self.huey.ledger.give_back(self.consumer, self.name)
+        super().shutdown()
 
     @property
     def _is_orphan(self) -> bool:
@@ -492,7 +498,10 @@ class DurableConsumer(Consumer):
 
     def _end_the_overdue(self) -> None:
         for worker, process in self.worker_threads:
-            deadline, token = worker.deadline.value, worker.holds.value.decode()
+            token, deadline = (
+                worker.holds.value.decode(),
+                worker.deadline.value,
+            )  # in this order: a later job's is later
             if not deadline or not token or time.monotonic() < deadline + TIMEOUT_GRACE:
                 continue
             if self.huey.ledger.time_out(token):

@@ -603,7 +603,7 @@ class DurableHuey(Huey):
             interrupts.expose(claim.token)
             claim.job.check_time()
             value = type(task).execute(task)
-            if claim.has_follower or (self.results and not isinstance(task, PeriodicTask)):
+            if claim.value_is_wanted or (self.results and not isinstance(task, PeriodicTask)):
                 claim.value = codec.encode(value, self.max_result)
             return value
         except codec.ResultNotEncodable as error:
@@ -650,7 +650,7 @@ class DurableHuey(Huey):
         claim.unsure = True
         try:
             written, row = self.ledger.end_and_claim(claim.id, claim.token, outcome, asking)
-        except Exception as error:  # whatever it is, to write the end comes first
+        except Exception as error:  # whatever it says of the claim, the end is written first
             logger.warning("The end of job %s is written by itself: %s", claim.id, error)
             return False
         claim.unsure = False

@@ -287,14 +287,12 @@ class Ledger:
     def end_and_claim(self, job_id: str, token: str, outcome: Outcome, asking: Asking) -> tuple[bool, Row | None]:
         """Write how an attempt ended and claim another job, in one statement.
 
-        Returns whether the end was written; if not, `end` says why. And the job that is claimed, whether it was or not.
+        Returns whether the end was written (if not, nothing is claimed, and `end` says why), and the job that was claimed.
         """
         how = _how(job_id, token, outcome) | _what_is_saved(outcome) | asking.where | asking.claimant
         with self.database.statement() as tx:
             row = tx.one(sql.END_AND_CLAIM, **how, next_token=asking.token)
-        if row is None:
-            return False, None
-        return row["ended"] is not None, None if row["id"] is None else row
+        return row is not None, None if row is None or row["id"] is None else row
 
     def lose(self, job_id: str, token: str, worker: str) -> bool:
         """Its worker died: back to the queue, or failed as poison. False if the claim was over already."""

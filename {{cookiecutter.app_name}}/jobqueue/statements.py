@@ -146,16 +146,16 @@ _CLAIM = f"""
 UPDATE jobs
 SET state = 'running', attempt = attempt + 1, token = :token, consumer = :consumer, worker = :worker, claimed_at = NOW,
     lease_until = NOW + :lease, events = {_event("claimed", attempt="attempt + 1", host=":host", worker=":worker")}
-WHERE seq = ({{next}})
+WHERE {{provided}}seq = ({{next}})
 RETURNING id, task, queue, owner, follower, message, attempt, retries, retry_delay, expires_at, follows, chord_size,
           due_at,
           NOW AS now,
           EXISTS (SELECT 1 FROM entries WHERE key IN ('r:' || id, 'rt:' || task)) AS revoked
 """
-CLAIM = _CLAIM.format(next=NEXT)
-CLAIM_FOR_ONE_WRITER = _CLAIM.format(next=NEXT_FOR_ONE_WRITER)
-CLAIM_WITHIN_CAPS = _CLAIM.format(next=NEXT_WITHIN_CAPS)
-CLAIM_WITHIN_CAPS_FOR_ONE_WRITER = _CLAIM.format(next=NEXT_WITHIN_CAPS_FOR_ONE_WRITER)
+CLAIM = _CLAIM.format(provided="", next=NEXT)
+CLAIM_FOR_ONE_WRITER = _CLAIM.format(provided="", next=NEXT_FOR_ONE_WRITER)
+CLAIM_WITHIN_CAPS = _CLAIM.format(provided="", next=NEXT_WITHIN_CAPS)
+CLAIM_WITHIN_CAPS_FOR_ONE_WRITER = _CLAIM.format(provided="", next=NEXT_WITHIN_CAPS_FOR_ONE_WRITER)
 
 RUNNING = "SELECT task, owner, count(*) AS n FROM jobs WHERE state = 'running' AND consumer >= '' GROUP BY task, owner"
 ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('jobqueue ' || :name, 0))"
@@ -187,10 +187,10 @@ WITH ended AS ({_END} AND follower IS NULL RETURNING {AFTER}),
          {_SAVE_LOG})
 """.rstrip()
 END_ALONE = f"{_END_ALONE}\nSELECT {AFTER} FROM ended"
-# Together with the claim of its worker's next job. One without the other is a row that says so.
+# Together with the claim of its worker's next job: whoever may not write the end is given nothing.
 END_AND_CLAIM = f"""{_END_ALONE},
-     claimed AS ({CLAIM.replace(":token", ":next_token")})
-SELECT ended.id AS ended, claimed.* FROM ended FULL JOIN claimed ON TRUE
+     claimed AS ({_CLAIM.format(provided="EXISTS (SELECT 1 FROM ended) AND ", next=NEXT).replace(":token", ":next_token")})
+SELECT claimed.* FROM ended LEFT JOIN claimed ON TRUE
 """
 
 RETRY = f"""
