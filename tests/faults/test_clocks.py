@@ -99,7 +99,9 @@ def test_jobs_are_delayed_expire_and_are_retried_by_the_databases_clock(
         assert seconds(jobs[what].claimed_at) < due + SOON
 
 
-@pytest.mark.parametrize("ahead", [HOUR, -HOUR], ids=["ahead", "behind"])
+@pytest.mark.parametrize(
+    "ahead", [pytest.param(HOUR, id="ahead"), pytest.param(-HOUR, id="behind", marks=pytest.mark.long)]
+)
 def test_a_lease_runs_out_by_the_databases_clock(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, ahead: float
 ) -> None:

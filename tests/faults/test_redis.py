@@ -42,7 +42,10 @@ FAULTS: dict[str, tuple[Callable[[ValkeyServer], None], Callable[[ValkeyServer],
 
 
 @only_redis_breaks
-@pytest.mark.parametrize(("fault", "worker_type"), [*((fault, "process") for fault in FAULTS), ("paused", "thread")])
+@pytest.mark.parametrize(
+    ("fault", "worker_type"),
+    [*((fault, "process") for fault in FAULTS), pytest.param("paused", "thread", marks=pytest.mark.long)],
+)
 def test_a_redis_that_fails_loses_nothing_and_keeps_no_submit_waiting(
     huey: DurableHuey,
     start: StartConsumer,

@@ -76,7 +76,7 @@ def test_while_a_consumer_that_knows_the_task_is_busy_the_job_waits(
     assert handle.get(blocking=True, timeout=5) == 1
 
 
-@pytest.mark.parametrize("how", ["stopped", "killed"])
+@pytest.mark.parametrize("how", ["stopped", pytest.param("killed", marks=pytest.mark.long)])
 def test_the_time_of_an_unknown_task_begins_when_the_last_consumer_that_knew_it_is_gone(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path, how: str
 ) -> None:
