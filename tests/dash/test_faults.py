@@ -4,13 +4,14 @@ import importlib
 import os
 import signal
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextvars import Context
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from dash import Dash, Input, Output
+from dash import Dash, Input, Output, _pages, _validate, html, page_container, register_page
 from diskcache import Cache
 
 from jobqueue import DurableHuey, current_job
@@ -315,6 +316,33 @@ def test_a_web_that_starts_answers_no_poll_before_it_knows_its_callbacks(make_ap
     asked.set()
     first.join()
     assert status == 200
+
+
+def test_a_page_that_is_asked_for_while_the_first_request_sets_the_pages_up_comes_whole(
+    huey: DurableHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a policy names a page's own scripts by their hashes, it would else forbid one of them for ever."""
+    starting, asked = Event(), Event()
+    validate = _validate.validate_registry
+
+    def validate_slowly(registry: object) -> None:
+        starting.set()
+        asked.wait(0.3)
+        validate(registry)
+
+    monkeypatch.setattr(_validate, "validate_registry", validate_slowly)
+    monkeypatch.setattr(_pages, "PAGE_REGISTRY", OrderedDict())
+    app = Dash("tests.dash.site", use_pages=True, pages_folder="", background_callback_manager=HueyManager(huey))
+    register_page("somewhere", path="/", layout=html.Div("somewhere"))
+    app.layout = page_container
+    first = Thread(target=app.server.test_client().get, args=["/"])
+    first.start()
+    assert starting.wait(5)
+    page = app.server.test_client().get("/").text
+    asked.set()
+    first.join()
+    assert page.count("document.title = data.title") == 1
+    assert "_pages_content.children" in str(app.callback_map)
 
 
 def page_callback() -> None:

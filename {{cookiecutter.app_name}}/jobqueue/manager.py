@@ -348,12 +348,16 @@ def run(huey: DurableHuey, background: Background, args: Any, context: dict[str,
 
 
 def setting_up(app: Dash) -> Callable[[], None]:
-    """Dash sets an app up at its first request; those that come meanwhile would find no callbacks yet, and have to wait."""
+    """Dash sets an app up at its first request, and its pages after that; those that come meanwhile would find no callbacks yet,
+    or not all of a page's own scripts, and have to wait.
+    """
     one_at_a_time = threading.Lock()
 
     def set_up() -> None:
         with one_at_a_time:
-            app._setup_server()  # once
+            for first in app.server.before_request_funcs.get(None, []):
+                if first.__module__ == Dash.__module__:  # each of these does something once
+                    app.server.ensure_sync(first)()
 
     return set_up
 
