@@ -1,9 +1,9 @@
-"""The pages to log in and to set a password: plain HTML that looks like the rest of the app, and needs no script.
+"""The pages to log in, to set a password, and when nobody can: plain HTML that looks like the rest of the app, and needs no script.
 
 Dash's own pages are served to nobody who is not logged in, so these are not among them.
 """
 
-from flask import render_template_string
+from flask import current_app
 
 from app.about import about
 from app.users import SHORTEST
@@ -28,7 +28,8 @@ body { margin: 0; background: var(--body); color: var(--text); line-height: 1.55
 header { height: 56px; padding: 0 16px; border-bottom: 1px solid var(--border); display: flex; align-items: center;
   gap: 16px; font-weight: 700; font-size: 18px }
 header span { flex: 1; overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
-header a { font-weight: 400; font-size: 14px; color: inherit }
+a { color: inherit }
+header a { font-weight: 400; font-size: 14px }
 main { max-width: 400px; margin: 48px auto; padding: 0 16px }
 h1 { font-size: 26px; line-height: 1.35; margin: 0 0 16px }
 label { display: block; font-size: 14px; font-weight: 500; margin-top: 16px }
@@ -93,6 +94,11 @@ ACCOUNT = """
 </form>
 """
 
+TROUBLE = """
+<p>{{ message }}</p>
+<p><a href="">Try again</a></p>
+"""
+
 
 def login(token: str, wanted: str = "/", name: str = "", error: str = "", no_account: bool = False) -> str:
     """`token` is the form's; `wanted` is where to go afterwards."""
@@ -105,6 +111,14 @@ def account(token: str, name: str, error: str = "", must_change: bool = False, d
     return _page(ACCOUNT, "Your account", error, **shown)
 
 
+def trouble(heading: str, message: str) -> str:
+    """In place of a page, where it cannot be told who asks for it."""
+    return _page(TROUBLE, heading, "", message=message)
+
+
 def _page(content: str, heading: str, error: str, **shown: object) -> str:
     html = PAGE.replace("CONTENT", content)
-    return render_template_string(html, app=about.title, heading=heading, error=error, shortest=SHORTEST, **shown)
+    template = current_app.jinja_env.from_string(
+        html
+    )  # without what Flask-Login adds, which asks the database who asks
+    return template.render(app=about.title, heading=heading, error=error, shortest=SHORTEST, **shown)

@@ -18,7 +18,7 @@ from flask import Flask, abort, jsonify, redirect, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
-from app import callback_requests, visible
+from app import account_pages, callback_requests, visible
 from app.about import about
 from app.accounts import TooManyJobs, logged_in, protect, visitor
 from app.headers import harden
@@ -164,7 +164,10 @@ def before_any_page(error: DatabaseUnavailable) -> Any:
     asked_again = CALL in request.headers or "cacheKey" in request.args  # as a callback of the background is
     if request.endpoint == callback_requests.ENDPOINT and not asked_again:
         return as_an_answer(error)
-    return " ".join([in_words(error)["title"] + ".", in_words(error)["message"]]), 503, {"Content-Type": "text/plain"}
+    words = in_words(error)
+    if request.accept_mimetypes.best_match(["text/plain", "text/html"]) == "text/html":  # as a browser asks for a page
+        return account_pages.trouble(words["title"], words["message"]), 503
+    return f"{words['title']}. {words['message']}", 503, {"Content-Type": "text/plain"}
 
 
 def in_its_place(layout: Callable[..., Component] | Component) -> Callable[..., Component]:
