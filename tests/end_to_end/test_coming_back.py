@@ -385,6 +385,29 @@ def test_a_page_that_was_left_shows_its_job_when_one_goes_back(visitor: Visitor)
     assert len(visitor.site.jobs(name)) == 1
 
 
+@callback_alone
+@pytest.mark.long
+def test_an_answer_that_comes_late_for_the_page_that_was_left_takes_nothing_from_it_when_one_is_back(
+    visitor: Visitor,
+) -> None:
+    """It was asked for before, with what the page showed then."""
+    page = visitor.page
+    name = visitor.start()
+    visitor.watches(name)
+    late: list[Route] = []
+    polls = re.compile("_dash-update-component.*cacheKey=")
+    page.route(polls, lambda route: route.continue_() if late else late.append(route))
+    with page.expect_request(polls):
+        pass
+    page.get_by_role("link", name="Hello").click()
+    expect(page.get_by_role("heading", name="Hello")).to_be_visible()
+    with page.expect_response(lambda response: "callback-kept" in response.request.headers):  # it is called again
+        page.go_back()
+    late[0].continue_()
+    visitor.watches(name)
+    visitor.ends(name)
+
+
 @both_ways
 @pytest.mark.long
 def test_a_page_that_was_left_and_is_opened_anew_shows_nothing_of_the_job(visitor: Visitor) -> None:

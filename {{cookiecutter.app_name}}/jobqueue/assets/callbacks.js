@@ -20,7 +20,7 @@
 
   const ask = window.fetch.bind(window);
   const background = new Set(); // the outputs of background callbacks
-  const told = new Map(); // by job
+  const told = new Map(); // by job, the `number` of the last update
   const found = tokens(); // those of the address, by their calls' outputs, until these are called
   const latest = new Map(); // by their outputs, the calls that were made last: promises of their jobs
   const outdated = new Set(); // jobs that the renderer does not know to be so
@@ -40,8 +40,10 @@
     if (job) {
       if (outdated.has(job)) return new Promise(() => {}); // nobody waits for it
       latest.clear(); // the renderer knows it
-      const answer = await patiently(url, options, told.has(job) ? { [TOLD]: told.get(job) } : {});
-      if (answer.headers.has(TOLD)) told.set(job, answer.headers.get(TOLD));
+      const known = told.get(job) || {};
+      told.set(job, known);
+      const answer = await patiently(url, options, known.number ? { [TOLD]: known.number } : {});
+      if (answer.headers.has(TOLD)) known.number = answer.headers.get(TOLD); // of no effect if the job was called again meanwhile
       return answer;
     }
     const { output, outputs, state, changedPropIds } = JSON.parse(options.body);
