@@ -38,6 +38,7 @@ LONGEST = 2  # windows: a picture of a longer page ends there
 SLOW = 600  # seconds that the work may take where much else runs
 PASSWORD = "mountain river nine"
 HOUR = 3600  # seconds
+NOWHERE = "postgresql://ann@127.0.0.1:1/nowhere"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Scene:
     shown: str  # a selector of what is there once the page is
     logged_in: bool = True
     pressed: str | None = None  # a selector of what is clicked then
+    without_database: bool = False  # from now on there is none
 
 
 SCENES = {
@@ -88,6 +90,13 @@ SCENES = {
     "login": Scene("Log in", "Where one has to.", "/login", "text=Log in", logged_in=False),
     "account": Scene("Account", "Another password, and the way out.", "/account", "text=Current password"),
     "not-found": Scene("Not found", "An address that leads nowhere.", "/nowhere", "text=There is no such page"),
+    "trouble": Scene(
+        "Without the database",
+        "For as long as it does not answer.",
+        "/analysis",
+        "text=The database does not answer",
+        without_database=True,
+    ),
 }
 
 
@@ -137,6 +146,9 @@ def take_all(browser: Browser, app: RunningApp, filled: Filled, hidden: dict[str
     session = log_in(browser, app)
     blank = browser.new_page()
     for name, scene in SCENES.items():
+        if scene.without_database:
+            app.stop()
+            app.start(AUTH="accounts", DATABASE_URL=NOWHERE)
         for size, (width, height) in SIZES.items():
             page = browser.new_page(
                 viewport={"width": width, "height": height},

@@ -1,6 +1,5 @@
 """The connections of a process: at most so many, in turns, and whole."""
 
-import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -109,7 +108,7 @@ def test_ctrl_c_amid_a_transaction_leaves_none_open_into_which_the_next_submit_w
 ) -> None:
     dialect = type(huey.ledger.database.dialect)
     cursor_of: Any = dialect.cursor
-    signals = [signal.SIGINT]
+    interrupts = [KeyboardInterrupt]
 
     class Interrupted:
         """A cursor; Ctrl-C comes when it has executed that."""
@@ -119,8 +118,8 @@ def test_ctrl_c_amid_a_transaction_leaves_none_open_into_which_the_next_submit_w
 
         def execute(self, statement: str, *params: Any) -> None:
             self._cursor.execute(statement, *params)
-            if statement.strip().startswith(at) and signals:
-                signal.raise_signal(signals.pop())
+            if statement.strip().startswith(at) and interrupts:
+                raise interrupts.pop()
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._cursor, name)
@@ -132,4 +131,4 @@ def test_ctrl_c_amid_a_transaction_leaves_none_open_into_which_the_next_submit_w
         first.cancel()
     second = nothing()
     assert make_huey().job(second.id).state == "queued"  # as another process sees it
-    assert not signals
+    assert not interrupts
