@@ -13,7 +13,7 @@ from jobqueue.ledger import Ledger, State
 
 ANN = "ann"
 RARE = "app.jobs.rare"
-FEW = 55  # jobs of each of these: a page of 50, and so few more that to read and sort them all is within the bounds
+FEW = 60  # jobs of each of these
 
 # Of ten jobs in a row one is a callback, and the eight after it are the members of its chord.
 FINISHED = """

@@ -614,12 +614,16 @@ class Ledger:
         wanted = {"task": task, "state": state, "owner": owner}
         asked = [name for name, value in wanted.items() if value is not None]
         conditions = " AND ".join(f"{name} = :{name}" for name in asked)
-        if (
-            owner is not None and state is not None
-        ):  # or else: a handle for each run, so that these can be left out later
+        # An owner's by state: or else a handle for each run, so that these can be left out later.
+        if owner is not None and state is not None:
             conditions += " AND unique_key IS NULL"
+        order = "seq DESC"
+        # By a range, as only one index has this order: else Postgres may walk through all jobs back to these.
+        if len(asked) == 1:
+            (name,) = asked
+            conditions, order = f"{name} >= :{name} AND {name} <= :{name}", f"{name} DESC, seq DESC"
         with self.database.statement() as tx:
-            jobs = tx.all(sql.LIST.format(conditions=conditions or "TRUE"), **wanted, limit=limit)
+            jobs = tx.all(sql.LIST.format(conditions=conditions or "TRUE", order=order), **wanted, limit=limit)
         if owner is None:
             return jobs
         columns = {"task": "jobs.task", "state": sql.STATE_OF_HANDLE, "owner": "handles.owner"}

@@ -80,24 +80,21 @@ class Pool:
             turn.acquire()
             self._waiting.append(turn)
         try:
-            if turn.acquire(timeout=self._timeout):
-                return
-            with self._lock:
-                if turn not in self._waiting:
-                    return  # it came just now
-                self._waiting.remove(turn)
-        except BaseException:
-            self._give_up(turn)
+            came = turn.acquire(timeout=self._timeout)
+        except BaseException:  # Ctrl-C
+            if not self._waits_no_more(turn):
+                self._leave()
             raise
-        raise AllInUse(f"All {self._size} connections of this process have been in use for {self._timeout:g} s.")
+        if not came and self._waits_no_more(turn):
+            raise AllInUse(f"All {self._size} connections of this process have been in use for {self._timeout:g} s.")
 
-    def _give_up(self, turn: threading.Lock) -> None:
+    def _waits_no_more(self, turn: threading.Lock) -> bool:
+        """False where its place had come, just now."""
         with self._lock:
-            waits = turn in self._waiting
-            if waits:
+            waited = turn in self._waiting
+            if waited:
                 self._waiting.remove(turn)
-        if not waits:
-            self._leave()
+            return waited
 
     def _leave(self) -> None:
         with self._lock:

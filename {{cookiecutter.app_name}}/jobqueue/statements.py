@@ -504,7 +504,7 @@ WHERE jobs.follower = :id ORDER BY jobs.chord_index
 """
 LIST = f"""
 SELECT {JOB}, NULL AS failure, NULL AS has_steps
-FROM jobs WHERE {{conditions}} AND seq > 0 ORDER BY seq DESC LIMIT :limit
+FROM jobs WHERE {{conditions}} AND seq > 0 ORDER BY {{order}} LIMIT :limit
 """
 LIST_HANDLES = f"""
 SELECT {JOB}, {HANDLE}, NULL AS failure, NULL AS has_steps
