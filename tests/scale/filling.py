@@ -13,7 +13,7 @@ from jobqueue.ledger import Ledger, State
 
 ANN = "ann"
 RARE = "app.jobs.rare"
-FEW = 60  # jobs of each of these
+FEW = 90  # jobs of each of these: no sample of them says that there are hardly more than a page
 
 # Of ten jobs in a row one is a callback, and the eight after it are the members of its chord.
 FINISHED = """
