@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 JOBS = 20_000
 QUEUED = 10
-FEW = 40  # pages: as many again as a claim reads anyway
+FEW = 25  # pages: half as many again as a claim reads anyway
 ENTRIES_IN_A_PAGE = 60
 
 
