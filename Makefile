@@ -89,6 +89,7 @@ bench: venv $(PEERS)/ready
 	$(PEERS)/bin/python -m benchmarks.peers
 	$(PEERS)/bin/python -m benchmarks.costs
 	$(BIN)/python benchmarks/datasets.py
+	$(BIN)/python -m benchmarks.pruning
 	$(BIN)/python -m benchmarks.web
 
 notebooks: venv

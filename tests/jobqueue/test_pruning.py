@@ -1,6 +1,7 @@
 """What ended long ago is deleted with all that was kept of it, and nothing that another job may still need."""
 
 import logging
+import math
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ from jobqueue.pruning import DAY, Pruner
 from tests.jobqueue.conftest import HueyFactory
 from tests.jobqueue.consumers import work
 from tests.jobqueue.test_transitions import CLAIM, TABLES, TASK, TOKEN
+from tests.waiting import wait_until
 
 OLD = 31 * DAY
 
@@ -136,7 +138,6 @@ def test_of_the_newest_so_many_are_kept_however_young_the_rest_is(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruning, "COUNTED", 3)
-    monkeypatch.setattr(pruning, "LEAST_BATCH", 2)
     monkeypatch.setattr(pruning, "BATCH", 2)
     ids = [f"job-{n}" for n in range(12)]
     for job_id in ids:
@@ -153,8 +154,8 @@ def test_of_the_newest_so_many_are_kept_however_young_the_rest_is(
 def test_a_piece_is_one_batch_and_when_all_is_looked_at_it_rests(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "LEAST_BATCH", 2)
     monkeypatch.setattr(pruning, "BATCH", 2)
+    monkeypatch.setattr(pruning, "PAUSE", 0)
     ids = [f"job-{n}" for n in range(5)]
     for job_id in ids:
         finish(ledger, job_id)
@@ -168,20 +169,20 @@ def test_a_piece_is_one_batch_and_when_all_is_looked_at_it_rests(
     assert pruner.piece() == 1
 
 
-def test_a_batch_that_takes_long_is_followed_by_smaller_ones_and_else_by_larger_ones(
+def test_after_a_piece_that_took_long_the_next_is_due_later_but_within_a_second(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "LEAST_BATCH", 2)
-    monkeypatch.setattr(pruning, "LONG", 60.0)
-    ids = [f"job-{n}" for n in range(22)]
+    monkeypatch.setattr(pruning, "BATCH", 1)
+    monkeypatch.setattr(pruning, "PAUSE", math.inf)
+    ids = [f"job-{n}" for n in range(2)]
     for job_id in ids:
         finish(ledger, job_id)
     age(ledger, *ids)
-    pieces = Pruner(ledger, 30, None).pieces()
-    assert [next(pieces) for _ in range(2)] == [2, 4]
-    monkeypatch.setattr(pruning, "LONG", 0.0)
-    assert [next(pieces) for _ in range(2)] == [8, 4]
-    assert list(pieces) == [2, 2, 0]  # never fewer, or over a slow network more jobs would come than go
+    pruner = Pruner(ledger, 30, None)
+    assert [pruner.piece() for _ in range(2)] == [1, 0]
+    assert pruner._due_at <= time.monotonic() + 1
+    wait_until(lambda: pruner.piece() == 1)
+    assert left(ledger) == []
 
 
 @pytest.mark.parametrize("storage", ["postgres"], indirect=True)
@@ -234,17 +235,22 @@ def test_nobody_who_works_waits_for_a_batch(
     assert left(ledger) == ["running", "queued", "new"]
 
 
-def test_keys_whose_time_has_long_been_over_go_too(ledger: Ledger) -> None:
-    ledger.put_if_free("expired", b"", None, ttl=-2 * DAY)
+def test_keys_whose_time_has_long_been_over_go_too_however_many(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "BATCH", 1)
+    for key in ("expired", "expired too", "expired as well"):
+        ledger.put_if_free(key, b"", None, ttl=-2 * DAY)
     ledger.put_if_free("expired a moment ago", b"", None, ttl=-1)
     ledger.put("for ever", b"")
     prune(ledger)
     assert set(ledger.entries()) == {"expired a moment ago", "for ever"}
 
 
-def test_a_consumer_prunes_as_it_sweeps(huey: DurableHuey) -> None:
+def test_a_consumer_prunes_a_piece_at_a_turn(huey: DurableHuey) -> None:
     finish(huey.ledger, "old")
     age(huey.ledger, "old")
     consumer = huey.create_consumer(worker_type="thread")
-    consumer._sweep()
+    consumer.bell.attend(1)
+    consumer._turn(0)
     assert left(huey.ledger) == []

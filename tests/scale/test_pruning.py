@@ -1,35 +1,27 @@
-"""While a million finished jobs are pruned, fifty jobs a second are claimed as quickly as without.
+"""While a million finished jobs are pruned, fifty jobs a second are claimed as cheaply as without.
 
-That no statement of a job's path waits for a batch is shown in tests/jobqueue/test_pruning.py. Here is what a batch reads, and
-what the two take from each other of the server and the machine: in turns, so that whatever else runs slows both.
+That no statement of a job's path waits for a batch is shown in tests/jobqueue/test_pruning.py, and how long a claim takes
+meanwhile is measured by benchmarks/pruning.py. Here is what a batch reads, and what a claim does beside it.
 """
 
 import math
-import multiprocessing
-import secrets
 import statistics
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event
+from contextlib import closing
 
 import pytest
 
 from jobqueue.database import Database
-from jobqueue.ledger import Asking, Ledger, NewJob, Outcome
-from jobqueue.pruning import BATCH, Pruner
+from jobqueue.ledger import Ledger
+from jobqueue.pruning import BATCH
 from tests.scale import filling
 from tests.scale.conftest import Say
-from tests.scale.meter import metered, metered_ledger
+from tests.scale.meter import Execution, metered, metered_ledger
+from tests.scale.pruning import FINISHED, pruner, work
 from tests.servers import FAST, PostgresServer, fresh_database
 
-FINISHED = 1_000_000
 ROWS = 8  # that are looked at for each job: in its stretch, the job, what it leads to, what was kept of it
-RATE = 50  # jobs a second
-WINDOW = 2.0  # seconds: in turns with pruning and without
-EACH = 0.01  # seconds from one piece to the next: as often as a hundred consumers would do one
-RATIO = 1.5  # of the claims' p99: the median of the windows', as one slow moment of the machine is in one of them
+WINDOW = 2.0  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -51,72 +43,28 @@ def test_a_batch_reads_a_few_rows_for_each_job_that_it_deletes(url: str, say: Sa
     assert rows <= ROWS * BATCH
 
 
-def test_claims_are_as_quick_while_a_million_jobs_are_pruned(url: str, say: Say) -> None:
-    took: dict[bool, list[list[float]]] = {False: [], True: []}
-    with closing(Database(url)) as database:
-        ledger = Ledger(database)
+def test_a_claim_reads_no_more_while_a_million_jobs_are_pruned(url: str, say: Say) -> None:
+    ledger = metered_ledger(url)
+    with closing(ledger.database):
         work(ledger, WINDOW)  # until each statement is prepared; the newest job, which is kept, is one of these
+        before, during = claims(ledger), list[Execution]()
         with pruner(url) as (may, told):
-            pruning = False
+            may.set()
             while not told.poll():
-                (may.set if pruning else may.clear)()
-                took[pruning].append(work(ledger, WINDOW))
-                pruning = not pruning
+                during += claims(ledger)
             deleted: list[int] = told.recv()
         left, _ = ledger.step_back(FINISHED + 1, FINISHED)
-    p50, p99 = (
-        {of: 1000 * statistics.median(statistics.quantiles(one, n=100)[n] for one in took[of]) for of in took}
-        for n in (49, 98)
-    )
-    say(
-        f"A claim takes {p50[False]:.2f} ms (p50), {p99[False]:.2f} ms (p99); while {sum(deleted)} jobs are pruned "
-        f"{p50[True]:.2f} and {p99[True]:.2f} ms: medians of {len(took[False])} and {len(took[True])} "
-        f"windows of {WINDOW:.0f} s, in turns."
-    )
+    pages = {of: [claim.blocks for claim in of_them] for of, of_them in (("before", before), ("during", during))}
+    said = {of: f"{statistics.median(read):.0f} pages (median), {max(read)} (most)" for of, read in pages.items()}
+    say(f"A claim reads {said['before']}; while {sum(deleted)} jobs are pruned {said['during']}.")
     assert left == 0
     assert max(deleted) == BATCH
-    assert p99[True] <= RATIO * p99[False]
+    assert {claim.rows for claim in during} == {claim.rows for claim in before}
+    assert statistics.median(pages["during"]) <= 1.2 * statistics.median(pages["before"])
+    assert max(pages["during"]) <= 1.5 * max(pages["before"])
 
 
-def work(ledger: Ledger, seconds: float) -> list[float]:
-    """Jobs come at an even pace, are claimed and end. Returns how many seconds each claim took."""
-    took = []
-    start = time.monotonic()
-    for n in range(round(seconds * RATE)):
-        time.sleep(max(0.0, start + n / RATE - time.monotonic()))
-        ledger.submit([NewJob(id=secrets.token_hex(16), task="app.jobs.now", message=filling.MESSAGE)])
-        token = secrets.token_hex(16)
-        began = time.perf_counter()
-        row = ledger.claim(
-            Asking(tasks=["app.jobs.now"], token=token, consumer="consumer", worker="worker", lease_s=60)
-        )
-        took.append(time.perf_counter() - began)
-        assert row is not None
-        ledger.end(row["id"], token, Outcome(result=("application/json", filling.BODY)))
-    return took
-
-
-@contextmanager
-def pruner(url: str) -> Iterator[tuple[Event, Connection]]:
-    """A process that prunes while it may; and tells at last how many jobs each piece deleted."""
-    context = multiprocessing.get_context("spawn")
-    may = context.Event()
-    told, tell = context.Pipe(duplex=False)
-    process = context.Process(target=prune, args=(url, may, tell))
-    process.start()
-    tell.close()
-    try:
-        yield may, told
-    finally:
-        process.kill()
-        process.join()
-
-
-def prune(url: str, may: Event, tell: Connection) -> None:
-    """All but the newest job, and those that come after it."""
-    deleted = []
-    for piece in Pruner(Ledger(Database(url)), keep_days=None, keep_jobs=1).pieces():
-        deleted.append(piece)
-        may.wait()
-        time.sleep(EACH)
-    tell.send(deleted)
+def claims(ledger: Ledger) -> list[Execution]:
+    with metered() as executions:
+        work(ledger, WINDOW)
+    return [execution for execution in executions if execution.name == "CLAIM"]

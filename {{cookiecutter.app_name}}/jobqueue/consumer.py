@@ -412,6 +412,7 @@ class DurableConsumer(Consumer):
             if now >= self._swept_at + SWEEP:
                 self._swept_at = now
                 self._sweep()
+            self._pruner.piece()
         except DatabaseUnavailable as error:
             logger.warning("Consumer %s is out of touch with its database: %s", self.id, error)
             self._in_touch_since = None
@@ -458,7 +459,6 @@ class DurableConsumer(Consumer):
             for job_id in self.huey.ledger.rescue(self._held()):
                 logger.warning("Job %s is taken back: nobody renewed its lease.", job_id)
             self._fail_unknown()
-        self._pruner.piece()
 
     def _fail_unknown(self) -> None:
         age_s = max(self.huey.unknown_after_s, self.huey.lease_s)  # in which whoever lives has been seen

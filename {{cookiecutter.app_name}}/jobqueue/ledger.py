@@ -567,10 +567,10 @@ class Ledger:
                 tx.run(sql.PRUNE_REVOCATIONS, keys=[f"r:{job_id}" for job_id in ids])
         return stretch["last"], len(ids)
 
-    def prune_entries(self, count: int) -> None:
-        """Delete keys whose time has long been over, at most so many."""
+    def prune_entries(self, count: int) -> int:
+        """Delete keys whose time has long been over, at most so many. Returns how many it deleted."""
         with self.database.statement() as tx:
-            tx.run(sql.PRUNE_ENTRIES, age=EXPIRED_KEPT, limit=count)
+            return len(tx.all(sql.PRUNE_ENTRIES, age=EXPIRED_KEPT, limit=count))
 
     # --- reading ---
 

@@ -1,7 +1,7 @@
 """Jobs that ended long ago, or so many jobs ago, are deleted, with all that was kept of them.
 
-Every consumer does a piece with each sweep: a look at so many rows, or the deletion of so many jobs. None takes long, and
-none waits for another's.
+Every consumer does a piece now and then: a look at so many rows, or the deletion of so many jobs. None takes long, and none
+waits for another's. Pieces are small, as whoever works meanwhile shares the database's processors with them, and its disk.
 """
 
 import sys
@@ -13,8 +13,9 @@ from jobqueue.ledger import Ledger
 KEEP_DAYS = 30  # after a job's end
 KEEP_JOBS = 1_000_000  # the newest, whatever their state
 COUNTED = 10_000  # jobs that are counted at a time
-LEAST_BATCH, BATCH = 32, 512  # jobs that are looked at, and deleted, at a time: at first and at least, and at most
-LONG = 0.05  # seconds that a batch may take: then the next is smaller, else larger, as jobs may have many steps
+BATCH = 64  # jobs that are looked at, and deleted, at a time
+PAUSE = 10  # times as long as a piece took, before the next
+LONGEST_PAUSE = 1.0  # seconds: over a slow network too as many go as come
 REST = 300.0  # seconds from the end of the history to another look from its beginning
 DAY = 24 * 3600.0
 
@@ -31,32 +32,34 @@ class Pruner:
 
     def piece(self) -> int:
         """Do the next piece, if one is due. Returns how many jobs it deleted. Raises DatabaseUnavailable."""
+        began = time.monotonic()
+        if began < self._due_at:
+            return 0
+        self._due_at = began + LONGEST_PAUSE
         if self._pieces is None:
-            if time.monotonic() < self._due_at:
-                return 0
             self._pieces = self.pieces()
         try:
-            return next(self._pieces)
+            deleted = next(self._pieces)
         except StopIteration:
             self._pieces = None
-            self._due_at = time.monotonic() + REST
+            self._due_at = began + REST
             return 0
         except BaseException:
             self._pieces = None
             raise
+        ended = time.monotonic()
+        self._due_at = ended + min(PAUSE * (ended - began), LONGEST_PAUSE)
+        return deleted
 
     def pieces(self) -> Iterator[int]:
         """Once through the history, from its beginning."""
         oldest = yield from self._oldest_kept()
         after: int | None = 0
-        batch = LEAST_BATCH
         while after is not None:
-            began = time.monotonic()
-            after, deleted = self._ledger.prune(after, batch, self._keep_s, oldest)
-            # Where each statement takes long, over a slow network, few jobs take as long as many, and more would come than go.
-            batch = max(LEAST_BATCH, batch // 2) if time.monotonic() - began > LONG else min(BATCH, batch * 2)
+            after, deleted = self._ledger.prune(after, BATCH, self._keep_s, oldest)
             yield deleted
-        self._ledger.prune_entries(BATCH)
+        while self._ledger.prune_entries(BATCH) == BATCH:
+            yield 0
 
     def _oldest_kept(self) -> Generator[int, None, int]:
         """Returns the `seq` of the oldest of so many jobs as are kept; 0 where there are not so many."""

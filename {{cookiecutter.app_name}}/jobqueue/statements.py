@@ -361,6 +361,7 @@ PRUNE_ENTRIES = """
 WITH stale AS MATERIALIZED (
     SELECT key FROM entries WHERE expires_at < NOW - :age ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED)
 DELETE FROM entries WHERE key IN (SELECT key FROM stale)
+RETURNING key
 """
 
 # A dataset's row is locked until its next version is committed, so versions are numbered in the order of their commits.
