@@ -7,7 +7,7 @@
 #               seed's chances); TESTS=tests/faults repeats them all, STORAGES=sqlite on one storage
 # make scale    what an operation reads with a million finished jobs, and with a hundred thousand that wait
 # make bench    this queue beside its peers and where a job's time goes, what an idle app, the jobs page and what watching costs,
-#               and a read of a dataset beside a bare request: 45 minutes on a machine that does nothing else
+#               a read of a dataset beside a bare request, and a claim beside pruning: an hour on a machine that does nothing else
 # make notebooks   run the notebooks, and store what they show for the tests to compare with
 # make screenshots  take every page of the example anew for docs/screens.md: light and dark, wide and on a phone
 # make venv     the one environment that all of these use, in .venv
