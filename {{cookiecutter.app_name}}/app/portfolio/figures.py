@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 GRID = "rgba(134, 142, 150, 0.25)"
 GREY = "#868e96"
 COLOURS = ("#228be6", GREY, "#fd7e14")  # the analysis, the index, the analysis beside it
+NAME = (0.17, 0.05)  # an asset's, as parts of the width and height that the points take on a phone
 PALETTE = (
     *("#228be6", "#fd7e14", "#40c057", "#e64980", "#7950f2", "#15aabf", "#fab005", "#fa5252", "#82c91e", "#be4bdb"),
     *("#74c0fc", "#ffc078", "#8ce99a", "#faa2c1", "#b197fc", "#66d9e8", "#ffe066", "#ffa8a8", "#c0eb75", "#e599f7"),
@@ -81,7 +82,7 @@ def years(days: Days, lines: dict[str, Floats]) -> Chart:
 
 
 def frontier(portfolios: list[dict[str, Any]], assets: dict[str, dict[str, float]]) -> Chart:
-    """Return against volatility: the frontier, and each asset by itself."""
+    """Return against volatility: the frontier, and each asset by itself. Whose name has no room shows it when pointed at."""
     place = "%{y:.1%} at a volatility of %{x:.1%}<extra></extra>"
     traces: list[dict[str, Any]] = [
         {
@@ -96,7 +97,7 @@ def frontier(portfolios: list[dict[str, Any]], assets: dict[str, dict[str, float
         {
             "x": [asset["volatility"] for asset in assets.values()],
             "y": [asset["return"] for asset in assets.values()],
-            "text": list(assets),
+            "text": _with_room({symbol: (asset["volatility"], asset["return"]) for symbol, asset in assets.items()}),
             "customdata": [NAMES[symbol] for symbol in assets],
             "name": "Single assets",
             "type": "scatter",
@@ -112,6 +113,7 @@ def frontier(portfolios: list[dict[str, Any]], assets: dict[str, dict[str, float
         xaxis={"tickformat": ".0%", "title": {"text": "Volatility"}},
         yaxis={"tickformat": ".0%", "title": {"text": "Return"}},
         hovermode="closest",
+        legend={"orientation": "h", "y": -0.2},
         height=480,
     )
 
@@ -213,6 +215,17 @@ def _lines(days: Days, lines: dict[str, Floats], hover: str) -> list[dict[str, A
         }
         for (name, y), colour in zip(lines.items(), COLOURS, strict=False)
     ]
+
+
+def _with_room(places: dict[str, tuple[float, float]]) -> list[str]:
+    """The names to write at these places: an empty one where it would run into another's, on a phone too."""
+    points = np.array(list(places.values()))
+    points = points / np.ptp(points, axis=0).clip(1e-9)
+    written: list[int] = []
+    for number, point in enumerate(points):
+        if all((np.abs(point - points[other]) > NAME).any() for other in written):
+            written.append(number)
+    return [name if number in written else "" for number, name in enumerate(places)]
 
 
 def _chart(title: str, traces: list[dict[str, Any]], **layout: Any) -> Chart:

@@ -4,6 +4,7 @@ import pytest
 
 from app.jobs.frontier import efficient_frontier
 from app.pages import frontier
+from app.portfolio import figures
 from jobqueue import DurableHuey
 
 ASSETS = ["AAPL", "JNJ", "XOM"]
@@ -33,3 +34,10 @@ def test_without_a_queue_the_page_says_to_try_again(no_database: None) -> None:
 def test_the_page_draws_it() -> None:
     drawn = str(frontier.panel.look(efficient_frontier(ASSETS, points=3).id).result)
     assert "Efficient frontier" in drawn and "Exxon Mobil" in drawn
+
+
+def test_a_name_is_written_where_it_runs_into_no_other() -> None:
+    places = {"AAPL": (0.2, 0.1), "JNJ": (0.21, 0.1), "KO": (0.2, 0.2), "XOM": (0.6, 0.1), "PG": (0.59, 0.101)}
+    assets = {name: {"volatility": volatility, "return": back} for name, (volatility, back) in places.items()}
+    assert figures.frontier([], assets)["data"][1]["text"] == ["AAPL", "", "KO", "XOM", ""]
+    assert figures.frontier([], {"AAPL": assets["AAPL"]})["data"][1]["text"] == ["AAPL"]
