@@ -22,7 +22,7 @@ SHORT = {"HELD": 1}  # seconds
 
 
 def test_what_a_stopped_consumer_does_late_is_refused(
-    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path, tmp_path: Path
 ) -> None:
     zombie = start(workers=len(LATE))
     pipelines = [
@@ -46,8 +46,12 @@ def test_what_a_stopped_consumer_does_late_is_refused(
     go.touch()
     for pid in workers:  # without their main process: nobody tells them
         os.kill(pid, signal.SIGCONT)
-    after = [tasks.undisturbed(0.3) for _ in workers]  # each worker is done with its late job, and does one of these
-    assert [handle.get(blocking=True, timeout=5) for handle in after] == ["undisturbed"] * len(workers)
+    began, enough = tmp_path / "began", tmp_path / "enough"
+    after = [tasks.waits(str(began), str(enough)) for _ in workers]
+    # Each worker is done with its late job, and does one of these.
+    wait_until(lambda: len(notes(began)) == len(workers))
+    enough.touch()
+    assert [handle.get(blocking=True, timeout=5) for handle in after] == [1] * len(workers)
     said = {" ".join(words[:-1]) for words in notes(Path(path)) if int(words[-1]) in workers}
     assert said == {f"began {what} 1" for what in LATE} | set(LATE.values())
     assert contents(huey)[: len(before)] == before
