@@ -28,7 +28,7 @@ from tests.servers import PostgresServer, ValkeyServer, fresh_database, fresh_re
 
 sys.path.insert(0, str(TEMPLATE))
 
-from jobqueue import DurableHuey  # noqa: E402
+from jobqueue import DurableHuey
 
 JOBS = 3000
 QUICK = 100

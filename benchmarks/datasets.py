@@ -21,8 +21,8 @@ import redis
 KIT = Path(__file__).parent.parent
 sys.path[:0] = [str(KIT), str(KIT / "{{cookiecutter.app_name}}")]
 
-from jobqueue import DurableHuey  # noqa: E402
-from jobqueue.dataset import Dataset  # noqa: E402
+from jobqueue import DurableHuey
+from jobqueue.datasets.dataset import Dataset
 from tests.servers import PostgresServer, ValkeyServer  # noqa: E402
 
 MEGABYTES = 10

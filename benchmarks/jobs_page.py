@@ -25,11 +25,11 @@ KIT = Path(__file__).parents[1]
 sys.path[:0] = [str(KIT), str(KIT / "{{cookiecutter.app_name}}")]
 
 from benchmarks.web import used  # noqa: E402
-from jobqueue.database import Database  # noqa: E402
-from jobqueue.ledger import Ledger  # noqa: E402
-from jobqueue.listing import Listing  # noqa: E402
-from jobqueue.pages.asked import ROWS  # noqa: E402
-from jobqueue.pages.overview import LOOK_EVERY  # noqa: E402
+from jobqueue.dash.pages.overview import LOOK_EVERY
+from jobqueue.dash.pages.query import ROWS
+from jobqueue.database.database import Database
+from jobqueue.ledger.ledger import Ledger
+from jobqueue.monitoring.search import Listing
 from tests import baking, chromium  # noqa: E402
 from tests.end_to_end.running import RunningApp  # noqa: E402
 from tests.scale import filling  # noqa: E402

@@ -13,8 +13,8 @@ from dash import Dash, DiskcacheManager, Input, Output, html
 from dash.development.base_component import Component
 
 from jobqueue import DurableHuey, current_job
-from jobqueue.manager import HueyManager
-from jobqueue.panel import JobPanel
+from jobqueue.dash.manager import HueyManager
+from jobqueue.dash.panel import JobPanel
 
 FOLDER = Path(os.environ["FOLDER"])
 STEP = 1.0  # seconds from one progress to the next

@@ -289,14 +289,14 @@ def fill(app: RunningApp, prices_url: str) -> Filled:
         app.stop()
         app.start(**settings)
         ids |= submit(app, OPEN)
-        wait_until(lambda: (huey.look(ids["done"]).done or 0) > 10)
+        wait_until(lambda: (huey.get_job(ids["done"]).done or 0) > 10)
         for worker in huey.workers():
             if worker.job == ids["done"]:
                 psutil.Process(worker.pid).kill()
-        wait_until(lambda: all(huey.look(ids[name]).state is State.SUCCEEDED for name in ("done", "frontier", "hello")))
+        wait_until(lambda: all(huey.get_job(ids[name]).state is State.SUCCEEDED for name in ("done", "frontier", "hello")))
         wait_until(lambda: huey.jobs(task="app.jobs.market.prices", state=State.SUCCEEDED))
         ids |= submit(app, REST)
-        wait_until(lambda: (huey.look(ids["running"]).done or 0) > 100)
+        wait_until(lambda: (huey.get_job(ids["running"]).done or 0) > 100)
     finally:
         huey.storage.close()
     return Filled(**ids)

@@ -25,4 +25,4 @@ def wait(submitted: Any) -> None:
 
 
 def kept() -> int:
-    return sum(huey.ledger.count(state) for state in State if not state.ended)
+    return sum(huey.ledger.reading.count(state) for state in State if not state.ended)

@@ -12,8 +12,8 @@ from werkzeug.test import TestResponse
 from app import accounts, callback_requests, headers, users, web
 from app.settings import settings
 from jobqueue import DatabaseUnavailable, DurableHuey
-from jobqueue.manager import HueyManager
-from tests.dash.page import NONE, Page
+from jobqueue.dash.manager import HueyManager
+from tests.engine.dash.background.page import NONE, Page
 
 SECRET = "Zanzibar"
 

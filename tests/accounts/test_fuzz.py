@@ -28,7 +28,7 @@ from app.portfolio import frontier
 from app.settings import settings as app_settings
 from app.web import app
 from jobqueue import DurableHuey, JobHandle, State, current_job
-from jobqueue.pages import asked as filters
+from jobqueue.dash.pages import query as filters
 
 CASES = 2000  # of callbacks, forms and addresses together
 

@@ -54,11 +54,11 @@ def jobs(people: None, queue: DurableHuey) -> list[JobHandle]:
 def test_to_another_users_job_each_way_is_a_404_as_to_none(jobs: list[JobHandle], way: str) -> None:
     ben, unknown = Browser("ben"), str(uuid.uuid4())
     for job in jobs:
-        before = job.look()
+        before = job.get_job()
         foreign, none = LOOKS[way](ben, job.id), LOOKS[way](ben, unknown)
         assert foreign.status_code == none.status_code == 404
         assert told(foreign).replace(job.id, unknown) == told(none)
-        assert job.look() == before
+        assert job.get_job() == before
 
 
 def told(answer: TestResponse) -> str:

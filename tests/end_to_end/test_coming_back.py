@@ -19,7 +19,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from jobqueue import DurableHuey, Job, State
-from jobqueue.panel import LOOK_EVERY, REST_AT_MOST, UNSEEN
+from jobqueue.dash.panel import LOOK_EVERY, REST_AT_MOST, UNSEEN
 from tests.end_to_end.running import RunningApp, add_counting_pages, is_local, wait_until
 from tests.end_to_end.tabs import LOOKS, Tabs, asks, is_hidden
 from tests.servers import ValkeyServer, fresh_database, shared_postgres

@@ -62,10 +62,10 @@ def test_a_change_gives_the_running_job_back_and_it_ends(app: RunningApp) -> Non
     job = submitted(app, seconds=3)
     wait_until(lambda: job.state is State.RUNNING, "the job runs")
     with changed(app, "app/jobs/hello.py", MISTAKE):
-        wait_until(lambda: job.look().returns == 1, "the job goes back to the queue")
+        wait_until(lambda: job.get_job().returns == 1, "the job goes back to the queue")
         wait_until(lambda: says(app, "worker", "SyntaxError"), "the worker says what the mistake is")
     wait_until(lambda: job.state is State.SUCCEEDED, "the job ends in the mended worker")
-    assert job.look().losses == 0
+    assert job.get_job().losses == 0
     assert job.get() == "Hello, ann!"
 
 

@@ -67,15 +67,17 @@ class Analysis:
         wait_until(lambda: len(self.trace()) >= windows, f"window {windows} is begun", timeout=60)
 
     def ends(self, timeout: float = 120) -> None:
-        wait_until(lambda: self.handle.state.ended, lambda: f"the job ends; it is {self.handle.look()}", timeout)
-        assert self.handle.state is State.SUCCEEDED, self.handle.look()
+        wait_until(lambda: self.handle.state.ended, lambda: f"the job ends; it is {self.handle.get_job()}", timeout)
+        assert self.handle.state is State.SUCCEEDED, self.handle.get_job()
 
     def repeated(self) -> int:
         """How many windows were computed more than once."""
         counts = Counter(window for window, _ in self.trace())
         assert len(counts) == WINDOWS
         print(self.app.log.read_text()[-6000:])
-        print(self.handle.look(), [(w, pid) for w, pid in self.trace() if counts[w] > 1])  # shown when the test fails
+        print(
+            self.handle.get_job(), [(w, pid) for w, pid in self.trace() if counts[w] > 1]
+        )  # shown when the test fails
         return sum(count - 1 for count in counts.values())
 
 
@@ -92,12 +94,12 @@ def test_a_killed_worker_repeats_only_the_window_it_was_in(app: RunningApp, anal
         before = len(analysis.trace())
         os.kill(analysis.trace()[-1][1], 9)
         killed = time.monotonic()
-        wait_until(lambda: analysis.handle.look().attempt > attempt, "claimed again", timeout=1)  # noqa: B023
+        wait_until(lambda: analysis.handle.get_job().attempt > attempt, "claimed again", timeout=1)  # noqa: B023
         wait_until(lambda: len(analysis.trace()) >= before + 2, "the next window is done", timeout=6)  # noqa: B023
         assert time.monotonic() - killed < 6
     analysis.ends()
     assert analysis.repeated() <= 2
-    assert analysis.handle.look().losses == 2
+    assert analysis.handle.get_job().losses == 2
     subprocess.run([sys.executable, "-c", UNDISTURBED], cwd=app.folder, check=True)
     weights = analysis.handle.get()["weights"]
     np.testing.assert_allclose(weights, np.load(app.folder / "undisturbed.npy"), rtol=0, atol=1e-9)

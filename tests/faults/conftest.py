@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from jobqueue import DurableHuey
+from tests.engine.consumers import ConsumerProcess, consumer_process, environment, wait_until
 from tests.faults.fault_jobs import tasks_on
-from tests.jobqueue.consumers import ConsumerProcess, consumer_process, environment, wait_until
 from tests.storages import Storage, run_on_each
 
 LEASE = 2.0  # seconds
@@ -110,9 +110,9 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
                 )
             )
             if crash_points is not None:  # it is a child's child
-                wait_until(huey.ledger.consumers)
+                wait_until(huey.ledger.consumers.all)
                 return consumer
-            wait_until(lambda: consumer.pid in {row["pid"] for row in huey.ledger.consumers()})
+            wait_until(lambda: consumer.pid in {row["pid"] for row in huey.ledger.consumers.all()})
             if worker_type == "process":
                 wait_until(lambda: len(consumer.worker_pids()) == workers)
             return consumer

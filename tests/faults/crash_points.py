@@ -1,7 +1,7 @@
 """Where a process can die between two writes, by name; and a process that dies there.
 
-A place is "before" a statement of an operation (a method of the ledger; its statements have the names that they have in
-`jobqueue.statements`), or "after" its last one, when that is committed. A process with `install` dies at the places that
+A place is "before" a statement of an operation (a method of the ledger, whose statements have the names of
+`tests.statements`), or "after" its last one, when that is committed. A process with `install` dies at the places that
 are armed, once at each: a file says that a place is armed, and is removed by whoever dies of it. What an operation
 executed to its end is recorded.
 """
@@ -15,15 +15,35 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from jobqueue import statements
-from jobqueue.database import Database
-from jobqueue.ledger import Asking, Ledger, NewJob
-from jobqueue.timetable import Timetable
+from jobqueue.database.database import Database
+from jobqueue.ledger.attempts import Attempts
+from jobqueue.ledger.consumers import Consumers
+from jobqueue.ledger.dataset_versions import DatasetVersions
+from jobqueue.ledger.entries import Entries
+from jobqueue.ledger.ledger import Ledger
+from jobqueue.ledger.reading import Reading
+from jobqueue.ledger.records import ClaimRequest, NewJob
+from jobqueue.ledger.retention import Retention
+from jobqueue.schedules.timetable import Timetable
+from tests import statements
 
 DIED = 9  # the exit code
 
 ARMED, RECORDED, CLAIMED = "armed", "recorded.txt", "claimed.txt"
 A_JOB = "a job"  # the key of a claim that is given one
+
+
+# Whose methods are operations, and what stands before their names.
+OWNERS: dict[type, str] = {
+    Ledger: "",
+    Timetable: "",
+    Attempts: "attempts.",
+    Consumers: "consumers.",
+    DatasetVersions: "versions.",
+    Entries: "entries.",
+    Reading: "reading.",
+    Retention: "retention.",
+}
 
 
 class Place(NamedTuple):
@@ -110,11 +130,11 @@ def install(folder: Path) -> None:
 
     def operation(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
-        def run(ledger: Ledger | Timetable, *args: Any, **kwargs: Any) -> Any:
+        def run(owner: object, *args: Any, **kwargs: Any) -> Any:
             outer = vars(here).copy()  # a signal may come amid another operation, and look whether the claim holds
             here.method, here.key, here.claimed, here.executed = name, _key(*args), "", []
             try:
-                answer = method(ledger, *args, **kwargs)
+                answer = method(owner, *args, **kwargs)
                 record()
                 return answer
             finally:
@@ -164,15 +184,15 @@ def install(folder: Path) -> None:
             visit("after", numbered(here.executed)[-1])
 
     Database._cursor = watched  # type: ignore[assignment, method-assign]
-    for owner in (Ledger, Timetable):
+    for owner, prefix in OWNERS.items():
         for name, method in list(vars(owner).items()):
             if callable(method) and not name.startswith("_"):
-                setattr(owner, name, operation(name, method))
+                setattr(owner, name, operation(prefix + name, method))
 
 
 def _key(first: Any = "", *_: Any) -> str:
     """What an operation is for: a job, or the first of those that are submitted; a key; a consumer; "" for any job."""
-    if isinstance(first, Asking):
+    if isinstance(first, ClaimRequest):
         return ""
     if isinstance(first, list | tuple):
         return first[0].handle or first[0].id if first and isinstance(first[0], NewJob) else ""
@@ -186,4 +206,4 @@ def _names(database: Database) -> dict[str, str]:
 
 
 def named_statements() -> dict[str, str]:
-    return {name: sql for name, sql in vars(statements).items() if name.isupper() and name[0] != "_"}
+    return {name: sql for name, sql in statements.BY_NAME.items() if name[0] != "_"}

@@ -122,41 +122,45 @@ SCENARIOS = {
 }
 
 LOCK = "faults.lock.{}"
-WITH_THE_LOCK = (Place("release", "before", "BEGIN"),)
-WITH_A_STEP = (Place("save_step", "after", "COMMIT"),)
+WITH_THE_LOCK = (Place("entries.release_lock", "before", "BEGIN"),)
+WITH_A_STEP = (Place("attempts.save_step", "after", "COMMIT"),)
 
 IN_WORKERS = [
     Operation("pipeline", "claim", words("CLAIM")),
-    Operation("pipeline", "end", words("BEGIN END DELETE_ENTRY SAVE_RESULT COUNT_ONCE RELEASE COMMIT")),
-    Operation("pipeline", "result", words("RESULT")),
+    Operation(
+        "pipeline", "end", words("BEGIN END DELETE_ENTRY SAVE_RESULT COUNT_CHORD_MEMBER RELEASE_DEPENDENT COMMIT")
+    ),
+    Operation("pipeline", "reading.result", words("RESULT")),
     Operation(
         "chord",
         "end",
-        words("BEGIN END DELETE_ENTRY SAVE_RESULT COUNT_ONCE RELEASE COMMIT"),
+        words("BEGIN END DELETE_ENTRY SAVE_RESULT COUNT_CHORD_MEMBER RELEASE_DEPENDENT COMMIT"),
         keys=("{} 0", "{} 1", "{} 2", "{} inner"),
     ),
     Operation("chord", "end", words("BEGIN END DELETE_ENTRY SAVE_RESULT COMMIT"), keys=("{} outer",)),
-    Operation("chord", "members", words("MEMBERS"), keys=("{} inner", "{} outer")),
+    Operation("chord", "reading.chord_members", words("MEMBERS"), keys=("{} inner", "{} outer")),
     Operation(
         "failure",
         "end",
-        words("BEGIN END DELETE_ENTRY INSERT SAVE_RESULT ABANDON SAVE_RESULT ABANDON SAVE_RESULT COMMIT"),
+        words(
+            "BEGIN END DELETE_ENTRY INSERT SAVE_RESULT CANCEL_DEPENDENT SAVE_RESULT CANCEL_DEPENDENT SAVE_RESULT COMMIT"
+        ),
     ),
     Operation("retry at once", "end", words("BEGIN RETRY DELETE_ENTRY SAVE_RESULT COMMIT")),
     Operation("retry after a pause", "end", words("BEGIN RETRY DELETE_ENTRY SAVE_RESULT COMMIT")),
-    Operation("saves", "save_step", words("BEGIN HOLD SAVE_STEP COMMIT")),
-    Operation("saves", "progress", words("PROGRESS")),
-    Operation("saves", "put_if_free", words("BEGIN TAKE_NEW_KEY COMMIT"), keys=(LOCK,)),
+    Operation("saves", "attempts.save_step", words("BEGIN LOCK_HELD_JOB SAVE_STEP COMMIT")),
+    Operation("saves", "attempts.save_progress", words("PROGRESS")),
+    Operation("saves", "entries.put_if_free", words("BEGIN TAKE_NEW_KEY COMMIT"), keys=(LOCK,)),
     Operation(
         "saves",
-        "put_if_free",
-        words("BEGIN TAKE_NEW_KEY HOLD_KEY TAKE_FREE_KEY COMMIT"),
+        "entries.put_if_free",
+        words("BEGIN TAKE_NEW_KEY LOCK_KEY TAKE_FREE_KEY COMMIT"),
         keys=(LOCK,),
         before_it=WITH_THE_LOCK,
     ),
-    Operation("saves", "release", words("BEGIN HOLD_KEY RELEASE_LOCK COMMIT"), keys=(LOCK,)),
-    Operation("saves", "step_names", words("STEP_NAMES"), before_it=WITH_A_STEP),
-    Operation("saves", "step", words("STEP"), before_it=WITH_A_STEP),
+    Operation("saves", "entries.release_lock", words("BEGIN LOCK_KEY RELEASE_LOCK COMMIT"), keys=(LOCK,)),
+    Operation("saves", "attempts.step_names", words("STEP_NAMES"), before_it=WITH_A_STEP),
+    Operation("saves", "attempts.step", words("STEP"), before_it=WITH_A_STEP),
     Operation("logs", "end", words("BEGIN END DELETE_ENTRY SAVE_RESULT SAVE_LOG_AT_END COMMIT")),
     Operation(
         "version",
@@ -165,7 +169,7 @@ IN_WORKERS = [
     ),
     Operation("submits", "submit", words("INSERT"), keys=("{} child",)),
     Operation("revoked", "end", words("BEGIN END DELETE_ENTRY COMMIT")),
-    Operation("interrupted", "lose", words("BEGIN LOSE COMMIT")),
+    Operation("interrupted", "mark_lost", words("BEGIN MARK_LOST COMMIT")),
 ]
 
 
@@ -177,29 +181,31 @@ def with_many_writers(of: Operation) -> Operation:
     """There an end that submits nothing and makes no version is one statement, with the next claim, unless another job follows."""
     if of.method != "end" or {"RETRY", "INSERT", "NEXT_VERSION"} & set(of.statements):
         return of
-    if {"RELEASE", "ABANDON"} & set(of.statements):
+    if {"RELEASE_DEPENDENT", "CANCEL_DEPENDENT"} & set(of.statements):
         return of._replace(statements=("END_ALONE", *of.statements))
     return of._replace(method="end_and_claim", statements=("END_AND_CLAIM",))
 
 
 # What the main process does for all: method -> statements, with nothing else to do for it than what the test prepares.
 IN_MAIN_PROCESSES = {
-    "greet": words("BEGIN GREET FORGET COMMIT"),
-    "renew": words("BEGIN RENEW SEEN CLOCK COMMIT"),
-    "give_back_unheard": words("GIVE_BACK_UNHEARD"),
-    "promote": words("ANY_DUE PROMOTE"),
-    "rescue": words("LAPSED BEGIN LAPSED LOSE LOSE SAVE_RESULT ABANDON COMMIT"),
-    "fail_unknown": words("BEGIN KNOWN_TASKS QUEUED_TASKS UNKNOWN FAIL_UNKNOWN SAVE_RESULT ABANDON COMMIT"),
-    "register": words("BEGIN CLOCK REGISTER REPHRASE COMMIT"),
+    "consumers.register": words("BEGIN REGISTER_CONSUMER PRUNE_CONSUMERS COMMIT"),
+    "consumers.heartbeat": words("BEGIN RENEW_LEASES TOUCH_CONSUMER CLOCK COMMIT"),
+    "consumers.release_unheard": words("RELEASE_UNHEARD"),
+    "consumers.promote": words("ANY_DUE PROMOTE"),
+    "consumers.rescue": words("LAPSED BEGIN LAPSED MARK_LOST MARK_LOST SAVE_RESULT CANCEL_DEPENDENT COMMIT"),
+    "consumers.fail_unknown": words(
+        "BEGIN KNOWN_TASKS QUEUED_TASKS UNKNOWN FAIL_UNKNOWN SAVE_RESULT CANCEL_DEPENDENT COMMIT"
+    ),
+    "register": words("BEGIN CLOCK REGISTER_SCHEDULE UPDATE_PHRASE COMMIT"),
     "watermarks": words("CLOCK WATERMARKS"),
-    "others_live": words("OTHERS"),
-    "fire": words("BEGIN ADVANCE GOES_ON INSERT MARK TAKE_PLACE TELL COMMIT"),
-    "drop": words("SCHEDULE_NAMES OTHERS DROP"),
+    "others_live": words("LIVE_CONSUMERS"),
+    "fire": words("BEGIN ADVANCE_WATERMARK ACTIVE_RUN INSERT MARK_FIRED SET_FOLLOWER NOTE_LAST_FIRE COMMIT"),
+    "drop": words("SCHEDULE_NAMES LIVE_CONSUMERS DROP_SCHEDULES"),
 }
 # And for its own workers.
-WITH_A_WORKER = {"held": words("HELD_BY_CONSUMER")}
-WHEN_IT_STOPS = {"give_back": words("GIVE_BACK_ALL"), "leave": words("LEAVE")}
-WHEN_A_WORKER_DIES = {"lose_worker": words("BEGIN HELD_BY_WORKER LOSE COMMIT")}
+WITH_A_WORKER = {"consumers.held_tokens": words("HELD_BY_CONSUMER")}
+WHEN_IT_STOPS = {"release": words("RELEASE_CONSUMER"), "consumers.deregister": words("DEREGISTER_CONSUMER")}
+WHEN_A_WORKER_DIES = {"consumers.mark_worker_lost": words("BEGIN HELD_BY_WORKER MARK_LOST COMMIT")}
 
 
 @dataclass(frozen=True)
@@ -303,16 +309,16 @@ REQUESTS = {
     ),
     "cancel": Request(
         "cancel",
-        words("BEGIN CANCEL ABANDON COMMIT"),
+        words("BEGIN CANCEL CANCEL_DEPENDENT COMMIT"),
         lambda huey, tasks, name, path: huey.job(name).cancel(),
         {"": CANCELLED, " next": CANCELLED},
         {},
         first=lambda huey, tasks, name, path: huey.enqueue(a_pipeline(tasks, name, path)),
     ),
     "put back": Request(
-        "put_back",
+        "retry",
         words(
-            "BEGIN RUN_OF_HANDLE UNSUCCESSFUL_BEFORE PUT_BACK DELETE_RESULT WAIT_AGAIN DELETE_RESULT WAIT_AGAIN COMMIT"
+            "BEGIN RUN_OF_HANDLE UNSUCCESSFUL_BEFORE RETRY_JOB DELETE_RESULT WAIT_AGAIN DELETE_RESULT WAIT_AGAIN COMMIT"
         ),
         lambda huey, tasks, name, path: huey.job(name).retry(),
         {"": DONE, " next": DONE},
@@ -321,9 +327,9 @@ REQUESTS = {
         result=1,
     ),
     "put a member back": Request(
-        "put_back",
+        "retry",
         words(
-            "BEGIN RUN_OF_HANDLE UNSUCCESSFUL_BEFORE PUT_BACK DELETE_RESULT AWAIT_ONE_MORE UNCOUNT WAIT_AGAIN COMMIT"
+            "BEGIN RUN_OF_HANDLE UNSUCCESSFUL_BEFORE RETRY_JOB DELETE_RESULT AWAIT_ONE_MORE UNCOUNT_CHORD_MEMBER WAIT_AGAIN COMMIT"
         ),
         lambda huey, tasks, name, path: huey.job(f"{name} 0").retry(),
         {" 0": DONE, " 1": DONE, " back": DONE},
@@ -341,7 +347,7 @@ REQUESTS = {
     ),
     "share a run": Request(
         "submit",
-        words("BEGIN NEW_HANDLE INSERT OPEN_RUN POINT COMMIT"),
+        words("BEGIN NEW_HANDLE INSERT OPEN_RUN POINT_HANDLE_AT_RUN COMMIT"),
         a_unique_job,
         {" other": DONE, "": DONE},
         {"ran": 1},
@@ -349,7 +355,7 @@ REQUESTS = {
     ),
     "take a result": Request(
         "submit",
-        words("BEGIN NEW_HANDLE INSERT RECENT_RUN WITHDRAW POINT COMMIT"),
+        words("BEGIN NEW_HANDLE INSERT RECENT_RUN DELETE_UNUSED_RUN POINT_HANDLE_AT_RUN COMMIT"),
         functools.partial(a_unique_job, cache_for=1000),
         {" other": DONE, "": DONE},
         {},
@@ -357,7 +363,7 @@ REQUESTS = {
     ),
     "let go of a run": Request(
         "cancel",
-        words("BEGIN CANCEL RUN_OF_HANDLE LET_GO STILL_WANTED COMMIT"),
+        words("BEGIN CANCEL RUN_OF_HANDLE DETACH_HANDLE STILL_WANTED COMMIT"),
         lambda huey, tasks, name, path: huey.job(name).cancel(),
         {"": CANCELLED, " other": DONE},
         {"ran": 1},
@@ -365,15 +371,15 @@ REQUESTS = {
     ),
     "let a run go at last": Request(
         "cancel",
-        words("BEGIN CANCEL RUN_OF_HANDLE LET_GO STILL_WANTED CANCEL COMMIT"),
+        words("BEGIN CANCEL RUN_OF_HANDLE DETACH_HANDLE STILL_WANTED CANCEL COMMIT"),
         lambda huey, tasks, name, path: huey.job(name).cancel(),
         {"": CANCELLED},
         {},
         first=a_unique_job,
     ),
     "take part again": Request(
-        "put_back",
-        words("BEGIN RUN_OF_HANDLE TAKE_UP COMMIT"),
+        "retry",
+        words("BEGIN RUN_OF_HANDLE REATTACH_HANDLE COMMIT"),
         lambda huey, tasks, name, path: huey.job(name).retry(),
         {" other": DONE, "": DONE},
         {"ran": 1},
@@ -381,7 +387,7 @@ REQUESTS = {
     ),
     "reschedule": Request(
         "replace",
-        words("BEGIN CANCEL INSERT TAKE_PLACE TAKE_PLACE FOLLOW COMMIT"),
+        words("BEGIN CANCEL INSERT SET_FOLLOWER SET_FOLLOWER REPOINT_FOLLOWS COMMIT"),
         lambda huey, tasks, name, path: huey.job(name).reschedule(delay=0.05),
         {"": CANCELLED, " next": DONE},
         {"ran": 1, "followed": 1},
@@ -392,9 +398,9 @@ REQUESTS = {
 
 # Writes that stand alone, or on no job's way: claims within caps, what Huey keeps under keys, what follows a claim that was not
 # answered, what was logged so far or a callback says, what is pruned, and what people do to schedules.
-ALONE = words(
+LOCK_LIMIT = words(
     "CLAIM_WITHIN_CAPS CLAIM_WITHIN_CAPS_FOR_ONE_WRITER "
-    "GIVE_BACK GIVE_BACK_WORKERS PUT POP DELETE_STALE_LOCK ADD DELETE_COUNTER FLUSH_RESULTS FLUSH_ENTRIES FLUSH_COUNTERS "
-    "SAVE_LOG SAY ANSWERED_BY TO_BE_ANSWERED_BY PRUNE PRUNE_RESULTS PRUNE_STEPS PRUNE_LOGS PRUNE_HANDLES PRUNE_UPDATES "
-    "PRUNE_ANSWERS PRUNE_REVOCATIONS PRUNE_ENTRIES PAUSE RESUME"
+    "RELEASE_CLAIM RELEASE_WORKER PUT_ENTRY POP_ENTRY DELETE_STALE_LOCK ADD_TO_COUNTER DELETE_COUNTER FLUSH_RESULTS FLUSH_ENTRIES FLUSH_COUNTERS "
+    "SAVE_LOG SAVE_CALLBACK_UPDATE FIND_ANSWER SAVE_ANSWER PRUNE PRUNE_RESULTS PRUNE_STEPS PRUNE_LOGS PRUNE_HANDLES PRUNE_UPDATES "
+    "PRUNE_ANSWERS PRUNE_REVOCATIONS PRUNE_ENTRIES PAUSE_SCHEDULE RESUME_SCHEDULE"
 )

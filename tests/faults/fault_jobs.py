@@ -19,8 +19,8 @@ from huey.exceptions import RetryTask
 from huey.utils import Error
 
 from jobqueue import Dataset, DurableHuey, codec, current_job, every
-from jobqueue.claim import working_on
-from jobqueue.ledger import NewVersion
+from jobqueue.execution.attempt import current_attempt
+from jobqueue.ledger.records import NewVersion
 
 TABLE_ROWS = 100_000  # 8 MB: more than the sockets between two processes hold
 LONG = 60.0  # seconds: longer than any test waits
@@ -316,7 +316,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
             quick(number)
             number += 1
             time.sleep(0.05)
-        kept = len(huey.ledger.step_names(str(job.id))), len(huey.jobs(task=quick, limit=10_000))
+        kept = len(huey.ledger.attempts.step_names(str(job.id))), len(huey.jobs(task=quick, limit=10_000))
         return "all kept" if kept == (number, number) else f"{kept} of {number}"
 
     @huey.task()
@@ -374,7 +374,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         version = NewVersion(
             name=name, keep=1, as_of=None, rows=1, size=len(body), digest="", media_type=media_type, body=body
         )
-        working_on.get().version = version  # type: ignore[union-attr]
+        current_attempt.get().version = version  # type: ignore[union-attr]
 
     @huey.task()
     def submits_another(path: str, child: str) -> None:
@@ -431,7 +431,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     def crash(point: str, task: Task) -> None:
         """Die at this point of a job's first attempt."""
-        if task.name == "crashing" and task.args[0] == point and task.claim.job.attempt == 1:
+        if task.name == "crashing" and task.args[0] == point and task.attempt.job.attempt == 1:
             os._exit(9)
 
     @huey.signal()

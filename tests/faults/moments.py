@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 from redis.connection import AbstractConnection
 
-from jobqueue import statements
-from jobqueue.database import DatabaseUnavailable, Transaction
-from jobqueue.ledger import Ledger
-from jobqueue.postgres import Connection
+from jobqueue.database.database import DatabaseUnavailable, Transaction
+from jobqueue.database.postgres import Connection
+from jobqueue.ledger.ledger import Ledger
+from tests import statements
 from tests.faults.fault_jobs import wait_for
 
 MEGABYTE = 1_000_000  # bytes

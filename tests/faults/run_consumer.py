@@ -10,9 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-import jobqueue.consumer
-import jobqueue.postgres
-import jobqueue.sqlite
+import jobqueue.consumer.consumer
+import jobqueue.database.postgres
+import jobqueue.database.sqlite
 from jobqueue import DurableHuey
 from tests.faults import crash_points
 from tests.faults.fault_jobs import schedules_on, table_on, tasks_on
@@ -24,9 +24,9 @@ TURN = 0.05  # seconds between two looks of a main process that is to die many t
 def main() -> None:
     options = json.loads(sys.argv[1])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
-    jobqueue.sqlite.BUSY_TIMEOUT = options["busy_timeout"]
+    jobqueue.database.sqlite.BUSY_TIMEOUT = options["busy_timeout"]
     for name, value in options["postgres"].items():
-        setattr(jobqueue.postgres, name, value)
+        setattr(jobqueue.database.postgres, name, value)
     for moment, what in options["at"].items():
         at(moment, *what)
     settings = {"secret_key": "a key for tests"} | options["storage"] | options["settings"]
@@ -44,7 +44,7 @@ def main() -> None:
 
 def die_again_and_again(huey: DurableHuey, folder: Path) -> None:
     """Returns in a child that is to run; the parent starts another when it has died at a crash point."""
-    jobqueue.consumer.TURN = TURN
+    jobqueue.consumer.consumer.TURN = TURN
 
     while (pid := os.fork()) != 0:
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from jobqueue import DurableHuey, JobHandle, State
-from jobqueue.ledger import ERROR
+from jobqueue.ledger.records import ERROR
+from tests.engine.consumers import alive, wait_until
 from tests.faults.conftest import StartConsumer, all_have_ended, is_sound
 from tests.faults.fault_jobs import LONG, notes
-from tests.jobqueue.consumers import alive, wait_until
 
 
 @pytest.mark.parametrize("how", ["in Python", "swallowing exceptions", "with progress"])
@@ -26,7 +26,7 @@ def test_a_cancelled_job_is_interrupted_and_its_worker_goes_on(
     following = tasks.undisturbed(0.3)
     assert following.get(blocking=True, timeout=2) == "undisturbed"
     assert consumer.worker_pids() == [int(pid)]
-    job = handle.look()
+    job = handle.get_job()
     assert (job.state, job.attempt, job.error) == (State.CANCELLED, 1, "Cancelled.")
     assert len(notes(Path(path))) == 1
 
@@ -43,7 +43,7 @@ def test_a_job_that_does_not_hear_is_killed_after_the_grace_and_not_rescued(
     wait_until(lambda: not any(alive(pid) for pid in workers), timeout=8)
     assert [handle.get(blocking=True, timeout=5) for handle in following] == ["undisturbed"] * 2
     for handle in handles:
-        job = handle.look()
+        job = handle.get_job()
         assert (job.state, job.attempt, job.losses) == (State.CANCELLED, 1, 0)
     assert len(notes(Path(path))) == 2
 
@@ -90,8 +90,8 @@ def test_a_thousand_cancels_in_any_state_at_any_moment_stop_the_right_job_alone(
     assert len(cancelled) == CANCELS
     assert {name for name, was in cancelled.items() if not was and name.startswith("long")} == set()
     for name, was in cancelled.items():
-        assert huey.look(name).state is (State.CANCELLED if was else State.SUCCEEDED)
-        kept = huey.ledger.result(name)
+        assert huey.get_job(name).state is (State.CANCELLED if was else State.SUCCEEDED)
+        kept = huey.ledger.reading.result(name)
         assert kept is not None
         assert (kept["media_type"] in (None, ERROR)) if was else (huey.result(name) == name)
     assert [handle() for handle in others] == ["undisturbed"] * len(others)

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from jobqueue import DurableHuey, State
+from tests.engine.consumers import TEMPLATE, environment, wait_until
 from tests.faults.conftest import KIT, LEASE, StartConsumer
 from tests.faults.fault_jobs import notes
-from tests.jobqueue.consumers import TEMPLATE, environment, wait_until
 from tests.storages import Storage
 
 HOUR = 3600.0  # seconds
@@ -79,11 +79,11 @@ def test_jobs_are_delayed_expire_and_are_retried_by_the_databases_clock(
     assert there == pytest.approx(time.time() - ahead, abs=SOON * 2)
     wait_until(lambda: now(huey) > due)
     go.touch()
-    wait_until(lambda: all(huey.look(job_id).state.ended for job_id in ids.values()))
+    wait_until(lambda: all(huey.get_job(job_id).state.ended for job_id in ids.values()))
     for said_there in huey.job(ids["clocks"]).get():
         assert said_there == pytest.approx(time.time() + ahead, abs=SOON * 4)
 
-    jobs = {what: huey.look(job_id) for what, job_id in ids.items()}
+    jobs = {what: huey.get_job(job_id) for what, job_id in ids.items()}
     for what in ("expires in 0.1 s", "expired at a time"):
         assert (jobs[what].state, jobs[what].error[:7]) == (State.FAILED, "Expired")
         del jobs[what]
@@ -112,11 +112,11 @@ def test_a_lease_runs_out_by_the_databases_clock(
     start(environ=clock(-ahead))
     due = now(huey) + 2 * LEASE  # the other one sweeps since a lease
     wait_until(lambda: now(huey) > due)
-    assert (handle.state, handle.look().attempt, handle.look().losses) == (State.RUNNING, 1, 0)
+    assert (handle.state, handle.get_job().attempt, handle.get_job().losses) == (State.RUNNING, 1, 0)
     killed = now(huey)
     holder.kill_all()
     assert handle.get(blocking=True, timeout=10) == 2
-    job = handle.look()
+    job = handle.get_job()
     assert job.losses == 1
     assert killed + LEASE - 1 < seconds(job.claimed_at) < killed + LEASE + 5
 
@@ -135,7 +135,7 @@ def test_a_schedule_fires_once_each_second_by_the_databases_clock(huey: DurableH
 
 def now(huey: DurableHuey) -> float:
     """By the database's clock."""
-    return huey.ledger.renew("nobody", [], 0)
+    return huey.ledger.consumers.heartbeat("nobody", [], 0)
 
 
 def seconds(moment: datetime | None) -> float:

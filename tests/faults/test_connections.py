@@ -16,8 +16,8 @@ import psycopg
 import pytest
 
 from jobqueue import DurableHuey, State
+from tests.engine.consumers import TEMPLATE, consumer_process, environment, kill, wait_until
 from tests.faults.conftest import KIT, StartConsumer
-from tests.jobqueue.consumers import TEMPLATE, consumer_process, environment, kill, wait_until
 from tests.servers import FAST, PostgresServer, fresh_database
 from tests.storages import Storage
 
@@ -140,12 +140,12 @@ def test_a_child_of_a_process_that_has_connections_makes_its_own_and_leaves_the_
 ) -> None:
     def look() -> None:
         own = connections(os.getpid(), server)
-        huey.ledger.count(State.QUEUED)
+        huey.ledger.reading.count(State.QUEUED)
         answers.put((own, connections(os.getpid(), server)))
 
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
-    huey.ledger.count(State.QUEUED)
+    huey.ledger.reading.count(State.QUEUED)
     mine = connections(os.getpid(), server)
     child = context.Process(target=look)
     child.start()
@@ -154,7 +154,7 @@ def test_a_child_of_a_process_that_has_connections_makes_its_own_and_leaves_the_
     assert child.exitcode == 0
     assert mine <= before
     assert len(after - before) == 1
-    huey.ledger.count(State.QUEUED)
+    huey.ledger.reading.count(State.QUEUED)
     assert connections(os.getpid(), server) == mine
 
 

@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from jobqueue import DurableHuey, State
-from jobqueue.handle import JobHandle
-from jobqueue.ledger import MAX_LOSSES, Asking
-from jobqueue.timetable import Timetable
+from jobqueue.jobs.handle import JobHandle
+from jobqueue.ledger.ledger import MAX_LOSSES
+from jobqueue.ledger.records import ClaimRequest
+from jobqueue.schedules.timetable import Timetable
+from tests.engine.consumers import environment, wait_until
 from tests.faults.conftest import KIT, StartConsumer, all_have_ended, is_sound
 from tests.faults.crash_points import (
     A_JOB,
@@ -33,9 +35,9 @@ from tests.faults.crash_points import (
     recorded,
 )
 from tests.faults.crash_table import (
-    ALONE,
     IN_MAIN_PROCESSES,
     IN_WORKERS,
+    LOCK_LIMIT,
     REQUESTS,
     SCENARIOS,
     WHEN_A_WORKER_DIES,
@@ -47,7 +49,6 @@ from tests.faults.crash_table import (
     with_many_writers,
 )
 from tests.faults.fault_jobs import notes
-from tests.jobqueue.consumers import environment, wait_until
 from tests.storages import Storage
 
 ENDED = 40.0  # seconds in which all jobs have ended, on a machine that is busy
@@ -133,7 +134,7 @@ def assert_the_promises(
     huey: DurableHuey, folder: Path, name: str, scenario: Scenario, losses: int, claimed: Counter[str]
 ) -> None:
     """`claimed`: how often each job was by who died at once, and did not begin with it."""
-    jobs = {added: huey.look(name + added) for added in scenario.ends}
+    jobs = {added: huey.get_job(name + added) for added in scenario.ends}
     assert {added: job.state for added, job in jobs.items()} == scenario.ends, name
     not_begun = sum(claimed[name + added] for added in scenario.ends)
     assert sum(job.losses for job in jobs.values()) == max(losses, scenario.losses) + not_begun, name
@@ -144,7 +145,7 @@ def assert_the_promises(
     succeeded = [added for added, state in scenario.ends.items() if state is State.SUCCEEDED]
     if succeeded:
         assert huey.result(name + succeeded[-1]) == scenario.result, name
-    assert huey.ledger.kept_versions(name) == list(range(1, scenario.versions + 1)), name
+    assert huey.ledger.versions.kept(name) == list(range(1, scenario.versions + 1)), name
 
 
 def test_web_processes_that_die_at_any_place_have_asked_for_all_or_for_nothing(
@@ -181,7 +182,7 @@ def test_web_processes_that_die_at_any_place_have_asked_for_all_or_for_nothing(
     wait_until(lambda: all_have_ended(huey), ENDED)
     for (what, _), name, path in zip(asked, names, paths, strict=True):
         request = REQUESTS[what]
-        jobs = {added: huey.look(name + added) for added in request.ends}
+        jobs = {added: huey.get_job(name + added) for added in request.ends}
         assert {added: job.state for added, job in jobs.items()} == request.ends, name
         assert Counter(word for word, *_ in notes(Path(path))) == request.notes, name
         if State.SUCCEEDED in request.ends.values():
@@ -213,13 +214,13 @@ def test_main_processes_that_die_at_any_place_do_for_all_what_is_due_once(
     unknown, after_unknown = huey.enqueue(unheard_of.s().then(tasks.noted, path, "never"))
     claim_of_the_dead(huey, lost)
     for _ in range(MAX_LOSSES - 1):
-        assert huey.ledger.lose(poison.id, claim_of_the_dead(huey, poison), "a worker")
+        assert huey.ledger.mark_lost(poison.id, claim_of_the_dead(huey, poison), "a worker")
     claim_of_the_dead(huey, poison)
 
     arm_all(folder, IN_MAIN_PROCESSES)
     mortal = start(workers=0, crash_points=folder, unknown_after_s=3, schedules={"tick": "second"}, **HASTY)
     wait_until(lambda: not armed(folder), 2 * ENDED)
-    looks = [handle.look() for handle in (due, lost, poison, after_poison, unknown, after_unknown)]
+    looks = [handle.get_job() for handle in (due, lost, poison, after_poison, unknown, after_unknown)]
     states = [State.QUEUED, State.QUEUED, State.FAILED, State.CANCELLED, State.FAILED, State.CANCELLED]
     assert [job.state for job in looks] == states
     assert [job.losses for job in looks] == [0, 1, MAX_LOSSES, 0, 0, 0]
@@ -240,7 +241,7 @@ def claim_of_the_dead(huey: DurableHuey, handle: JobHandle) -> str:
     """The token of a claim that nobody renews: whoever held it died at once."""
     token = uuid.uuid4().hex
     row = huey.ledger.claim(
-        Asking(tasks=[handle.look().task], token=token, consumer="dead", worker="worker-1", lease_s=0)
+        ClaimRequest(tasks=[handle.get_job().task], token=token, consumer="dead", worker="worker-1", lease_s=0)
     )
     assert row is not None and row["id"] == handle.id
     return token
@@ -256,26 +257,26 @@ def test_main_processes_that_die_beside_a_job_of_their_worker_lose_it_or_give_it
     deaths = [place for method, statements in WITH_A_WORKER.items() for place in places(method, statements)]
     for method, statements in WHEN_IT_STOPS.items():
         for place in places(method, statements):
-            wait_until(lambda: job.look().attempt == len(deaths) + 1, ENDED)
+            wait_until(lambda: job.get_job().attempt == len(deaths) + 1, ENDED)
             arm(folder, place)
             (main,) = consumer.worker_pids()  # of the process that starts it anew
             os.kill(main, signal.SIGTERM)
             wait_until(lambda: not armed(folder), ENDED)
             deaths.append(place)
-    wait_until(lambda: job.look().attempt == len(deaths) + 1, ENDED)
+    wait_until(lambda: job.get_job().attempt == len(deaths) + 1, ENDED)
     go.touch()
     assert job.get(blocking=True, timeout=ENDED) == len(deaths) + 1
     given_back = sum(
-        place.method == "leave" or place == Place("give_back", "after", "GIVE_BACK_ALL") for place in deaths
+        place.method == "leave" or place == Place("give_back", "after", "RELEASE_CONSUMER") for place in deaths
     )
-    look = job.look()
+    look = job.get_job()
     assert (look.returns, look.losses) == (given_back, len(deaths) - given_back)
 
     arm_all(folder, WHEN_A_WORKER_DIES)
     dying = tasks.dies_while(path, str(folder / ARMED), "lose_worker")
     wait_until(lambda: dying.state.ended, ENDED)
     assert not armed(folder)
-    look = dying.look()
+    look = dying.get_job()
     assert (look.state, look.losses) == (State.SUCCEEDED, sum(len(places(*of)) for of in WHEN_A_WORKER_DIES.items()))
     assert_complete(set((WITH_A_WORKER | WHEN_IT_STOPS | WHEN_A_WORKER_DIES).items()), folder)
 
@@ -304,4 +305,4 @@ def test_each_statement_that_writes_has_a_place_to_die_at() -> None:
     main = WITH_ONE_WRITER | IN_MAIN_PROCESSES | WITH_A_WORKER | WHEN_IT_STOPS | WHEN_A_WORKER_DIES
     workers = [*IN_WORKERS, *map(with_many_writers, IN_WORKERS)]
     tabled = [*(of.statements for of in workers), *(of.statements for of in REQUESTS.values()), *main.values()]
-    assert writes - {name for executed in tabled for name in executed} == set(ALONE)
+    assert writes - {name for executed in tabled for name in executed} == set(LOCK_LIMIT)

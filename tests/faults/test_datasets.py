@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from jobqueue import Dataset, DurableHuey, hot
+from jobqueue import Dataset, DurableHuey
+from jobqueue.datasets import cache as hot
+from tests.engine.consumers import wait_until, work
 from tests.faults.conftest import SETTINGS, StartConsumer, steadily
 from tests.faults.fault_jobs import TABLE_ROWS, table_on
-from tests.jobqueue.consumers import wait_until, work
 from tests.servers import ValkeyServer, fresh_database, redis_client, shared_postgres
 from tests.storages import Storage
 
@@ -82,12 +83,14 @@ def test_a_worker_that_is_killed_while_it_saves_leaves_the_old_version_or_the_ne
     assert whole(table) == 2
     with reader(storage) as another:
         assert whole(another) == 2
-    assert huey.look(handle.id).attempt == (2 if moment == "SAVE_VERSION" else 1)
+    assert huey.get_job(handle.id).attempt == (2 if moment == "SAVE_VERSION" else 1)
     if storage.redis_url is not None:
         with redis_client(storage.redis_url, timeout=10) as client:
             copy = client.get(f"jobqueue:faults:dataset:{table.name}")
         assert isinstance(copy, bytes)
-        assert hot.digest_of(copy) == huey.ledger.version(table.name, 2 if moment == "SAVE_VERSION" else 1)["digest"]  # type: ignore[index]
+        assert (
+            hot.digest_of(copy) == huey.ledger.versions.get(table.name, 2 if moment == "SAVE_VERSION" else 1)["digest"]
+        )  # type: ignore[index]
 
 
 @with_redis
@@ -102,7 +105,9 @@ def test_a_redis_that_hangs_costs_the_first_read_of_a_version_a_moment_and_other
         valkey.pause()
         try:
             assert seconds(another) < plain + hot.CONNECT + hot.ANSWER + MARGIN
-            assert another._huey.storage.hot is not None and another._huey.storage.hot._breaker.broken
+            assert (
+                another._huey.storage.dataset_cache is not None and another._huey.storage.dataset_cache._breaker.broken
+            )
         finally:
             valkey.resume()
         assert hot.CONNECT + hot.ANSWER <= 0.1

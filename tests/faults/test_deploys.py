@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from jobqueue import DurableHuey, State
-from jobqueue.handle import JobHandle
+from jobqueue.jobs.handle import JobHandle
+from tests.engine.consumers import ConsumerProcess, wait_until
 from tests.faults.conftest import StartConsumer, steadily
 from tests.faults.fault_jobs import notes
-from tests.jobqueue.consumers import ConsumerProcess, wait_until
 
 DEPLOYS = 10
 GRACE = 1.0  # seconds
@@ -52,7 +52,7 @@ def test_ten_deploys_under_steady_submits_lose_nothing_and_count_nothing_against
 
     wait_until(lambda: all(job.state.ended for job in huey.jobs(limit=len(jobs))))
     assert [job() for job in jobs] == list(range(len(jobs)))
-    looks = [job.look() for job in jobs]
+    looks = [job.get_job() for job in jobs]
     assert {(job.state, job.losses, job.attempt - job.returns) for job in looks} == {(State.SUCCEEDED, 0, 1)}
     done = Counter((what, int(number), int(which)) for what, number, which, _ in notes(Path(path)))
     for number, job in enumerate(looks):

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from jobqueue import DurableHuey, State
+from tests.engine.consumers import wait_until
 from tests.faults.conftest import LEASE, StartConsumer, contents
 from tests.faults.fault_jobs import LATE, notes
-from tests.jobqueue.consumers import wait_until
 from tests.proxy import Proxy
 from tests.storages import Storage
 
@@ -86,10 +86,10 @@ def test_what_a_host_that_was_cut_off_does_late_is_refused_and_it_works_again_by
     assert set(workers) < {handle.get(blocking=True, timeout=10) for handle in meeting}
     assert contents(huey)[: len(before)] == before
     for late, _ in pipelines:
-        job = late.look()
+        job = late.get_job()
         assert (job.state, job.attempt, job.losses, job.returns) == (State.SUCCEEDED, 2, 1, 0)
         assert (job.note, job.error) == ("attempt 2", "")
-        assert huey.ledger.step_names(late.id) == {"a step"}
+        assert huey.ledger.attempts.step_names(late.id) == {"a step"}
     assert len(huey.jobs()) == 2 * len(LATE) + all_workers  # no handler of a late error among them
     said = [words[:-1] for words in notes(Path(path)) if int(words[-1]) in workers and words[0] != "here"]
     assert sorted(words[1] for words in said if words[0] == "began") == sorted(LATE)  # each ran once there

@@ -17,9 +17,10 @@ from huey.serializer import SignedSerializer
 from huey.utils import Error
 
 from jobqueue import DurableHuey, State
-from jobqueue.handle import JobHandle, Unreadable
+from jobqueue.jobs.handle import JobHandle
+from jobqueue.jobs.job import Unreadable
+from tests.engine.consumers import ConsumerProcess, consumer_process, environment, wait_until
 from tests.faults.conftest import KIT, StartConsumer, steadily
-from tests.jobqueue.consumers import ConsumerProcess, consumer_process, environment, wait_until
 from tests.storages import Storage
 
 WAIT = 3.0  # seconds for which jobs are left in the ledger before they are due
@@ -74,7 +75,7 @@ def test_a_message_that_does_not_verify_fails_its_job_unread_and_the_consumer_go
             with pytest.raises(TaskException, match="signature does not verify"):
                 follower.get(blocking=True, timeout=10)
             assert follower.state is State.CANCELLED
-    for job in map(huey.look, wrong):
+    for job in map(huey.get_job, wrong):
         assert (job.state, job.attempt) == (State.FAILED, 1)
         assert job.error.startswith("The job cannot be read, and was not run: The signature does not verify")
     assert {handle.get(blocking=True, timeout=10) for handle in others} == {"other"}
@@ -167,9 +168,9 @@ def test_a_key_is_rotated_while_jobs_wait_run_and_are_retried_and_nothing_is_los
 
 def runs_an_errand(huey: DurableHuey, pid: int) -> bool:
     """Whether this consumer has begun one, that will take longer than its grace."""
-    (consumer,) = [consumer for consumer in huey.ledger.consumers() if consumer["pid"] == pid]
+    (consumer,) = [consumer for consumer in huey.ledger.consumers.all() if consumer["pid"] == pid]
     for job in huey.jobs(state=State.RUNNING):
-        row = huey.ledger.look(job.id)
+        row = huey.ledger.reading.job(job.id)
         if row is not None and job.name == "errand" and row["consumer"] == consumer["id"] and row["attempt"] == 1:
             return bool(consumer["seen_at"] + consumer["silent_s"] - row["claimed_at"] < 1)
     return False
@@ -177,7 +178,7 @@ def runs_an_errand(huey: DurableHuey, pid: int) -> bool:
 
 def is_read(huey: DurableHuey, job_id: str) -> bool:
     try:
-        huey.job(job_id).look().args  # noqa: B018
+        huey.job(job_id).get_job().args  # noqa: B018
     except Unreadable:
         return False
     return True

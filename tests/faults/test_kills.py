@@ -16,9 +16,9 @@ from huey.exceptions import TaskException
 from huey.utils import Error
 
 from jobqueue import DurableHuey, State
+from tests.engine.consumers import alive, consumer_process, environment, kill, wait_until
 from tests.faults.conftest import KIT, LEASE, StartConsumer, is_sound
 from tests.faults.fault_jobs import notes
-from tests.jobqueue.consumers import alive, consumer_process, environment, kill, wait_until
 from tests.storages import Storage
 
 STEPS = 12
@@ -39,13 +39,13 @@ def test_a_killed_worker_repeats_no_step_but_the_one_in_flight_and_is_replaced_a
         wait_until(lambda pid=pid: not alive(pid))  # type: ignore[misc]
         in_flight.append(notes(Path(path))[-1][0])
         attempt = len(in_flight) + 1
-        wait_until(lambda attempt=attempt: handle.look().attempt == attempt)  # type: ignore[misc]
-        assert handle.look().claimed_at.timestamp() - killed_at < 1
+        wait_until(lambda attempt=attempt: handle.get_job().attempt == attempt)  # type: ignore[misc]
+        assert handle.get_job().claimed_at.timestamp() - killed_at < 1
     assert handle.get(blocking=True, timeout=10) == list(range(STEPS))
     times = Counter(number for number, _ in notes(Path(path)))
     assert set(times) == {str(number) for number in range(STEPS)}
     assert {number for number, n in times.items() if n > 1} <= set(in_flight)
-    job = handle.look()
+    job = handle.get_job()
     assert (job.attempt, job.losses, job.returns, job.error) == (3, 2, 0, "")
 
 
@@ -64,7 +64,7 @@ def test_when_the_main_process_is_killed_its_workers_go_with_it_and_another_cons
     assert [handle.get(blocking=True, timeout=10) for handle in waiting] == [0, 1, 2]
     for handle in busy:
         assert handle.get(blocking=True, timeout=10) == 2
-        assert handle.look().losses == 1
+        assert handle.get_job().losses == 1
 
 
 def test_an_idle_worker_goes_with_the_main_process_too(huey: DurableHuey, start: StartConsumer, tasks: Any) -> None:
@@ -100,7 +100,7 @@ def test_a_consumer_that_lives_does_the_jobs_of_one_that_was_killed(
     killed_at = time.time()
     consumer.kill_all()
     assert handle.get(blocking=True, timeout=10) == 2
-    job = handle.look()
+    job = handle.get_job()
     assert job.losses == 1
     assert job.claimed_at.timestamp() - killed_at < LEASE + 5
 
@@ -118,7 +118,7 @@ def test_the_jobs_of_a_thread_consumer_survive_its_kill_too(
     assert waiting.get(blocking=True, timeout=5) == "waiting"
     for handle, follower in pipelines:
         assert (handle.get(blocking=True, timeout=10), follower.get(blocking=True, timeout=5)) == (2, 2)
-        assert (handle.look().losses, follower.look().attempt) == (1, 1)
+        assert (handle.get_job().losses, follower.get_job().attempt) == (1, 1)
 
 
 DEATHS = ["exit", "SIGKILL", "SIGSEGV"]
@@ -139,7 +139,7 @@ def test_a_job_that_kills_its_worker_three_times_is_poison_and_the_others_go_on(
         for handle in (first, follower):
             with pytest.raises(TaskException, match="died 3 times"):
                 handle.get(blocking=True, timeout=10)
-        job = first.look()
+        job = first.get_job()
         assert (job.state, job.attempt, job.losses, follower.state) == (State.FAILED, 3, 3, State.CANCELLED)
         assert "died 3 times" in job.error
     assert Counter(words[0] for words in notes(Path(path))) == {"exit": 6, "SIGKILL": 3, "SIGSEGV": 3, "collected": 1}
@@ -167,7 +167,7 @@ def test_a_crash_around_an_attempts_end_repeats_the_attempt_and_what_follows_hap
         pipelines[point, fails, path] = huey.enqueue(task)
     wait_until(lambda: all(job.state.ended for job in huey.jobs()))
     for (point, fails, path), (first, follower) in pipelines.items():
-        job = first.look()
+        job = first.get_job()
         assert (job.state, job.attempt, job.losses) == (State.FAILED if fails else State.SUCCEEDED, 2, 1)
         assert [words[0] for words in notes(Path(path))] == ["ran"] * POINTS[point, fails] + ["told"]
         assert follower.state is (State.CANCELLED if fails else State.SUCCEEDED)

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 import jobqueue
-from jobqueue import DurableHuey, State, migrations
-from jobqueue.handle import JobHandle
+from jobqueue import DurableHuey, State
+from jobqueue.database import migrations
+from jobqueue.jobs.handle import JobHandle
+from tests.engine.consumers import start_at_once, wait_until
 from tests.faults.conftest import KIT, StartConsumer, steadily
-from tests.jobqueue.consumers import start_at_once, wait_until
 from tests.storages import Storage
 
 STARTERS = 8  # processes that start at the same moment
@@ -51,12 +52,12 @@ def test_old_consumers_and_web_processes_go_on_while_a_newer_consumer_migrates(
     def visit() -> None:
         """A submit, and what pages look at."""
         handles.append(tasks.quick(len(handles)))
-        assert handles[-1].look().state in State
+        assert handles[-1].get_job().state in State
         assert huey.jobs(limit=3)
-        assert huey.ledger.consumers()
+        assert huey.ledger.consumers.all()
 
     def consumers_of(jobs: list[JobHandle]) -> set[str]:
-        return {row["consumer"] for job in jobs if (row := huey.ledger.look(job.id)) and row["consumer"]}
+        return {row["consumer"] for job in jobs if (row := huey.ledger.reading.job(job.id)) and row["consumer"]}
 
     start(workers=2)
     with steadily(visit, 0.02):

@@ -16,15 +16,16 @@ import pytest
 from huey import chord
 from huey.exceptions import TaskException
 
-import jobqueue.postgres
-from jobqueue import DurableHuey, QueueUnavailable, State, statements
-from jobqueue.database import DatabaseUnavailable
-from jobqueue.handle import JobHandle
-from jobqueue.ledger import FenceRefused
-from jobqueue.postgres import Connection, Postgres
+import jobqueue.database.postgres
+from jobqueue import DurableHuey, QueueUnavailable, State
+from jobqueue.database.database import DatabaseUnavailable
+from jobqueue.database.postgres import Connection, Postgres
+from jobqueue.jobs.handle import JobHandle
+from jobqueue.ledger.records import FenceRefused
+from tests import statements
+from tests.engine.consumers import kill, wait_until
 from tests.faults.conftest import LEASE, StartConsumer
 from tests.faults.fault_jobs import notes, tasks_on
-from tests.jobqueue.consumers import kill, wait_until
 from tests.proxy import Proxy
 from tests.servers import PostgresServer, fresh_database
 from tests.storages import Storage
@@ -54,14 +55,14 @@ def storage(server: PostgresServer) -> Iterator[Storage]:
 def short(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """This process does not wait long for an answer either."""
     for name, value in SHORT.items():
-        monkeypatch.setattr(jobqueue.postgres, name, value)
+        monkeypatch.setattr(jobqueue.database.postgres, name, value)
     return SHORT
 
 
 def all_are_back(huey: DurableHuey) -> None:
     """Every consumer has renewed and swept for longer than a lease: who was to be rescued has been."""
     back = now(huey)
-    wait_until(lambda: all(consumer["seen_at"] > back + LEASE * 1.5 for consumer in huey.ledger.consumers()))
+    wait_until(lambda: all(consumer["seen_at"] > back + LEASE * 1.5 for consumer in huey.ledger.consumers.all()))
 
 
 def now(huey: DurableHuey) -> float:
@@ -96,7 +97,7 @@ def error_of(function: Callable[[], Any]) -> BaseException | None:
 
 def assert_undisturbed(*handles: JobHandle) -> None:
     for handle in handles:
-        job = handle.look()
+        job = handle.get_job()
         assert (job.state, job.attempt, job.losses, job.returns) == (State.SUCCEEDED, 1, 0, 0), job
 
 
@@ -137,7 +138,7 @@ def test_a_revoked_job_is_not_run_though_the_database_crashes_right_after_its_cl
     server.restart("immediate")
     go.touch()
     wait_until(lambda: handle.state.ended)
-    job = handle.look()
+    job = handle.get_job()
     assert (job.state, job.attempt, job.losses) == (State.CANCELLED, 1, 0)
     assert notes(Path(path)) == []
 
@@ -248,7 +249,7 @@ def test_a_claim_whose_answer_is_lost_is_given_back_at_once_and_not_counted(
     handle = tasks.says(path, "ran")
     assert handle.get(blocking=True, timeout=5) == "ran"
     assert here.exists()
-    job = handle.look()
+    job = handle.get_job()
     assert (job.attempt, job.losses, job.returns) == (2, 0, 1)
     assert (job.claimed_at - job.created_at).total_seconds() < LEASE / 2
     assert len(notes(Path(path))) == 1
@@ -267,7 +268,7 @@ def test_a_claim_whose_answer_is_lost_in_a_crash_is_given_back_when_the_database
     server.start()
     assert handle.get(blocking=True, timeout=LEASE) == "ran"
     all_are_back(huey)
-    job = handle.look()
+    job = handle.get_job()
     assert (job.attempt, job.losses, job.returns) == (2, 0, 1)
     assert len(notes(Path(path))) == 1
 
@@ -294,7 +295,7 @@ def test_a_worker_that_dies_of_a_claim_whose_answer_is_lost_loses_nothing(
     if crash:
         server.start()
     assert handle.get(blocking=True, timeout=10) == "ran"
-    job = handle.look()
+    job = handle.get_job()
     assert (job.attempt, job.losses, job.returns) == (2, 1, 0)  # a message that kills its reader is not read for ever
     assert len(notes(Path(path))) == 1
 
@@ -330,7 +331,7 @@ def test_a_connection_that_broke_in_a_refused_transaction_is_not_used_again(huey
         with pytest.raises(psycopg.OperationalError):
             tx.run("SELECT pg_terminate_backend(pg_backend_pid())")
         raise FenceRefused
-    assert huey.ledger.count(State.QUEUED) == 0
+    assert huey.ledger.reading.count(State.QUEUED) == 0
 
 
 @pytest.mark.parametrize("what", ["step", "lock"])
@@ -341,7 +342,7 @@ def test_what_postgres_cannot_hold_is_no_outage_to_wait_for(
     handle = tasks.names_at_length(what)
     with pytest.raises(TaskException, match="ProgramLimitExceeded"):
         handle.get(blocking=True, timeout=5)
-    assert handle.look().attempt == 1
+    assert handle.get_job().attempt == 1
 
 
 def test_a_server_that_ends_each_connection_as_soon_as_it_is_made_is_unavailable(
@@ -364,9 +365,9 @@ def test_a_server_that_ends_each_connection_as_soon_as_it_is_made_is_unavailable
     broken = True
     terminate(server, "datname = %s", huey.ledger.database.url.database)
     with pytest.raises(DatabaseUnavailable):
-        huey.ledger.count(State.QUEUED)
+        huey.ledger.reading.count(State.QUEUED)
     broken = False
-    assert huey.ledger.count(State.QUEUED) == 0
+    assert huey.ledger.reading.count(State.QUEUED) == 0
 
 
 def terminate(server: PostgresServer, which: LiteralString, value: object) -> None:
@@ -456,7 +457,7 @@ def test_a_consumer_looks_after_its_workers_while_the_database_is_silent(
     all_are_back(huey)
     assert sorted(results) == [1, 1, 2, 2]
     for handle, attempt in zip(handles, results, strict=True):
-        job = handle.look()
+        job = handle.get_job()
         assert (job.state, job.attempt, job.losses, job.returns) == (State.SUCCEEDED, attempt, attempt - 1, 0)
     assert len(began(path)) == 6
 
@@ -482,7 +483,7 @@ def test_a_consumer_that_is_told_to_stop_while_the_database_is_silent_stops(
     go.touch()
     start()
     assert handle.get(blocking=True, timeout=10) == 2
-    assert handle.look().losses == 1  # nobody could say that it was given back
+    assert handle.get_job().losses == 1  # nobody could say that it was given back
 
 
 def test_a_claim_that_is_made_after_its_worker_gave_up_is_given_back_and_not_counted(
@@ -490,8 +491,8 @@ def test_a_claim_that_is_made_after_its_worker_gave_up_is_given_back_and_not_cou
 ) -> None:
     """What a silent network still held is delivered when it speaks again, or a server reads it when it goes on."""
     start()
-    (consumer,) = huey.ledger.consumers()
-    names = list(huey._registry._registry)
+    (consumer,) = huey.ledger.consumers.all()
+    names = huey.messages.task_names()
     handle = tasks.says.schedule((path, "ran"), delay=60)
     with huey.ledger.database.transaction() as tx:  # no worker is quicker
         tx.run("UPDATE jobs SET state = 'queued' WHERE id = :id", id=handle.id)
@@ -499,5 +500,5 @@ def test_a_claim_that_is_made_after_its_worker_gave_up_is_given_back_and_not_cou
         late = tx.one(statements.CLAIM, tasks=names, queues=None, lately=[], **claim)
     assert late is not None
     assert handle.get(blocking=True, timeout=2 * LEASE) == "ran"
-    job = handle.look()
+    job = handle.get_job()
     assert (job.attempt, job.losses, job.returns) == (2, 0, 1)

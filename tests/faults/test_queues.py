@@ -5,14 +5,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from jobqueue import DurableHuey, State
+from tests.engine.consumers import kill, wait_until
 from tests.faults.conftest import StartConsumer
-from tests.jobqueue.consumers import kill, wait_until
 
 SOON = 0.25  # seconds
 
 
 def seconds_to_begin(huey: DurableHuey, handle: object) -> float:
-    job = huey.look(handle.id)  # type: ignore[attr-defined]
+    job = huey.get_job(handle.id)  # type: ignore[attr-defined]
     assert job.claimed_at is not None
     return (job.claimed_at - job.created_at).total_seconds()
 
@@ -53,6 +53,6 @@ def test_a_place_that_is_freed_is_taken_at_once_by_a_worker_that_was_idle(
     assert second.state is State.QUEUED
     go.touch()
     second.get(blocking=True, timeout=10)
-    ended, begun = first.look().ended_at, second.look().claimed_at
+    ended, begun = first.get_job().ended_at, second.get_job().claimed_at
     assert ended is not None and begun is not None
     assert (begun - ended).total_seconds() < SOON

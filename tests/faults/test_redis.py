@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from jobqueue import DatabaseUnavailable, DurableHuey, State
+from tests.engine.consumers import wait_until
 from tests.faults.conftest import LEASE, StartConsumer
 from tests.faults.fault_jobs import notes
-from tests.jobqueue.consumers import wait_until
 from tests.servers import PostgresServer, ValkeyServer, create_database, fresh_database, redis_client, shared_postgres
 from tests.storages import Storage
 

@@ -9,10 +9,10 @@ from collections import Counter
 import pytest
 
 from jobqueue import DurableHuey, State
-from jobqueue.handle import Job
+from jobqueue.jobs.job import Job
+from tests.engine.consumers import ConsumerProcess, wait_until
 from tests.faults.conftest import LEASE, StartConsumer, all_have_ended
 from tests.faults.fault_jobs import schedules_on
-from tests.jobqueue.consumers import ConsumerProcess, wait_until
 
 CONSUMERS, ROUNDS = 5, 3  # each is killed and started again so many times
 TOGETHER = 3  # are killed at once
@@ -98,4 +98,4 @@ def due(job: Job) -> int:
 
 def now(huey: DurableHuey) -> float:
     """By the database's clock."""
-    return huey.ledger.renew("nobody", [], 0)
+    return huey.ledger.consumers.heartbeat("nobody", [], 0)

@@ -10,10 +10,10 @@ from huey import chord
 from huey.utils import Error
 
 from jobqueue import DurableHuey, State
-from jobqueue.consumer import IDLE
+from jobqueue.consumer.worker import IDLE
+from tests.engine.consumers import wait_until
 from tests.faults.conftest import StartConsumer
 from tests.faults.fault_jobs import notes
-from tests.jobqueue.consumers import wait_until
 
 UNKNOWN_AFTER = 2.5  # seconds
 
@@ -31,7 +31,7 @@ def test_an_idle_consumer_leaves_a_task_that_its_code_lacks_to_one_that_knows_it
     for number in range(10):
         handle = tasks.quick(number)
         assert handle.get(blocking=True, timeout=5) == number
-        job = handle.look()
+        job = handle.get_job()
         assert (claimed_by(huey, job.id), job.attempt) == (knows, 1)
         assert job.claimed_at is not None
         waited.append((job.claimed_at - job.created_at).total_seconds())
@@ -48,7 +48,7 @@ def test_a_task_that_nobody_knows_fails_with_a_reason_and_what_follows_it_is_tol
     assert callback.get(blocking=True, timeout=10) == [1, Error.__name__]
     wait_until(lambda: follower.state.ended)
     for state, handle in ((State.FAILED, first), (State.CANCELLED, follower)):
-        job = handle.look()
+        job = handle.get_job()
         assert job.state is state
         assert f"No worker knew its task for {UNKNOWN_AFTER:g} s" in job.error
         assert job.ended_at is not None
@@ -95,7 +95,7 @@ def test_the_time_of_an_unknown_task_begins_when_the_last_consumer_that_knew_it_
         knows.send(signal.SIGTERM)
         assert knows.wait() == 0
     wait_until(lambda: handle.state is State.FAILED)
-    job = handle.look()
+    job = handle.get_job()
     assert job.ended_at is not None
     # A killed one was last seen at its last renewal.
     assert gone + UNKNOWN_AFTER - 1 <= job.ended_at.timestamp() < gone + 2 * UNKNOWN_AFTER + 3
@@ -110,19 +110,19 @@ def test_a_handler_of_errors_that_only_new_code_knows_keeps_no_old_consumer_from
     assert works.get(blocking=True, timeout=5) == 1
     fails = huey.enqueue(tasks.crashing.s("", True, path).error(tasks.told, path))
     wait_until(lambda: fails.state.ended)
-    assert "so that a handler is told" in fails.look().error
+    assert "so that a handler is told" in fails.get_job().error
     start()
     wait_until(lambda: [words[0] for words in notes(Path(path))] == ["ran", "told"])
 
 
 def claimed_by(huey: DurableHuey, job_id: str) -> int:
     """The process id of a consumer's main process."""
-    row = huey.ledger.look(job_id)
+    row = huey.ledger.reading.job(job_id)
     assert row is not None
-    (pid,) = [consumer["pid"] for consumer in huey.ledger.consumers() if consumer["id"] == row["consumer"]]
+    (pid,) = [consumer["pid"] for consumer in huey.ledger.consumers.all() if consumer["id"] == row["consumer"]]
     return int(pid)
 
 
 def now(huey: DurableHuey) -> float:
     """By the database's clock."""
-    return huey.ledger.renew("nobody", [], 0)
+    return huey.ledger.consumers.heartbeat("nobody", [], 0)

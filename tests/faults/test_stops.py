@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from jobqueue import DurableHuey, State
+from tests.engine.consumers import alive, wait_until
 from tests.faults.conftest import GRACE, StartConsumer
 from tests.faults.fault_jobs import notes
-from tests.jobqueue.consumers import alive, wait_until
 
 TICK = 0.001  # seconds, in which SQLite's clock counts
 
@@ -37,10 +37,10 @@ def test_a_job_longer_than_the_grace_is_given_back_uncounted_and_ends_in_the_nex
     assert GRACE <= took < GRACE + 2
     assert GRACE - TICK <= (moment(huey, handle.id, "queued_at") or 0) - told < GRACE + 1
     assert len(leases - {None}) >= 3  # renewed all the while, each half second
-    job = handle.look()
+    job = handle.get_job()
     assert (job.state, job.returns, job.losses, job.attempt) == (State.QUEUED, 1, 0, 1)
     assert not any(alive(pid) for pid in workers)
-    assert huey.ledger.consumers() == []
+    assert huey.ledger.consumers.all() == []
     start()
     assert handle.get(blocking=True, timeout=5) == 2
 
@@ -64,7 +64,7 @@ def test_a_job_that_ends_within_the_grace_succeeds_and_no_other_is_begun(
     waiting = tasks.quick(1)
     consumer.send(signum)
     assert consumer.wait() == 0
-    assert (handle(), handle.look().returns, waiting.state) == (1, 0, State.QUEUED)
+    assert (handle(), handle.get_job().returns, waiting.state) == (1, 0, State.QUEUED)
 
 
 def test_a_thread_that_does_not_end_within_the_grace_is_given_back_too(
@@ -75,7 +75,7 @@ def test_a_thread_that_does_not_end_within_the_grace_is_given_back_too(
     wait_until(lambda: notes(Path(path)))
     consumer.send(signal.SIGTERM)
     assert consumer.wait(5) == 0
-    assert (handle.state, handle.look().returns, handle.look().losses) == (State.QUEUED, 1, 0)
+    assert (handle.state, handle.get_job().returns, handle.get_job().losses) == (State.QUEUED, 1, 0)
 
 
 def test_an_idle_consumer_stops_at_once(start: StartConsumer, tasks: SimpleNamespace) -> None:
@@ -95,7 +95,7 @@ def test_a_second_sigint_ends_the_grace(start: StartConsumer, tasks: SimpleNames
     assert consumer.process.poll() is None
     consumer.send(signal.SIGINT)
     assert consumer.wait(3) == 0
-    assert (handle.state, handle.look().returns) == (State.QUEUED, 1)
+    assert (handle.state, handle.get_job().returns) == (State.QUEUED, 1)
 
 
 def test_a_worker_that_dies_during_the_grace_has_lost_its_job_and_the_stop_goes_on(
@@ -109,7 +109,7 @@ def test_a_worker_that_dies_during_the_grace_has_lost_its_job_and_the_stop_goes_
     wait_until(lambda: "stops" in consumer.log.read_text())
     os.kill(worker, signal.SIGKILL)
     assert consumer.wait(3) == 0
-    assert (handle.state, handle.look().losses, handle.look().returns) == (State.QUEUED, 1, 0)
+    assert (handle.state, handle.get_job().losses, handle.get_job().returns) == (State.QUEUED, 1, 0)
 
 
 def test_sighup_starts_anew_and_the_jobs_go_on(
@@ -118,10 +118,10 @@ def test_sighup_starts_anew_and_the_jobs_go_on(
     consumer = start(grace_s=0.3)
     handle = tasks.slow_at_first(path)
     wait_until(lambda: notes(Path(path)))
-    (before,) = huey.ledger.consumers()
+    (before,) = huey.ledger.consumers.all()
     consumer.send(signal.SIGHUP)
     assert handle.get(blocking=True, timeout=10) == 2
-    (after,) = huey.ledger.consumers()
+    (after,) = huey.ledger.consumers.all()
     assert (after["pid"], after["pid"]) == (before["pid"], consumer.pid)
     assert after["id"] != before["id"]
 

@@ -8,8 +8,8 @@ import pytest
 from huey import group
 
 from jobqueue import DurableHuey, State
+from tests.engine.consumers import ConsumerProcess, wait_until
 from tests.faults.conftest import StartConsumer, is_sound
-from tests.jobqueue.consumers import ConsumerProcess, wait_until
 
 FIRINGS = 1000
 SHORTEST, LONGEST = 0.0005, 0.015  # seconds
@@ -21,11 +21,13 @@ def test_a_thousand_timeouts_around_ledger_calls_leave_no_job_running_and_no_con
     consumer = start(workers=2)
     workers = consumer.worker_pids()
     huey.enqueue(group([tasks.hammer.s(i, timeout=dice.uniform(SHORTEST, LONGEST)) for i in range(FIRINGS)]))
-    wait_until(lambda: huey.ledger.count(State.QUEUED) + huey.ledger.count(State.RUNNING) == 0, timeout=60)
+    wait_until(
+        lambda: huey.ledger.reading.count(State.QUEUED) + huey.ledger.reading.count(State.RUNNING) == 0, timeout=60
+    )
 
     hammers = huey.jobs(task=tasks.hammer, limit=FIRINGS)
     assert {job.state for job in hammers} == {State.FAILED}
-    assert [huey.look(job.id).traceback for job in hammers if not job.error.startswith("Timed out: ")] == []
+    assert [huey.get_job(job.id).traceback for job in hammers if not job.error.startswith("Timed out: ")] == []
     assert {(job.attempt, job.losses) for job in hammers} == {(1, 0)}
     submitted = huey.jobs(task=tasks.quick, limit=10 * FIRINGS)
     assert {job.state for job in submitted} == {State.SUCCEEDED}
@@ -43,8 +45,10 @@ def test_a_timeout_as_the_job_ends_is_one_or_the_other(
     dice = random.Random(7)
     jobs = [tasks.brief.s(0.003, timeout=dice.uniform(0.0025, 0.0055)) for _ in range(400)]
     results = huey.enqueue(group(jobs))
-    wait_until(lambda: huey.ledger.count(State.QUEUED) + huey.ledger.count(State.RUNNING) == 0, timeout=20)
-    looks = [handle.look() for handle in results]
+    wait_until(
+        lambda: huey.ledger.reading.count(State.QUEUED) + huey.ledger.reading.count(State.RUNNING) == 0, timeout=20
+    )
+    looks = [handle.get_job() for handle in results]
     assert {job.state for job in looks} == {State.SUCCEEDED, State.FAILED}
     for handle, job in zip(results, looks, strict=True):
         if job.state is State.SUCCEEDED:
@@ -59,7 +63,7 @@ def test_a_timeout_that_got_lost_comes_again(start: StartConsumer, tasks: Simple
     start()
     handle = tasks.deaf(how)
     wait_until(lambda: handle.state.ended)
-    assert handle.look().error.startswith("Timed out: ")
+    assert handle.get_job().error.startswith("Timed out: ")
     assert tasks.undisturbed(0.1).get(blocking=True, timeout=5) == "undisturbed"
 
 
@@ -70,7 +74,7 @@ def test_a_timeout_in_a_call_that_hears_no_signal_ends_the_process_and_is_retrie
     workers = consumer.worker_pids()
     handles = [huey.enqueue(tasks.deaf.s("in a call of C", retries=retries)) for retries in (0, 1)]
     wait_until(lambda: all(handle.state.ended for handle in handles), timeout=10)
-    failed, retried = (handle.look() for handle in handles)
+    failed, retried = (handle.get_job() for handle in handles)
     assert (failed.state, failed.attempt, failed.losses) == (State.FAILED, 1, 0)
     assert failed.error == "Timed out: it took longer than it may, in a call that could not be interrupted."
     assert (retried.state, retried.attempt, retried.losses) == (State.SUCCEEDED, 2, 0)
@@ -89,7 +93,7 @@ def test_cancels_around_ledger_calls_end_the_job_and_break_nothing(
         time.sleep(dice.uniform(0, 0.02))  # any moment
         assert all(handle.cancel() for handle in handles)
     assert {job.state for job in huey.jobs(task=tasks.hammer)} == {State.CANCELLED}
-    wait_until(lambda: huey.ledger.count(State.QUEUED) + huey.ledger.count(State.RUNNING) == 0)
+    wait_until(lambda: huey.ledger.reading.count(State.QUEUED) + huey.ledger.reading.count(State.RUNNING) == 0)
     assert not any(huey.is_locked(f"lock:{i}") for i in range(30))
     assert_all_is_well(huey, consumer, workers, tasks)
 

@@ -14,9 +14,9 @@ from huey import chord
 from huey.api import Task
 
 from jobqueue import DurableHuey, State
+from tests.engine.consumers import kill, wait_until
 from tests.faults.conftest import StartConsumer, all_have_ended, is_sound
 from tests.faults.fault_jobs import notes
-from tests.jobqueue.consumers import kill, wait_until
 
 KILLS = ["a worker"] * 24 + ["a consumer"] * 6
 JOBS = 10  # that are submitted before each kill

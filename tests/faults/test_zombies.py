@@ -11,10 +11,10 @@ import pytest
 from huey import chord
 
 from jobqueue import DurableHuey, State
-from jobqueue.database import Row
+from jobqueue.database.database import Row
+from tests.engine.consumers import wait_until
 from tests.faults.conftest import LEASE, StartConsumer, contents
 from tests.faults.fault_jobs import LATE, notes
-from tests.jobqueue.consumers import wait_until
 
 SQLITE = pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
 POSTGRES = pytest.mark.parametrize("storage", ["postgres"], indirect=True)
@@ -56,9 +56,9 @@ def test_what_a_stopped_consumer_does_late_is_refused(
     assert said == {f"began {what} 1" for what in LATE} | set(LATE.values())
     assert contents(huey)[: len(before)] == before
     for late, _ in pipelines:
-        job = late.look()
+        job = late.get_job()
         assert (job.attempt, job.losses, job.note, job.error) == (2, 1, "attempt 2", "")
-        assert huey.ledger.step_names(late.id) == {"a step"}
+        assert huey.ledger.attempts.step_names(late.id) == {"a step"}
 
     os.kill(zombie.pid, signal.SIGCONT)
     zombie.send(signal.SIGTERM)
@@ -82,7 +82,7 @@ def test_a_consumer_that_comes_back_tells_its_worker_that_the_job_is_gone(
         os.kill(pid, signal.SIGCONT)
     tasks_for_both = [tasks.undisturbed(0.3) for _ in range(4)]
     assert [job.get(blocking=True, timeout=5) for job in tasks_for_both] == ["undisturbed"] * 4
-    assert (handle.look().attempt, handle.look().losses) == (2, 1)
+    assert (handle.get_job().attempt, handle.get_job().losses) == (2, 1)
     assert zombie.worker_pids() == [worker]
 
 
@@ -105,7 +105,7 @@ def test_a_worker_that_is_stopped_alone_loses_its_job_to_its_sibling_and_comes_b
     assert {handle.get(blocking=True, timeout=5) for handle in both} == set(workers)
     assert contents(huey)[: len(before)] == before
     assert [words[0] for words in notes(Path(path))[:3]] == ["began", "began", "ended"]
-    assert (handle.look().attempt, handle.look().losses) == (2, 1)
+    assert (handle.get_job().attempt, handle.get_job().losses) == (2, 1)
 
 
 def idle_in_transactions(huey: DurableHuey) -> list[Row]:
@@ -154,10 +154,10 @@ def test_a_main_process_that_is_stopped_amid_a_transaction_keeps_no_worker_from_
     wait_until(lambda: not idle_in_transactions(huey))
     os.kill(consumer.pid, signal.SIGCONT)
     back = time.time()
-    wait_until(lambda: huey.ledger.consumers()[0]["seen_at"] > back + 1)
+    wait_until(lambda: huey.ledger.consumers.all()[0]["seen_at"] > back + 1)
     assert tasks.quick("after").get(blocking=True, timeout=5) == "after"
     assert consumer.worker_pids() == workers
-    assert (handle.look().attempt, handle.look().losses) == (1, 0)
+    assert (handle.get_job().attempt, handle.get_job().losses) == (1, 0)
 
 
 @SQLITE
@@ -180,7 +180,7 @@ def test_an_end_that_cannot_be_written_is_written_when_the_database_answers_agai
     writer.close()
     assert handle.get(blocking=True, timeout=5) == 1
     assert follower.get(blocking=True, timeout=5) == 1
-    assert (handle.look().attempt, handle.look().losses, len(notes(Path(path)))) == (1, 0, 1)
+    assert (handle.get_job().attempt, handle.get_job().losses, len(notes(Path(path)))) == (1, 0, 1)
     assert consumer.worker_pids() == workers
 
 
@@ -199,11 +199,11 @@ def test_an_outage_of_the_database_takes_no_job_from_a_living_consumer(
     writer.execute("ROLLBACK")
     writer.close()
     back = time.time()
-    wait_until(lambda: all(consumer["seen_at"] > back + LEASE for consumer in huey.ledger.consumers()))
+    wait_until(lambda: all(consumer["seen_at"] > back + LEASE for consumer in huey.ledger.consumers.all()))
     go.touch()
     for handle in handles:
         assert handle.get(blocking=True, timeout=5) == 1
-        assert handle.look().losses == 0
+        assert handle.get_job().losses == 0
 
 
 @SQLITE
@@ -221,4 +221,4 @@ def test_a_worker_that_dies_while_the_database_does_not_answer_has_lost_its_job_
     writer.execute("ROLLBACK")
     writer.close()
     assert handle.get(blocking=True, timeout=10) == 2
-    assert handle.look().losses == 1
+    assert handle.get_job().losses == 1

@@ -8,8 +8,9 @@ import secrets
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from jobqueue.database import Transaction
-from jobqueue.ledger import Ledger, State
+from jobqueue.database.database import Transaction
+from jobqueue.ledger.ledger import Ledger
+from jobqueue.ledger.states import State
 
 ANN = "ann"
 RARE = "app.jobs.rare"

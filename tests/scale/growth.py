@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 
-from jobqueue.database import Database
-from jobqueue.ledger import Ledger, State
+from jobqueue.database.database import Database
+from jobqueue.ledger.ledger import Ledger
+from jobqueue.ledger.states import State
 from tests.scale import filling
 from tests.scale.meter import Execution, heights, metered, metered_ledger
 from tests.scale.operations import OPERATIONS, Operation, submitted

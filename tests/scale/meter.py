@@ -17,9 +17,9 @@ from urllib.parse import quote
 
 import psycopg
 
-from jobqueue import listing_statements, statements
-from jobqueue.database import Database, Transaction
-from jobqueue.ledger import Ledger
+from jobqueue.database.database import Database, Transaction
+from jobqueue.ledger.ledger import Ledger
+from tests import statements
 
 EXPLAINED = {
     "session_preload_libraries": "auto_explain",
@@ -30,12 +30,7 @@ EXPLAINED = {
     "auto_explain.log_level": "notice",
     "auto_explain.log_timing": "off",
 }
-NAMES = {
-    text: name
-    for module in (statements, listing_statements)
-    for name, text in vars(module).items()
-    if isinstance(text, str)
-}
+NAMES = {text: name for name, text in statements.BY_NAME.items()}
 
 # An index that a constraint made, by what it is of, and not by the name that each database gives it.
 CONSTRAINTS = {
@@ -116,7 +111,7 @@ def metered() -> Iterator[list[Execution]]:
     if heard:
         assert len(plans) == len(executions)
     for execution, told in zip(executions, plans, strict=False):
-        read(execution, told["Plan"])
+        read(execution, told["Submission"])
 
 
 def name_of(sql: str) -> str:

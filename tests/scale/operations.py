@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobqueue import callbacks, every
-from jobqueue.caps import Caps
-from jobqueue.context import ClaimedJob
-from jobqueue.ledger import Asking, Ledger, NewJob, NewVersion, Outcome, Retry, State, error_result
-from jobqueue.timetable import Fire, Timetable
+from jobqueue import every
+from jobqueue.dash import callback_updates as callbacks
+from jobqueue.execution.current_job import ClaimedJob
+from jobqueue.ledger.ledger import Ledger
+from jobqueue.ledger.limits import ConcurrencyLimits
+from jobqueue.ledger.records import ClaimRequest, NewJob, NewVersion, Outcome, Retry, error_result
+from jobqueue.ledger.states import State
+from jobqueue.schedules.timetable import Fire, Timetable
 from tests.scale.filling import ANN, BODY, MESSAGE, RARE
 
 TASK = "app.jobs.now"
@@ -90,8 +93,8 @@ VERSION = NewVersion(
 LONG_AGO = 1.0
 
 
-def asking() -> Asking:
-    return Asking(tasks=KNOWN, token=secrets.token_hex(16), consumer=CONSUMER, worker="worker", lease_s=HOUR)
+def asking() -> ClaimRequest:
+    return ClaimRequest(tasks=KNOWN, token=secrets.token_hex(16), consumer=CONSUMER, worker="worker", lease_s=HOUR)
 
 
 def claim(ledger: Ledger, _: Any = None) -> Any:
@@ -108,19 +111,19 @@ def end_and_claim(ledger: Ledger, held: tuple[str, str]) -> None:
         claim(ledger)
 
 
-def within(caps: Caps, act: Act) -> Act:
+def within(caps: ConcurrencyLimits, act: Act) -> Act:
     def do(ledger: Ledger, given: Any) -> None:
-        ledger.caps = caps
+        ledger.limits = caps
         try:
             act(ledger, given)
         finally:
-            ledger.caps = Caps()
+            ledger.limits = ConcurrencyLimits()
 
     return do
 
 
 def listed(**wanted: Any) -> Act:
-    return lambda ledger, _: ledger.jobs(**({"task": None, "state": None, "owner": None, "limit": 50} | wanted))
+    return lambda ledger, _: ledger.reading.jobs(**({"task": None, "state": None, "owner": None, "limit": 50} | wanted))
 
 
 def finds(count: int, act: Act) -> Act:
@@ -190,12 +193,12 @@ OPERATIONS = [
     Operation("claim", claim),
     Operation(
         "claim nothing",
-        lambda ledger, _: ledger.claim(Asking(tasks=["unknown"], token="t", consumer="c", worker="w", lease_s=1)),
+        lambda ledger, _: ledger.claim(ClaimRequest(tasks=["unknown"], token="t", consumer="c", worker="w", lease_s=1)),
     ),
     Operation(
         "claim in a queue",
         lambda ledger, _: ledger.claim(
-            Asking(
+            ClaimRequest(
                 tasks=KNOWN,
                 token="t",
                 consumer="c",
@@ -206,17 +209,17 @@ OPERATIONS = [
             )
         ),
     ),
-    Operation("claim within a task's cap", within(Caps(of_task={TASK: 1, KNOWN[-1]: 1}), claim), claimed),
-    Operation("claim within a cap that has room", within(Caps(of_task=dict.fromkeys(KNOWN, 1000)), claim)),
+    Operation("claim within a task's cap", within(ConcurrencyLimits(of_task={TASK: 1, KNOWN[-1]: 1}), claim), claimed),
+    Operation("claim within a cap that has room", within(ConcurrencyLimits(of_task=dict.fromkeys(KNOWN, 1000)), claim)),
     # A step for each owner who waits, of whom there are more where more jobs wait.
-    Operation("claim within owners' caps", within(Caps(per_owner=1000), claim), claimed, of=State.QUEUED),
+    Operation("claim within owners' caps", within(ConcurrencyLimits(per_owner=1000), claim), claimed, of=State.QUEUED),
     Operation("submit for an owner who waits", lambda ledger, _: ledger.submit([new(), new()]), submitted),
     Operation(
         "end of a job with a cap",
-        within(Caps(of_task={TASK: 1}), lambda ledger, held: ledger.end(held[0], held[1], Outcome())),
+        within(ConcurrencyLimits(of_task={TASK: 1}), lambda ledger, held: ledger.end(held[0], held[1], Outcome())),
         claimed,
     ),
-    Operation("any queued of other tasks", lambda ledger, _: ledger.any_queued_but(KNOWN)),
+    Operation("any queued of other tasks", lambda ledger, _: ledger.reading.any_queued_but(KNOWN)),
     Operation("end", lambda ledger, held: ledger.end(held[0], held[1], Outcome()), claimed),
     Operation("end and claim", end_and_claim, claimed),
     Operation(
@@ -229,10 +232,10 @@ OPERATIONS = [
         lambda ledger, held: ledger.end(held[0], held[1], Outcome(version=VERSION)),
         claimed,
     ),
-    Operation("newest version", lambda ledger, _: ledger.newest_version(DATASET), lambda ledger: saved(ledger)),
-    Operation("a version", lambda ledger, number: ledger.version(DATASET, number), lambda ledger: saved(ledger)),
-    Operation("kept versions", lambda ledger, _: ledger.kept_versions(DATASET), lambda ledger: saved(ledger)),
-    Operation("last refresh", lambda ledger, _: ledger.last_refresh(RARE)),
+    Operation("newest version", lambda ledger, _: ledger.versions.newest(DATASET), lambda ledger: saved(ledger)),
+    Operation("a version", lambda ledger, number: ledger.versions.get(DATASET, number), lambda ledger: saved(ledger)),
+    Operation("kept versions", lambda ledger, _: ledger.versions.kept(DATASET), lambda ledger: saved(ledger)),
+    Operation("last refresh", lambda ledger, _: ledger.versions.last_refresh(RARE)),
     Operation(
         "fail what is followed",
         lambda ledger, held: ledger.end(held[0], held[1], Outcome(state=State.FAILED, result=RESULT)),
@@ -243,115 +246,145 @@ OPERATIONS = [
         lambda ledger, held: ledger.end(held[0], held[1], Outcome(retry=Retry(delay=HOUR, retries=1, retry_delay=1))),
         claimed,
     ),
-    Operation("progress", lambda ledger, held: ledger.progress(held[0], held[1], 3, 12, "fetching"), claimed),
-    Operation("save a step", lambda ledger, held: ledger.save_step(held[0], held[1], "prices", RESULT), claimed),
-    Operation("names of steps", lambda ledger, held: ledger.step_names(held[0]), claimed),
-    Operation("still held", lambda ledger, held: ledger.still_held(*held), claimed),
-    Operation("held", lambda ledger, _: ledger.held(CONSUMER), claimed),
-    Operation("held by consumers", finds(1, lambda ledger, _: ledger.held_by([CONSUMER, "another"])), claimed),
-    Operation("renew", lambda ledger, held: ledger.renew(CONSUMER, [held[1]], HOUR), claimed),
-    Operation("give back one", lambda ledger, held: ledger.give_back_one(*held), claimed),
-    Operation("give back a worker's", finds(1, lambda ledger, _: ledger.give_back(CONSUMER, "worker")), claimed),
-    Operation("give back a consumer's", finds(1, lambda ledger, _: ledger.give_back(CONSUMER)), claimed),
+    Operation(
+        "progress", lambda ledger, held: ledger.attempts.save_progress(held[0], held[1], 3, 12, "fetching"), claimed
+    ),
+    Operation(
+        "save a step", lambda ledger, held: ledger.attempts.save_step(held[0], held[1], "prices", RESULT), claimed
+    ),
+    Operation("names of steps", lambda ledger, held: ledger.attempts.step_names(held[0]), claimed),
+    Operation("still held", lambda ledger, held: ledger.attempts.still_held(*held), claimed),
+    Operation("held", lambda ledger, _: ledger.consumers.held_tokens(CONSUMER), claimed),
+    Operation(
+        "held by consumers", finds(1, lambda ledger, _: ledger.consumers.held_by([CONSUMER, "another"])), claimed
+    ),
+    Operation("renew", lambda ledger, held: ledger.consumers.heartbeat(CONSUMER, [held[1]], HOUR), claimed),
+    Operation("give back one", lambda ledger, held: ledger.release_one(*held), claimed),
+    Operation("give back a worker's", finds(1, lambda ledger, _: ledger.release(CONSUMER, "worker")), claimed),
+    Operation("give back a consumer's", finds(1, lambda ledger, _: ledger.release(CONSUMER)), claimed),
     Operation(
         "give back what is unheard of",
-        finds(1, lambda ledger, _: ledger.give_back_unheard(CONSUMER, ["worker"], ["another"], left_s=2 * HOUR)),
+        finds(
+            1, lambda ledger, _: ledger.consumers.release_unheard(CONSUMER, ["worker"], ["another"], left_s=2 * HOUR)
+        ),
         claimed,
     ),
-    Operation("lose", lambda ledger, held: ledger.lose(held[0], held[1], "worker"), claimed),
-    Operation("lose a worker's", finds(1, lambda ledger, _: ledger.lose_worker(CONSUMER, "worker")), claimed),
+    Operation("lose", lambda ledger, held: ledger.mark_lost(held[0], held[1], "worker"), claimed),
+    Operation(
+        "lose a worker's", finds(1, lambda ledger, _: ledger.consumers.mark_worker_lost(CONSUMER, "worker")), claimed
+    ),
     Operation("time out", lambda ledger, held: ledger.time_out(held[1]), claimed),
-    Operation("promote nothing", finds(0, lambda ledger, _: ledger.promote())),
+    Operation("promote nothing", finds(0, lambda ledger, _: ledger.consumers.promote())),
     Operation(
         "promote some",
-        finds(SOME, lambda ledger, _: ledger.promote()),
+        finds(SOME, lambda ledger, _: ledger.consumers.promote()),
         changed("run_at", LONG_AGO, lambda ledger: submitted(ledger, run_in=HOUR)),
     ),
-    Operation("rescue nothing", finds(0, lambda ledger, _: ledger.rescue([]))),
+    Operation("rescue nothing", finds(0, lambda ledger, _: ledger.consumers.rescue([]))),
     Operation(
         "rescue some",
-        finds(SOME, lambda ledger, _: ledger.rescue([])),
+        finds(SOME, lambda ledger, _: ledger.consumers.rescue([])),
         changed("lease_until", LONG_AGO, lambda ledger: claimed(ledger)[0]),
     ),
-    Operation("fail nothing unknown", finds(0, lambda ledger, _: ledger.fail_unknown(HOUR))),
+    Operation("fail nothing unknown", finds(0, lambda ledger, _: ledger.consumers.fail_unknown(HOUR))),
     Operation(
         "fail some unknown",
-        finds(SOME, lambda ledger, _: ledger.fail_unknown(HOUR)),
+        finds(SOME, lambda ledger, _: ledger.consumers.fail_unknown(HOUR)),
         changed("queued_at", LONG_AGO, lambda ledger: submitted(ledger, task="unknown")),
     ),
-    Operation("step back", lambda ledger, _: ledger.step_back(sys.maxsize, 500)),
-    Operation("prune nothing", lambda ledger, _: ledger.prune(0, 500, math.inf, 0)),
+    Operation("step back", lambda ledger, _: ledger.retention.step_back(sys.maxsize, 500)),
+    Operation("prune nothing", lambda ledger, _: ledger.retention.prune_jobs(0, 500, math.inf, 0)),
     Operation(
         "prune some",
-        finds(SOME, lambda ledger, last: ledger.prune(last, SOME, math.inf, sys.maxsize)[1]),
+        finds(SOME, lambda ledger, last: ledger.retention.prune_jobs(last, SOME, math.inf, sys.maxsize)[1]),
         lambda ledger: some_ended(ledger),
     ),
-    Operation("prune entries", lambda ledger, _: ledger.prune_entries(500)),
+    Operation("prune entries", lambda ledger, _: ledger.retention.prune_entries(500)),
     Operation("cancel", lambda ledger, job_id: ledger.cancel(job_id), submitted),
     Operation("cancel what runs", lambda ledger, held: ledger.cancel(held[0]), followed),
     Operation("let go", lambda ledger, job: ledger.cancel(job.handle), lambda ledger: shared(ledger, others=1)),
     Operation("let go at last", lambda ledger, job: ledger.cancel(job.handle), lambda ledger: shared(ledger)),
-    Operation("let go of what is not shared", lambda ledger, job_id: ledger.let_go(job_id), submitted),
+    Operation("let go of what is not shared", lambda ledger, job_id: ledger.detach(job_id), submitted),
     Operation(
-        "take part again", lambda ledger, job: ledger.put_back(job.handle), lambda ledger: shared(ledger, State.FAILED)
+        "take part again", lambda ledger, job: ledger.retry(job.handle), lambda ledger: shared(ledger, State.FAILED)
     ),
-    Operation("take up a handle", lambda ledger, job: ledger.put_back(job.handle), lambda ledger: let_go(ledger)),
-    Operation("look at a handle", lambda ledger, job: ledger.look(job.handle), lambda ledger: shared(ledger)),
-    Operation("put back", lambda ledger, job_id: ledger.put_back(job_id), lambda ledger: ended(ledger, State.FAILED)),
+    Operation("take up a handle", lambda ledger, job: ledger.retry(job.handle), lambda ledger: let_go(ledger)),
+    Operation("look at a handle", lambda ledger, job: ledger.reading.job(job.handle), lambda ledger: shared(ledger)),
+    Operation("put back", lambda ledger, job_id: ledger.retry(job_id), lambda ledger: ended(ledger, State.FAILED)),
     Operation(
         "put back a chord's member",
-        lambda ledger, job_id: ledger.put_back(job_id),
+        lambda ledger, job_id: ledger.retry(job_id),
         lambda ledger: failed_member(ledger),
     ),
-    Operation("look", lambda ledger, job_id: ledger.look(job_id), lambda ledger: ended(ledger, State.FAILED)),
-    Operation("ahead", lambda ledger, job_id: ledger.ahead(job_id, SOME), submitted),
-    Operation("history", lambda ledger, job_id: ledger.history(job_id), lambda ledger: ended(ledger, State.FAILED)),
-    Operation("log", lambda ledger, job_id: ledger.log(job_id), lambda ledger: ended(ledger, State.FAILED)),
-    Operation("save a log", lambda ledger, held: ledger.save_log(held[0], held[1], "lines"), claimed),
+    Operation("look", lambda ledger, job_id: ledger.reading.job(job_id), lambda ledger: ended(ledger, State.FAILED)),
+    Operation("ahead", lambda ledger, job_id: ledger.reading.ahead(job_id, SOME), submitted),
+    Operation(
+        "history", lambda ledger, job_id: ledger.reading.history(job_id), lambda ledger: ended(ledger, State.FAILED)
+    ),
+    Operation("log", lambda ledger, job_id: ledger.reading.log(job_id), lambda ledger: ended(ledger, State.FAILED)),
+    Operation("save a log", lambda ledger, held: ledger.attempts.save_log(held[0], held[1], "lines"), claimed),
     Operation(
         "end with result and log",
         lambda ledger, held: ledger.end(held[0], held[1], Outcome(result=RESULT, log="lines")),
         claimed,
     ),
-    Operation("result", lambda ledger, job_id: ledger.result(job_id), lambda ledger: ended(ledger, State.FAILED)),
-    Operation("ended", lambda ledger, job_id: ledger.ended(job_id), lambda ledger: ended(ledger, State.FAILED)),
     Operation(
-        "members of a chord", finds(8, lambda ledger, job_id: ledger.members(job_id)), lambda ledger: chord(ledger)
+        "result", lambda ledger, job_id: ledger.reading.result(job_id), lambda ledger: ended(ledger, State.FAILED)
+    ),
+    Operation(
+        "ended", lambda ledger, job_id: ledger.reading.has_ended(job_id), lambda ledger: ended(ledger, State.FAILED)
+    ),
+    Operation(
+        "members of a chord",
+        finds(8, lambda ledger, job_id: ledger.reading.chord_members(job_id)),
+        lambda ledger: chord(ledger),
     ),
     Operation("jobs", finds(50, listed()), page=True),
     Operation("jobs of a task", finds(50, listed(task=RARE)), page=True),
     Operation("jobs of an owner", finds(50, listed(owner=ANN)), page=True),
     *(Operation(f"{state} jobs", listed(state=state), page=True) for state in State),
-    Operation("count queued jobs", lambda ledger, _: ledger.count(State.QUEUED), of=State.QUEUED),
-    Operation("count scheduled jobs", lambda ledger, _: ledger.count(State.SCHEDULED), of=State.SCHEDULED),
-    Operation("messages of queued jobs", lambda ledger, _: ledger.messages(State.QUEUED, 10), of=State.QUEUED),
-    Operation("ids of queued jobs", lambda ledger, _: ledger.ids(State.QUEUED), of=State.QUEUED),
-    Operation("put an entry", lambda ledger, _: ledger.put("key", BODY)),
-    Operation("peek at an entry", lambda ledger, _: ledger.peek(["key"])),
-    Operation("pop an entry", lambda ledger, _: ledger.pop("key"), lambda ledger: ledger.put("key", BODY)),
-    Operation("take a lock", lambda ledger, held: ledger.put_if_free(held[0], BODY, held[1], None), claimed),
+    Operation("count queued jobs", lambda ledger, _: ledger.reading.count(State.QUEUED), of=State.QUEUED),
+    Operation("count scheduled jobs", lambda ledger, _: ledger.reading.count(State.SCHEDULED), of=State.SCHEDULED),
+    Operation("messages of queued jobs", lambda ledger, _: ledger.reading.messages(State.QUEUED, 10), of=State.QUEUED),
+    Operation("ids of queued jobs", lambda ledger, _: ledger.reading.ids(State.QUEUED), of=State.QUEUED),
+    Operation("put an entry", lambda ledger, _: ledger.entries.put("key", BODY)),
+    Operation("peek at an entry", lambda ledger, _: ledger.entries.peek(["key"])),
+    Operation(
+        "pop an entry", lambda ledger, _: ledger.entries.pop("key"), lambda ledger: ledger.entries.put("key", BODY)
+    ),
+    Operation("take a lock", lambda ledger, held: ledger.entries.put_if_free(held[0], BODY, held[1], None), claimed),
     Operation(
         "take a lock that is held",
-        lambda ledger, held: ledger.put_if_free(held[0], BODY, "another", None),
+        lambda ledger, held: ledger.entries.put_if_free(held[0], BODY, "another", None),
         lambda ledger: locked(ledger),
     ),
     Operation("release a lock", lambda ledger, held: ledger.release(*held), lambda ledger: locked(ledger)),
     Operation(
-        "delete a stale lock", lambda ledger, held: ledger.delete_stale_lock(held[0]), lambda ledger: locked(ledger)
+        "delete a stale lock",
+        lambda ledger, held: ledger.entries.delete_stale_lock(held[0]),
+        lambda ledger: locked(ledger),
     ),
-    Operation("delete an entry", lambda ledger, _: ledger.delete("key"), lambda ledger: ledger.put("key", BODY)),
-    Operation("count up", lambda ledger, _: ledger.add("key", 1)),
-    Operation("delete a counter", lambda ledger, _: ledger.delete_counter("key"), lambda ledger: ledger.add("key", 1)),
-    Operation("greet", lambda ledger, _: ledger.greet(secrets.token_hex(4), "host", 1, 4, KNOWN)),
-    Operation("leave", lambda ledger, _: ledger.leave("nobody")),
-    Operation("consumers", lambda ledger, _: ledger.consumers()),
+    Operation(
+        "delete an entry",
+        lambda ledger, _: ledger.entries.delete("key"),
+        lambda ledger: ledger.entries.put("key", BODY),
+    ),
+    Operation("count up", lambda ledger, _: ledger.entries.add("key", 1)),
+    Operation(
+        "delete a counter",
+        lambda ledger, _: ledger.entries.delete_counter("key"),
+        lambda ledger: ledger.entries.add("key", 1),
+    ),
+    Operation("greet", lambda ledger, _: ledger.consumers.register(secrets.token_hex(4), "host", 1, 4, KNOWN)),
+    Operation("leave", lambda ledger, _: ledger.consumers.deregister("nobody")),
+    Operation("consumers", lambda ledger, _: ledger.consumers.all()),
     Operation("fire", fire(False), scheduled(lambda ledger: ended(ledger, State.SUCCEEDED))),
     Operation("fire behind another", fire(True), scheduled(submitted)),
     Operation(
         "look at schedules",
         lambda ledger, _: (
             Timetable(ledger).watermarks([SCHEDULE]),
-            Timetable(ledger).look({SCHEDULE: every("second")}),
+            Timetable(ledger).status({SCHEDULE: every("second")}),
         ),
     ),
     Operation("others", lambda ledger, _: Timetable(ledger).others_live(CONSUMER, HOUR)),
@@ -366,14 +399,14 @@ OPERATIONS = [
     Operation(
         "take in schedules", lambda ledger, _: Timetable(ledger).register({SCHEDULE: f"every {secrets.token_hex(4)}"})
     ),
-    Operation("look at a callback", lambda ledger, job_id: callbacks.look(ledger, job_id, 0), said),
+    Operation("look at a callback", lambda ledger, job_id: callbacks.snapshot(ledger, job_id, 0), said),
     Operation("say", lambda ledger, held: teller(ledger, held).property("a", "b", "1", add=False), claimed),
     Operation("answered by", lambda ledger, _: callbacks.answered_by(ledger, "a question", HOUR), answered),
     Operation(
         "to be answered by", lambda ledger, job_id: callbacks.to_be_answered_by(ledger, job_id, job_id), submitted
     ),
     Operation("reschedule", lambda ledger, held: ledger.replace(held[0], new(), keep_follower=True), followed),
-    Operation("a step", lambda ledger, held: ledger.step(held[0], "prices"), lambda ledger: stepped(ledger)),
+    Operation("a step", lambda ledger, held: ledger.attempts.step(held[0], "prices"), lambda ledger: stepped(ledger)),
 ]
 
 
@@ -401,7 +434,7 @@ def let_go(ledger: Ledger) -> NewJob:
 
 def some_ended(ledger: Ledger) -> int:
     """The `seq` before theirs."""
-    _, last = ledger.step_back(sys.maxsize, 1)
+    _, last = ledger.retention.step_back(sys.maxsize, 1)
     assert last is not None
     for _ in range(SOME):
         ended(ledger, State.FAILED)
@@ -423,13 +456,13 @@ def failed_member(ledger: Ledger) -> str:
 
 def locked(ledger: Ledger) -> tuple[str, str]:
     held = claimed(ledger)
-    ledger.put_if_free(held[0], BODY, held[1], None)
+    ledger.entries.put_if_free(held[0], BODY, held[1], None)
     return held
 
 
 def stepped(ledger: Ledger) -> tuple[str, str]:
     held = claimed(ledger)
-    ledger.save_step(held[0], held[1], "prices", RESULT)
+    ledger.attempts.save_step(held[0], held[1], "prices", RESULT)
     return held
 
 
@@ -437,4 +470,4 @@ def saved(ledger: Ledger) -> int:
     """The number of a version."""
     held = claimed(ledger)
     ledger.end(held[0], held[1], Outcome(version=VERSION))
-    return ledger.kept_versions(DATASET)[-1]
+    return ledger.versions.kept(DATASET)[-1]

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 
-from jobqueue.database import Database
-from jobqueue.ledger import Asking, Ledger, NewJob, Outcome
-from jobqueue.pruning import Pruner
+from jobqueue.consumer.pruner import Pruner
+from jobqueue.database.database import Database
+from jobqueue.ledger.ledger import Ledger
+from jobqueue.ledger.records import ClaimRequest, NewJob, Outcome
+from jobqueue.ledger.retention import Retention
 from tests.scale import filling
 
 FINISHED = 1_000_000
@@ -27,7 +29,7 @@ def work(ledger: Ledger, seconds: float) -> list[float]:
         token = secrets.token_hex(16)
         began = time.perf_counter()
         row = ledger.claim(
-            Asking(tasks=["app.jobs.now"], token=token, consumer="consumer", worker="worker", lease_s=60)
+            ClaimRequest(tasks=["app.jobs.now"], token=token, consumer="consumer", worker="worker", lease_s=60)
         )
         took.append(time.perf_counter() - began)
         assert row is not None
@@ -57,7 +59,7 @@ def pruner(url: str, pause: float = 0.0) -> Iterator[tuple[Event, Connection]]:
 def prune(url: str, pause: float, may: Event, tell: Connection) -> None:
     """All but the newest job, and those that come after it."""
     deleted = []
-    for piece in Pruner(Ledger(Database(url)), keep_days=None, keep_jobs=1).pieces():
+    for piece in Pruner(Retention(Database(url)), keep_days=None, keep_jobs=1).pieces():
         deleted.append(piece)
         may.wait()
         time.sleep(pause)

@@ -7,9 +7,10 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from jobqueue import statements as sql
-from jobqueue.database import Database, Row
-from jobqueue.ledger import Asking, Ledger, NewJob
+from jobqueue.database.database import Database, Row
+from jobqueue.ledger.ledger import Ledger
+from jobqueue.ledger.records import ClaimRequest, NewJob
+from tests import statements as sql
 from tests.servers import fresh_database
 
 CLAIMERS = 4
@@ -36,7 +37,7 @@ def new(task: str, priority: float = 0) -> NewJob:
 
 def claim(ledger: Ledger) -> Row | None:
     return ledger.claim(
-        Asking(tasks=TASKS, token=secrets.token_hex(16), consumer="consumer", worker="worker", lease_s=60)
+        ClaimRequest(tasks=TASKS, token=secrets.token_hex(16), consumer="consumer", worker="worker", lease_s=60)
     )
 
 

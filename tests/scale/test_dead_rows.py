@@ -5,9 +5,10 @@ from contextlib import closing, contextmanager
 
 from psycopg import ClientCursor
 
-from jobqueue import statements as sql
-from jobqueue.database import Database
-from jobqueue.ledger import Ledger, State
+from jobqueue.database.database import Database
+from jobqueue.ledger.ledger import Ledger
+from jobqueue.ledger.states import State
+from tests import statements as sql
 from tests.scale import filling
 from tests.scale.conftest import Say
 from tests.scale.meter import heights, metered, metered_ledger
@@ -81,7 +82,7 @@ def pages_of_a_claim(url: str) -> int:
     for _ in range(3):
         with metered() as executions:
             claim(ledger)
-        ledger.give_back(CONSUMER)
+        ledger.release(CONSUMER)
     levels = heights(ledger)
     ledger.database.close()
     return sum(

@@ -9,9 +9,10 @@ from typing import Any
 from unittest.mock import patch
 
 from jobqueue import DurableHuey
-from jobqueue.consumer import IDLE, SWEEP
-from jobqueue.database import Transaction
-from jobqueue.huey import RENEW
+from jobqueue.consumer.consumer import SWEEP
+from jobqueue.consumer.worker import IDLE
+from jobqueue.database.database import Transaction
+from jobqueue.huey import RENEW_LEASES
 from tests.scale.conftest import Say
 from tests.scale.growth import Pair
 from tests.scale.meter import metered, name_of
@@ -25,8 +26,8 @@ def test_a_sweep_with_nothing_to_do_costs_a_handful_of_look_ups(pair: Pair, say:
     ledger = pair.large.metered
     for _ in range(2):  # the first marks what others have left dead
         with metered() as executions:
-            ledger.promote()
-            ledger.rescue([])
+            ledger.consumers.promote()
+            ledger.consumers.rescue([])
     pages, steps = sum(e.blocks for e in executions), sum(e.steps for e in executions)
     say(
         f"{pair.name}: a sweep with nothing to do: {len(executions)} statements, {pages or steps} {'pages' if pages else 'steps'}"
@@ -44,12 +45,12 @@ def test_an_idle_consumer_executes_few_statements(database_url: str, say: Say) -
         wait_until(lambda: executed["LAPSED"], timeout=60)  # which waits until it has been in touch for a whole lease
         executed.clear()
         started = time.monotonic()
-        wait_until(lambda: executed["SEEN"] == 2, timeout=60)  # renewals
+        wait_until(lambda: executed["TOUCH_CONSUMER"] == 2, timeout=60)  # renewals
         rate = executed.total() / (time.monotonic() - started)
         told = dict(executed)
     name = huey.ledger.database.url.get_backend_name()
     say(f"{name}: an idle consumer of {WORKERS} workers executes {rate:.1f} statements a second: {told}")
-    each_second = WORKERS / IDLE + 2 / SWEEP + 3 / RENEW
+    each_second = WORKERS / IDLE + 2 / SWEEP + 3 / RENEW_LEASES
     assert rate < 2 * each_second
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from jobqueue import listing_statements
-from jobqueue.database import Database
-from jobqueue.ledger import Ledger, State
-from jobqueue.listing import DAY, Filter, Listing
+from jobqueue.database.database import Database
+from jobqueue.ledger.ledger import Ledger
+from jobqueue.ledger.states import State
+from jobqueue.monitoring.search import DAY, Filter, Listing
+from tests import statements as listing_statements
 from tests.scale import filling
 from tests.scale.conftest import Say
 from tests.scale.filling import ANN, RARE

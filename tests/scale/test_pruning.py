@@ -1,6 +1,6 @@
 """While a million finished jobs are pruned, fifty jobs a second are claimed as cheaply as without.
 
-That no statement of a job's path waits for a batch is shown in tests/jobqueue/test_pruning.py, and how long a claim takes
+That no statement of a job's path waits for a batch is shown in tests/engine/ledger/test_retention.py, and how long a claim takes
 meanwhile is measured by benchmarks/pruning.py. Here is what a batch reads, and what a claim does beside it.
 """
 
@@ -11,9 +11,9 @@ from contextlib import closing
 
 import pytest
 
-from jobqueue.database import Database
-from jobqueue.ledger import Ledger
-from jobqueue.pruning import BATCH
+from jobqueue.consumer.pruner import BATCH
+from jobqueue.database.database import Database
+from jobqueue.ledger.ledger import Ledger
 from tests.scale import filling
 from tests.scale.conftest import Say
 from tests.scale.meter import Execution, metered, metered_ledger
@@ -36,7 +36,7 @@ def url() -> Iterator[str]:
 def test_a_batch_reads_a_few_rows_for_each_job_that_it_deletes(url: str, say: Say) -> None:
     ledger = metered_ledger(url)
     with closing(ledger.database), metered() as executions:
-        _, deleted = ledger.prune(0, BATCH, math.inf, FINISHED)
+        _, deleted = ledger.retention.prune_jobs(0, BATCH, math.inf, FINISHED)
     rows, pages = (sum(getattr(execution, of) for execution in executions) for of in ("rows", "blocks"))
     say(f"A batch deletes {deleted} jobs in {len(executions)} statements, and reads {rows} rows and {pages} pages.")
     assert deleted == BATCH
@@ -53,7 +53,7 @@ def test_a_claim_reads_no_more_while_a_million_jobs_are_pruned(url: str, say: Sa
             while not told.poll():
                 during += claims(ledger)
             deleted: list[int] = told.recv()
-        left, _ = ledger.step_back(FINISHED + 1, FINISHED)
+        left, _ = ledger.retention.step_back(FINISHED + 1, FINISHED)
     pages = {of: [claim.blocks for claim in of_them] for of, of_them in (("before", before), ("during", during))}
     said = {of: f"{statistics.median(read):.0f} pages (median), {max(read)} (most)" for of, read in pages.items()}
     say(f"A claim reads {said['before']}; while {sum(deleted)} jobs are pruned {said['during']}.")

@@ -4,7 +4,7 @@ import dash
 
 from app import account_pages, web  # noqa: F401  # pages register with it
 from docs import screenshots
-from jobqueue.pages.asked import TABS
+from jobqueue.dash.pages.query import TABS
 
 AT_MOST = 3_000_000  # bytes of all pictures
 

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 
 from flask import Flask, abort, current_app, g, has_request_context, redirect, request, session, url_for
 from flask_login import LoginManager, UserMixin, current_user, login_user
+from jobqueue.execution.current_job import CurrentJob, working_for
 from werkzeug.wrappers import Response
 
 from app import account_pages as pages
 from app import users
 from app.jobs import huey
 from app.settings import settings
-from jobqueue.context import CurrentJob, working_for
 
 # What anybody may ask for, by Flask's endpoints; those of Dash are called as their addresses.
 OPEN = {

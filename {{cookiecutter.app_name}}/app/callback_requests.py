@@ -7,9 +7,8 @@ from typing import Any
 from dash import Dash
 from dash.exceptions import PreventUpdate
 from flask import Flask, abort, request
-from werkzeug.exceptions import HTTPException
-
 from jobqueue import DatabaseUnavailable
+from werkzeug.exceptions import HTTPException
 
 ENDPOINT = "/_dash-update-component"  # as Flask calls it
 

@@ -12,10 +12,6 @@ from typing import Any, TypeVar
 
 import click
 from huey.api import TaskWrapper
-
-from app import users
-from app.jobs import huey
-from app.settings import settings
 from jobqueue import (
     DatabaseUnavailable,
     Dataset,
@@ -27,7 +23,11 @@ from jobqueue import (
     State,
     Unreadable,
 )
-from jobqueue.context import CurrentJob, working_for
+from jobqueue.execution.current_job import CurrentJob, working_for
+
+from app import users
+from app.jobs import huey
+from app.settings import settings
 
 NEWEST = 20  # events of a job's history, and of its log lines, that are shown unless more are asked for
 
@@ -118,7 +118,7 @@ def list_jobs(state: str | None, limit: int) -> None:
 def show(job_id: str, lines: int) -> None:
     """All that is known about a job, and what went wrong in a sentence."""
     handle = _handle(job_id)
-    job, history, log = handle.look(), handle.history(), handle.log()
+    job, history, log = handle.get_job(), handle.history(), handle.log()
     click.echo(f"{job.name} is {job.state.value}{_progress(job)}")
     if job.error:
         click.secho(job.error, fg="red" if job.state is State.FAILED else None)

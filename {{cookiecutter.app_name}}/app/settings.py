@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
+from jobqueue.database.database import dialect_of
+from jobqueue.ledger.queues import parse
+from jobqueue.schedules.schedule import Where, find_place, find_zone
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.about import ROOT
-from jobqueue.database import dialect_of
-from jobqueue.queues import parse
-from jobqueue.schedule import Where, find_place, find_zone
 
 SHORTEST_KEY = 32  # characters
 PLACEHOLDERS = ("change", "placeholder", "example", "secret", "your-", "your_", "<")  # parts that no random key has

@@ -12,9 +12,10 @@ import secrets
 from dataclasses import dataclass
 from functools import cache
 
+from jobqueue.database.database import Row
+
 from app.about import about
 from app.jobs import huey
-from jobqueue.database import Row
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
 SHORTEST = 12  # characters of a password

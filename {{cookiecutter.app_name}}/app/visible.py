@@ -8,16 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 from flask import abort, has_request_context
+from jobqueue import Job, JobHandle, JobNotFound
+from jobqueue.dash.access import Access
+from jobqueue.dash.panel import JobPanel
 
 from app.accounts import visitor
 from app.jobs import huey
-from jobqueue import Job, JobHandle, JobNotFound
-from jobqueue.access import Access
-from jobqueue.panel import JobPanel
 
 _access = Access(huey, visitor)
 
-look = _access.look
+get_job = _access.get_job
 there = _access.there
 jobs = _access.jobs
 result = _access.result
@@ -58,7 +58,7 @@ def _whose(job: Job) -> str:
 
 def _look_or_404(job_id: str) -> Job:
     try:
-        return look(job_id)
+        return get_job(job_id)
     except JobNotFound:
         if has_request_context():
             abort(404)

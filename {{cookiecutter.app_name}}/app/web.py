@@ -15,6 +15,11 @@ from dash import ALL, Dash, Input, Output, clientside_callback, html, set_props
 from dash.development.base_component import Component
 from dash.exceptions import DependencyException
 from flask import Flask, abort, jsonify, redirect, request
+from jobqueue import DatabaseUnavailable, JobNotFound
+from jobqueue.dash import pages as jobs_pages
+from jobqueue.dash.callback_updates import CALL
+from jobqueue.dash.manager import HueyManager
+from jobqueue.dash.panel_view import no_such_job
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
@@ -24,11 +29,6 @@ from app.accounts import TooManyJobs, logged_in, protect, visitor
 from app.headers import harden
 from app.jobs import huey
 from app.settings import settings
-from jobqueue import DatabaseUnavailable, JobNotFound
-from jobqueue import pages as jobs_pages
-from jobqueue.callbacks import CALL
-from jobqueue.manager import HueyManager
-from jobqueue.panel import no_such_job
 
 NOTICE = 5000  # milliseconds that a notice stays
 WIDE = "sm"  # from this of Mantine's widths on (768 pixels) the header has room for the pages' names

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jobqueue import DurableHuey
 
 import app.web  # noqa: F401  # pages register with it
 from app.jobs import huey
-from jobqueue import DurableHuey
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from browser import PASSWORD, Browser
+from jobqueue import DurableHuey
 
 from app import users, web
 from app.about import ROOT
 from app.jobs.hello import greet
-from jobqueue import DurableHuey
 
 
 @pytest.fixture

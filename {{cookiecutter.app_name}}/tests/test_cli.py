@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner, Result
 from huey.api import TaskWrapper
+from jobqueue import DatabaseUnavailable, DurableHuey, every
 
 from app import cli
 from app.about import ROOT
 from app.jobs.hello import greet
-from jobqueue import DatabaseUnavailable, DurableHuey, every
 
 
 @pytest.fixture(autouse=True)
@@ -66,9 +66,9 @@ def test_what_a_job_logged_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_workers_are_listed_and_where_there_are_none_it_says_how_to_start_some(queue: DurableHuey) -> None:
     assert "python -m app worker" in run("workers").output
-    queue.ledger.greet("consumer", "a-host", 1, 1, [], version="abc123")
+    queue.ledger.consumers.register("consumer", "a-host", 1, 1, [], version="abc123")
     worker = [{"name": "worker-1", "pid": 77, "age_s": 3 * 86400 + 5, "memory": 200 * 2**20}]
-    queue.ledger.renew("consumer", [], 15, json.dumps(worker), draining=True)
+    queue.ledger.consumers.heartbeat("consumer", [], 15, json.dumps(worker), draining=True)
     (line,) = run("workers").output.splitlines()
     for told in ("a-host", "worker-1", "pid 77", "up 3 d 0:00:05", "200 MiB", "abc123", "idle, draining"):
         assert told in line
@@ -77,7 +77,7 @@ def test_workers_are_listed_and_where_there_are_none_it_says_how_to_start_some(q
 def test_a_failed_job_can_be_tried_again_and_an_ended_one_not_cancelled() -> None:
     failed, done = greet("Ann", seconds="many"), greet("Ann")
     assert run("jobs", "retry", failed.id).output == "Queued again.\n"
-    assert failed.look().attempt == 2
+    assert failed.get_job().attempt == 2
     refused = run("jobs", "retry", done.id)
     assert refused.exit_code == 1 and "this one is succeeded" in refused.output
     refused = run("jobs", "cancel", done.id)

@@ -2,10 +2,10 @@
 
 import pytest
 from dash import no_update
+from jobqueue import DurableHuey
 
 from app.jobs.hello import greet
 from app.pages import hello
-from jobqueue import DurableHuey
 
 
 @pytest.fixture(autouse=True)
@@ -29,15 +29,15 @@ def test_without_a_queue_the_page_says_to_try_again(no_database: None) -> None:
 
 
 def test_the_page_shows_the_result() -> None:
-    look = hello.panel.look(greet("Ann").id)
+    look = hello.panel.render(greet("Ann").id)
     assert "Hello, Ann!" in str(look.result) and look.seen["ended"]
 
 
 def test_the_page_looks_on_while_the_job_has_not_ended() -> None:
-    look = hello.panel.look(greet.schedule(("Ann",), delay=60).id)
+    look = hello.panel.render(greet.schedule(("Ann",), delay=60).id)
     assert "Starts in" in str(look.status) and not look.seen["ended"]
 
 
 def test_the_page_says_what_went_wrong() -> None:
-    look = hello.panel.look(greet("Ann", seconds="many").id)
+    look = hello.panel.render(greet("Ann", seconds="many").id)
     assert "Failed: TypeError" in str(look.status) and "Traceback" in str(look.status)

@@ -9,10 +9,10 @@ from typing import Any
 import dash
 import pytest
 from dash.exceptions import DashException
+from jobqueue import DatabaseUnavailable, DurableHuey
 
 from app import web
 from app.about import ROOT, about
-from jobqueue import DatabaseUnavailable, DurableHuey
 
 
 def texts(part: Any) -> Iterator[str]:

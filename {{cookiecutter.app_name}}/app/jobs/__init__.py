@@ -3,9 +3,10 @@
 Pages import these modules too, so what is heavy (skfolio, scikit-learn) is imported inside the task, where only a worker gets.
 """
 
+from jobqueue import DurableHuey
+
 from app.about import about
 from app.settings import settings
-from jobqueue import DurableHuey
 
 huey = DurableHuey(
     about.name,

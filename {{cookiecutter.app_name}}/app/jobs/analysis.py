@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jobqueue import current_job
 
 from app.jobs import huey
 from app.portfolio import prices, request, statistics, walk_forward
 from app.portfolio.universe import DAYS, SYMBOLS
-from jobqueue import current_job
 
 
 @huey.task(queue="heavy")

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from jobqueue import current_job
+
 from app.jobs import huey
 from app.portfolio import frontier, prices
 from app.portfolio.universe import SYMBOLS
-from jobqueue import current_job
 
 
 @huey.task(queue="interactive")

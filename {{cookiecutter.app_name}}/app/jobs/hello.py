@@ -2,8 +2,9 @@
 
 import time
 
-from app.jobs import huey
 from jobqueue import current_job
+
+from app.jobs import huey
 
 
 @huey.task()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from jobqueue import current_job, every
+
 from app import sources
 from app.jobs import huey
 from app.portfolio.universe import SYMBOLS
-from jobqueue import current_job, every
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,15 +11,15 @@ import dash
 import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, ctx, dcc, html, no_update
 from dash.development.base_component import Component
+from jobqueue import Job, QueueUnavailable, Unreadable
+from jobqueue import State as JobState
+from jobqueue.dash.panel_view import try_again
 
 from app import visible
 from app.jobs.analysis import analyse
 from app.pages import analysis_results as results
 from app.portfolio import request
 from app.portfolio.universe import DAYS_PER_YEAR, FIRST_DAY, LAST_DAY, SYMBOLS
-from jobqueue import Job, QueueUnavailable, Unreadable
-from jobqueue import State as JobState
-from jobqueue.panel import try_again
 
 PATH = "/analysis"
 FIELDS = ("assets", "risk", "training", "rebalance", "cap")
@@ -133,7 +133,7 @@ def opened(job_id: Any, beside_id: Any) -> Component:
 
 
 def find(job_id: Any) -> Job | None:
-    return visible.look(job_id) if job_id else None
+    return visible.get_job(job_id) if job_id else None
 
 
 def asked(job: Job | None) -> dict[str, Any] | None:

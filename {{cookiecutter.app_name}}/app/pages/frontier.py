@@ -6,13 +6,13 @@ import dash
 import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, dcc, html
 from dash.development.base_component import Component
+from jobqueue import QueueUnavailable
+from jobqueue.dash.panel_view import try_again
 
 from app import visible
 from app.jobs.frontier import efficient_frontier
 from app.portfolio import figures
 from app.portfolio.universe import SYMBOLS
-from jobqueue import QueueUnavailable
-from jobqueue.panel import try_again
 
 dash.register_page(__name__, path="/frontier", name="Frontier", order=1)
 

@@ -6,11 +6,11 @@ import dash
 import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, dcc, html
 from dash.development.base_component import Component
+from jobqueue import QueueUnavailable
+from jobqueue.dash.panel_view import try_again
 
 from app import visible
 from app.jobs.hello import greet
-from jobqueue import QueueUnavailable
-from jobqueue.panel import try_again
 
 dash.register_page(__name__, path="/hello", name="Hello", order=90)
 

@@ -10,13 +10,13 @@ import dash
 import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, dcc, html, no_update
 from dash.development.base_component import Component
+from jobqueue import DatabaseUnavailable, DatasetInfo, NotReady, QueueUnavailable
+from jobqueue.dash.panel_view import BREAKING, out_of_touch, try_again
 
 from app import visible
 from app.jobs.market import prices
 from app.pages import market_weights
 from app.portfolio import figures, statistics
-from jobqueue import DatabaseUnavailable, DatasetInfo, NotReady, QueueUnavailable
-from jobqueue.panel import BREAKING, out_of_touch, try_again
 
 PERIODS = {"21": "1 month", "126": "6 months", "252": "1 year", "504": "2 years"}  # by trading days
 LOOK = 2000  # milliseconds between two looks

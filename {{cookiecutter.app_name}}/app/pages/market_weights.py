@@ -12,11 +12,11 @@ import dash_mantine_components as dmc
 import numpy as np
 from dash import Input, Output, State, callback, dcc, html
 from dash.development.base_component import Component
+from jobqueue import NotReady
+from jobqueue.dash.background import found_after_reload
 
 from app.jobs.market import prices
 from app.portfolio import figures, frontier, statistics
-from jobqueue import NotReady
-from jobqueue.manager import found_after_reload
 
 DRAWS = 60  # redrawn histories
 RANGE = (5, 95)  # per cent of them, between which a weight is

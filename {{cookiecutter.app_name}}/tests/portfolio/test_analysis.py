@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from dash import no_update
+from jobqueue import DurableHuey, JobHandle
 
 from app.jobs.analysis import analyse
 from app.pages import analysis as page
 from app.pages import analysis_results as results
 from app.portfolio import walk_forward
-from jobqueue import DurableHuey, JobHandle
 
 SMALL: dict[str, Any] = {
     "assets": ["AAPL", "JNJ", "XOM"],
@@ -50,7 +50,7 @@ def test_the_job_returns_what_the_page_shows(done: JobHandle) -> None:
 
 
 def test_a_request_without_sense_fails_with_a_sentence() -> None:
-    job = analyse(**(SMALL | {"training": 100_000})).look()
+    job = analyse(**(SMALL | {"training": 100_000})).get_job()
     assert job.state == "failed"
     assert "training: Enter between 60 and 8311 trading days; this is 100000." in job.error
 
@@ -67,7 +67,7 @@ def test_an_analysis_that_failed_goes_on_where_it_was(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(walk_forward, "fit_window", fit_but_once)
     job = analyse(**SMALL)
-    assert job.look().error == "RuntimeError: The solver gave up."
+    assert job.get_job().error == "RuntimeError: The solver gave up."
     assert job.retry() and job.state == "succeeded"
     assert len(fitted) == WINDOWS + 1  # only the one that had failed was fitted twice
 
@@ -103,11 +103,11 @@ def test_a_form_submitted_twice_is_one_job(queue: DurableHuey) -> None:
     (first, _), (second, _) = submit(form), submit(form)
     assert first == second == f"?job={form}"
     assert [job.id for job in queue.jobs()] == [form]
-    assert queue.job(form).look().kwargs == SMALL
+    assert queue.job(form).get_job().kwargs == SMALL
 
 
 def test_the_page_shows_four_charts_the_statistics_and_what_was_asked(done: JobHandle) -> None:
-    look = page.panel.look(done.id)
+    look = page.panel.render(done.id)
     assert str(look.result).count("Graph(") == 4
     assert "Sharpe ratio" in str(look.result)
     assert "AAPL, JNJ, XOM · Variance" in str(look.status)
@@ -124,11 +124,11 @@ def test_two_analyses_are_compared_over_the_days_that_both_cover(done: JobHandle
     assert set(table) == {"This analysis", "S&P 500", "Beside it"}
     assert table["Beside it"]["cagr"] == pytest.approx(shorter.get()["statistics"]["portfolio"]["cagr"])
     assert table["S&P 500"]["cagr"] == pytest.approx(shorter.get()["statistics"]["index"]["cagr"])
-    assert str(page.panel.look(done.id, beside=shorter.id).result).count("Graph(") == 5
+    assert str(page.panel.render(done.id, beside=shorter.id).result).count("Graph(") == 5
 
 
 def test_one_that_is_not_there_cannot_be_laid_beside(done: JobHandle) -> None:
-    shown = str(page.panel.look(done.id, beside="no-such-job").result)
+    shown = str(page.panel.render(done.id, beside="no-such-job").result)
     assert "is not there, or has no result" in shown and shown.count("Graph(") == 4
 
 

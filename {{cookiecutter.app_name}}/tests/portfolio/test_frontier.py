@@ -1,11 +1,11 @@
 """The efficient frontier and its page."""
 
 import pytest
+from jobqueue import DurableHuey
 
 from app.jobs.frontier import efficient_frontier
 from app.pages import frontier
 from app.portfolio import figures
-from jobqueue import DurableHuey
 
 ASSETS = ["AAPL", "JNJ", "XOM"]
 
@@ -32,7 +32,7 @@ def test_without_a_queue_the_page_says_to_try_again(no_database: None) -> None:
 
 
 def test_the_page_draws_it() -> None:
-    drawn = str(frontier.panel.look(efficient_frontier(ASSETS, points=3).id).result)
+    drawn = str(frontier.panel.render(efficient_frontier(ASSETS, points=3).id).result)
     assert "Efficient frontier" in drawn and "Exxon Mobil" in drawn
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from dash import no_update
+from jobqueue import DurableHuey
 
 from app.jobs import market
 from app.pages import market as page
 from app.pages import market_weights
 from app.portfolio import figures, frontier, statistics
-from jobqueue import DurableHuey
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +68,8 @@ def test_what_is_late_or_failed_is_said_over_the_last_good_prices(
 
 def test_a_refresh_that_was_asked_for_is_followed_until_it_ends(queue: DurableHuey) -> None:
     waiting = market.prices.task.schedule(delay=60)
-    assert "Starts in" in str(page.panel.look(waiting.id).status)
-    done = page.panel.look(market.prices.refresh().id)
+    assert "Starts in" in str(page.panel.render(waiting.id).status)
+    done = page.panel.render(market.prices.refresh().id)
     assert "succeeded" in str(done.status) and done.seen["ended"]
 
 

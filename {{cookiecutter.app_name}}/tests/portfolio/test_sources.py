@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from jobqueue import DurableHuey
 
 from app import sources
 from app.jobs import market
 from app.sources import SourceError, http
 from app.sources.http import HttpSource
 from app.sources.replay import SHOWN, Replay
-from jobqueue import DurableHuey
 
 PRICES = b"Date,Open,Close\n2022-01-04,1,11.5\n2022-01-03,1,10.5\n"
 
@@ -200,7 +200,7 @@ def test_a_refresh_over_failing_servers_succeeds_and_asks_none_twice_that_had_an
     monkeypatch.setattr(http, "ATTEMPTS", 1)
     failing = dict(zip(market.SHOWN, [broken, busy, hangs, half], strict=False))
     exchange.does = {symbol: [fault] for symbol, fault in failing.items()}
-    job = queue.enqueue(market.prices.task.s(retry_delay=0)).look()
+    job = queue.enqueue(market.prices.task.s(retry_delay=0)).get_job()
     assert (job.state, job.attempt) == ("succeeded", 2)
     assert exchange.answered == Counter(market.SHOWN)
     assert Counter(exchange.asked) == {symbol: 2 if symbol in failing else 1 for symbol in market.SHOWN}

@@ -9,7 +9,7 @@ from app.jobs.counting import count_patiently  # type: ignore[import-not-found]
 from dash import Input, Output, State, callback, html, set_props
 from dash.development.base_component import Component
 
-from jobqueue.manager import found_after_reload
+from jobqueue.dash.background import found_after_reload
 
 dash.register_page(__name__, path="/counting-callback", name="Callback", order=92)
 

@@ -9,7 +9,7 @@ from dash import Input, Output, State, callback, dcc, html
 from dash.development.base_component import Component
 
 from app.jobs import huey
-from jobqueue.panel import JobPanel
+from jobqueue.dash.panel import JobPanel
 
 dash.register_page(__name__, path="/counting-job", name="Job", order=91)
 

@@ -1,0 +1,250 @@
+"""Results and steps to bytes and back, by media type. Nothing here is pickled: what is read is data, never code.
+
+A value comes back as the type that went in, or is refused when it is saved. It is a tree in JSON, in which an object
+with one key that begins with `$` says how to read what it holds; arrays and bytes lie behind the tree.
+"""
+
+import base64
+import io
+import json
+import math
+import struct
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+TREE = "application/vnd.jobqueue.tree"
+LENGTH = struct.Struct(">Q")  # before the tree, and before each of its parts
+DEEPEST = 100  # levels of nesting: what is read may be read far down somebody else's stack
+SAFE_INT = 2**63  # beyond it an integer is written in hexadecimal, which Python reads at any length
+Keep = Callable[[Any], Any]  # a value within the value, to its tree
+Read = Callable[[Any], Any]  # and back
+
+
+class ResultNotEncodable(TypeError):
+    """The value holds something that cannot be kept: the job fails for good, as running it again would not help."""
+
+
+class ResultTooLarge(ResultNotEncodable):
+    """The value takes more bytes than the queue keeps: likewise."""
+
+
+def encode(value: Any, most: float = math.inf) -> tuple[str, bytes]:
+    """The media type and the bytes of a value, of which there may be so many.
+
+    Raises ResultNotEncodable, naming the type, where it is, and what to do; ResultTooLarge.
+    """
+    writer = _Writer()
+    tree = json.dumps(writer.tree(value, "result"), separators=(",", ":")).encode()
+    size = sum(LENGTH.size + len(part) for part in (tree, *writer.parts))
+    if size > most:
+        raise ResultTooLarge(
+            f"The value takes {size:,} bytes, and the queue keeps {most:,} of a result or a step (max_result). Save it to a "
+            "file or a table of your own, and return its name."
+        )
+    return TREE, b"".join(LENGTH.pack(len(part)) + part for part in (tree, *writer.parts))
+
+
+def decode(media_type: str, body: bytes) -> Any:
+    """The value that `encode` was given. Raises ValueError for a media type that is not ours, or a body cut short."""
+    if media_type != TREE:
+        raise ValueError(f"Media type {media_type!r} is not known; this code reads {TREE!r}.")
+    parts = []
+    view = memoryview(body)
+    while view:
+        if len(view) < LENGTH.size or len(view) - LENGTH.size < (length := LENGTH.unpack_from(view)[0]):
+            raise ValueError("The stored value is cut short.")
+        parts.append(bytes(view[LENGTH.size : LENGTH.size + length]))
+        view = view[LENGTH.size + length :]
+    return _Reader(parts[1:]).value(json.loads(parts[0]))
+
+
+class _Writer:
+    """Turns values to trees; what JSON cannot hold well goes to `parts`."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.depth = 0
+
+    def tree(self, value: Any, where: str) -> Any:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise ResultNotEncodable(f"The result contains itself, or is nested deeper than {DEEPEST} levels.")
+        try:
+            return self._tree(value, where)
+        finally:
+            self.depth -= 1
+
+    def _tree(self, value: Any, where: str) -> Any:
+        kind = type(value)
+        if value is None or kind in (bool, float, str) or (kind is int and -SAFE_INT < value < SAFE_INT):
+            return value
+        if kind is list:
+            return [self.tree(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        if kind is dict:
+            return self._dict(value, where)
+        if kind in (tuple, set, frozenset):
+            return {f"${kind.__name__}": [self.tree(item, f"{where}[{i}]") for i, item in enumerate(value)]}
+        tag, write = _how_to_write(kind)
+        if write is None:
+            raise ResultNotEncodable(
+                f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be kept. Return numbers, text, "
+                "bytes, dates, lists, tuples, sets and dicts of them, NumPy arrays, pandas DataFrames, Series and indexes, or "
+                "Plotly figures: for a model, say, its parameters as a dict."
+            )
+        try:
+            data = write(value, lambda part: self.tree(part, where))
+        except ResultNotEncodable:
+            raise
+        except Exception as error:
+            raise ResultNotEncodable(
+                f"{where} is a {kind.__module__}.{kind.__qualname__} that cannot be kept: {error}"
+            ) from error
+        if isinstance(data, bytes):
+            self.parts.append(data)
+            data = len(self.parts) - 1
+        return {f"${tag}": data}
+
+    def _dict(self, value: dict[Any, Any], where: str) -> Any:
+        items = {key: self.tree(item, f"{where}[{key!r}]") for key, item in value.items()}
+        if all(type(key) is str and not key.startswith("$") for key in items):
+            return items
+        return {"$dict": [[self.tree(key, f"a key of {where}"), item] for key, item in items.items()]}
+
+
+class _Reader:
+    def __init__(self, parts: list[bytes]) -> None:
+        self.parts = parts
+
+    def value(self, tree: Any) -> Any:
+        if isinstance(tree, list):
+            return [self.value(item) for item in tree]
+        if not isinstance(tree, dict):
+            return tree
+        tag = next(iter(tree), "")
+        if not tag.startswith("$"):
+            return {key: self.value(item) for key, item in tree.items()}
+        data = tree[tag]
+        if tag in _IN_PARTS:
+            return _IN_PARTS[tag](self.parts[data])
+        return _HOW_TO_READ[tag](data, self.value)
+
+
+def _how_to_write(kind: type) -> tuple[str, Callable[[Any, Keep], Any] | None]:
+    """A type's tag and writer. Its module's name tells the library, so that none is imported to find out."""
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    library = kind.__module__.partition(".")[0]
+    if library == "numpy":
+        import numpy as np
+
+        if kind is np.ndarray:
+            return "array", lambda value, keep: _write_array(value)
+        if issubclass(kind, np.generic):
+            return "scalar", lambda value, keep: _write_array(np.asarray(value))
+    elif library == "pandas":
+        from jobqueue.codec import frames
+
+        return frames.how_to_write(kind)
+    elif library == "plotly":
+        from plotly.graph_objects import Figure
+
+        if kind is Figure:
+            return "figure", lambda value, keep: value.to_json().encode()
+    return "", None
+
+
+def _zone(zone: Any) -> str | None:
+    """An IANA name; None for no zone, or where the offset says it all."""
+    return getattr(zone, "key", None)
+
+
+def _read_datetime(data: list[Any], read: Read) -> datetime:
+    text, zone, fold = data
+    value = datetime.fromisoformat(text)
+    if zone is not None:
+        value = value.replace(tzinfo=ZoneInfo(zone))
+    elif value.utcoffset() == timedelta(0):
+        value = value.replace(tzinfo=UTC)
+    return value.replace(fold=fold)
+
+
+def _read_time(data: list[Any], read: Read) -> time:
+    text, zone, fold = data
+    value = time.fromisoformat(text)
+    return (value if zone is None else value.replace(tzinfo=ZoneInfo(zone))).replace(fold=fold)
+
+
+def _write_array(value: Any) -> bytes:
+    import numpy as np
+
+    if value.dtype.hasobject:
+        raise ValueError("its values are Python objects of any type; convert it to numbers or text, or to a list.")
+    buffer = io.BytesIO()
+    np.save(buffer, value, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _read_array(body: bytes) -> Any:
+    import numpy as np
+
+    return np.load(io.BytesIO(body), allow_pickle=False)
+
+
+def _read_figure(body: bytes) -> Any:
+    from plotly.graph_objects import Figure
+
+    return Figure(json.loads(body, object_hook=_plain_array))
+
+
+def _plain_array(item: dict[str, Any]) -> Any:
+    """Plotly writes an array as its type and its bytes in base 64; a figure's numbers are to be read again."""
+    if not {"dtype", "bdata"} <= item.keys():
+        return item
+    import numpy as np
+
+    array = np.frombuffer(base64.b64decode(item["bdata"]), dtype=item["dtype"])
+    shape = item.get("shape")
+    return array if shape is None else array.reshape([int(size) for size in str(shape).split(",")])
+
+
+def _read_pandas(data: Any, read: Read) -> Any:
+    from jobqueue.codec import frames
+
+    return frames.read(data, read)
+
+
+_PLAIN: dict[type, tuple[str, Callable[[Any, Keep], Any]]] = {
+    int: ("int", lambda value, keep: hex(value)),
+    bytes: ("bytes", lambda value, keep: value),
+    complex: ("complex", lambda value, keep: [value.real, value.imag]),
+    datetime: ("datetime", lambda value, keep: [value.isoformat(), _zone(value.tzinfo), value.fold]),
+    date: ("date", lambda value, keep: value.isoformat()),
+    time: ("time", lambda value, keep: [value.isoformat(), _zone(value.tzinfo), value.fold]),
+    timedelta: ("timedelta", lambda value, keep: [value.days, value.seconds, value.microseconds]),
+    Decimal: ("decimal", lambda value, keep: str(value)),
+}
+
+_HOW_TO_READ: dict[str, Callable[[Any, Read], Any]] = {
+    "$dict": lambda data, read: {read(key): read(item) for key, item in data},
+    "$tuple": lambda data, read: tuple(read(item) for item in data),
+    "$set": lambda data, read: {read(item) for item in data},
+    "$frozenset": lambda data, read: frozenset(read(item) for item in data),
+    "$int": lambda data, read: int(data, 16),
+    "$complex": lambda data, read: complex(*data),
+    "$datetime": _read_datetime,
+    "$date": lambda data, read: date.fromisoformat(data),
+    "$time": _read_time,
+    "$timedelta": lambda data, read: timedelta(*data),
+    "$decimal": lambda data, read: Decimal(data),
+    "$pandas": _read_pandas,
+}
+
+_IN_PARTS: dict[str, Callable[[bytes], Any]] = {
+    "$bytes": lambda body: body,
+    "$array": _read_array,
+    "$scalar": lambda body: _read_array(body)[()],
+    "$figure": _read_figure,
+}

@@ -1,0 +1,89 @@
+"""Worker processes: they die with their parent, and hear the alarm of a timeout and the signal to check their claim."""
+
+import contextlib
+import ctypes
+import ctypes.util
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from huey.consumer import ProcessEnvironment
+
+from jobqueue import interrupts
+from jobqueue.consumer.timeouts import lost, on_alarm
+from jobqueue.consumer.worker import DurableWorker
+from jobqueue.execution.current_job import current_job
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class DurableProcesses(ProcessEnvironment):
+    """Huey's environment of worker processes."""
+
+    CHECK_CLAIM = signal.SIGUSR1  # sent when the claim may be gone
+
+    def create_process(self, runnable: Any, name: str) -> Any:
+        return self.mp.Process(target=runnable, name=name, daemon=False)  # a daemon may not start processes of its own
+
+    def init_child(self, process: DurableWorker) -> None:
+        self.worker = process
+        die_with_parent(process.parent)
+        for stop in STOPS:
+            # The main process decides when a worker stops. Not SIG_IGN, which a task's own subprocesses would inherit.
+            signal.signal(stop, lambda *_: None)
+        signal.signal(signal.SIGALRM, on_alarm)
+        signal.signal(
+            self.CHECK_CLAIM, lambda *_: interrupts.request(current_job().token, lambda: lost(process.ledger))
+        )
+        let_children_be_stopped()
+
+    @contextlib.contextmanager
+    def timeout(self, seconds: float) -> Iterator[None]:
+        self.worker.deadline.value = time.monotonic() + seconds
+        signal.setitimer(signal.ITIMER_REAL, seconds, interrupts.AGAIN / 5)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self.worker.deadline.value = 0.0
+
+
+def let_children_be_stopped() -> None:
+    """Restore the default signal handlers in what a task forks, so that it can be ended like any process from its first moment."""
+
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+
+    def restore() -> None:
+        for signum in (*STOPS, signal.SIGALRM, DurableProcesses.CHECK_CLAIM):
+            signal.signal(signum, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        unblock()
+
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=restore)
+
+
+def is_stopped(process: Any) -> bool:
+    """Return whether a child process was stopped (SIGSTOP) and not continued since. A thread never is."""
+    pid = getattr(process, "pid", None)
+    if pid is None:
+        return False
+    try:
+        return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when its parent dies. This works on Linux; elsewhere each claim checks the parent."""
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1
+        ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died in between
+        os._exit(1)

@@ -1,0 +1,30 @@
+"""Share one decoded value among many readers, so that none of them can change it for the others."""
+
+import copy
+from typing import Any
+
+
+def read_only(value: Any) -> Any:
+    """A value that many threads will have: its arrays cannot be written to."""
+    if isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            read_only(item)
+    elif _library(value) == "numpy" and hasattr(value, "setflags"):
+        value.setflags(write=False)
+    return value
+
+
+def own_copy(value: Any) -> Any:
+    """The same value for one reader. pandas copies what it holds once somebody writes to it."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(own_copy, value))
+    if isinstance(value, dict):
+        return {key: own_copy(item) for key, item in value.items()}
+    library = _library(value)
+    if library == "pandas" and hasattr(value, "copy"):
+        return value.copy(deep=False)
+    return copy.deepcopy(value) if library == "plotly" or isinstance(value, set) else value
+
+
+def _library(value: Any) -> str:
+    return type(value).__module__.partition(".")[0]

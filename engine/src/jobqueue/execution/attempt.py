@@ -1,0 +1,108 @@
+"""One attempt at a job: the claimed row, Huey's report of how it went, and the outcome to write."""
+
+from contextvars import ContextVar
+from typing import Any
+
+from huey import signals
+from huey.api import Task
+from huey.exceptions import TaskTimeout
+
+from jobqueue import codec
+from jobqueue.database.database import Row, storable
+from jobqueue.execution.current_job import ClaimedJob
+from jobqueue.ledger.records import NewJob, NewVersion, Outcome, Retry, error_result
+from jobqueue.ledger.states import State
+
+# The signals with which Huey reports how an attempt went.
+REPORTS = frozenset(
+    {
+        signals.SIGNAL_REVOKED,
+        signals.SIGNAL_EXPIRED,
+        signals.SIGNAL_CANCELED,
+        signals.SIGNAL_COMPLETE,
+        signals.SIGNAL_ERROR,
+        signals.SIGNAL_TIMEOUT,
+        signals.SIGNAL_LOCKED,
+        signals.SIGNAL_RATE_LIMITED,
+        signals.SIGNAL_INTERRUPTED,
+    }
+)
+
+
+class TaskExited(Exception):
+    """The task called sys.exit(), or let asyncio's CancelledError out: it failed, and its worker goes on."""
+
+
+class Attempt:
+    """One attempt: the claimed row, and Huey's report so far."""
+
+    def __init__(self, row: Row, token: str, job: ClaimedJob) -> None:
+        self.id: str = row["id"]
+        self.queue: str = row["queue"]
+        self.is_followed = row["follower"] is not None
+        # Who follows takes this one's value, but for a schedule's next fire, which only waits.
+        self.value_is_wanted = self.is_followed and row["due_at"] is None
+        self.task: Task | None = None
+        self.token = token
+        self.job = job
+        self.now: float = row["now"]
+        self.revoked = bool(row["revoked"])
+        self.started = False  # the task's own code has been entered
+        self.ending = False  # it has returned: what is written from now on belongs to the end
+        self.signal: str | None = None  # the last that tells how it went
+        self.exception: BaseException | None = None
+        self.failure: dict[str, Any] | None = None  # Huey's metadata of the error
+        self.retry: Retry | None = None
+        self.value: tuple[str, bytes] | None = None
+        self.version: NewVersion | None = None  # of the dataset that this job refreshes
+        self.submitted: list[NewJob] = []
+        self.deleted: list[str] = []
+
+    def handles(self, task: Any) -> bool:
+        """Return whether a task is this job's error handler, as `.error(...)` named it."""
+        on_error = getattr(self.task, "on_error", None)
+        return isinstance(task, Task) and on_error is not None and task.id == on_error.id
+
+    def outcome(self) -> Outcome | None:
+        """Return the outcome to write, or None when the attempt was interrupted."""
+        outcome = Outcome(submitted=self.submitted, deleted=self.deleted, progress=self.job.unwritten)
+        if self.failure is not None:
+            outcome.result = error_result(
+                self.failure["error"], self.id, self.failure["traceback"], self.failure["retries"]
+            )
+        if self.exception is not None:
+            outcome.error = sentence(self.exception)
+        if self.retry is not None:
+            outcome.retry = self.retry
+        elif self.signal == signals.SIGNAL_COMPLETE:
+            outcome.result = self.value
+            outcome.version = self.version
+        elif self.signal == signals.SIGNAL_REVOKED:
+            outcome.state, outcome.error = State.CANCELLED, "Revoked before it ran."
+        elif self.signal == signals.SIGNAL_EXPIRED:
+            outcome.state, outcome.error = State.FAILED, "Expired: no worker was free before its time was over."
+        elif self.signal == signals.SIGNAL_CANCELED:
+            outcome.state, outcome.error = State.CANCELLED, outcome.error or "Cancelled before it ran."
+        elif self.failure is not None:
+            outcome.state = State.FAILED
+        else:
+            return None
+        return outcome
+
+
+current_attempt: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+
+
+def ending_attempt() -> Attempt | None:
+    """Return the attempt of the calling code if its task has returned, else None."""
+    attempt = current_attempt.get()
+    return attempt if attempt is not None and attempt.ending else None
+
+
+def sentence(exception: BaseException) -> str:
+    """Describe an exception for a person: its own message, with its type where the message alone would not do."""
+    text = storable(str(exception)).strip()
+    if isinstance(exception, codec.ResultNotEncodable | TaskExited | TaskTimeout):
+        return text
+    name = type(exception).__name__
+    return f"{name}: {text}" if text else f"{name}, without a message."

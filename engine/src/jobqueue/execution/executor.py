@@ -1,0 +1,301 @@
+"""From a claim to its end: read the job, run the task, and write the end in one transaction.
+
+Huey runs the task and says how it went. Whatever Huey does after the task has returned is collected on the attempt, and
+`Executor` writes it together with the end. An end that cannot be written is tried again until it is written or refused.
+"""
+
+import contextlib
+import logging
+import traceback
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol
+
+from huey import signals
+from huey.api import PeriodicTask, Task
+from huey.utils import SKIPPED
+
+from jobqueue import codec, interrupts
+from jobqueue.database.database import DatabaseUnavailable, Row
+from jobqueue.execution.attempt import Attempt, TaskExited, current_attempt
+from jobqueue.execution.current_job import ClaimedJob, working_for
+from jobqueue.execution.job_log import logged
+from jobqueue.ledger.ledger import Ledger
+from jobqueue.ledger.records import ClaimRequest, FenceRefused, NewVersion, Outcome, error_result
+from jobqueue.ledger.results import value_of
+from jobqueue.ledger.states import State
+from jobqueue.messages.messages import Messages
+
+logger = logging.getLogger("jobqueue.executor")
+
+
+class Host(Protocol):
+    """The calls that the executor makes to Huey."""
+
+    immediate: bool
+    results: bool
+
+    def execute_as_huey(self, task: Task, timestamp: datetime) -> Any:
+        """Run the task with Huey's hooks, signals, locks and timeouts."""
+
+    def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
+        """Return the metadata of an error."""
+
+    def schedule_retry(self, task: Task, at: float | None = None) -> None:
+        """Note on the task's attempt that it is tried again."""
+
+
+class Claimed(NamedTuple):
+    """A job that was claimed together with the end of another."""
+
+    row: Row
+    token: str
+
+
+@dataclass(frozen=True)
+class Executed:
+    """An attempt that has ended.
+
+    value: the value that the task returned. next: the job that the same statement claimed. unsure: the claim was sent
+    without an answer, so that the worker may hold a job that it does not know.
+    """
+
+    value: Any = None
+    next: Claimed | None = None
+    unsure: bool = False
+
+
+class Executor:
+    """Runs the jobs of one queue.
+
+    :param ledger: returns the ledger; immediate mode has another one.
+    :param published: called with each dataset version that was saved.
+    """
+
+    def __init__(
+        self,
+        ledger: Callable[[], Ledger],
+        messages: Messages,
+        host: Host,
+        *,
+        lease_s: float,
+        max_result: float,
+        published: Callable[[NewVersion], None],
+    ) -> None:
+        self._ledger = ledger
+        self._messages = messages
+        self._host = host
+        self._lease_s = lease_s
+        self._max_result = max_result
+        self._published = published
+
+    # --- claiming ---
+
+    def request(
+        self,
+        consumer: str,
+        worker: str,
+        announce: Callable[[str], object] = lambda token: None,
+        queues: Sequence[str] | None = None,
+        lately: Sequence[str] = (),
+    ) -> ClaimRequest:
+        """Return a request for the next job under a new token. `announce` is called with the token.
+
+        `queues`, `lately`: as in ClaimRequest.
+        """
+        token = uuid.uuid4().hex
+        announce(token)
+        return ClaimRequest(
+            tasks=self._messages.task_names(),
+            token=token,
+            consumer=consumer,
+            worker=worker,
+            lease_s=self._lease_s,
+            queues=queues,
+            lately=lately,
+        )
+
+    def claim(self, request: Callable[[], ClaimRequest]) -> Task | None:
+        """Attempt the next due job whose task this code knows. Return None if there is no such job."""
+        while True:
+            wanted = request()
+            row = self._ledger().claim(wanted)
+            if row is None:
+                return None
+            if (task := self.task_of(Claimed(row, wanted.token))) is not None:
+                return task
+
+    def task_of(self, claimed: Claimed) -> Task | None:
+        """Return the task to execute for a claimed row. A job that cannot be read fails; then return None."""
+        row, token = claimed
+        job = ClaimedJob(self._ledger(), row["id"], token, row["attempt"], row["owner"], self._max_result)
+        attempt = Attempt(row, token, job)
+        try:
+            task = self._messages.read(row["message"])
+            self._give_input(task, row)
+        except DatabaseUnavailable:
+            with contextlib.suppress(DatabaseUnavailable):
+                self._ledger().release_one(row["id"], token)
+            raise
+        except Exception as error:
+            logger.exception("Job %s cannot be read.", row["id"])
+            sentence = f"The job cannot be read, and was not run: {error}"
+            result = error_result(sentence, row["id"], traceback.format_exc())
+            self._write_end(attempt, Outcome(state=State.FAILED, error=sentence, result=result))
+            return None
+        task.eta = None
+        task.retries = row["retries"]
+        task.retry_delay = row["retry_delay"]
+        task.expires_resolved = None  # a job that started in time is kept
+        if row["expires_at"] is not None and row["attempt"] == 1:
+            task.expires_resolved = self._messages.from_epoch(row["expires_at"])
+        task.attempt = attempt
+        attempt.task = task
+        return task
+
+    def _give_input(self, task: Task, row: Row) -> None:
+        """Extend the arguments: a pipeline's next task by the result before it, a chord's callback by its members' results."""
+        reading = self._ledger().reading
+        if row["chord_size"] is not None:
+            members = reading.chord_members(row["id"])
+            if len(members) != row["chord_size"]:
+                raise LookupError(f"only {len(members)} of its chord's {row['chord_size']} members are left")
+            task.extend_data(([_member_value(member) for member in members],))
+        elif row["follows"] is not None:
+            before = reading.result(row["follows"])
+            if before is None:
+                raise LookupError(f"the job before it, {row['follows']}, is gone")
+            task.extend_data(value_of(before))
+
+    # --- running ---
+
+    def execute(self, task: Task, next_request: Callable[[], ClaimRequest | None] = lambda: None) -> Executed:
+        """Run a claimed task and write its end.
+
+        :param next_request: returns what the worker wants to claim together with the end, or None if it stops.
+        """
+        attempt: Attempt = task.attempt
+        task.execute = lambda: self._run(attempt, task)
+        value, executed = None, Executed()
+        before = current_attempt.set(attempt)
+        now = self._messages.from_epoch(attempt.now)
+        with working_for(attempt.job), logged(self._ledger(), attempt.job, attempt.now):
+            try:
+                value = self._host.execute_as_huey(task, now)
+            except Exception as error:  # not the task's: for example, an error handler that cannot be pickled
+                logger.exception("Job %s could not be ended as Huey would.", attempt.id)
+                attempt.exception = attempt.exception or error
+                attempt.failure = attempt.failure or self._host.build_error_result(task, error)
+                attempt.signal = signals.SIGNAL_ERROR
+                if task.retries and attempt.retry is None:
+                    self._host.schedule_retry(task)
+            finally:
+                try:
+                    executed = self._finish(attempt, next_request)
+                finally:
+                    current_attempt.reset(before)
+        return Executed(value, executed.next, executed.unsure)
+
+    def _run(self, attempt: Attempt, task: Task) -> Any:
+        """Run the task's own code. Only this part of an attempt can be interrupted."""
+        attempt.job.deadline, attempt.job.timeout_s = task._deadline, task.timeout
+        try:
+            attempt.started = True
+            interrupts.expose(attempt.token)
+            attempt.job.check_time()
+            value = type(task).execute(task)
+            if attempt.value_is_wanted or (self._host.results and not isinstance(task, PeriodicTask)):
+                attempt.value = codec.encode(value, self._max_result)
+            return value
+        except codec.ResultNotEncodable as error:
+            task.retries = 0  # the next attempt would return the same
+            attempt.exception = error
+            raise
+        except interrupts.OutOfTime as error:
+            attempt.exception = attempt.job.timed_out()
+            raise attempt.exception from error
+        except (Exception, KeyboardInterrupt) as error:
+            attempt.exception = error
+            raise
+        except BaseException as error:
+            attempt.exception = TaskExited(f"The task left with {error!r}.")
+            raise attempt.exception from error
+        finally:
+            interrupts.shield()
+            attempt.ending = True
+
+    # --- ending ---
+
+    def _finish(self, attempt: Attempt, next_request: Callable[[], ClaimRequest | None]) -> Executed:
+        """Write the end with everything that was collected."""
+        outcome, ledger = attempt.outcome(), self._ledger()
+        if outcome is not None:
+            if attempt.job.log is not None:
+                outcome.log = attempt.job.patiently(attempt.job.log.unwritten)
+            return self._end(attempt, outcome, next_request)
+        if isinstance(attempt.exception, interrupts.ClaimLost):
+            logger.info("Job %s was cancelled or requeued while it ran.", attempt.id)
+        elif self._host.immediate:
+            ledger.cancel(attempt.id, "Interrupted.")
+        else:
+            if attempt.job.log is not None:
+                attempt.job.log.write()
+            self._until_written(attempt, lambda: ledger.mark_lost(attempt.id, attempt.token, "interrupted from within"))
+        return Executed()
+
+    def _end(self, attempt: Attempt, outcome: Outcome, next_request: Callable[[], ClaimRequest | None]) -> Executed:
+        """Write the end, and claim the worker's next job in the same trip where one statement can do both."""
+        ledger, request = self._ledger(), None
+        if not attempt.is_followed and ledger.may_end_and_claim(outcome, self._messages.task_names()):
+            request = next_request()
+        if request is None:
+            self._write_end(attempt, outcome)
+            return Executed()
+        try:
+            written, row = ledger.end_and_claim(attempt.id, attempt.token, outcome, request)
+        except Exception as error:  # whatever it says about the claim, the end is written first
+            logger.warning("The end of job %s is written by itself: %s", attempt.id, error)
+            self._write_end(attempt, outcome)
+            return Executed(unsure=True)
+        if not written:
+            self._write_end(attempt, outcome)
+        return Executed(next=None if row is None else Claimed(row, request.token))
+
+    def _write_end(self, attempt: Attempt, outcome: Outcome) -> None:
+        ledger, written = self._ledger(), False
+        try:
+            written = self._until_written(attempt, lambda: ledger.end(attempt.id, attempt.token, outcome))
+        except Exception as error:  # not the connection: this end itself cannot be written
+            logger.exception("The end of job %s cannot be written.", attempt.id)
+            failed = Outcome(state=State.FAILED, error=f"The job ran, but its end could not be written: {error}")
+            failed.result = error_result(failed.error, attempt.id, traceback.format_exc())
+            self._until_written(attempt, lambda: ledger.end(attempt.id, attempt.token, failed))
+        if written and outcome.version is not None:
+            self._published(outcome.version)
+
+    def _until_written(self, attempt: Attempt, write: Callable[[], object]) -> bool:
+        """Try until the write succeeds or is refused. A worker that forgot an end would leave its job to run again."""
+        try:
+            attempt.job.patiently(write)
+            return True
+        except FenceRefused:
+            logger.warning("Job %s ended elsewhere: what this attempt did is dropped.", attempt.id)
+            return False
+
+
+def _member_value(member: Row) -> Any:
+    """Return what a chord's callback gets for a member: its result, its error, or Huey's SKIPPED."""
+    if member["state"] == State.SUCCEEDED or member["media_type"] is not None:
+        return value_of(member)
+    return SKIPPED
+
+
+def from_the_task(trace: TracebackType | None) -> TracebackType | None:
+    """Cut a traceback to the task's own code: drop the frames of Huey and of this package that called it."""
+    inner = trace
+    while inner is not None and inner.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("huey", "jobqueue"):
+        inner = inner.tb_next
+    return inner or trace

@@ -1,0 +1,517 @@
+"""DurableHuey: Huey whose queue is a ledger in a SQL database.
+
+Tasks, calls, pipelines, chords, signals and hooks are Huey's own. Only the time of writing differs: a submit is one
+transaction with everything that follows from it, and the end of an attempt is one transaction with its result, its retry and
+the jobs that it submitted. This module holds what Huey forces on it, and one door to each package below.
+"""
+
+import logging
+import os
+import secrets
+import socket
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from huey import signals
+from huey.api import Huey, PeriodicTask, Task, TaskWrapper, chord, group
+from huey.constants import WORKER_PROCESS, WORKER_THREAD, EmptyData
+
+from jobqueue.consumer.consumer import DurableConsumer
+from jobqueue.consumer.pruner import KEEP_DAYS, KEEP_JOBS
+from jobqueue.database.database import MEMORY, Database
+from jobqueue.datasets.cache import DatasetCache
+from jobqueue.datasets.dataset import KEEP, Dataset, Moment
+from jobqueue.execution.attempt import REPORTS, Attempt, current_attempt, ending_attempt
+from jobqueue.execution.executor import Executor, from_the_task
+from jobqueue.execution.job_log import LogLine
+from jobqueue.execution.retry import next_retry
+from jobqueue.jobs.handle import JobHandle
+from jobqueue.jobs.history import Event
+from jobqueue.jobs.job import Job
+from jobqueue.jobs.reader import JobReader
+from jobqueue.ledger.ledger import MAX_LOSSES, Ledger
+from jobqueue.ledger.limits import ConcurrencyLimits, check_limit
+from jobqueue.ledger.records import NewVersion
+from jobqueue.ledger.states import State
+from jobqueue.messages.messages import Messages
+from jobqueue.messages.registry import DurableRegistry
+from jobqueue.messages.signing import KeyRing, development_key, development_key_file
+from jobqueue.monitoring.health import Check, health_checks
+from jobqueue.monitoring.workers import Worker, code_version, live_workers
+from jobqueue.notifier.notifier import notifier_for
+from jobqueue.schedules.recurrence import Minutes
+from jobqueue.schedules.schedule import Schedule, Where, find_zone
+from jobqueue.schedules.timetable import ScheduleNotFound, ScheduleStatus, Timetable
+from jobqueue.storage import LedgerStorage
+from jobqueue.tasks.discovery import Discovery
+from jobqueue.tasks.submitter import Submitter
+from jobqueue.tasks.task import DurableTaskWrapper
+
+logger = logging.getLogger("jobqueue.huey")
+
+T = TypeVar("T")
+
+LEASE = 15  # seconds that a claim holds unless it is renewed
+RENEW = 5  # seconds between renewals
+GRACE = 25  # seconds that running jobs may go on after SIGTERM
+MAX_ARGUMENTS = 1_000_000  # bytes of a job's message
+MAX_RESULT = 64_000_000  # bytes of a result, or of a step's value
+UNKNOWN_AFTER = 3600  # seconds that a job may wait for code that has its task
+
+
+class DurableHuey(Huey):
+    """Huey whose queue, schedule, results, locks and counters are one ledger in a SQL database.
+
+    :param name: of the queue, for example the app's.
+    :param database_url: `postgresql://user:password@host/name`, in any form that hosts hand out, or
+        `sqlite:////abs/path.sqlite`; by default a file under var/ in the working directory.
+    :param redis_url: `redis://` or `rediss://`: wakes idle workers. Without it Postgres does, or a look at the SQLite file.
+    :param tasks_in: the package whose modules hold the tasks; a consumer imports them all.
+    :param dash_app: the module that makes the Dash app; a consumer imports it where that makes a HueyManager, and a callback in
+        its folder is one of the background.
+    :param secret_key: signs messages. If none is given one is made at first use, beside the SQLite file, or under var/ in
+        the working directory, which is right on one's own machine alone.
+    :param secret_key_fallbacks: earlier keys, under which waiting jobs were signed.
+    :param lease_s: seconds that a claim holds unless it is renewed.
+    :param renew_s: seconds between renewals.
+    :param grace_s: seconds that running jobs may go on after SIGTERM, before they are given back.
+    :param max_losses: workers that may die on one job before it fails as poison.
+    :param unknown_after_s: seconds that a job may wait for a consumer whose code has its task, before it fails.
+    :param per_owner: how many jobs of one owner may run at once, across all consumers; None for as many as there are workers.
+    :param max_arguments: bytes that a job's arguments may take.
+    :param max_result: bytes that a job's result, or a step's value, may take.
+    :param keep_days: days after its end in which a job is kept, with its result; 0 or None keeps it for ever.
+    :param keep_jobs: the newest jobs that are kept, however many days; 0 or None keeps them all.
+    :param version: of the code, as `workers` tells it; by default what the host says in the environment.
+    :param timezone: of schedules that have none of their own: an IANA name.
+    :param place: of schedules by the sun that have none: a city that astral knows, or degrees north and east.
+    :param huey_kwargs: Huey's own: results, store_intermediate_errors, utc, immediate.
+
+    Nothing touches the disk or the network before the first use.
+    """
+
+    storage: LedgerStorage
+
+    def __init__(
+        self,
+        name: str = "huey",
+        database_url: str | None = None,
+        redis_url: str | None = None,
+        *,
+        tasks_in: str | None = None,
+        dash_app: str | None = None,
+        secret_key: str | None = None,
+        secret_key_fallbacks: Sequence[str] = (),
+        lease_s: float = LEASE,
+        renew_s: float = RENEW,
+        grace_s: float = GRACE,
+        max_losses: int = MAX_LOSSES,
+        unknown_after_s: float = UNKNOWN_AFTER,
+        per_owner: int | None = None,
+        max_arguments: int = MAX_ARGUMENTS,
+        max_result: int = MAX_RESULT,
+        keep_days: float | None = KEEP_DAYS,
+        keep_jobs: int | None = KEEP_JOBS,
+        version: str | None = None,
+        timezone: str = "UTC",
+        place: Where | None = None,
+        **huey_kwargs: Any,
+    ) -> None:
+        self.database_url = database_url or f"sqlite:///{Path('var', name).absolute()}.sqlite"
+        self.redis_url = redis_url
+        self.lease_s = lease_s
+        self.renew_s = renew_s
+        self.grace_s = grace_s
+        self.max_losses = max_losses
+        self.unknown_after_s = unknown_after_s
+        self.limits = ConcurrencyLimits(per_owner=check_limit("per_owner", per_owner))
+        self.max_arguments = max_arguments
+        self.max_result = max_result
+        self.keep_days = keep_days
+        self.keep_jobs = keep_jobs
+        self.version = version or code_version()
+        self.timezone = find_zone(timezone)
+        self.place = place
+        self.datasets: dict[str, Dataset[Any]] = {}  # of this code, by name
+        self._secret_key = secret_key
+        self._secret_key_fallbacks = secret_key_fallbacks
+        self._key_file = development_key_file(Database(self.database_url))
+        self._throw_away_key = secrets.token_hex()
+        self._one_at_a_time = threading.RLock()
+        self._discovery = Discovery(tasks_in, dash_app)
+        huey_kwargs.setdefault("serializer", KeyRing(self.signing_keys))
+        super().__init__(name, **huey_kwargs)
+        self._registry = DurableRegistry()
+        self.messages = Messages(self._registry, self.serializer, self.utc)
+        self.reader = JobReader(lambda: self.ledger, self.messages)
+        self.submitter = Submitter(
+            lambda: self.ledger,
+            self.messages,
+            max_arguments=max_arguments,
+            emit=self._emit,
+            handle=self._result_handle,
+            submitted=lambda: self._run_immediately(),
+        )
+        self.executor = Executor(
+            lambda: self.ledger,
+            self.messages,
+            self,
+            lease_s=lease_s,
+            max_result=max_result,
+            published=self._cache_version,
+        )
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.storage.ledger
+
+    def signing_keys(self) -> list[str]:
+        """Return the key that signs messages, then the earlier ones that verify them too."""
+        if self._secret_key:
+            return [self._secret_key, *self._secret_key_fallbacks]
+        if self._key_file is None or self.immediate:
+            return [self._throw_away_key]
+        return [development_key(self._key_file)]
+
+    # --- storage ---
+
+    def get_storage(self, **kwargs: Any) -> LedgerStorage:
+        return self._storage_on(self.database_url)
+
+    def get_immediate_storage(self) -> LedgerStorage:
+        return self._storage_on(MEMORY)
+
+    def _storage_on(self, database_url: str) -> LedgerStorage:
+        database = Database(database_url)
+        notifier = notifier_for(database, self.redis_url, self.name)
+        ledger = Ledger(database, self.max_losses, self.limits, notifier.notify)
+        cache = DatasetCache(self.redis_url, self.name) if self.redis_url and not database.in_memory else None
+        return LedgerStorage(
+            self.name, ledger, notifier, self._result_bytes, self._submit_message, self._claim_message, cache
+        )
+
+    def _cache_version(self, version: NewVersion) -> None:
+        if self.storage.dataset_cache is not None:
+            self.storage.dataset_cache.put(version.name, version.body)
+
+    def migrate(self) -> None:
+        """Migrate the ledger's schema to its newest version now. Otherwise the first use does so."""
+        self.ledger.database.migrate()
+
+    def check(self) -> list[Check]:
+        """Check the database, Redis, the key and the workers, and return the findings."""
+        return health_checks(
+            self.ledger,
+            self.storage.notifier,
+            self.serializer,
+            lease_s=self.lease_s,
+            listens_on_database=self.redis_url is None,
+        )
+
+    # --- tasks, schedules and datasets ---
+
+    def get_task_wrapper_class(self) -> type[TaskWrapper]:
+        return DurableTaskWrapper
+
+    def discover(self) -> None:
+        """Import every module that defines tasks. See `tasks_in` and `dash_app`."""
+        self._discovery.discover()
+
+    def when_discovered(self, hook: Callable[[], None]) -> None:
+        """Call the hook whenever a consumer has imported all modules that define tasks."""
+        self._discovery.when_discovered(hook)
+
+    def tasks_by_name(self) -> dict[str, type[Task]]:
+        """Return the classes of the tasks that this process knows, by full name."""
+        return self.messages.tasks_by_name()
+
+    def name_of(self, task: TaskWrapper) -> str:
+        """Return a task's full name, as in Job.task."""
+        return self.messages.name_of(task)
+
+    def periodic_task(self, validate_datetime: Callable[[datetime], bool], *args: Any, **options: Any) -> Any:
+        """Huey's decorator. When the task runs is given by `every(...)`, `cron(...)`, Huey's `crontab(...)`, or a function.
+
+        A function is called with each minute, and returns whether the task is due. Raises ValueError if the schedule needs a
+        place, and there is none.
+        """
+        when = validate_datetime
+        schedule = when if isinstance(when, Schedule) else Schedule(rule=Minutes(when, self.messages.from_epoch))
+        return super().periodic_task(when, *args, schedule=schedule.bound(self.timezone, self.place), **options)
+
+    def periodic_tasks(self) -> dict[str, type[PeriodicTask]]:
+        """Return the classes of the periodic tasks that this process knows, by full name."""
+        return {self._registry.task_to_string(task): task for task in self._registry._periodic_tasks}
+
+    def schedules(self) -> list[ScheduleStatus]:
+        """Return the status of every periodic task of this code, by name."""
+        return Timetable(self.ledger).status({name: task.schedule for name, task in self.periodic_tasks().items()})
+
+    def pause_schedule(self, name: str) -> bool:
+        """Pause a schedule until it is resumed, for all consumers. Return False if it was paused already.
+
+        `name`: the task's full or short name. Raises ScheduleNotFound.
+        """
+        name = self._schedule_name(name)
+        timetable = Timetable(self.ledger)
+        timetable.register({name: str(self.periodic_tasks()[name].schedule)})
+        return timetable.pause(name)
+
+    def resume_schedule(self, name: str) -> bool:
+        """Resume a schedule. What was due while it was paused is not made up. Return False if it was not paused.
+
+        Raises ScheduleNotFound.
+        """
+        return Timetable(self.ledger).resume(self._schedule_name(name))
+
+    def run_schedule(self, name: str) -> JobHandle:
+        """Submit a schedule's job now, in addition to its due moments. Raises ScheduleNotFound."""
+        task = self.periodic_tasks()[self._schedule_name(name)]()
+        self.enqueue(task)
+        return JobHandle(self, task)
+
+    def _schedule_name(self, name: str) -> str:
+        names = [full for full in self.periodic_tasks() if name in (full, full.rpartition(".")[2])]
+        if len(names) != 1:
+            known = ", ".join(sorted(names or self.periodic_tasks())) or "none"
+            found = "Several schedules have" if names else "No schedule has"
+            raise ScheduleNotFound(f"{found} the name {name!r}. Known schedules: {known}.")
+        return names[0]
+
+    def dataset(
+        self,
+        schedule: Callable[[datetime], bool],
+        *,
+        stale_after: float | str | timedelta | None = None,
+        keep: int = KEEP,
+        as_of: Callable[[Any], Moment] | None = None,
+        **options: Any,
+    ) -> Callable[[Callable[[], T]], Dataset[T]]:
+        """Make the function's return value a dataset: each due moment saves its next version, and `.read()` returns the newest.
+
+        :param schedule: as for `periodic_task`: every("15 minutes").
+        :param stale_after: "1 hour", seconds or a timedelta, after which the content counts as stale.
+        :param keep: number of versions to keep.
+        :param as_of: returns the time that a value describes: `lambda prices: prices.index[-1]`. By default the time at which
+            it was saved.
+        :param options: of the periodic task: retries, retry_delay, timeout, name.
+        """
+
+        def decorate(function: Callable[[], T]) -> Dataset[T]:
+            made = Dataset(
+                function,
+                periodic=self.periodic_task(schedule, **options),
+                name_of=self.name_of,
+                ledger=lambda: self.ledger,
+                cache=lambda: self.storage.dataset_cache,
+                stale_after=stale_after,
+                keep=keep,
+                as_of=as_of,
+            )
+            self.datasets[made.name] = made
+            return made
+
+        return decorate
+
+    # --- jobs ---
+
+    def job(self, job_id: str) -> JobHandle:
+        """Return a job's handle. Raises JobNotFound."""
+        self.get_job(job_id)
+        return JobHandle(self, Task(id=job_id))
+
+    def get_job(self, job_id: str) -> Job:
+        """Return a job as it is now. Raises JobNotFound."""
+        return self.reader.get(job_id)
+
+    def jobs(
+        self,
+        task: TaskWrapper | str | None = None,
+        state: State | None = None,
+        owner: str | None = None,
+        limit: int = 50,
+    ) -> list[Job]:
+        """Return jobs, newest first. `task` is a task function or its full name."""
+        return self.reader.list(task, state, owner, limit)
+
+    def history(self, job_id: str) -> list[Event]:
+        """Return what happened to a job, oldest first. Raises JobNotFound."""
+        return self.reader.history(job_id)
+
+    def log(self, job_id: str) -> list[LogLine]:
+        """Return the last lines that a job logged, oldest first. Raises JobNotFound."""
+        return self.reader.log(job_id)
+
+    def ahead(self, job_id: str, most: int = 1000) -> int | None:
+        """Count the queued jobs of its queue that will be claimed before this one, up to `most`.
+
+        None if the job is not queued. The count is for one queue: a worker that serves several takes turns between them, and
+        claims jobs of higher priority from the others first. Where owners take turns, a job's place is settled at its submit,
+        but an owner with nothing queued still comes in at the front, so the count may grow. Jobs that wait for a concurrency
+        limit, or for a worker that knows their task, are counted too.
+        """
+        return self.ledger.reading.ahead(job_id, most)
+
+    def task_of(self, job_id: str) -> Task:
+        """Return the task as it was submitted. Raises JobNotFound, Unreadable."""
+        return self.reader.task_of(job_id)
+
+    def workers(self) -> list[Worker]:
+        """Return the workers of all live consumers."""
+        return live_workers(self.ledger.consumers, self.lease_s)
+
+    def retry_job(self, job_id: str) -> bool:
+        """Queue a failed or cancelled job again. Return False if it is neither."""
+        retried = self.ledger.retry(job_id)
+        self._run_immediately()
+        return retried
+
+    def again(self, job_id: str, new_id: str | None = None) -> JobHandle:
+        """Submit a job's task and arguments once more, as a new job of whoever submits it. Raises JobNotFound, Unreadable."""
+        return self.submitter.again(self.reader.task_of(job_id), self.reader.row(job_id), new_id)
+
+    # --- submitting ---
+
+    def enqueue(self, task: Task | group | chord) -> Any:
+        """Accept a task with everything that follows it, in one transaction. Raises QueueUnavailable, ArgumentsTooLarge."""
+        result = self.submitter.enqueue(task)
+        return result if self.results else None
+
+    def enqueue_many(self, tasks: Iterable[Task | group | chord]) -> list[Any] | None:
+        """Accept many tasks, a thousand in a transaction, each with everything that follows it.
+
+        Return what `enqueue` returns for each, in their order. All tasks are checked before any is accepted. Raises
+        ArgumentsTooLarge. Raises QueueUnavailable with the handles that were `accepted` before the database failed: calling
+        it again with the same tasks accepts the others, and doubles none.
+        """
+        results = self.submitter.enqueue_many(tasks)
+        return results if self.results else None
+
+    def reschedule(self, task: Task, **changes: Any) -> Any:
+        """Put a new job in the place of this task's, as JobHandle.reschedule does."""
+        row = self.reader.row(task.id)
+        return self.submitter.reschedule(self.reader.task_of(task.id) if type(task) is Task else task, row, **changes)
+
+    def _submit_message(self, data: bytes, priority: float | None, ts: datetime | None) -> None:
+        """Accept a message from Huey's storage interface."""
+        task = self.deserialize_task(data)
+        task.priority = task.priority if priority is None else priority
+        task.eta = task.eta if ts is None else ts
+        self.enqueue(task)
+
+    # --- running ---
+
+    def create_consumer(self, **options: Any) -> Any:
+        """Huey's, with Huey's options. Workers are processes on Linux and threads elsewhere, unless `worker_type` is given.
+
+        `queues`: the queues that its workers serve, as "interactive,heavy:1" or a list of such parts. Here one worker at most
+        serves `heavy`, and all of them serve `interactive`. Without it every worker serves every queue. Raises ValueError
+        for another form, and if a worker would serve no queue.
+        """
+        self.discover()
+        options.setdefault("worker_type", WORKER_PROCESS if sys.platform == "linux" else WORKER_THREAD)
+        return DurableConsumer(self, **options)
+
+    def dequeue(self) -> Task | None:
+        """Attempt the next job for the calling thread. A consumer's workers use the executor."""
+        return self.claim(f"{socket.gethostname()}-{os.getpid()}", threading.current_thread().name)
+
+    def claim(self, consumer: str, worker: str) -> Task | None:
+        """Claim the next due job for a worker. Return None if there is no such job."""
+        return self.executor.claim(lambda: self.executor.request(consumer, worker))
+
+    def _claim_message(self) -> bytes | None:
+        task = self.dequeue()
+        return None if task is None else self.serialize_task(task)
+
+    def _run_immediately(self) -> None:
+        """In immediate mode, run what a submit queued, and what that queues, before the submit returns."""
+        if self.immediate:
+            with self._one_at_a_time:  # another thread's claimed jobs have ended when this one goes on
+                while (task := self.claim("immediate", uuid.uuid4().hex)) is not None:
+                    self.execute(task)
+
+    def execute(self, task: Task, timestamp: datetime | None = None) -> Any:
+        if hasattr(task, "attempt"):
+            return self.executor.execute(task).value
+        return super().execute(task, timestamp)
+
+    # --- what Huey does at an attempt's end, collected on the attempt ---
+
+    def execute_as_huey(self, task: Task, timestamp: datetime) -> Any:
+        return super().execute(task, timestamp)
+
+    def _emit(self, signal: str, task: Task, *args: Any, **kwargs: Any) -> None:
+        attempt: Attempt | None = getattr(task, "attempt", None)
+        if attempt is not None and signal in REPORTS:
+            attempt.signal = signal
+            attempt.ending = True
+        super()._emit(signal, task, *args, **kwargs)
+
+    def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
+        exception.__traceback__ = from_the_task(exception.__traceback__)
+        metadata: dict[str, Any] = super().build_error_result(task, exception)
+        attempt: Attempt | None = getattr(task, "attempt", None)
+        if attempt is not None:
+            attempt.failure = metadata
+            attempt.exception = attempt.exception or exception
+        return metadata
+
+    def put_result(self, key: str, data: Any) -> None:
+        attempt = ending_attempt()
+        if attempt is None or key != attempt.id:
+            super().put_result(key, data)
+
+    def delete(self, key: str) -> Any:
+        attempt = current_attempt.get()
+        if attempt is None:
+            return super().delete(key)
+        if attempt.started and not attempt.ending:
+            return attempt.job.patiently(lambda: self.ledger.entries.release_lock(key, attempt.token))
+        attempt.deleted.append(key)  # the end deletes a revocation that this attempt uses up
+        return True
+
+    def revoke(self, task: Any, revoke_until: Any = None, revoke_once: bool = False) -> None:
+        """Huey's. A unique job goes on for others who submitted the same."""
+        if not self.ledger.detach(task.id):
+            super().revoke(task, revoke_until, revoke_once)
+
+    def is_revoked(self, task: Any, timestamp: datetime | None = None, peek: bool = True) -> bool:
+        attempt: Attempt | None = getattr(task, "attempt", None)
+        if attempt is not None and not attempt.revoked:
+            return False  # the claim has looked
+        return bool(super().is_revoked(task, timestamp, peek))
+
+    def _requeue_task(self, task: Task, timestamp: datetime, retry_eta: datetime | None = None) -> None:
+        self.schedule_retry(task, None if retry_eta is None else self.messages.to_epoch(retry_eta))
+
+    def schedule_retry(self, task: Task, at: float | None = None) -> None:
+        """Note on the attempt that the same job is tried again. The ledger's clock counts its pause."""
+        attempt: Attempt = task.attempt
+        task.retries -= 1
+        retry = attempt.retry = next_retry(task, attempt.exception, at)
+        logger.info("Job %s is tried again; %s retries are left after that.", attempt.id, task.retries)
+        self._emit(signals.SIGNAL_SCHEDULED if retry.at or retry.delay else signals.SIGNAL_ENQUEUED, task)
+
+    # --- results and locks ---
+
+    def result(self, id: str, *args: Any, **kwargs: Any) -> Any:
+        return JobHandle(self, Task(id=id)).get(*args, **kwargs)
+
+    def _result_handle(self, task: Task) -> JobHandle:
+        return JobHandle(self, task)
+
+    def _result_bytes(self, key: str) -> Any:
+        """Return a job's result as Huey would have stored it, for callers of the storage."""
+        value = JobHandle(self, Task(id=key))._get()
+        return value if value is EmptyData else self.serializer.serialize(value)
+
+    def flush_locks(self, *names: str) -> set[str]:
+        """Delete the locks that no live job holds: those of a consumer that was killed."""
+        keys = {*self._locks, *(f"{self.name}.lock.{name.strip()}" for name in names)}
+        return {key.split(".lock.", 1)[-1] for key in keys if self.ledger.entries.delete_stale_lock(key)}

@@ -1,0 +1,162 @@
+"""What a submit returns: a handle to the job."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from huey.api import Result, Task
+from huey.constants import EmptyData
+from huey.exceptions import ResultTimeout
+from huey.utils import Error
+
+from jobqueue.execution.job_log import LogLine
+from jobqueue.jobs.history import Event
+from jobqueue.jobs.job import Job, Progress
+from jobqueue.ledger.ledger import Ledger
+from jobqueue.ledger.results import value_of
+from jobqueue.ledger.states import State
+
+
+class Queue(Protocol):
+    """The calls that a handle makes to its queue."""
+
+    storage: Any
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    def get_job(self, job_id: str) -> Job: ...
+
+    def history(self, job_id: str) -> Sequence[Event]: ...
+
+    def log(self, job_id: str) -> Sequence[LogLine]: ...
+
+    def retry_job(self, job_id: str) -> bool: ...
+
+    def reschedule(self, task: Task, **changes: Any) -> Any: ...
+
+
+class JobHandle(Result):
+    """Huey's Result, with the job's state, progress, history and log.
+
+    Example::
+
+        handle = analyse(["AAPL", "MSFT"])
+        handle.state          # State.QUEUED
+        handle.get(blocking=True)
+    """
+
+    huey: Queue
+    _result: Any
+
+    def __init__(self, huey: Queue, task: Task) -> None:
+        super().__init__(huey, task)
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.id}>"
+
+    def get_job(self) -> Job:
+        """Return the job as it is now. Raises JobNotFound."""
+        return self.huey.get_job(self.id)
+
+    def history(self) -> Sequence[Event]:
+        """Return what happened to the job, oldest first. Raises JobNotFound."""
+        return self.huey.history(self.id)
+
+    def log(self) -> Sequence[LogLine]:
+        """Return the last lines that the job logged, oldest first. Raises JobNotFound."""
+        return self.huey.log(self.id)
+
+    @property
+    def state(self) -> State:
+        """The job's state now. Raises JobNotFound."""
+        return self.get_job().state
+
+    @property
+    def progress(self) -> Progress | None:
+        """The progress that the job reported last. Raises JobNotFound."""
+        return self.get_job().progress
+
+    @property
+    def result(self) -> Any:
+        """The job's result; None until it has ended. Raises huey.exceptions.TaskException if it failed."""
+        return self.get()
+
+    def cancel(self) -> bool:
+        """End the job, whatever its state. Return False if it had ended.
+
+        A unique job goes on for others who submitted the same, and is cancelled for this handle alone.
+        """
+        return self.huey.ledger.cancel(self.id, "Cancelled.")
+
+    def retry(self) -> bool:
+        """Queue a failed or cancelled job again. Return False if it is neither.
+
+        The values of its steps are kept. If a unique job already runs again for others, this handle joins that run.
+        """
+        self.reset()
+        return self.huey.retry_job(self.id)
+
+    def reschedule(
+        self,
+        eta: datetime | None = None,
+        delay: float | timedelta | None = None,
+        expires: Any = None,
+        priority: float | None = None,
+        preserve_pipeline: bool = True,
+    ) -> Any:
+        """Run the job at another time: cancel it, and put a new job in its place before the jobs that follow it.
+
+        Raises JobNotFound.
+        """
+        return self.huey.reschedule(
+            self.task,
+            eta=eta,
+            delay=delay,
+            expires=expires,
+            priority=priority,
+            preserve_pipeline=preserve_pipeline,
+        )
+
+    def is_ready(self) -> bool:
+        return self._get() is not EmptyData
+
+    def _get(self, preserve: bool = False) -> Any:
+        """Reading leaves the result where it is, whatever `preserve` says."""
+        if self._result is EmptyData:
+            row = self.huey.ledger.reading.result(self.id)
+            if row is not None and (row["body"] is not None or row["state"] == State.SUCCEEDED):
+                value = value_of(row)
+                if isinstance(value, Error):
+                    value.metadata["task_id"] = self.id  # a unique job's own id is nobody's
+                if not State(row["state"]).ended:
+                    return value  # an error of an attempt; another one is due
+                self._result = value
+        return self._result
+
+    def get_raw_result(
+        self,
+        blocking: bool = False,
+        timeout: float | None = None,
+        backoff: float = 1.15,
+        max_delay: float = 1.0,
+        revoke_on_timeout: bool = False,
+        preserve: bool = False,
+    ) -> Any:
+        result = self._get()
+        if result is not EmptyData:
+            return result
+        if not blocking:
+            return None
+        if self.huey.storage.wait_result(self.id, timeout, backoff, max_delay):
+            result = self._get()
+            if result is not EmptyData:
+                return result
+            job = self.get_job()  # cancelled: there is no result, and none will come
+            return Error(
+                {"error": f"The job was {job.state}. {job.error}", "retries": 0, "traceback": "", "task_id": self.id}
+            )
+        if revoke_on_timeout:
+            self.revoke()
+        job = self.get_job()  # an id that nobody knows has no result either, and raises JobNotFound
+        raise ResultTimeout(f"Job {self.id} has no result after {timeout} s: it is {job.state}, attempt {job.attempt}.")

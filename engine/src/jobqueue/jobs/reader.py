@@ -1,0 +1,75 @@
+"""Read jobs of one queue as Job, Event and LogLine."""
+
+from collections.abc import Callable
+from typing import Any
+
+from huey.api import Task, TaskWrapper
+
+from jobqueue.database.database import Row, storable
+from jobqueue.execution.job_log import LogLine, read
+from jobqueue.jobs.history import Event, events
+from jobqueue.jobs.job import Job, JobNotFound, Unreadable
+from jobqueue.ledger.ledger import Ledger
+from jobqueue.ledger.states import State
+from jobqueue.messages.messages import Messages
+
+
+class JobReader:
+    """Looks up jobs. `ledger` returns the ledger; immediate mode has another one."""
+
+    def __init__(self, ledger: Callable[[], Ledger], messages: Messages) -> None:
+        self._ledger = ledger
+        self._messages = messages
+
+    def get(self, job_id: str) -> Job:
+        """Return a job as it is now. Raises JobNotFound."""
+        return self._as_job(self.row(job_id))
+
+    def row(self, job_id: str) -> Row:
+        """Return a job's row. Raises JobNotFound."""
+        return self._found(job_id, self._ledger().reading.job)
+
+    def history(self, job_id: str) -> list[Event]:
+        """Return what happened to a job, oldest first. Raises JobNotFound."""
+        return events(self._found(job_id, self._ledger().reading.history))
+
+    def log(self, job_id: str) -> list[LogLine]:
+        """Return the last lines that a job logged, oldest first. Raises JobNotFound."""
+        return read(self._found(job_id, self._ledger().reading.log)["lines"] or "")
+
+    def list(
+        self,
+        task: TaskWrapper | str | None = None,
+        state: State | None = None,
+        owner: str | None = None,
+        limit: int = 50,
+    ) -> list[Job]:
+        """Return jobs, newest first. `task` is a task function or its full name."""
+        name = self._messages.name_of(task) if isinstance(task, TaskWrapper) else task
+        rows = self._ledger().reading.jobs(task=name, state=state, owner=owner, limit=limit)
+        return [self._as_job(row) for row in rows]
+
+    def task_of(self, job_id: str) -> Task:
+        """Return the task as it was submitted. Raises JobNotFound, Unreadable."""
+        return self._read(self.row(job_id), self._messages.read)
+
+    def _found(self, job_id: str, read: Callable[[str], Row | None]) -> Row:
+        row = None
+        if isinstance(job_id, str) and job_id == storable(job_id):  # an id from an address bar may be anything
+            row = read(job_id)
+        if row is None:
+            raise JobNotFound(f"No job has the id {job_id!r}.")
+        return row
+
+    def _as_job(self, row: Row) -> Job:
+        def arguments() -> tuple[tuple[Any, ...], dict[str, Any]]:
+            message = self._read(row, self._messages.unpack)
+            return tuple(message.args), dict(message.kwargs)
+
+        return Job.from_row(row, arguments)
+
+    def _read(self, row: Row, how: Callable[[bytes], Any]) -> Any:
+        try:
+            return how(row["message"])
+        except Exception as error:
+            raise Unreadable(f"The arguments of job {row['id']} cannot be read: {error}") from error

@@ -1,0 +1,136 @@
+"""Huey's key/value side: entries, locks that belong to a claim, and counters."""
+
+from collections.abc import Sequence
+
+from jobqueue.database.database import Database
+
+PUT_ENTRY = """
+INSERT INTO entries (key, value) VALUES (:key, :value)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, holder = NULL, expires_at = NULL
+"""
+
+TAKE_NEW_KEY = """
+INSERT INTO entries (key, value, holder, expires_at) VALUES (:key, :value, :holder, NOW + :ttl)
+ON CONFLICT (key) DO NOTHING
+"""
+
+LOCK_KEY = "SELECT 1 FROM entries WHERE key = :key FOR UPDATE"
+
+TAKE_FREE_KEY = """
+UPDATE entries SET value = :value, holder = :holder, expires_at = NOW + :ttl
+WHERE key = :key
+  AND (expires_at < NOW
+       OR :again AND holder = :holder
+       OR holder IS NOT NULL AND NOT EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder))
+"""
+
+PEEK_ENTRIES = """
+SELECT key, value FROM entries
+WHERE key IN EACH(:keys)
+  AND (expires_at IS NULL OR expires_at >= NOW)
+  AND (holder IS NULL OR EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder))
+"""
+
+POP_ENTRY = "DELETE FROM entries WHERE key = :key RETURNING value"
+DELETE_ENTRY = "DELETE FROM entries WHERE key = :key"
+
+RELEASE_LOCK = """
+DELETE FROM entries
+WHERE key = :key
+  AND (holder IS NULL OR holder = :holder
+       OR NOT EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder))
+"""
+
+DELETE_STALE_LOCK = """
+DELETE FROM entries
+WHERE key = :key
+  AND (holder IS NULL OR NOT EXISTS (SELECT 1 FROM jobs WHERE token = entries.holder))
+"""
+
+ENTRIES = "SELECT key, value FROM entries"
+
+ADD_TO_COUNTER = """
+INSERT INTO counters (key, value) VALUES (:key, :amount)
+ON CONFLICT (key) DO UPDATE SET value = counters.value + excluded.value
+RETURNING value
+"""
+
+DELETE_COUNTER = "DELETE FROM counters WHERE key = :key"
+RESULT_IDS = "SELECT job_id FROM results"
+FLUSH_RESULTS = "DELETE FROM results"
+FLUSH_ENTRIES = "DELETE FROM entries"
+FLUSH_COUNTERS = "DELETE FROM counters"
+
+
+class Entries:
+    """Keys and counters of one database. A lock is an entry with a holder, and is free when that claim is over."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def put(self, key: str, value: bytes) -> None:
+        with self.database.statement() as tx:
+            tx.run(PUT_ENTRY, key=key, value=value)
+
+    def put_if_free(self, key: str, value: bytes, holder: str | None, ttl: float | None, again: bool = False) -> bool:
+        """Take a key that nobody has: free too are one past its time, and one held by a claim that is over.
+
+        `again`: an earlier try was not answered, so that the holder itself may have it since.
+        """
+        with self.database.transaction() as tx:
+            taken = {"key": key, "value": value, "holder": holder, "ttl": ttl}
+            if tx.run(TAKE_NEW_KEY, **taken):
+                return True
+            tx.one(LOCK_KEY, key=key)  # whether its holder lives is looked at when nobody else can take it
+            return bool(tx.run(TAKE_FREE_KEY, again=again, **taken))
+
+    def peek(self, keys: Sequence[str]) -> dict[str, bytes]:
+        with self.database.statement() as tx:
+            return {row["key"]: row["value"] for row in tx.all(PEEK_ENTRIES, keys=list(keys))}
+
+    def pop(self, key: str) -> bytes | None:
+        with self.database.statement() as tx:
+            row = tx.one(POP_ENTRY, key=key)
+            return None if row is None else row["value"]
+
+    def delete(self, key: str) -> bool:
+        with self.database.statement() as tx:
+            return bool(tx.run(DELETE_ENTRY, key=key))
+
+    def release_lock(self, key: str, token: str) -> bool:
+        """Delete an entry, unless it is a lock that another living claim holds."""
+        with self.database.transaction() as tx:
+            tx.one(LOCK_KEY, key=key)
+            return bool(tx.run(RELEASE_LOCK, key=key, holder=token))
+
+    def delete_stale_lock(self, key: str) -> bool:
+        with self.database.transaction() as tx:
+            tx.one(LOCK_KEY, key=key)
+            return bool(tx.run(DELETE_STALE_LOCK, key=key))
+
+    def add(self, key: str, amount: int) -> int:
+        with self.database.statement() as tx:
+            row = tx.one(ADD_TO_COUNTER, key=key, amount=amount)
+            assert row is not None
+            return int(row["value"])
+
+    def delete_counter(self, key: str) -> None:
+        with self.database.statement() as tx:
+            tx.run(DELETE_COUNTER, key=key)
+
+    def all(self) -> dict[str, bytes]:
+        with self.database.statement() as tx:
+            return {row["key"]: row["value"] for row in tx.all(ENTRIES)}
+
+    def result_ids(self) -> list[str]:
+        with self.database.statement() as tx:
+            return [row["job_id"] for row in tx.all(RESULT_IDS)]
+
+    def flush_results(self) -> None:
+        with self.database.transaction() as tx:
+            tx.run(FLUSH_RESULTS)
+            tx.run(FLUSH_ENTRIES)
+
+    def flush_counters(self) -> None:
+        with self.database.statement() as tx:
+            tx.run(FLUSH_COUNTERS)

@@ -1,0 +1,67 @@
+"""Tasks as signed messages and back, the names of tasks, and the one conversion of Huey's times."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from huey.api import Task, TaskWrapper
+from huey.registry import Message
+
+from jobqueue.messages.registry import DurableRegistry
+
+
+class Messages:
+    """Reads and writes the messages of one queue's tasks.
+
+    :param registry: the tasks that this process knows.
+    :param serializer: signs and verifies, as KeyRing does.
+    :param utc: whether Huey's naive times are in UTC, or in the host's local time.
+    """
+
+    def __init__(self, registry: DurableRegistry, serializer: Any, utc: bool) -> None:
+        self.registry = registry
+        self.serializer = serializer
+        self.utc = utc
+
+    def write(self, task: Task) -> bytes:
+        """Return the task as a signed message."""
+        data: bytes = self.serializer.serialize(self.registry.create_message(task))
+        return data
+
+    def read(self, data: bytes) -> Task:
+        """Return the task of a message. Raises ValueError if no key verifies it, HueyException for an unknown task."""
+        return self.registry.create_task(self.unpack(data))
+
+    def unpack(self, data: bytes) -> Message:
+        """Return a message's content, whether this process knows its task or not. Raises ValueError if no key verifies it."""
+        message: Message = self.serializer.deserialize(data)
+        return message
+
+    # --- names of tasks ---
+
+    def task_names(self) -> list[str]:
+        """Return the full names of all tasks that this process knows."""
+        return list(self.registry._registry)
+
+    def tasks_by_name(self) -> dict[str, type[Task]]:
+        """Return the classes of all tasks that this process knows, by full name."""
+        return dict(self.registry._registry)
+
+    def name_of(self, task: TaskWrapper | type[Task]) -> str:
+        """Return a task's full name, as in Job.task."""
+        return str(self.registry.task_to_string(task.task_class if isinstance(task, TaskWrapper) else task))
+
+    # --- times ---
+
+    def to_epoch(self, moment: datetime) -> float:
+        """Return one of Huey's naive times in seconds since the epoch."""
+        return (moment.replace(tzinfo=UTC) if self.utc else moment).timestamp()
+
+    def from_epoch(self, seconds: float) -> datetime:
+        """Return seconds since the epoch as one of Huey's naive times."""
+        if self.utc:
+            return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+        return datetime.fromtimestamp(seconds)
+
+
+def in_seconds(delay: float | timedelta) -> float:
+    return delay.total_seconds() if isinstance(delay, timedelta) else float(delay)

@@ -1,0 +1,117 @@
+"""Tasks as Huey has them, whose delays the ledger's clock counts, and which can be submitted with options."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from huey.api import ResultGroup, Task, TaskWrapper, group
+
+from jobqueue.ledger.limits import check_limit
+from jobqueue.ledger.queues import named
+from jobqueue.messages.messages import in_seconds
+
+
+class DurableTaskWrapper(TaskWrapper):
+    """Huey's task; its delays are kept as delays, counted by the ledger's clock, and it may have an owner.
+
+    Beside Huey's options: `queue`, in which its jobs wait unless a submit says another; `concurrency`, how many of them
+    may run at once, across all consumers. Raises ValueError for a name that no queue has, or a number below 1.
+    """
+
+    def __init__(self, huey: Any, func: Any, **options: Any) -> None:
+        if "queue" in options:
+            named(options["queue"])
+        concurrency = check_limit("concurrency", options.get("concurrency"))
+        super().__init__(huey, func, **options)
+        name = huey.messages.name_of(self.task_class)
+        huey.limits.of_task.pop(name, None)  # in a notebook a task may be defined again
+        if concurrency is not None:
+            huey.limits.of_task[name] = concurrency
+
+    def s(self, *args: Any, **kwargs: Any) -> Task:
+        delay = kwargs.get("delay")
+        task = super().s(*args, **kwargs)
+        if delay is not None:
+            task.run_in = in_seconds(delay)
+        return task
+
+    def schedule(
+        self,
+        args: Any = None,
+        kwargs: dict[str, Any] | None = None,
+        eta: datetime | None = None,
+        delay: float | timedelta | None = None,
+        **options: Any,
+    ) -> Any:
+        """Submit for later: `eta` a datetime, `delay` seconds or a timedelta; either may stand first, as in Huey."""
+        return self.huey.enqueue(self._scheduled(args, kwargs, eta, delay, options))
+
+    def _scheduled(self, args: Any, kwargs: Any, eta: Any, delay: Any, options: dict[str, Any]) -> Task:
+        if eta is None and delay is None:
+            if isinstance(args, datetime):
+                eta = args
+            elif isinstance(args, int | float | timedelta):
+                delay = args
+            else:
+                raise ValueError("schedule() missing required eta= or delay=")
+            args = None
+        if kwargs is not None and not isinstance(kwargs, dict):
+            raise ValueError("schedule() kwargs argument must be a dict.")
+        when = {"eta": eta} if delay is None else {"delay": delay}
+        task = self.s(**when)
+        for name, value in options.items():
+            if value is not None:
+                setattr(task, name, value)
+        task.args, task.kwargs = tuple(args or ()), kwargs or {}
+        task.revoke_id = f"r:{task.id}"
+        return task
+
+    def create_task(self, func: Callable[..., Any], *args: Any, **settings: Any) -> type[Task]:
+        task_class: type[Task] = super().create_task(func, *args, **settings)
+        task_class.function = staticmethod(func)
+        return task_class
+
+    def using(
+        self,
+        *,
+        owner: str | None = None,
+        queue: str | None = None,
+        unique: bool | str | None = None,
+        cache_for: float | timedelta | None = None,
+    ) -> "Using":
+        """The same task, submitted with options: `analyse.using(owner="ann", queue="heavy")(tickers)`.
+
+        :param unique: whether it shares the run of a submission with the same arguments that has not ended; or text: with
+            the same key.
+        :param cache_for: seconds for which it takes a successful result, too, rather than run again; it is unique then.
+
+        Raises ValueError for a name that no queue has.
+        """
+        if queue is not None:
+            named(queue)
+        options = {"owner": owner, "queue": queue, "unique": unique, "cache_for": cache_for}
+        return Using(self, {name: value for name, value in options.items() if value is not None})
+
+
+class Using:
+    """A task together with the options of a submit."""
+
+    def __init__(self, task: DurableTaskWrapper, options: dict[str, Any]) -> None:
+        self._task = task
+        self._options = options
+
+    def s(self, *args: Any, **kwargs: Any) -> Task:
+        return self._with_options(self._task.s(*args, **kwargs))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._task.huey.enqueue(self.s(*args, **kwargs))
+
+    def schedule(self, args: Any = None, kwargs: Any = None, eta: Any = None, delay: Any = None, **options: Any) -> Any:
+        return self._task.huey.enqueue(self._with_options(self._task._scheduled(args, kwargs, eta, delay, options)))
+
+    def map(self, items: Iterable[Any]) -> ResultGroup:
+        return self._task.huey.enqueue(group([self._with_options(task) for task in self._task._apply(items)]))
+
+    def _with_options(self, task: Task) -> Task:
+        vars(task).update(self._options)
+        return task

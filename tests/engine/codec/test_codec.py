@@ -1,0 +1,380 @@
+"""Every value that the codec takes comes back as it was; every other one is refused, in words that help."""
+
+import enum
+import math
+from collections import OrderedDict, namedtuple
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobqueue import ResultNotEncodable
+from jobqueue.codec.values import TREE, decode, encode
+
+PARIS = ZoneInfo("Europe/Paris")
+
+# --- trees of plain values ---
+
+PLAIN = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.complex_numbers()
+    | st.decimals()
+    | st.dates()
+    | st.times()
+    | st.timedeltas()
+    | st.datetimes(timezones=st.none() | st.timezones() | st.just(UTC))
+)
+KEYS = (
+    st.text() | st.integers() | st.dates() | st.tuples(st.integers(), st.text()) | st.sampled_from(["$tuple", "$", ""])
+)
+TREES = st.recursive(
+    PLAIN,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(KEYS, inner, max_size=4)
+        | st.sets(st.integers() | st.text() | st.tuples(st.integers(), st.binary()), max_size=4)
+        | st.frozensets(st.integers() | st.dates(), max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(TREES)
+@settings(deadline=None, max_examples=300)
+def test_every_plain_value_comes_back_equal_and_of_the_same_type(value: Any) -> None:
+    assert_same(decode(*encode(value)), value)
+
+
+# --- tables ---
+
+MULTI = pd.MultiIndex.from_tuples([("x", 1), ("y", 2)], names=["p", "q"])
+DAYS = pd.to_datetime(["2020-01-01", "2021-01-01"])
+
+
+def with_columns(columns: Any) -> pd.DataFrame:
+    return pd.DataFrame([[1, 2]], columns=columns)
+
+
+def with_index(index: Any) -> pd.DataFrame:
+    return pd.DataFrame({"a": [1, 2]}, index=index)
+
+
+def column(values: Any, dtype: Any = None) -> pd.DataFrame:
+    return pd.DataFrame({"a": pd.Series(values, dtype=dtype)})
+
+
+# Common in real work: these must be kept.
+KEPT: dict[str, Any] = {
+    "no rows": pd.DataFrame({"a": pd.Series([], dtype="float64"), "b": pd.Series([], dtype="str")}),
+    "no columns": pd.DataFrame(index=[1, 2, 3]),
+    "nothing": pd.DataFrame(),
+    "numbers as columns": with_columns([0, 1]),
+    "floats as columns": with_columns([0.5, 0.95]),
+    "days as columns": with_columns(DAYS),
+    "times with a zone as columns": with_columns(DAYS.tz_localize("Europe/Paris")),
+    "two levels of columns": with_columns(pd.MultiIndex.from_tuples([("a", 1), ("b", 2)], names=["x", None])),
+    "a name over the columns": pd.DataFrame({"a": [1]}).rename_axis(columns="assets"),
+    "two levels of index": with_index(MULTI),
+    "two nameless levels": with_index(MULTI.set_names([None, None])),
+    "two levels of one name": with_index(MULTI.set_names(["p", "p"])),
+    "an index named as a column": with_index(pd.Index([3, 4], name="a")),
+    "an index that was filtered": pd.DataFrame({"a": range(6)})[::2],
+    "a named range": with_index(pd.RangeIndex(2, 6, 2, name="r")),
+    "categories as index": with_index(pd.CategoricalIndex(["x", "y"])),
+    "periods as index": with_index(pd.period_range("2020", periods=2, freq="M")),
+    "days as index": with_index(DAYS),
+    "dates as index": with_index([date(2020, 1, 1), date(2020, 1, 2)]),
+    "text": column(["x", None]),
+    "text of dtype string": column(["x", None], "string"),
+    "whole numbers with a gap": column([1, None], "Int64"),
+    "booleans with a gap": column([True, None], "boolean"),
+    "floats at their limits": column([np.inf, -np.inf, np.nan, -0.0]),
+    "small floats": column([1.5], "float32"),
+    "great whole numbers": column([2**64 - 1], "uint64"),
+    "ordered categories, one unused": column(pd.Categorical(["x", None], categories=["y", "x"], ordered=True)),
+    "whole numbers as categories": column(pd.Categorical([3, 1])),
+    "times with a zone": column(pd.to_datetime(["2020", None]).tz_localize("America/New_York")),
+    "times with an offset": column(DAYS.tz_localize(timezone(timedelta(hours=2)))),
+    "no times at all": column([pd.NaT, pd.NaT]),
+    "times in seconds": column(["2020"], "datetime64[s]"),
+    "spans": column(pd.to_timedelta([None, "1s"])),
+    "periods": column(pd.period_range("2020", periods=2, freq="Q")),
+    "intervals": column(pd.interval_range(0, 2)),
+    "dates": column([date(2020, 1, 1), None]),
+    "decimals": column([Decimal("1.00"), Decimal("2.50")]),
+    "bytes": column([b"x", b"y"]),
+    "a series": pd.Series([1.5, 2.5], index=DAYS, name="AAPL"),
+    "a series without a name": pd.Series([1, 2]),
+    "a series named by a tuple": pd.Series([1], name=("a", 1)),
+    "a series named by a day": pd.Series([1], name=pd.Timestamp("2020")),
+    "a series over an index called values": pd.Series([1, 2], index=pd.Index([1, 2], name="values")),
+    "a range": pd.RangeIndex(5),
+    "an index": pd.Index(["a", "b"], name="x"),
+    "days with a zone": DAYS.tz_localize("UTC"),
+    "levels": MULTI,
+    "an empty index": pd.Index([]),
+    "an array": np.arange(6.0).reshape(2, 3),
+    "a column-major array": np.asfortranarray(np.ones((2, 3))),
+    "a number alone in an array": np.array(3),
+    "a big-endian array": np.array([1], dtype=">i4"),
+    "an array of text": np.array(["a", "bc"]),
+    "an array of records": np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
+    "an array of times": np.array(["2020", "NaT"], dtype="datetime64[D]"),
+    "NumPy scalars": [np.bool_(1), np.float32(1.5), np.int8(3), np.datetime64("NaT"), np.str_("x"), np.complex64(1j)],
+    "a pandas time to the nanosecond": pd.Timestamp("2020-01-01 00:00:00.123456789"),
+    "a pandas time with a zone": pd.Timestamp(datetime(2020, 10, 25, 2, 30, fold=1, tzinfo=PARIS)),
+    "pandas spans": [pd.Timedelta(-1, "ns"), pd.Timedelta("3 days 4h 5ns"), pd.Timedelta(5, "s"), pd.Timedelta.max],
+    "missing values": [pd.NaT, pd.NA, None, math.nan],
+    "a time that comes twice": datetime(2020, 10, 25, 2, 30, fold=1, tzinfo=PARIS),
+    "text that is not valid": "\ud800\0",
+    "a number of 5,000 digits": [10**5000, -(10**5000)],
+    "a frame deep in a tree": {"by year": [({2020: column([1.5])}, np.arange(2)), b""], ("a", 1): pd.Series([1])},
+}
+
+# Rarer, and easy to get wrong: kept or refused, but never saved as something else.
+AWKWARD: dict[str, Any] = {
+    "two kinds of columns": with_columns([1, "a"]),
+    "tuples as columns": with_columns(pd.Index([("a", 1), ("b", 2)], tupleize_cols=False)),
+    "booleans as columns": with_columns([True, False]),
+    "dates as columns": with_columns([date(2020, 1, 1), date(2020, 1, 2)]),
+    "periods as columns": with_columns(pd.period_range("2020", periods=2, freq="Y")),
+    "intervals as columns": with_columns(pd.interval_range(0, 2)),
+    "categories as columns": with_columns(pd.CategoricalIndex(["b", "a"])),
+    "spans as columns": with_columns(pd.to_timedelta([1, 2], unit="s")),
+    "bytes as columns": with_columns([b"a", b"b"]),
+    "a gap among the columns": with_columns([np.nan, 1.0]),
+    "no name for a column": with_columns([None, "a"]),
+    "an index named by a number": with_index(pd.Index([3, 4], name=0)),
+    "an index named by a tuple": with_index(pd.Index([3, 4], name=("x", 1))),
+    "an index alone, named by a number": pd.Index([3, 4], name=0),
+    "numbers as objects in the index": with_index(pd.Index([1, 2], dtype=object)),
+    "two kinds in the index": with_index(pd.Index([1, "a"], dtype=object)),
+    "levels of categories and days": with_index(pd.MultiIndex.from_arrays([pd.Categorical(["x", "y"]), DAYS])),
+    "levels that hold no more": pd.DataFrame({"a": [1, 2]}, index=MULTI).loc[["x"]],
+    "whole numbers as objects": column([1, 2], object),
+    "a gap among whole numbers as objects": column([1, None], object),
+    "floats as objects": column([1.5, 2], object),
+    "text as objects": column(["x", "y"], object),
+    "text as objects, with a gap": column(["x", np.nan], object),
+    "booleans as objects, with a gap": column([True, None], object),
+    "nothing as objects": column([None, None], object),
+    "times as objects": column([datetime(2020, 1, 1)], object),
+    "two kinds of objects": column([1, "b"], object),
+    "dicts": column([{"x": 1}, {"y": 2}]),
+    "lists": column([[1], [2, 3]]),
+    "tuples": column([(1,), (2, 3)]),
+    "sets": column([{1}, {2}]),
+    "arrays": column([np.arange(2), np.arange(3)]),
+    "text kept by Python": column(["x", None], "string[python]"),
+    "categories from a cut": column(pd.cut([1, 2, 3], 2)),
+    "times with a zone as categories": column(pd.Categorical(DAYS.tz_localize("UTC"))),
+    "dates as categories": column(pd.Categorical([date(2020, 1, 1)])),
+    "two kinds of categories": column(pd.Categorical([1, "a"])),
+    "the shortest span": pd.Timedelta.min,
+    "a time of day with a zone": time(12, tzinfo=PARIS),
+    "a time of day that comes twice": time(1, fold=1),
+    "columns of one name": with_columns(["a", "a"]),
+    "complex numbers in a frame": column([1j]),
+    "a column called as Arrow calls an index": pd.DataFrame({"__index_level_0__": [1]}, index=["x"]),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_people_return_is_kept_exactly(name: str) -> None:
+    assert_same(decode(*encode(KEPT[name])), KEPT[name])
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+@pytest.mark.filterwarnings("default:The DataFrame has:UserWarning")  # a warning is not a refusal
+def test_an_awkward_value_is_kept_exactly_or_refused(name: str) -> None:
+    try:
+        saved = encode(AWKWARD[name])
+    except ResultNotEncodable:
+        return
+    assert_same(decode(*saved), AWKWARD[name])
+
+
+CELLS: dict[str, st.SearchStrategy[Any]] = {
+    "int64": st.integers(-(2**63), 2**63 - 1),
+    "float64": st.floats(),
+    "bool": st.booleans(),
+    "str": st.text(st.characters(codec="utf-8")) | st.none(),
+    "Int8": st.integers(-128, 127) | st.none(),
+    "boolean": st.booleans() | st.none(),
+    "category": st.sampled_from(["a", "b", None]),
+    "datetime64[ns]": st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1)) | st.none(),
+    "datetime64[us, Europe/Paris]": st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),
+    "timedelta64[ns]": st.timedeltas(timedelta(days=-9999), timedelta(days=9999)) | st.none(),
+}
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> pd.DataFrame:
+    rows = draw(st.integers(0, 4))
+
+    def series(dtype: str) -> pd.Series:
+        return pd.Series(draw(st.lists(CELLS[dtype], min_size=rows, max_size=rows)), dtype=dtype)
+
+    labels = draw(
+        st.lists(st.text(st.characters(codec="utf-8")), unique=True, max_size=4)
+        | st.lists(st.integers(-99, 99), unique=True, max_size=4)
+    )
+    frame = pd.DataFrame({label: series(draw(st.sampled_from(sorted(CELLS)))) for label in labels})
+    levels = draw(st.lists(st.sampled_from(["int64", "str", "category", "datetime64[ns]"]), max_size=2))
+    if levels and rows:
+        frame = frame.reindex(range(rows))
+        index = [series(dtype) for dtype in levels]
+        frame.index = pd.MultiIndex.from_arrays(index) if len(index) > 1 else pd.Index(index[0])
+    return frame
+
+
+@given(frames())
+@settings(deadline=None, max_examples=150)
+def test_every_frame_of_common_types_comes_back_equal(frame: pd.DataFrame) -> None:
+    assert_same(decode(*encode(frame)), frame)
+
+
+def test_a_figure_comes_back_as_a_figure_that_draws_the_same() -> None:
+    figure = go.Figure(go.Scatter(x=DAYS, y=np.array([1.0, 2.0]), name="équité"), layout={"title": {"text": "$x$"}})
+    again = decode(*encode({"figure": figure}))["figure"]
+    assert type(again) is go.Figure
+    assert again.to_plotly_json()["layout"] == figure.to_plotly_json()["layout"]
+    assert decode(*encode(again)).to_json() == again.to_json()
+
+
+# --- refusals ---
+
+
+class Model:
+    """Stands for whatever a person might return: fitted models, connections, clients."""
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+Point = namedtuple("Point", "x")
+LOOP: list[Any] = []
+LOOP.append(LOOP)
+
+REFUSED: dict[str, tuple[Any, list[str]]] = {
+    "a model": (Model(), ["result", "test_codec.Model", "parameters as a dict"]),
+    "a model in a tree": ({"fits": [1, (Model(),)]}, ["result['fits'][1][0]", "test_codec.Model"]),
+    "a model as a key": ({Model(): 1}, ["a key of result", "test_codec.Model"]),
+    "an enum": (Colour.RED, ["test_codec.Colour"]),
+    "a named tuple": (Point(1), ["test_codec.Point"]),
+    "an ordered dict": (OrderedDict(a=1), ["collections.OrderedDict"]),
+    "a bytearray": (bytearray(b"x"), ["builtins.bytearray"]),
+    "a generator": ((letter for letter in "a"), ["generator"]),
+    "a function": (len, ["builtin_function_or_method"]),
+    "an exception": (ValueError("x"), ["builtins.ValueError"]),
+    "an array of objects": (np.array([None, "x"]), ["numpy.ndarray", "Python objects", "convert it"]),
+    "a masked array": (np.ma.array([1]), ["MaskedArray"]),
+    "models in a frame": ({"x": column([Model()])}, ["result['x']", "test_codec.Model"]),
+    "a list in itself": (LOOP, ["contains itself"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_kept_is_refused_naming_type_place_and_remedy(name: str) -> None:
+    value, words = REFUSED[name]
+    with pytest.raises(ResultNotEncodable) as refusal:
+        encode(value)
+    for word in words:
+        assert word in str(refusal.value)
+
+
+@pytest.mark.parametrize("depth", [50, 100, 200, 400, 100_000])
+def test_what_is_nested_too_deeply_to_be_read_anywhere_is_refused(depth: int) -> None:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+
+    def below(frames: int) -> Any:
+        """A web server's stack."""
+        return decode(*saved) if frames == 0 else below(frames - 1)
+
+    try:
+        saved = encode(value)
+    except ResultNotEncodable as refusal:
+        assert depth > 50
+        assert "nested deeper than" in str(refusal)
+        return
+    assert below(300) == value
+
+
+def test_bytes_cut_short_or_of_another_type_are_not_decoded() -> None:
+    media_type, body = encode([b"abc", np.arange(3)])
+    with pytest.raises(ValueError, match="cut short"):
+        decode(media_type, body[:-1])
+    with pytest.raises(ValueError, match="'image/png' is not known"):
+        decode("image/png", body)
+    assert media_type == TREE
+
+
+# --- sameness: equal, of one type, to the last bit that a person could see ---
+
+
+def assert_same(again: Any, value: Any) -> None:
+    assert type(again) is type(value)
+    check: Callable[[Any, Any], None] | None = {
+        pd.DataFrame: assert_same_frame,
+        pd.Series: lambda a, b: assert_same_frame(a.to_frame("x"), b.to_frame("x")),
+        np.ndarray: assert_same_array,
+    }.get(type(value))
+    if check is not None:
+        check(again, value)
+        assert_same(getattr(again, "name", None), getattr(value, "name", None))
+    elif isinstance(value, pd.Index):
+        assert_same_index(again, value)
+    elif isinstance(value, list | tuple):
+        assert len(again) == len(value)
+        for one, other in zip(again, value, strict=True):
+            assert_same(one, other)
+    elif isinstance(value, dict):
+        assert_same(list(again.items()), list(value.items()))
+    elif type(value) is int:  # repr refuses great ones
+        assert again == value
+    elif isinstance(value, set | frozenset):
+        assert sorted(map(repr, again)) == sorted(map(repr, value))
+    elif isinstance(value, datetime) and value.tzinfo is not None:
+        assert (again.isoformat(), again.fold) == (value.isoformat(), value.fold)
+        assert getattr(again.tzinfo, "key", None) == getattr(value.tzinfo, "key", None)
+    else:
+        assert repr(again) == repr(value)
+
+
+def assert_same_frame(again: pd.DataFrame, frame: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(again, frame, check_exact=True, check_freq=False)
+    assert list(again.dtypes) == list(frame.dtypes)
+    assert_same_index(again.columns, frame.columns)
+    assert_same_index(again.index, frame.index)
+    for i, dtype in enumerate(frame.dtypes):
+        if dtype.kind == "O":
+            assert_same(list(again.iloc[:, i]), list(frame.iloc[:, i]))
+
+
+def assert_same_index(again: pd.Index, index: pd.Index) -> None:
+    pd.testing.assert_index_equal(again, index, exact="equiv", check_exact=True, check_freq=False)
+    assert_same(list(again.names), list(index.names))
+    if index.dtype == object and index.nlevels == 1:
+        assert_same(list(again), list(index))
+
+
+def assert_same_array(again: np.ndarray, array: np.ndarray) -> None:
+    np.testing.assert_array_equal(again, array)
+    assert (again.dtype, again.flags.f_contiguous) == (array.dtype, array.flags.f_contiguous)

@@ -1,0 +1,89 @@
+"""A ledger of its own for every test, on every storage."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huey import SqliteHuey
+from huey.api import Huey
+
+from jobqueue import DurableHuey
+from jobqueue.database.database import Transaction
+from tests.storages import STORAGES, Storage, run_on_each
+
+HueyFactory = Callable[..., DurableHuey]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    run_on_each(metafunc, default=["sqlite", "postgres"])
+
+
+@pytest.fixture
+def storage_or_stock(request: pytest.FixtureRequest, tmp_path: Path, shared: Path) -> Iterator[Storage | None]:
+    """None is stock Huey's."""
+    with ExitStack() as stack:
+        yield None if request.param == "stock" else stack.enter_context(STORAGES[request.param](tmp_path, shared))
+
+
+@pytest.fixture
+def hueys() -> Iterator[list[Huey]]:
+    """Whatever a test made: closed in the end."""
+    made: list[Huey] = []
+    yield made
+    for huey in made:
+        huey.storage.close()
+
+
+@pytest.fixture
+def make_huey(storage: Storage, hueys: list[Huey]) -> HueyFactory:
+    """Another DurableHuey on the same database, as a second process would have it."""
+
+    def make(**options: Any) -> DurableHuey:
+        return durable(hueys, **(storage._asdict() | options))
+
+    return make
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the ledger is asked from now on."""
+    asked: list[str] = []
+    execute = Transaction._execute
+
+    def counted(self: Transaction, sql: str, params: dict[str, Any]) -> None:
+        asked.append(sql)
+        execute(self, sql, params)
+
+    monkeypatch.setattr(Transaction, "_execute", counted)
+    return asked
+
+
+@pytest.fixture
+def huey(make_huey: HueyFactory) -> DurableHuey:
+    return make_huey()
+
+
+@pytest.fixture
+def make_any_huey(storage_or_stock: Storage | None, tmp_path: Path, hueys: list[Huey]) -> Callable[..., Huey]:
+    """Huey's own SqliteHuey, then ours: what Huey documents must hold on both."""
+
+    def make(**options: Any) -> Huey:
+        if storage_or_stock is not None:
+            return durable(hueys, **storage_or_stock._asdict(), **options)
+        hueys.append(SqliteHuey("tests", filename=str(tmp_path / "stock.sqlite"), **options))
+        return hueys[-1]
+
+    return make
+
+
+@pytest.fixture
+def any_huey(make_any_huey: Callable[..., Huey]) -> Huey:
+    return make_any_huey()
+
+
+def durable(hueys: list[Huey], **options: Any) -> DurableHuey:
+    huey = DurableHuey("tests", **({"secret_key": "a key for tests"} | options))
+    hueys.append(huey)
+    return huey

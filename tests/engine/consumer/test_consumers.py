@@ -1,0 +1,200 @@
+"""Real consumers: the console script, threads and processes, periodic tasks, hooks of workers."""
+
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobqueue import DurableHuey, State
+from tests.engine.consumers import ConsumerProcess, consumer_process, environment, wait_until
+from tests.storages import Storage
+
+MODULE = """
+import os, time
+from pathlib import Path
+from huey import crontab
+from jobqueue import DurableHuey, current_job, every
+
+huey = DurableHuey("tests", **{storage}, secret_key="a key for tests", lease_s=2, renew_s=0.5, grace_s=2)
+notes = Path(__file__).with_name("notes.txt")
+
+def note(word):
+    with notes.open("a") as file:
+        file.write(f"{{word}}\\n")
+
+@huey.task()
+def add(a, b):
+    return a + b
+
+@huey.task()
+def whoami():
+    return [os.getpid(), current_job().id]
+
+@huey.task()
+def meet(n):
+    Path(__file__).with_name(f"{{current_job().id}}.here").touch()
+    while len(list(Path(__file__).parent.glob("*.here"))) < n:
+        time.sleep(0.01)
+    return os.getpid()
+
+@huey.task(retries=2, retry_delay=0.2)
+def flaky():
+    if current_job().attempt < 3:
+        raise ValueError("not yet")
+    return current_job().attempt
+
+@huey.task(timeout=0.3)
+def endless():
+    while True:
+        time.sleep(0.01)
+
+@huey.on_startup()
+def startup():
+    note("startup")
+
+@huey.on_shutdown()
+def shutdown():
+    note("shutdown")
+"""
+
+PERIODIC = """
+@huey.periodic_task(every("second", overlap="queue"))
+def each_second():
+    note("each second")
+    return object()  # nobody keeps it
+
+@huey.periodic_task(crontab(minute="59", hour="23", day="31", month="2"))
+def never():
+    note("never")
+
+@huey.periodic_task(lambda moment: 1 / 0)
+def broken():
+    note("broken")
+"""
+
+Start = Callable[..., ConsumerProcess]
+
+
+@pytest.fixture
+def module(tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An app's module, imported here as the web process would have it."""
+    (tmp_path / "queue_of_tests.py").write_text(MODULE.format(storage=storage._asdict()))
+    monkeypatch.syspath_prepend(tmp_path)
+    import queue_of_tests  # type: ignore[import-not-found]
+
+    yield queue_of_tests
+    queue_of_tests.huey.storage.close()
+    del sys.modules["queue_of_tests"]
+
+
+@pytest.fixture
+def huey_consumer(tmp_path: Path) -> Iterator[Start]:
+    """`huey_consumer queue_of_tests.huey ...`, Huey's own console script."""
+    script = shutil.which("huey_consumer", path=str(Path(sys.executable).parent))
+    assert script is not None
+    with ExitStack() as stack:
+
+        def start(*options: str) -> ConsumerProcess:
+            command = [script, "queue_of_tests.huey", *options]
+            return stack.enter_context(
+                consumer_process(command, tmp_path / "consumer.log", env=environment(tmp_path), cwd=tmp_path)
+            )
+
+        yield start
+
+
+def notes(module: Any) -> list[str]:
+    return module.notes.read_text().splitlines() if module.notes.exists() else []
+
+
+@pytest.mark.parametrize("options", [(), ("-k", "process"), ("-k", "process", "-w", "2"), ("-w", "4")], ids=" ".join)
+def test_hueys_own_script_runs_the_consumer(module: Any, huey_consumer: Start, options: tuple[str, ...]) -> None:
+    early = module.add(1, 2)  # before there is a consumer
+    consumer = huey_consumer(*options)
+    assert early.get(blocking=True, timeout=10) == 3
+    flaky = module.flaky()
+    wait_until(lambda: flaky.state.ended)
+    assert flaky() == 3
+    later = module.add.schedule((1, 2), delay=0.2)
+    assert later.get(blocking=True, timeout=5) == 3
+    assert module.huey.enqueue(module.add.s(1, 2).then(module.add, 10)).get(blocking=True, timeout=5) == [3, 13]
+    handle = module.whoami()
+    pid, job_id = handle.get(blocking=True, timeout=5)
+    assert job_id == handle.id
+    assert (pid == consumer.pid) is ("process" not in options)
+    workers = next((int(after) for option, after in zip(options, options[1:], strict=False) if option == "-w"), 1)
+    wait_until(lambda: len(notes(module)) == workers)
+    consumer.send(signal.SIGTERM)
+    assert consumer.wait() == 0
+    assert notes(module) == ["startup"] * workers + ["shutdown"] * workers
+
+
+def test_a_timeout_ends_a_process_workers_job_wherever_it_is(module: Any, huey_consumer: Start) -> None:
+    huey_consumer("-k", "process")
+    handle = module.endless()
+    wait_until(lambda: handle.state is State.FAILED)
+    job = handle.get_job()
+    assert job.error == "Timed out: it took longer than the 0.3 s that it may."
+    assert 0.25 < (job.ended_at - job.claimed_at).total_seconds() < 1
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_a_worker_is_replaced_after_so_many_tasks(module: Any, huey_consumer: Start, kind: str) -> None:
+    huey_consumer("-k", kind, "-M", "2")
+    assert [module.add(i, 0).get(blocking=True, timeout=10) for i in range(5)] == list(range(5))
+    assert notes(module).count("shutdown") >= 2
+
+
+def test_a_submit_is_begun_at_once_by_an_idle_consumer(module: Any, huey_consumer: Start) -> None:
+    huey_consumer("-k", "process")
+    module.add(1, 2).get(blocking=True, timeout=10)
+    waits = []
+    for _ in range(10):
+        submitted = time.monotonic()
+        module.add(1, 2).get(blocking=True, timeout=5)
+        waits.append(time.monotonic() - submitted)
+    assert sorted(waits)[5] < 0.5
+
+
+def test_jobs_run_side_by_side(module: Any, huey_consumer: Start) -> None:
+    huey_consumer("-k", "process", "-w", "3")
+    pids = module.meet.map([3, 3, 3]).get(blocking=True, timeout=10)  # none ends before the last has begun
+    assert len(set(pids)) == 3
+
+
+def test_a_schedule_fires_once_for_each_moment_across_consumers_but_those_told_to_run_none(
+    module: Any, tmp_path: Path, huey_consumer: Start
+) -> None:
+    source = tmp_path / "queue_of_tests.py"
+    source.write_text(source.read_text() + PERIODIC)
+    huey: DurableHuey = module.huey
+    runs_none = huey_consumer("-n")
+    wait_until(lambda: any(row["seen_at"] - row["started_at"] > 1 for row in huey.ledger.consumers.all()))
+    assert huey.jobs() == []
+    consumers = [huey_consumer("-k", "process") for _ in range(2)]
+    wait_until(lambda: len(huey.jobs()) >= 2)
+    third = huey_consumer("-k", "process")  # a restart is no new fire
+    wait_until(lambda: len(huey.ledger.consumers.all()) == 4)
+    enough = len(huey.jobs()) + 2
+    wait_until(lambda: len(huey.jobs()) >= enough)
+    for consumer in [*consumers, third, runs_none]:
+        assert consumer.process.poll() is None
+        consumer.send(signal.SIGTERM)
+        assert consumer.wait() == 0
+    fires = huey.jobs()[::-1]
+    assert {fire.name for fire in fires} == {"each_second"}
+    dues = [fire.due_at.timestamp() for fire in fires if fire.due_at]
+    assert dues == [dues[0] + n for n in range(len(fires))]
+    assert notes(module).count("each second") == sum(fire.state is State.SUCCEEDED for fire in fires) >= 2
+
+
+def test_no_consumer_starts_in_immediate_mode(huey: DurableHuey) -> None:
+    huey.immediate = True
+    with pytest.raises(Exception, match="immediate"):
+        huey.create_consumer().start()

@@ -1,0 +1,122 @@
+"""What the ledger keeps of a callback: told to each page once and in order, under a claim that holds, and no longer."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobqueue import ClaimLost, DurableHuey, State
+from jobqueue.dash import callback_updates as callbacks
+from jobqueue.dash.callback_updates import CallbackSnapshot, Concealed, Teller
+from jobqueue.execution.attempt import Attempt
+
+
+@pytest.fixture
+def claim(huey: DurableHuey) -> Attempt:
+    @huey.task(name="callback")
+    def callback() -> str:
+        return json.dumps(None)
+
+    callback()
+    task = huey.dequeue()
+    assert task is not None
+    claim: Attempt = task.attempt
+    return claim
+
+
+def test_each_page_is_told_what_it_was_not_told_yet(huey: DurableHuey, claim: Attempt) -> None:
+    teller = Teller(huey.ledger, claim.job)
+    teller.property("a", "children", '"one"', add=False)
+    teller.property("b", "data", '{"__dash_patch_update": "", "operations": [1]}', add=True)
+    first = callbacks.snapshot(huey.ledger, claim.id, 0)
+    assert first.properties == {
+        "a": {"children": "one"},
+        "b": {"data": {"__dash_patch_update": "", "operations": [1]}},
+    }
+
+    teller.property("b", "data", '{"__dash_patch_update": "", "operations": [2]}', add=True)
+    teller.property("a", "children", '"two"', add=False)
+    teller.progress("[1]")
+    teller.close()
+    then = callbacks.snapshot(huey.ledger, claim.id, first.told)
+    assert then.properties["a"] == {"children": "two"}
+    assert then.properties["b"]["data"]["operations"] == [2]
+    assert then.progress == [1]
+    assert callbacks.snapshot(huey.ledger, claim.id, then.told) == CallbackSnapshot(State.RUNNING, told=then.told)
+    assert callbacks.snapshot(huey.ledger, claim.id, 0).properties["b"]["data"]["operations"] == [1, 2]
+
+
+def test_the_next_attempt_goes_on_counting(huey: DurableHuey, claim: Attempt) -> None:
+    Teller(huey.ledger, claim.job).property("a", "children", "1", add=False)
+    told = callbacks.snapshot(huey.ledger, claim.id, 0).told
+    huey.ledger.mark_lost(claim.id, claim.token, "worker")
+    task = huey.dequeue()
+    assert task is not None
+    Teller(huey.ledger, task.attempt.job).property("a", "children", "2", add=False)
+    assert callbacks.snapshot(huey.ledger, claim.id, told).properties == {"a": {"children": 2}}
+
+
+def test_an_attempt_that_has_lost_its_claim_says_nothing(huey: DurableHuey, claim: Attempt) -> None:
+    teller = Teller(huey.ledger, claim.job)
+    huey.ledger.cancel(claim.id)
+    with pytest.raises(ClaimLost):
+        teller.property("a", "children", "1", add=False)
+    with pytest.raises(ClaimLost):
+        teller.progress("[1]")
+    assert callbacks.snapshot(huey.ledger, claim.id, 0) == CallbackSnapshot(State.CANCELLED)
+
+
+def test_of_much_progress_in_a_moment_the_last_is_written(huey: DurableHuey, claim: Attempt) -> None:
+    teller = Teller(huey.ledger, claim.job)
+    for done in range(1000):
+        teller.progress(f"[{done}]")
+    teller.close()
+    assert callbacks.snapshot(huey.ledger, claim.id, 0).progress == [999]
+
+
+def test_a_question_is_answered_by_a_job_that_succeeded_as_long_as_somebody_asks(
+    huey: DurableHuey, claim: Attempt
+) -> None:
+    callbacks.to_be_answered_by(huey.ledger, "how much", claim.id)
+    assert callbacks.answered_by(huey.ledger, "how much", None) is None
+    huey.execute(claim.task)
+    assert callbacks.answered_by(huey.ledger, "how much", None) == claim.id
+    assert callbacks.answered_by(huey.ledger, "how many", None) is None
+    assert callbacks.answered_by(huey.ledger, "how much", 60) == claim.id
+    assert callbacks.answered_by(huey.ledger, "how much", 0) is None
+    assert callbacks.snapshot(huey.ledger, claim.id, 0) == CallbackSnapshot(State.SUCCEEDED, answered=True, answer=None)
+
+
+def test_a_concealed_argument_shows_itself_only_to_who_asks() -> None:
+    concealed = Concealed({"cookie": "secret"})
+    assert "secret" not in f"{concealed} {concealed!r}"
+    assert concealed.reveal() == {"cookie": "secret"}
+
+
+def test_what_a_job_said_goes_with_it(huey: DurableHuey, claim: Attempt) -> None:
+    Teller(huey.ledger, claim.job).property("a", "children", "1", add=False)
+    callbacks.to_be_answered_by(huey.ledger, "how much", claim.id)
+    huey.execute(claim.task)
+    huey.ledger.retention.prune_jobs(0, 10, math.inf, sys.maxsize)
+    assert callbacks.snapshot(huey.ledger, claim.id, 0) == CallbackSnapshot(None)
+    with huey.ledger.database.statement() as tx:
+        assert tx.all("SELECT job_id FROM callback_updates UNION SELECT job_id FROM callback_answers") == []
+
+
+@pytest.mark.parametrize(("named", "page"), [("with_none", "callback()"), ("with_one", "callback(background = True)")])
+def test_a_worker_imports_the_app_where_a_page_has_a_background_callback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, page: str
+) -> None:
+    package = tmp_path / named
+    (package / "pages").mkdir(parents=True)
+    for file, text in {
+        "__init__.py": "",
+        "web.py": "from jobqueue.dash import HueyManager",
+        "pages/page.py": page,
+    }.items():
+        (package / file).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    DurableHuey(named, "sqlite://", dash_app=f"{named}.web", secret_key="a key for tests").discover()
+    assert (f"{named}.web" in sys.modules) is (named == "with_one")

@@ -1,0 +1,423 @@
+"""The jobs pages as a browser asks for them: what they show to whom, what they do, and what they refuse."""
+
+import logging
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import dash
+import pytest
+from dash import Dash
+from dash._callback import GLOBAL_CALLBACK_LIST, GLOBAL_CALLBACK_MAP
+from flask import abort
+from flask.testing import FlaskClient
+from huey.api import TaskWrapper
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from werkzeug.test import TestResponse
+
+from jobqueue import DurableHuey, JobHandle, JobNotFound, State, codec, every
+from jobqueue.dash import pages
+from jobqueue.dash.formatting import ago, size, span
+from jobqueue.dash.pages import overview
+from jobqueue.dash.pages import query as asked
+from jobqueue.database.database import DatabaseUnavailable
+from jobqueue.monitoring.search import DEEPEST, Filter, Listing
+
+HTML = "<img src=x onerror=alert(1)>"
+
+
+@dataclass
+class Who:
+    name: str
+    admin: bool = False
+
+
+@dataclass
+class Site:
+    """An app with these pages. `who` asks."""
+
+    huey: DurableHuey
+    app: Dash
+    delayed: TaskWrapper
+    who: Who | None = None
+
+    @property
+    def client(self) -> FlaskClient:
+        client: FlaskClient = self.app.server.test_client()
+        return client
+
+    def get(self, address: str) -> TestResponse:
+        return self.client.get(address)
+
+    def call(self, output: str, *values: Any, pressed: Any = None) -> TestResponse:
+        """A callback by its first output, with the values of its inputs and states; `pressed`: a button of many."""
+        self.get("/jobs")
+        (name,) = [name for name in self.app.callback_map if name.strip(".").split("...")[0] == output]
+        declared, given = self.app.callback_map[name], iter(values)
+        parts = [name for name in name.strip(".").split("...")]
+        inputs: list[Any] = []
+        for part in declared["inputs"]:
+            if isinstance(part["id"], str) and part["id"].startswith("{"):
+                inputs.append([{"id": pressed, "property": part["property"], "value": 1}])
+            else:
+                inputs.append({**part, "value": next(given)})
+        first = declared["inputs"][0]
+        changed = first["id"] if pressed is None else dash._utils.stringify_id(pressed)
+        outputs = [
+            dict(zip(("id", "property"), part.split("@")[0].rpartition(".")[::2], strict=True)) for part in parts
+        ]
+        return self.client.post(
+            "/_dash-update-component",
+            json={
+                "output": name,
+                "outputs": outputs if name.startswith("..") else outputs[0],
+                "inputs": inputs,
+                "state": [{**part, "value": next(given)} for part in declared["state"]],
+                "changedPropIds": [f"{changed}.{first['property']}"],
+            },
+        )
+
+    def overview(self, **given: Any) -> dict[str, Any]:
+        response = self.call("jobs-trouble.children", given, 0, None, None)
+        assert response.status_code == 200
+        return dict(response.get_json()["response"])
+
+    def listed(self, **given: Any) -> list[str]:
+        return [row["id"] for row in self.overview(**given)["jobs-grid"]["rowData"]]
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Site]:
+    """In immediate mode: a job has ended when its submit returns. What Dash keeps for a process is put by meanwhile."""
+    huey = DurableHuey("pages", immediate=True)
+    kept, known = dict(dash.page_registry), (list(GLOBAL_CALLBACK_LIST), dict(GLOBAL_CALLBACK_MAP))
+    for of_others in dash.page_registry, GLOBAL_CALLBACK_LIST, GLOBAL_CALLBACK_MAP:
+        of_others.clear()
+
+    def refuse(error: Exception) -> None:
+        if isinstance(error, JobNotFound):
+            abort(404)
+        raise error
+
+    app = Dash("pages", use_pages=True, pages_folder="", suppress_callback_exceptions=True, on_error=refuse)
+    app.layout = dash.page_container
+    site = Site(huey, app, huey.task(name="delayed")(lambda: None))
+    pages.add(app, huey, viewer=lambda: site.who)
+    yield site
+    huey.storage.close()
+    dash.page_registry.clear()
+    dash.page_registry.update(kept)
+    GLOBAL_CALLBACK_LIST[:] = known[0]
+    GLOBAL_CALLBACK_MAP.clear()
+    GLOBAL_CALLBACK_MAP.update(known[1])
+
+
+@pytest.fixture
+def site(made: Site) -> Site:
+    """With an empty ledger."""
+    made.huey.storage.close()
+    made.huey.storage = made.huey.get_immediate_storage()
+    for task in made.huey.periodic_tasks().values():
+        made.huey._registry.unregister(task)
+    made.huey.datasets.clear()
+    made.who = None
+    return made
+
+
+def delayed(site: Site, owner: str | None = None) -> JobHandle:
+    handle: JobHandle = site.delayed.using(owner=owner).schedule(delay=3600)
+    return handle
+
+
+# --- what it shows ---
+
+
+def test_a_filter_in_the_address_is_in_the_controls(site: Site) -> None:
+    layout = str(dash.page_registry["jobqueue.dash.pages"]["layout"](state="failed", task="gone", text=HTML, page="3"))
+    assert "value='failed'" in layout and "'label': 'gone'" in layout and repr(HTML) in layout
+
+
+def test_what_makes_no_sense_in_an_address_is_left_out(site: Site) -> None:
+    none = asked.read({"state": "x", "time": ["a"], "tab": "../", "page": "-1", "owner": {"a": 1}, "queue": None})
+    assert none == asked.Asked() and asked.read(None) == asked.read("x") == none
+    assert asked.read({"page": "9" * 30}).offset < DEEPEST
+
+
+def test_jobs_are_listed_by_what_was_asked_for_and_nothing_of_them_is_html(site: Site) -> None:
+    fails = site.huey.task(name="fails")(lambda words: 1 / 0 if words is None else int(words))
+    job, other = fails(HTML), delayed(site)
+    shown = site.overview(state="failed")
+    (row,) = shown["jobs-grid"]["rowData"]
+    assert row["id"] == job.id and row["state"] == "failed" and HTML in row["says"]
+    assert site.listed(state="scheduled", task=site.huey.name_of(site.delayed)) == [other.id]
+    empty = site.overview(state="failed", task=site.huey.name_of(site.delayed))
+    assert empty["jobs-grid"]["rowData"] == [] and "No job fits" in str(empty["jobs-none"])
+
+
+def test_without_any_job_it_says_so(site: Site) -> None:
+    assert "No jobs yet" in str(site.overview()["jobs-none"])
+
+
+def test_when_the_database_does_not_answer_it_says_so_and_keeps_what_is_there(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise DatabaseUnavailable("no route")
+
+    monkeypatch.setattr(Listing, "page", fail)
+    shown = site.overview()
+    assert shown.keys() == {"jobs-trouble"} and "does not answer" in str(shown)
+
+
+def test_a_look_is_a_handful_of_queries_and_the_list_alone_after_anothers(
+    site: Site, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is what pages that stay open cost; benchmarks/jobs_page.py measures it."""
+    site.huey.task(name="ends")(lambda: None)()
+    drawn = {"at": 0, "rates": time.time(), "of": "hour"}
+
+    def looked(kept: float, seen: dict[str, Any] | None) -> int:
+        monkeypatch.setattr(overview, "KEPT", kept)
+        statements.clear()
+        assert site.call("jobs-trouble.children", {}, 0, None, seen).status_code == 200
+        return len(statements)
+
+    tiles, workers, the_list = 4, 2, 1
+    assert looked(0, drawn) == tiles + workers + the_list
+    assert looked(60, drawn) == the_list
+    monkeypatch.setattr(overview, "RATES_EVERY", 0)
+    counts, times_of_a_stretch = 1, 1
+    assert looked(60, None) == the_list + counts + times_of_a_stretch
+    site.who = Who("ann")
+    own, of_shared_runs = 1, 1
+    assert looked(0, drawn) == own + workers + the_list + of_shared_runs
+
+
+def test_a_jobs_page_has_its_timeline_arguments_steps_and_log(site: Site) -> None:
+    def work(words: str, also: int) -> None:
+        logging.getLogger("work").warning("said %s", words)
+        raise ValueError(words)
+
+    job = site.huey.task(name="work")(work)(HTML, also=7)
+    assert site.get(f"/jobs/{job.id}").status_code == 200
+    shown = site.call("job-trouble.children", 0, None, job.id, None).get_json()["response"]
+    assert "Retry" in str(shown["job-status"]) and "Traceback of attempt 1" in str(shown["job-timeline"])
+    assert repr(HTML) in str(shown["job-asked"]["children"]) or HTML in str(shown["job-asked"])
+    assert f"said {HTML}" in str(shown["job-log"]) and shown["job-seen"]["data"]["ended"] is True
+
+    again = site.call("job-trouble.children", 1, None, job.id, shown["job-seen"]["data"]).get_json()["response"]
+    assert again.keys() == {"job-trouble", "job-seen"}  # what has not changed is not drawn again
+
+
+def test_a_jobs_page_says_when_the_database_does_not_answer_and_leaves_the_rest(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: str) -> None:
+        raise DatabaseUnavailable("no route")
+
+    job = delayed(site)
+    monkeypatch.setattr(site.huey, "history", fail)
+    shown = site.call("job-trouble.children", 0, None, job.id, None).get_json()["response"]
+    assert shown.keys() == {"job-trouble"} and "does not answer" in str(shown)
+
+
+def test_a_schedule_is_shown_paused_resumed_and_run(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.huey.periodic_task(every("day at 07:30", tz="Europe/Paris"), name="refresh")(lambda: None)
+    shown = str(site.overview(tab="schedules")["jobs-schedules"])
+    assert "every day at 07:30 (Europe/Paris)" in shown and "Next: " in shown and "Has not run yet" in shown
+    (name,) = site.huey.periodic_tasks()
+    with caplog.at_level("INFO", "jobqueue.acts"):
+        for act, said in (("pause", "Paused."), ("resume", "Resumed"), ("run", "Queued as job")):
+            pressed = {"act": act, "jobs": "schedule", "name": name}
+            assert said in press(site, pressed).text
+    assert [record.getMessage().split()[1] for record in caplog.records] == ["pauses", "resumes", "runs"]
+    assert len(site.huey.jobs()) == 1
+
+
+def test_what_a_page_shows_already_is_not_told_again(site: Site) -> None:
+    site.huey.periodic_task(every("day at 07:30"), name="daily")(lambda: None)
+
+    def look(seen: Any) -> dict[str, Any]:
+        answer = site.call("jobs-trouble.children", {"tab": "schedules"}, 0, None, seen).get_json()
+        return dict(answer["response"])
+
+    first = look(None)
+    assert "every day at 07:30" in str(first["jobs-schedules"])
+    again = look(first["jobs-seen"]["data"])
+    assert "jobs-schedules" not in again
+    site.huey.pause_schedule("daily")
+    assert "Paused since" in str(look(again["jobs-seen"]["data"])["jobs-schedules"])
+
+
+def test_a_dataset_is_shown_without_its_content_and_refreshed(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "No datasets." in str(site.overview(tab="datasets")["jobs-datasets"])
+    content = [1, 2, 3]
+    prices = site.huey.dataset(every("hour"), stale_after=0, name="prices")(lambda: content or 1 / 0)
+    shown = str(site.overview(tab="datasets")["jobs-datasets"])
+    assert "no version yet" in shown and "Next refresh: " in shown and "Made by" not in shown
+    pressed = {"act": "refresh", "jobs": "schedule", "name": prices.name}
+    with caplog.at_level("INFO", "jobqueue.acts"):
+        assert "Queued as job" in press(site, pressed).text
+    (made,) = site.huey.jobs()
+    assert [record.getMessage() for record in caplog.records if record.name == "jobqueue.acts"] == [
+        f"somebody refreshes dataset {prices.name} as job {made.id}"
+    ]
+    content.clear()
+    failed = prices.refresh().id
+    monkeypatch.setattr(codec, "decode", lambda *_: pytest.fail("its content was read"))
+    shown = str(site.overview(tab="datasets")["jobs-datasets"])
+    assert "'stale', 'color': 'orange'" in shown and f"/jobs/{made.id}" in shown and f"/jobs/{failed}" in shown
+    assert "The last refresh failed: ZeroDivisionError" in shown
+    assert "No dataset has the name" in press(site, pressed | {"name": "none"}).text
+
+
+def press(site: Site, pressed: dict[str, str]) -> TestResponse:
+    """A button of a schedule or a dataset."""
+    site.get("/jobs")
+    name = next(n for n, c in site.app.callback_map.items() if "schedule" in str(c["inputs"]))
+    parts = [part.rpartition(".")[::2] for part in name.strip(".").split("...")]
+    return site.client.post(
+        "/_dash-update-component",
+        json={
+            "output": name,
+            "outputs": [{"id": part, "property": prop} for part, prop in parts],
+            "inputs": [[{"id": pressed, "property": "n_clicks", "value": 1}]],
+            "state": [],
+            "changedPropIds": [f"{dash._utils.stringify_id(pressed)}.n_clicks"],
+        },
+    )
+
+
+# --- what it does, and for whom ---
+
+
+def test_selected_jobs_are_cancelled_and_retried_and_each_act_is_logged(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.who = Who("eve", admin=True)
+    jobs = [delayed(site, "ann") for _ in range(3)]
+    jobs[0].cancel()
+    with caplog.at_level("INFO", "jobqueue.acts"):
+        meant = {"act": "cancel", "ids": [job.id for job in jobs] + ["no such job"]}
+        assert "2 of 4 jobs" in site.call("jobs-said.children", 1, meant).text
+    assert [job.state for job in jobs] == [State.CANCELLED] * 3
+    assert [record.getMessage() for record in caplog.records] == [
+        f"eve cancels job {job.id} of ann ({site.huey.name_of(site.delayed)})" for job in jobs[1:]
+    ]
+    meant = {"act": "retry", "ids": [jobs[0].id]}
+    assert "1 of 1 job." in site.call("jobs-said.children", 1, meant).text
+    assert jobs[0].state is State.SUCCEEDED  # it ran at once
+
+
+def test_run_again_is_one_job_however_often_it_is_pressed(site: Site) -> None:
+    job = site.huey.task(name="double")(lambda n: 2 * n).using(owner="ann")(4)
+    new = str(uuid.uuid4())
+    for _ in range(2):
+        answer = site.call("job-said.children", job.id, new, pressed={"act": "again", "jobs": "act"})
+        assert answer.get_json()["response"]["job-address"]["pathname"] == f"/jobs/{new}"
+    assert [(one.args, one.owner) for one in site.huey.jobs()] == [((4,), "ann")] * 2
+
+
+def test_one_sees_ones_own_jobs_whatever_is_asked_for_and_an_admin_all(site: Site) -> None:
+    anns, bens = delayed(site, "ann"), delayed(site, "ben")
+    site.who = Who("ben")
+    for filters in ({}, {"owner": "ann"}, {"owner": ""}, {"text": anns.id}, {"tab": "schedules"}, {"tab": "workers"}):
+        assert set(site.listed(**filters)) <= {bens.id}
+    for tab in "schedules", "datasets", "workers":
+        tabs = site.overview(tab=tab)
+        assert not {"jobs-workers", "jobs-schedules", "jobs-datasets", "jobs-rates"} & tabs.keys()
+    site.who = Who("eve", admin=True)
+    assert set(site.listed()) == {anns.id, bens.id}
+    assert site.listed(owner="ann") == [anns.id]
+
+
+def test_who_sees_ones_own_jobs_alone_is_led_to_nothing_else(site: Site) -> None:
+    """Nor by an address that an admin passed on."""
+    layout = dash.page_registry["jobqueue.dash.pages"]["layout"]
+    for who, tab, owner in ((Who("ben"), "jobs", ""), (Who("eve", admin=True), "workers", "ann")):
+        site.who = who
+        assert f"'tab': '{tab}'" in str(layout(tab="workers", owner="ann"))
+        assert f"'owner': '{owner}'" in str(layout(tab="workers", owner="ann"))
+        assert ("?tab=workers" in str(layout())) is who.admin
+
+
+def test_an_address_may_end_in_a_slash_and_is_404_where_its_job_is_not_there(site: Site) -> None:
+    job = delayed(site, "ann")
+    site.who = Who("ann")
+    assert [site.get(f"/jobs{rest}").status_code for rest in ("", "/", f"/{job.id}", f"/{job.id}/")] == [200] * 4
+    assert [site.get(f"/jobs/{rest}").status_code for rest in ("none", "none/", "no/ne")] == [404] * 3
+    site.who = Who("ben")
+    assert site.get(f"/jobs/{job.id}/").status_code == 404
+
+
+FOREIGN = ["page", "look", "cancel", "retry", "again", "bulk cancel", "bulk retry"]
+
+
+@pytest.mark.parametrize("way", FOREIGN)
+def test_somebody_elses_job_is_as_one_that_does_not_exist(site: Site, way: str) -> None:
+    job = delayed(site, "ann")
+    if way.endswith(("retry", "again")):
+        job.cancel()
+    before = job.state
+    site.who = Who("ben")
+    answers = []
+    for job_id in (job.id, str(uuid.uuid4())):
+        if way == "page":
+            answer = site.get(f"/jobs/{job_id}")
+        elif way == "look":
+            answer = site.call("job-trouble.children", 0, None, job_id, None)
+        elif way.startswith("bulk"):
+            answer = site.call("jobs-said.children", 1, {"act": way.split()[1], "ids": [job_id]})
+        else:
+            pressed = {"act": way, "jobs": "act"}
+            answer = site.call("job-said.children", job_id, str(uuid.uuid4()), pressed=pressed)
+        answers.append(answer)
+    assert answers[0].status_code == answers[1].status_code == (200 if way.startswith("bulk") else 404)
+    if way.startswith("bulk"):
+        assert all("0 of 1 job." in answer.text for answer in answers)
+    assert job.state is before and len(site.huey.jobs()) == 1
+
+
+@pytest.mark.parametrize("act", ["pause", "resume", "run", "refresh"])
+def test_schedules_and_datasets_are_an_admins(site: Site, act: str) -> None:
+    site.huey.dataset(every("hour"), name="prices")(lambda: [1])
+    (name,) = site.huey.periodic_tasks()
+    site.who = Who("ben")
+    assert press(site, {"act": act, "jobs": "schedule", "name": name}).status_code == 404
+    (look,) = site.huey.schedules()
+    assert look.paused_at is None and site.huey.jobs() == []
+
+
+anything: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(given=st.dictionaries(st.sampled_from([*vars(asked.Asked()), "other"]), anything), seen=anything)
+def test_whatever_a_page_sends_is_answered(made: Site, given: Any, seen: Any) -> None:
+    made.who = None
+    assert made.call("jobs-trouble.children", given, seen, seen, seen).status_code == 200
+    assert made.call("jobs-said.children", 1, seen).status_code in (200, 204)
+    assert made.call("job-trouble.children", 1, None, seen, given).status_code == 404
+
+
+def test_times_and_sizes_are_in_words() -> None:
+    assert [span(s) for s in (None, 0.04, 9, 60, 3600, 90_000, 400_000)] == [
+        "", "0.0 s", "9.0 s", "60 s", "60 min", "25 h 0 min", "4 d 15 h"
+    ]  # fmt: skip
+    assert [ago(0.2), ago(61), size(None), size(12), size(5000), size(3 << 20)] == [
+        "now", "61 s ago", "", "12 bytes", "5 KiB", "3 MiB"
+    ]  # fmt: skip
+
+
+def test_a_filter_leaves_open_what_was_not_asked() -> None:
+    assert asked.Asked().filter(None) == Filter()
+    assert asked.Asked(owner="ann").filter("ben").owner == "ben"

@@ -1,0 +1,134 @@
+"""The connections of a process: at most so many, in turns, and whole."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from jobqueue import DurableHuey
+from jobqueue.database.pool import AllInUse, Pool
+from tests.engine.conftest import HueyFactory
+from tests.waiting import wait_until
+
+
+class Line:
+    """A connection that can break."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+def make(size: int = 1, timeout: float = 5.0) -> Pool:
+    return Pool(Line, lambda line: line.is_open, size, timeout)
+
+
+def test_a_connection_is_used_again_and_one_that_broke_meanwhile_is_not() -> None:
+    pool = make()
+    first = pool.take()
+    pool.give_back(first)
+    assert pool.take() is first
+    first.close()
+    pool.give_back(first)
+    second = pool.take()
+    assert second is not first and second.is_open
+    pool.drop(second)
+    assert not second.is_open and pool.take().is_open
+
+
+def test_who_waits_too_long_is_told_and_the_next_one_gets_it_all_the_same() -> None:
+    pool = make(size=2, timeout=0.05)
+    taken = [pool.take(), pool.take()]
+    with pytest.raises(AllInUse, match=r"All 2 connections of this process have been in use for 0\.05 s"):
+        pool.take()
+    pool.give_back(taken.pop())
+    assert pool.take().is_open
+
+
+def test_who_waits_comes_before_who_has_just_had_one() -> None:
+    pool = make()
+    mine = pool.take()
+    with ThreadPoolExecutor(1) as thread:
+        other = thread.submit(pool.take)
+        wait_until(lambda: len(pool._waiting) == 1)
+        pool.give_back(mine)
+        with ThreadPoolExecutor(1) as another:
+            again = another.submit(pool.take)
+            assert other.result(5) is mine
+            wait_until(lambda: len(pool._waiting) == 1)
+            pool.give_back(mine)
+            assert again.result(5) is mine
+
+
+def test_a_place_is_not_lost_with_one_who_could_not_connect() -> None:
+    pool = Pool(lambda: next(lines), lambda line: True, 1, 0.05)
+    lines: Any = iter([])
+    with pytest.raises(StopIteration):
+        pool.take()
+    lines = iter([Line()])
+    assert pool.take().is_open
+
+
+def test_closed_it_closes_what_comes_back() -> None:
+    pool = make(size=2)
+    free, taken = pool.take(), pool.take()
+    pool.give_back(free)
+    pool.close()
+    assert (free.is_open, taken.is_open) == (False, True)
+    pool.give_back(taken)
+    assert not taken.is_open
+
+
+def test_many_threads_share_few_connections_and_each_gets_its_turns() -> None:
+    pool = make(size=2)
+    at_once, most = 0, 0
+    lock = threading.Lock()
+
+    def visit(_: int) -> None:
+        nonlocal at_once, most
+        line = pool.take()
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        with lock:
+            at_once -= 1
+        pool.give_back(line)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(visit, range(2000)))
+    assert most <= 2 and pool._places == 2 and not pool._waiting
+
+
+@pytest.mark.parametrize("at", ["BEGIN", "UPDATE", "COMMIT"])
+def test_ctrl_c_amid_a_transaction_leaves_none_open_into_which_the_next_submit_would_fall(
+    huey: DurableHuey, make_huey: HueyFactory, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    dialect = type(huey.ledger.database.dialect)
+    cursor_of: Any = dialect.cursor
+    interrupts = [KeyboardInterrupt]
+
+    class Interrupted:
+        """A cursor; Ctrl-C comes when it has executed that."""
+
+        def __init__(self, cursor: Any) -> None:
+            self._cursor = cursor
+
+        def execute(self, statement: str, *params: Any) -> None:
+            self._cursor.execute(statement, *params)
+            if statement.strip().startswith(at) and interrupts:
+                raise interrupts.pop()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._cursor, name)
+
+    nothing = huey.task(name="nothing")(lambda: None)
+    first = nothing()
+    monkeypatch.setattr(dialect, "cursor", lambda _, connection: Interrupted(cursor_of(connection)))
+    with pytest.raises(KeyboardInterrupt):
+        first.cancel()
+    second = nothing()
+    assert make_huey().job(second.id).state == "queued"  # as another process sees it
+    assert not interrupts

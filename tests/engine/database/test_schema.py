@@ -1,0 +1,185 @@
+"""The schema is made at the first use, once, whoever starts at the same moment; importing the package touches nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from jobqueue import DatabaseUnavailable, DurableHuey, current_job
+from jobqueue.database import migrations
+from tests.engine.conftest import HueyFactory
+from tests.engine.consumers import environment, start_at_once, work
+
+STARTERS = 16  # processes that start at the same moment
+
+
+def test_head_is_alembics_head() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    assert ScriptDirectory.from_config(config).get_heads() == [migrations.HEAD]
+
+
+def test_the_first_use_makes_the_schema(huey: DurableHuey) -> None:
+    path = huey.ledger.database.path
+    assert path is None or not path.exists()
+    assert huey.jobs() == []
+    assert version(huey) == migrations.HEAD
+
+
+def test_to_migrate_twice_changes_nothing(huey: DurableHuey, make_huey: HueyFactory) -> None:
+    huey.task(name="task")(lambda: 1)()
+    huey.migrate()
+    other = make_huey()
+    other.migrate()
+    assert len(other.jobs()) == 1
+
+
+START = """
+def start(url):
+    huey = jobqueue.DurableHuey("tests", url, secret_key="a key for tests")
+    return huey.task(name="task")(print)().id
+"""
+
+
+def test_many_starters_on_a_new_database_make_one_schema_and_lose_no_job(huey: DurableHuey) -> None:
+    ids = start_at_once(STARTERS, START, huey.database_url)
+    assert {job.id for job in huey.jobs()} == set(ids)
+    assert len(ids) == STARTERS
+    assert version(huey) == migrations.HEAD
+
+
+def test_a_schema_newer_than_this_code_is_left_alone_and_used(huey: DurableHuey, make_huey: HueyFactory) -> None:
+    huey.migrate()
+    with huey.ledger.database.transaction() as tx:
+        tx.run("UPDATE alembic_version SET version_num = '9999'")
+        tx.run("ALTER TABLE jobs ADD COLUMN from_the_future TEXT")
+    older = make_huey()
+    handle = older.task(name="task")(lambda: 1)()
+    work(older)
+    assert handle() == 1
+    assert version(older) == "9999"
+
+
+@pytest.mark.parametrize("storage", ["postgres"], indirect=True)
+def test_a_migration_may_wait_longer_than_other_transactions(huey: DurableHuey) -> None:
+    asked = "SELECT current_setting('idle_in_transaction_session_timeout') AS idle, current_setting('lock_timeout') AS locked"
+    with huey.ledger.database.dialect.migrating() as connection:
+        assert tuple(connection.exec_driver_sql(asked).one()) == ("1min", "0")
+    with huey.ledger.database.statement() as tx:
+        assert dict(tx.one(asked) or {}) == {"idle": "5s", "locked": "5s"}
+
+
+def version(huey: DurableHuey) -> str | None:
+    engine = sa.create_engine(huey.database_url)
+    try:
+        with engine.connect() as connection:
+            return migrations.version(connection)
+    finally:
+        engine.dispose()
+
+
+IMPORT = """
+import os, sys
+import jobqueue
+from jobqueue import DurableHuey, every
+huey = DurableHuey("tests")
+@huey.task()
+def task(): ...
+@huey.periodic_task(lambda moment: False)
+def periodic(): ...
+@huey.periodic_task(every("weekday at 18:00", tz="Europe/Paris"))
+def by_the_clock(): ...
+@huey.periodic_task(every("sunday at sunset", place=(45.5, -73.57)))
+def by_the_sun(): ...
+task.using(owner="ann"), jobqueue.current_job()
+heavy = {"pandas", "alembic", "cronsim", "astral", "plotly", "numpy", "pyarrow"} & set(sys.modules)
+print(sorted(heavy), os.listdir())
+"""
+
+
+def test_importing_and_declaring_touches_no_disk_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    environ = environment() | {"PYTHONDONTWRITEBYTECODE": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", IMPORT], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=30
+    )
+    assert (run.stdout, run.stderr) == ("[] []\n", "")
+
+
+def test_by_default_the_ledger_is_a_file_in_var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    huey = DurableHuey("my-app")
+    huey.task(name="task")(lambda: 1)()
+    huey.storage.close()
+    names = sorted(path.name for path in Path("var").iterdir())
+    assert {"my-app.sqlite", "secret_key"} <= set(names)
+
+
+def test_a_relative_url_means_one_file_wherever_a_task_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    huey = DurableHuey("tests", "sqlite:///var/jobs.sqlite", secret_key="k")
+
+    @huey.task()
+    def task() -> str:
+        os.chdir(tmp_path.parent)
+        huey.storage.close()  # as a fork or a lost connection would: the next statement opens a new one
+        return current_job().step("a", str, "value")
+
+    handle = task()
+    work(huey)
+    assert handle() == "value"
+    huey.storage.close()
+    assert (tmp_path / "var" / "jobs.sqlite").exists()
+
+
+@pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "postgresql+asyncpg://user:secret@host/db", "secret"])
+def test_a_database_that_is_not_supported_is_refused_without_telling_the_password(url: str) -> None:
+    with pytest.raises(ValueError, match="SQLite and Postgres are supported: ") as refusal:
+        DurableHuey("tests", url)
+    assert "secret" not in str(refusal.value)
+
+
+def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "folder.sqlite").mkdir()
+    huey = DurableHuey("tests", f"sqlite:///{tmp_path}/folder.sqlite", secret_key="k")
+    with pytest.raises(DatabaseUnavailable, match="folder.sqlite"):
+        huey.jobs()
+
+
+def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a database, but more than a hundred bytes of text. " * 9)
+    huey = DurableHuey("tests", f"sqlite:///{tmp_path}/notes.txt", secret_key="k")
+    with pytest.raises(DatabaseUnavailable, match="notes.txt"):
+        huey.jobs()
+
+
+# --- doctor ---
+
+
+def test_the_checks_say_what_is_well_and_what_to_do_about_the_rest(huey: DurableHuey) -> None:
+    checks = {check.name: check for check in huey.check()}
+    of_servers = {"connections": True} if huey.ledger.database.path is None else {}
+    of_servers |= {"redis": True} if huey.redis_url else {}
+    assert {name: check.ok for name, check in checks.items()} == of_servers | {
+        "database": True,
+        "secret key": True,
+        "workers": False,
+    }
+    assert migrations.HEAD in checks["database"].detail
+    assert "worker" in checks["workers"].remedy
+    huey.ledger.consumers.register("consumer", "host", 1, 2, [])
+    (workers,) = [check for check in huey.check() if check.name == "workers"]
+    assert workers.ok
+    assert "2" in workers.detail and "host" in workers.detail
+
+
+def test_the_checks_go_no_further_than_a_database_that_does_not_answer(tmp_path: Path) -> None:
+    (tmp_path / "folder.sqlite").mkdir()
+    huey = DurableHuey("tests", f"sqlite:///{tmp_path}/folder.sqlite", secret_key="k")
+    (check,) = huey.check()
+    assert (check.name, check.ok) == ("database", False)
+    assert "DATABASE_URL" in check.remedy

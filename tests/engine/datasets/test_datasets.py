@@ -1,0 +1,503 @@
+"""Datasets: versions that a periodic job saves, whole or not at all, and that many read for next to nothing."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from huey import crontab
+from pandas.testing import assert_frame_equal
+from plotly.graph_objects import Figure
+
+from jobqueue import DatabaseUnavailable, DurableHuey, EmptyDataset, NotReady, VersionNotFound, codec
+from jobqueue.database.database import Transaction
+from jobqueue.datasets import single_flight as asking
+from jobqueue.datasets.dataset import Dataset
+from tests.engine.conftest import HueyFactory
+from tests.engine.consumers import work
+from tests.servers import redis_client
+from tests.storages import Storage
+from tests.waiting import wait_until
+
+NEVER = crontab(month="2", day="30")
+READERS = 20
+
+with_redis = pytest.mark.parametrize("storage", ["postgres+valkey"], indirect=True)
+
+
+def frame(number: float) -> pd.DataFrame:
+    days = pd.date_range("2022-01-03", periods=3, freq="B", name="day")
+    return pd.DataFrame({"AAPL": [number, 2.0, 3.0], "XOM": [4.0, 5.0, 6.0]}, index=days)
+
+
+def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    assert_frame_equal(one, other, check_freq=False)
+
+
+class World:
+    """What a dataset is made of: tests change it. What is an exception is raised."""
+
+    def __init__(self) -> None:
+        self.content: Any = frame(1)
+
+    def dataset(self, huey: DurableHuey, **options: Any) -> Dataset[Any]:
+        @huey.dataset(NEVER, **options)
+        def prices() -> Any:
+            if isinstance(self.content, Exception):
+                raise self.content
+            return self.content
+
+        return prices
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def prices(huey: DurableHuey, world: World) -> Dataset[Any]:
+    """As its worker has it."""
+    return world.dataset(huey)
+
+
+@pytest.fixture
+def seen(make_huey: HueyFactory, world: World) -> Dataset[Any]:
+    """The same, as another process has it."""
+    return world.dataset(make_huey())
+
+
+def refresh(dataset: Dataset[Any], content: Any = None, world: World | None = None) -> None:
+    if world is not None:
+        world.content = content
+    dataset.refresh()
+    work(dataset.task.huey)
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Those that were executed."""
+    executed: list[str] = []
+    execute = Transaction._execute
+
+    def noted(self: Transaction, sql: str, params: dict[str, Any]) -> None:
+        executed.append(sql)
+        execute(self, sql, params)
+
+    monkeypatch.setattr(Transaction, "_execute", noted)
+    yield executed
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A media type for each decoding."""
+    media_types: list[str] = []
+    decode = codec.decode
+
+    def noted(media_type: str, body: bytes) -> Any:
+        media_types.append(media_type)
+        return decode(media_type, body)
+
+    monkeypatch.setattr(codec, "decode", noted)
+    return media_types
+
+
+# --- what is saved is what is read ---
+
+
+CONTENTS = [
+    frame(1),
+    frame(1)["AAPL"],
+    {"rates": [1, 2.5, None], "on": date(2022, 1, 3)},
+    [frame(1), frame(2)],
+    0,
+    "text",
+]
+
+
+def test_what_a_refresh_returned_another_process_reads(prices: Dataset[Any], seen: Dataset[Any], world: World) -> None:
+    for content in CONTENTS:
+        refresh(prices, content, world)
+        assert codec.encode(seen.read()) == codec.encode(content)
+        assert type(seen.read()) is type(content)
+
+
+def test_a_figure_and_an_array_are_read_as_they_were(prices: Dataset[Any], seen: Dataset[Any], world: World) -> None:
+    refresh(prices, {"figure": Figure(data=[{"y": [1, 2]}]), "array": np.arange(4.0)}, world)
+    first = seen.read()
+    first["figure"].update_layout(title="mine")
+    assert seen.read()["figure"].layout.title.text is None
+    with pytest.raises(ValueError, match="read-only"):
+        first["array"][0] = 9
+
+
+def test_what_a_reader_does_to_its_frame_no_other_sees(prices: Dataset[Any], seen: Dataset[Any]) -> None:
+    refresh(prices)
+    mine = seen.read()
+    mine.iloc[0, 0] = -1
+    mine["new"] = 0
+    mine.columns = ["mine", "too", "new"]
+    mine.index.name = "mine"
+    same(seen.read(), frame(1))
+
+
+def test_the_newest_version_is_read_and_earlier_ones_as_long_as_they_are_kept(
+    huey: DurableHuey, make_huey: HueyFactory, world: World
+) -> None:
+    prices, seen = world.dataset(huey, keep=2), world.dataset(make_huey(), keep=2)
+    for number in (1, 2, 3):
+        refresh(prices, frame(number), world)
+        assert seen.read().iloc[0, 0] == number
+    assert seen.read(version=2).iloc[0, 0] == 2
+    assert seen.read(version=3).iloc[0, 0] == 3
+    with pytest.raises(VersionNotFound, match=r"has no version 1. It keeps the last 2: 2, 3\."):
+        seen.read(version=1)
+
+
+def test_calling_it_runs_the_function_and_saves_nothing(prices: Dataset[Any]) -> None:
+    same(prices(), frame(1))
+    same(prices.task.func(), frame(1))  # what `jobs run` calls
+    assert prices.info().version is None
+
+
+def test_in_immediate_mode_a_refresh_is_read_at_once(world: World) -> None:
+    prices = world.dataset(DurableHuey("tests", immediate=True))
+    prices.refresh()
+    same(prices.read(), frame(1))
+
+
+# --- what a look tells ---
+
+
+def test_a_look_tells_all_about_the_newest_version(huey: DurableHuey, world: World) -> None:
+    last_day = timedelta(days=1)
+    prices = world.dataset(huey, stale_after=last_day, as_of=lambda prices: prices.index[-1])
+    handle = prices.refresh()
+    work(huey)
+    info = prices.info()
+    assert (info.version, info.rows, info.job_id, info.error) == (1, 3, handle.id, "")
+    assert info.as_of == datetime(2022, 1, 5, tzinfo=UTC)
+    assert info.saved_at is not None and abs(info.saved_at - datetime.now(UTC)) < timedelta(seconds=5)
+    assert info.age is not None and abs(info.age - (datetime.now(UTC) - info.as_of)) < timedelta(seconds=5)
+    assert info.stale
+    assert info.size == len(codec.encode(frame(1))[1])
+
+
+def test_it_is_stale_when_it_is_older_than_it_may_be(huey: DurableHuey, world: World) -> None:
+    now = datetime.now(UTC)
+    prices = world.dataset(huey, stale_after="1 hour", as_of=lambda content: content["at"])
+    refresh(prices, {"at": now - timedelta(hours=2)}, world)
+    assert prices.info().stale
+    refresh(prices, {"at": now}, world)
+    assert not prices.info().stale
+
+
+@pytest.mark.parametrize(
+    ("stale_after", "seconds"), [("90 seconds", 90), ("1 hour", 3600), ("2 days", 172800), (5, 5), (None, None)]
+)
+def test_how_old_it_may_be_is_said_in_words(
+    huey: DurableHuey, world: World, stale_after: Any, seconds: float | None
+) -> None:
+    expected = None if seconds is None else timedelta(seconds=seconds)
+    assert world.dataset(huey, stale_after=stale_after).stale_after == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [({"stale_after": "soon"}, "stale_after='soon': it is a duration"), ({"keep": 0}, "keeps one version at least")],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused(
+    huey: DurableHuey, world: World, options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        world.dataset(huey, **options)
+
+
+# --- a refresh that fails ---
+
+FAILURES = {
+    "raises": (RuntimeError("no route to the exchange"), "RuntimeError: no route to the exchange"),
+    "none": (None, "EmptyDataset: .*prices came to nothing (None), so no version was made of it."),
+    "no rows": (frame(1).iloc[:0], "EmptyDataset: .*prices came to nothing (a DataFrame without rows)"),
+    "no columns": (frame(1)[[]], "EmptyDataset: .*prices came to nothing (a DataFrame without rows)"),
+    "no items": ([], "EmptyDataset: .*prices came to nothing (a list without rows)"),
+    "not kept": (object(), "result is a builtins.object, which cannot be kept"),
+}
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_refresh_that_fails_leaves_the_last_version_and_shows(
+    prices: Dataset[Any], seen: Dataset[Any], world: World, failure: str
+) -> None:
+    content, sentence = FAILURES[failure]
+    refresh(prices, frame(1), world)
+    refresh(prices, content, world)
+    same(seen.read(), frame(1))
+    info = seen.info()
+    assert info.version == 1
+    start, _, end = sentence.partition(".*")
+    assert info.error.startswith(start) and end in info.error
+    assert info.failed_job_id is not None and prices.task.huey.get_job(info.failed_job_id).state == "failed"
+    refresh(prices, frame(2), world)
+    assert (seen.info().version, seen.info().error, seen.info().failed_job_id) == (2, "", None)
+
+
+def test_a_value_that_is_larger_than_a_result_may_be_is_refused(make_huey: HueyFactory, world: World) -> None:
+    prices = world.dataset(make_huey(max_result=100))
+    refresh(prices)
+    assert "the queue keeps 100 of a result" in prices.info().error and prices.info().version is None
+
+
+def test_an_attempt_that_fails_shows_before_the_next_begins(huey: DurableHuey, world: World) -> None:
+    prices = world.dataset(huey, retries=1, retry_delay=60)
+    refresh(prices, ValueError("at first"), world)
+    assert prices.info().error == "ValueError: at first"
+
+
+def test_a_refresh_outside_of_a_worker_refuses_what_is_empty_too(prices: Dataset[Any], world: World) -> None:
+    world.content = []
+    with pytest.raises(EmptyDataset):
+        prices.task.func()
+
+
+# --- before the first ---
+
+
+def test_a_dataset_without_a_version_says_what_to_do(prices: Dataset[Any], world: World) -> None:
+    with pytest.raises(NotReady, match=r"prices has no version yet.*prices\.refresh\(\)") as not_ready:
+        prices.read()
+    assert "failed" not in str(not_ready.value)
+    info = prices.info()
+    assert (info.version, info.as_of, info.age, info.stale, info.error) == (None, None, None, False, "")
+    refresh(prices, ValueError("no key"), world)
+    with pytest.raises(NotReady, match="Its last refresh failed: ValueError: no key"):
+        prices.read()
+
+
+def test_a_read_waits_for_the_first_version_if_asked_to(prices: Dataset[Any], seen: Dataset[Any]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(seen.read, wait=60)
+        refresh(prices)
+        same(waiting.result(60), frame(1))
+
+
+def test_a_read_waits_no_longer_than_it_was_asked_to(prices: Dataset[Any]) -> None:
+    with pytest.raises(NotReady):
+        prices.read(wait=0.05)
+
+
+# --- what a read costs ---
+
+
+def test_an_unchanged_read_costs_one_query_and_decodes_nothing(
+    prices: Dataset[Any], seen: Dataset[Any], statements: list[str], decoded: list[str]
+) -> None:
+    refresh(prices)
+    seen.read()
+    assert len(decoded) == 1
+    for _ in range(3):
+        statements.clear()
+        same(seen.read(), frame(1))
+        assert len(statements) == 1
+    assert len(decoded) == 1
+
+
+def test_many_threads_ask_together_and_decode_a_new_version_once(
+    prices: Dataset[Any],
+    seen: Dataset[Any],
+    world: World,
+    statements: list[str],
+    decoded: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refresh(prices, frame(1), world)
+    seen.read()
+    refresh(prices, frame(2), world)
+    statements.clear()
+    decoded.clear()
+    joined: list[None] = []
+    question = seen._newest._question
+
+    class Joined(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            joined.append(None)
+            return super().wait(timeout)
+
+    class Question(asking._Call[Any]):
+        def __init__(self) -> None:
+            super().__init__()
+            self.over = Joined()
+
+    def answers_when_all_wait() -> Any:
+        wait_until(lambda: len(joined) >= READERS - 1)
+        return question()
+
+    monkeypatch.setattr(asking, "_Call", Question)
+    monkeypatch.setattr(seen._newest, "_question", answers_when_all_wait)
+    with ThreadPoolExecutor(READERS) as pool:
+        numbers = list(pool.map(lambda _: seen.read().iloc[0, 0], range(READERS)))
+    assert numbers == [2] * READERS
+    assert len(decoded) == 1
+    assert len(statements) <= 4  # two questions, and what the new version is
+
+
+def test_an_answer_is_never_older_than_its_question(
+    prices: Dataset[Any], seen: Dataset[Any], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh(prices, frame(1), world)
+    ask, asked, go = seen._newest._question, threading.Event(), threading.Event()
+
+    def slowly() -> Any:
+        answer = ask()
+        if not asked.is_set():
+            asked.set()
+            assert go.wait(10)
+        return answer
+
+    monkeypatch.setattr(seen._newest, "_question", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        before = pool.submit(lambda: seen.read().iloc[0, 0])
+        assert asked.wait(10)
+        refresh(prices, frame(2), world)
+        after = pool.submit(lambda: seen.read().iloc[0, 0])
+        wait_until(lambda: not after.done())
+        go.set()
+        assert after.result(10) == 2
+        assert before.result(10) in (1, 2)
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_a_database_that_does_not_answer_is_told_to_all_who_asked_and_forgotten(
+    prices: Dataset[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refresh(prices)
+    with monkeypatch.context() as down:
+
+        def no_route() -> None:
+            raise DatabaseUnavailable("no route")
+
+        down.setattr(prices._newest, "_question", no_route)
+        with pytest.raises(DatabaseUnavailable):
+            prices.read()
+    assert len(prices.read()) == 3
+
+
+# --- two at the same time ---
+
+
+def test_a_version_that_is_replaced_while_it_is_read_is_not_missed(
+    huey: DurableHuey, make_huey: HueyFactory, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices, seen = world.dataset(huey, keep=1), world.dataset(make_huey(), keep=1)
+    refresh(prices, frame(1), world)
+    monkeypatch.setattr(seen, "_cache", lambda: None)  # it comes from the database
+    versions = seen._ledger().versions
+    version = versions.get
+
+    def late(name: str, number: int) -> Any:
+        if number == 1:
+            refresh(prices, frame(2), world)
+        return version(name, number)
+
+    monkeypatch.setattr(versions, "get", late)
+    assert seen.read().iloc[0, 0] == 2
+
+
+def test_two_refreshes_that_end_together_are_two_versions(make_huey: HueyFactory, world: World) -> None:
+    datasets = [world.dataset(make_huey()) for _ in range(2)]
+    handles = [dataset.refresh() for dataset in datasets]
+    tasks = [dataset.task.huey.dequeue() for dataset in datasets]
+    with ThreadPoolExecutor(2) as pool:
+        for dataset, task in zip(datasets, tasks, strict=True):
+            pool.submit(dataset.task.huey.execute, task)
+    assert {handle.state.value for handle in handles} == {"succeeded"}
+    assert datasets[0].task.huey.ledger.versions.kept(datasets[0].name) == [1, 2]
+
+
+def test_the_late_version_of_a_worker_that_was_taken_for_dead_is_refused(
+    huey: DurableHuey, make_huey: HueyFactory, world: World
+) -> None:
+    prices, again = world.dataset(huey), world.dataset(make_huey())
+    prices.refresh()
+    zombie = huey.dequeue()
+    assert zombie is not None and huey.ledger.mark_lost(zombie.id, zombie.attempt.token, "taken for dead")
+    world.content = frame(2)
+    work(again.task.huey)
+    world.content = frame(1)
+    huey.execute(zombie)
+    assert prices.info().version == 1
+    assert prices.read().iloc[0, 0] == 2
+
+
+# --- the copy in Redis ---
+
+
+@pytest.fixture
+def copy_key(prices: Dataset[Any]) -> str:
+    return f"jobqueue:tests:dataset:{prices.name}"
+
+
+def bodies(statements: list[str]) -> int:
+    return sum("body" in sql and sql.startswith("SELECT") for sql in statements)
+
+
+@with_redis
+def test_a_new_version_comes_from_redis(prices: Dataset[Any], seen: Dataset[Any], statements: list[str]) -> None:
+    refresh(prices)
+    same(seen.read(), frame(1))
+    assert bodies(statements) == 0
+
+
+SPOILED: dict[str, Callable[[bytes], bytes]] = {
+    "gone": lambda body: b"",
+    "cut short": lambda body: body[:-1],
+    "longer": lambda body: body + b"x",
+    "another": lambda body: codec.encode(frame(9))[1],
+    "a pickle": lambda body: b"\x80\x04cposix\nsystem\n",
+}
+
+
+@with_redis
+def test_what_redis_has_is_taken_only_if_the_ledger_means_it(
+    prices: Dataset[Any], make_huey: HueyFactory, world: World, storage: Storage, copy_key: str
+) -> None:
+    refresh(prices)
+    assert storage.redis_url is not None
+    with redis_client(storage.redis_url) as client:
+        body = client.get(copy_key)
+        assert isinstance(body, bytes)
+        for spoiled in SPOILED.values():
+            client.set(copy_key, spoiled(body))
+            same(world.dataset(make_huey()).read(), frame(1))
+
+
+@with_redis
+def test_a_redis_that_was_emptied_or_holds_something_else_under_the_name_changes_nothing(
+    prices: Dataset[Any], make_huey: HueyFactory, world: World, storage: Storage, copy_key: str
+) -> None:
+    refresh(prices)
+    assert storage.redis_url is not None
+    with redis_client(storage.redis_url) as client:
+        client.flushdb()
+        assert len(world.dataset(make_huey()).read()) == 3
+        client.lpush(copy_key, "a list")
+        assert len(world.dataset(make_huey()).read()) == 3
+
+
+@with_redis
+def test_redis_holds_one_copy_of_each_dataset(
+    prices: Dataset[Any], seen: Dataset[Any], world: World, storage: Storage, copy_key: str
+) -> None:
+    assert storage.redis_url is not None
+    for number in (1, 2):
+        refresh(prices, frame(number), world)
+    with redis_client(storage.redis_url) as client:
+        assert client.keys("jobqueue:tests:dataset:*") == [copy_key.encode()]
+        assert client.get(copy_key) == codec.encode(frame(2))[1]
+    assert seen.read().iloc[0, 0] == 2

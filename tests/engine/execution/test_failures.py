@@ -1,0 +1,388 @@
+"""Attempts that fail: what is tried again, when, what the result then is, and who is told."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from huey.api import Huey
+from huey.exceptions import CancelExecution, RetryTask, TaskException, TaskTimeout
+
+from jobqueue import DurableHuey, State, current_job
+from jobqueue.execution.retry import JITTER, LONGEST_PAUSE
+from tests.engine.conftest import HueyFactory
+from tests.engine.consumers import work
+
+PAUSE = 0.1  # seconds
+
+
+def outcome(handle: Any) -> Any:
+    """A result, or the error's text."""
+    try:
+        return handle.get()
+    except TaskException as error:
+        return str(error)
+
+
+class Flaky:
+    """Raises the exceptions it is given, one at each call, then returns what came of it."""
+
+    def __init__(self, *exceptions: Callable[[], BaseException] | BaseException) -> None:
+        self.left = list(exceptions)
+        self.times: list[float] = []
+
+    def __call__(self) -> str:
+        self.times.append(time.monotonic())
+        if self.left:
+            error = self.left.pop(0)
+            raise error if isinstance(error, BaseException) else error()
+        return "done"
+
+    @property
+    def calls(self) -> int:
+        return len(self.times)
+
+    @property
+    def pauses(self) -> list[float]:
+        return [after - before for before, after in zip(self.times, self.times[1:], strict=False)]
+
+
+# How a task fails, with which options -> calls, and what the handle says in the end. No pauses here.
+ATTEMPTS: dict[str, tuple[list[BaseException], dict[str, Any], int, str]] = {
+    "no failure": ([], {}, 1, "done"),
+    "once, no retries": ([ValueError("a")], {}, 1, "ValueError('a')"),
+    "once, one retry": ([ValueError("a")], {"retries": 1}, 2, "done"),
+    "twice, one retry": ([ValueError("a"), ValueError("b")], {"retries": 1}, 2, "ValueError('b')"),
+    "twice, three retries": ([ValueError("a"), ValueError("b")], {"retries": 3}, 3, "done"),
+    "asks for another try": ([RetryTask()], {}, 2, "done"),
+    "asks twice for another try": ([RetryTask(), RetryTask()], {}, 3, "done"),
+    "asking uses up no retries": ([RetryTask(), ValueError("a")], {"retries": 1}, 3, "done"),
+    "cancels itself": ([CancelExecution("a")], {}, 1, "CancelExecution('a')"),
+    "cancels itself, with retries": ([CancelExecution("a")], {"retries": 1}, 2, "done"),
+    "cancels itself for good": ([CancelExecution("a", retry=False)], {"retries": 9}, 1, "CancelExecution('a')"),
+    "cancels this try": ([CancelExecution("a", retry=True)], {}, 2, "done"),
+    "takes too long": ([TaskTimeout("a")], {}, 1, "TaskTimeout('a')"),
+    "takes too long, one retry": ([TaskTimeout("a")], {"retries": 1}, 2, "done"),
+}
+
+
+@pytest.mark.parametrize("case", ATTEMPTS)
+def test_an_attempt_that_failed_is_tried_again_as_declared(any_huey: Huey, case: str) -> None:
+    exceptions, options, calls, said = ATTEMPTS[case]
+    flaky = Flaky(*exceptions)
+    handle = any_huey.task(name="flaky", **options)(lambda: flaky())()
+    work(any_huey)
+    handle.reset()
+    assert (flaky.calls, outcome(handle)) == (calls, said)
+
+
+def test_options_of_a_call_override_those_of_the_task(any_huey: Huey) -> None:
+    flaky = Flaky(ValueError(), ValueError())
+    any_huey.task(name="flaky", retries=0)(lambda: flaky())(retries=2, retry_delay=0)
+    work(any_huey)
+    assert flaky.calls == 3
+
+
+# options, exceptions -> the pauses between calls, in units of PAUSE
+PAUSES: dict[str, tuple[dict[str, Any], list[Callable[[], BaseException]], list[float]]] = {
+    "retry_delay": ({"retries": 2, "retry_delay": PAUSE}, [ValueError] * 2, [1, 1]),
+    "retry_backoff": ({"retries": 2, "retry_delay": PAUSE, "retry_backoff": 2}, [ValueError] * 2, [1, 2]),
+    "RetryTask(delay)": ({}, [lambda: RetryTask(delay=PAUSE)], [1]),
+    "RetryTask(delay=0)": ({"retry_delay": 9}, [lambda: RetryTask(delay=0)], [0]),
+    "RetryTask(delay=timedelta)": ({}, [lambda: RetryTask(delay=timedelta(seconds=PAUSE))], [1]),
+    "RetryTask(eta)": ({}, [lambda: RetryTask(eta=datetime.now(UTC) + timedelta(seconds=PAUSE))], [1]),
+    "RetryTask() and retry_delay": ({"retry_delay": PAUSE}, [RetryTask], [1]),
+}
+
+
+@pytest.mark.parametrize("case", PAUSES)
+def test_the_pause_before_another_try_is_what_was_asked(any_huey: Huey, case: str) -> None:
+    options, exceptions, pauses = PAUSES[case]
+    flaky = Flaky(*exceptions)
+    handle = any_huey.task(name="flaky", **options)(lambda: flaky())()
+    work(any_huey, until=lambda: flaky.calls == len(pauses) + 1)
+    assert outcome(handle) == "done"
+    for pause, expected in zip(flaky.pauses, pauses, strict=True):
+        assert pause >= expected * PAUSE - 0.01
+
+
+def test_while_a_retry_is_due_the_job_is_scheduled_and_says_why(huey: DurableHuey) -> None:
+    @huey.task(retries=1, retry_delay=60)
+    def fails() -> None:
+        raise ValueError("the market is closed")
+
+    handle = fails()
+    work(huey)
+    job = handle.get_job()
+    assert (job.state, job.attempt, job.error) == (State.SCHEDULED, 1, "ValueError: the market is closed")
+    assert job.run_at is not None
+    assert job.run_at - datetime.now(UTC) > timedelta(seconds=50)
+
+
+def paused(huey: DurableHuey, job_id: str) -> float:
+    """Run the job, which fails, and put off the next attempt to now. Returns the pause that it was given, in seconds."""
+    work(huey)
+    with huey.ledger.database.statement() as tx:
+        row = tx.one("SELECT run_at - queued_at AS pause FROM jobs WHERE id = :id", id=job_id)
+        tx.run("UPDATE jobs SET run_at = 0 WHERE id = :id", id=job_id)
+    assert row is not None
+    return float(row["pause"])
+
+
+def test_a_backoff_grows_to_an_hour_and_no_further(huey: DurableHuey) -> None:
+    @huey.task(retries=9, retry_delay=10, retry_backoff=10)
+    def fails() -> None:
+        raise ValueError
+
+    handle = fails()
+    for expected in (10, 100, 1000, LONGEST_PAUSE, LONGEST_PAUSE):
+        assert expected <= paused(huey, handle.id) <= expected * (1 + JITTER)
+
+
+def test_a_pause_that_is_longer_from_the_start_stays_as_it_is(huey: DurableHuey) -> None:
+    @huey.task(retries=9, retry_delay=2 * LONGEST_PAUSE, retry_backoff=10)
+    def fails() -> None:
+        raise ValueError
+
+    handle = fails()
+    for _ in range(2):
+        assert 2 * LONGEST_PAUSE <= paused(huey, handle.id) <= 2 * LONGEST_PAUSE * (1 + JITTER)
+
+
+def test_jobs_that_failed_together_are_not_tried_again_together(huey: DurableHuey) -> None:
+    @huey.task(retries=1, retry_delay=100)
+    def fails() -> None:
+        raise ValueError
+
+    handles = [fails() for _ in range(20)]
+    pauses = sorted(paused(huey, handle.id) for handle in handles)
+    assert pauses[-1] - pauses[0] > 100 * JITTER / 4
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_error_of_an_attempt_is_seen_before_the_last_one_if_so_wanted(
+    make_any_huey: Callable[..., Huey], kept: bool
+) -> None:
+    huey = make_any_huey(store_intermediate_errors=kept)
+    handled: list[str] = []
+    seen: list[Any] = []
+
+    @huey.task(retries=1)
+    def fails() -> None:
+        seen.append(outcome(handle))
+        raise ValueError("a")
+
+    @huey.task()
+    def on_error(error: Exception) -> None:
+        handled.append(repr(error))
+
+    handle = huey.enqueue(fails.s().error(on_error))
+    work(huey)
+    assert seen == [None, "ValueError('a')" if kept else None]
+    handle.reset()
+    assert outcome(handle) == "ValueError('a')"
+    assert handled == ["ValueError('a')"] * (2 if kept else 1)
+
+
+def test_an_error_says_what_went_wrong_with_the_traceback_behind_it(any_huey: Huey) -> None:
+    @any_huey.task()
+    def fails() -> None:
+        raise ValueError("a")
+
+    handle = fails()
+    work(any_huey)
+    with pytest.raises(TaskException) as raised:
+        handle.get(blocking=True, timeout=1)
+    metadata = raised.value.metadata
+    assert (metadata["error"], metadata["retries"], metadata["task_id"]) == ("ValueError('a')", 0, handle.id)
+    assert "in fails" in metadata["traceback"]
+
+
+# --- error handlers ---
+
+
+def test_an_error_handler_is_called_once_for_each_attempt_with_the_exception(any_huey: Huey) -> None:
+    handled: list[Any] = []
+
+    @any_huey.task(retries=2)
+    def fails() -> None:
+        raise ValueError("a")
+
+    @any_huey.task()
+    def on_error(name: str, error: Exception) -> None:
+        handled.append((name, type(error), str(error)))
+
+    any_huey.enqueue(fails.s().error(on_error, "desk"))
+    work(any_huey)
+    assert handled == [("desk", ValueError, "a")] * 3
+
+
+def test_error_handlers_follow_one_another(any_huey: Huey) -> None:
+    handled: list[str] = []
+
+    @any_huey.task()
+    def fails() -> None:
+        raise ValueError("first")
+
+    @any_huey.task()
+    def fails_too(error: Exception) -> None:
+        raise LookupError("second")
+
+    @any_huey.task()
+    def on_error(error: Exception) -> None:
+        handled.append(str(error))
+
+    any_huey.enqueue(fails.s().error(fails_too).error(on_error))
+    work(any_huey)
+    assert handled == ["second"]
+
+
+def test_the_handler_of_a_group_hears_of_each_failed_member(any_huey: Huey) -> None:
+    from huey import group
+
+    handled: list[str] = []
+
+    @any_huey.task()
+    def fails(text: str) -> None:
+        raise ValueError(text)
+
+    @any_huey.task()
+    def on_error(error: Exception) -> None:
+        handled.append(str(error))
+
+    any_huey.enqueue(group([fails.s("a"), fails.s("b")]).error(on_error))
+    work(any_huey)
+    assert sorted(handled) == ["a", "b"]
+
+
+class Unpicklable(Exception):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_an_exception_that_cannot_be_pickled_is_an_error_as_any_other(huey: DurableHuey, retries: int) -> None:
+    @huey.task(retries=retries)
+    def fails() -> None:
+        raise Unpicklable("no luck")
+
+    handle = fails()
+    work(huey)
+    job = handle.get_job()
+    assert (job.state, job.attempt, job.error) == (State.FAILED, retries + 1, "Unpicklable: no luck")
+    assert "in fails" in job.traceback
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_handler_that_cannot_be_given_the_exception_does_not_keep_the_job_from_ending(
+    huey: DurableHuey, retries: int
+) -> None:
+    @huey.task(retries=retries)
+    def fails() -> None:
+        raise Unpicklable("no luck")
+
+    @huey.task()
+    def on_error(error: Exception) -> None:
+        raise AssertionError("never called")
+
+    handle = huey.enqueue(fails.s().error(on_error))
+    work(huey)
+    job = handle.get_job()
+    assert (job.state, job.attempt, job.error) == (State.FAILED, retries + 1, "Unpicklable: no luck")
+
+
+# --- odd ends ---
+
+
+def raise_(error: BaseException) -> None:
+    raise error
+
+
+# what a task does -> the sentence; each is an attempt that failed, and is tried again
+ODD_ENDS: dict[str, tuple[Callable[[], object], str]] = {
+    "sys.exit": (lambda: raise_(SystemExit(3)), "SystemExit(3)"),
+    "asyncio cancels": (lambda: raise_(asyncio.CancelledError()), "CancelledError"),
+    "no message": (lambda: raise_(ValueError()), "ValueError, without a message."),
+    "a message that is not valid text": (lambda: raise_(ValueError("\ud800!")), "ValueError: "),
+    "a wrong call": (lambda: len(), "TypeError: len() takes exactly one argument (0 given)"),  # type: ignore[call-arg]
+    "no memory": (lambda: bytearray(2**62), "MemoryError, without a message."),
+    "too deep": (lambda: eval("[" * 9999), ""),  # noqa: S307
+}
+
+
+@pytest.mark.parametrize("what", ODD_ENDS)
+def test_however_a_task_fails_it_is_a_failed_attempt_and_the_worker_goes_on(
+    huey: DurableHuey, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL + 1)  # pytest-xdist cannot report a log that is not valid text
+    do, sentence = ODD_ENDS[what]
+    handle = huey.task(name="odd", retries=1)(lambda: do())()
+    work(huey)
+    job = handle.get_job()
+    assert (job.state, job.attempt, job.losses) == (State.FAILED, 2, 0)
+    assert sentence in job.error
+    assert isinstance(outcome(handle), str)
+
+
+def test_a_result_that_cannot_be_kept_fails_the_job_for_good(huey: DurableHuey) -> None:
+    @huey.task(retries=5)
+    def fit() -> object:
+        return {"model": object()}
+
+    handle = fit()
+    work(huey)
+    job = handle.get_job()
+    assert (job.state, job.attempt) == (State.FAILED, 1)
+    for word in ("result['model']", "builtins.object", "as a dict"):
+        assert word in job.error
+        assert word in outcome(handle)
+
+
+def test_a_keyboard_interrupt_from_within_is_a_loss_and_the_third_is_poison(huey: DurableHuey) -> None:
+    @huey.task(retries=9)
+    def interrupts_itself() -> None:
+        raise KeyboardInterrupt
+
+    handle = interrupts_itself()
+    work(huey)
+    job = handle.get_job()
+    assert (job.state, job.attempt, job.losses) == (State.FAILED, 3, 3)
+    assert "died 3 times" in job.error or "interrupted" in job.error
+
+
+def test_a_job_of_a_task_that_no_worker_knows_is_left_for_one_that_does(
+    huey: DurableHuey, make_huey: HueyFactory
+) -> None:
+    newer = make_huey().task(name="newer")(lambda: 3)
+    handle = newer()
+    work(huey)
+    assert handle.state is State.QUEUED
+
+
+def test_a_message_that_does_not_fit_its_task_fails_it_with_a_sentence(huey: DurableHuey) -> None:
+    @huey.task(retries=3)
+    def task(a: int) -> None:
+        pass
+
+    handle = task()
+    work(huey)
+    assert (handle.state, handle.get_job().attempt) == (State.FAILED, 4)
+    assert "missing 1 required positional argument: 'a'" in handle.get_job().error
+
+
+def test_in_a_thread_a_timeout_ends_the_attempt_at_its_next_progress(huey: DurableHuey) -> None:
+    @huey.task(timeout=0.05, retries=1)
+    def endless() -> None:
+        while True:
+            current_job().progress(1, 2)
+
+    handle = endless()
+    work(huey)
+    job = handle.get_job()
+    assert (job.state, job.attempt) == (State.FAILED, 2)
+    assert "0.05 s" in job.error

@@ -1,0 +1,102 @@
+"""Nothing is unpickled whose signature does not verify; a development key is made once, and read by its owner alone."""
+
+import pickle
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobqueue import DurableHuey, State
+from jobqueue.messages.signing import development_key
+from tests.engine.conftest import HueyFactory
+from tests.engine.consumers import start_at_once, work
+
+STARTERS = 16  # processes that start at the same moment
+
+
+class Bomb:
+    """What must never be unpickled."""
+
+    def __reduce__(self) -> Any:
+        return (Path("bomb went off").touch, ())
+
+
+def test_a_pickle_without_a_signature_is_not_loaded(
+    huey: DurableHuey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bomb = pickle.dumps(Bomb())
+    for message in (bomb, bomb + b":" + b"0" * 40, bomb + b":"):
+        with pytest.raises(ValueError, match="signature does not verify"):
+            huey.serializer.deserialize(message)
+    assert not Path("bomb went off").exists()
+
+
+def test_a_job_signed_with_another_key_fails_with_a_sentence_that_names_the_key(make_huey: HueyFactory) -> None:
+    handle = make_huey(secret_key="one").task(name="task")(lambda: 1)()
+    worker = make_huey(secret_key="two")
+    worker.task(name="task")(lambda: 1)
+    work(worker)
+    job = worker.get_job(handle.id)
+    assert job.state is State.FAILED
+    assert "SECRET_KEY" in job.error
+
+
+def test_a_key_is_rotated_while_jobs_wait_under_the_old_one(make_huey: HueyFactory) -> None:
+    ran: list[int] = []
+    make_huey(secret_key="old").task(name="task")(ran.append)(1)
+    rotated = make_huey(secret_key="new", secret_key_fallbacks=["older", "old"])
+    task = rotated.task(name="task")(ran.append)
+    task(2)
+    assert sorted(job.args for job in rotated.jobs()) == [(1,), (2,)]
+    work(rotated)
+    assert ran == [1, 2]
+    only_new = make_huey(secret_key="new")
+    only_new.task(name="task")(ran.append)
+    task(3)
+    work(only_new)
+    assert ran == [1, 2, 3]  # signed with the new key
+
+
+def test_a_key_from_the_settings_writes_no_file(huey: DurableHuey, tmp_path: Path) -> None:
+    huey.task(name="task")(lambda: 1)()
+    assert not list(tmp_path.rglob("secret_key*"))
+
+
+def test_without_a_key_one_is_made_beside_the_ledger_for_its_owner_alone(
+    make_huey: HueyFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where it is if the ledger is on a server
+    task = make_huey(secret_key=None).task(name="task")(lambda: 1)
+    assert not list(tmp_path.rglob("secret_key*"))  # not before it is needed
+    handle = task()
+    (key,) = tmp_path.rglob("secret_key*")
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert len(key.read_text()) >= 32
+    worker = make_huey(secret_key=None)
+    worker.task(name="task")(lambda: 1)
+    work(worker)
+    assert handle() == 1
+
+
+START = """
+from pathlib import Path
+from jobqueue.messages.signing import development_key
+def start(path): return development_key(Path(path))
+"""
+
+
+def test_many_starters_make_one_development_key(tmp_path: Path) -> None:
+    path = tmp_path / "var" / "secret_key"
+    keys = start_at_once(STARTERS, START, path)
+    assert keys == [development_key(path)] * STARTERS
+    assert [file.name for file in path.parent.iterdir()] == ["secret_key"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_keys_for_something_else_are_others_and_follow_those_of_jobs() -> None:
+    ring = DurableHuey("tests", "sqlite://", secret_key="two", secret_key_fallbacks=["one"]).serializer
+    before = DurableHuey("tests", "sqlite://", secret_key="one").serializer
+    assert ring.derived("sessions")[1:] == before.derived("sessions")
+    assert len({*ring.derived("sessions"), *ring.derived("links"), "one", "two"}) == 6

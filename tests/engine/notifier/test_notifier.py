@@ -1,0 +1,177 @@
+"""The bell wakes an idle worker at once. What rings it may be slow, silent, gone or full of rubbish: that costs little."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from redis import Redis
+
+from jobqueue.notifier import circuit_breaker as breaker
+from jobqueue.notifier import notifier as notifiers
+from jobqueue.notifier.notifier import MOST, RedisNotifier
+from tests.engine.consumers import wait_until
+from tests.proxy import Proxy
+from tests.servers import redis_client
+
+RING = 0.25  # seconds that a ring may cost
+MARGIN = 0.75  # seconds, for a machine that has other things to do
+
+
+@pytest.fixture
+def client(fresh_valkey: str) -> Iterator["Redis"]:
+    with redis_client(fresh_valkey) as client:
+        yield client
+
+
+@pytest.fixture
+def notifier(fresh_valkey: str) -> Iterator[RedisNotifier]:
+    notifier = RedisNotifier(fresh_valkey, "tests")
+    yield notifier
+    notifier.close()
+
+
+@pytest.fixture
+def proxy(fresh_valkey: str) -> Iterator[Proxy]:
+    with Proxy(urlsplit(fresh_valkey).port or 0) as proxy:
+        yield proxy
+
+
+def through(proxy: Proxy, url: str, scheme: str = "redis") -> RedisNotifier:
+    address = urlsplit(url)
+    return RedisNotifier(
+        address._replace(scheme=scheme, netloc=f":{address.password}@127.0.0.1:{proxy.port}").geturl(), "tests"
+    )
+
+
+def seconds_of(notifier: RedisNotifier) -> float:
+    begun = time.monotonic()
+    notifier.notify(["default"])
+    return time.monotonic() - begun
+
+
+def test_a_ring_wakes_one_who_waits(notifier: RedisNotifier, fresh_valkey: str) -> None:
+    woken = []
+    other = RedisNotifier(fresh_valkey, "tests")
+
+    def wait() -> None:
+        other.wait(10)
+        woken.append(time.monotonic())
+        other.close()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    with redis_client(fresh_valkey) as client:
+        wait_until(lambda: client.info("clients")["blocked_clients"])
+    rung = time.monotonic()
+    notifier.notify(["default"])
+    waiting.join(10)
+    assert woken[0] - rung < MARGIN
+
+
+def test_a_ring_before_the_wait_is_heard_too_and_once(notifier: RedisNotifier) -> None:
+    notifier.notify(["default"])
+    begun = time.monotonic()
+    notifier.wait(10)
+    assert time.monotonic() - begun < MARGIN
+    notifier.wait(0.3)
+    assert time.monotonic() - begun > 0.3
+
+
+def test_rings_that_nobody_hears_do_not_pile_up(notifier: RedisNotifier, client: "Redis") -> None:
+    for _ in range(3):
+        notifier.notify(["default"] * 10_000)
+    assert len(keys := client.keys()) == 2
+    for key in keys:
+        assert client.lrange(key, 0, -1) == [b""] * MOST  # it carries nothing
+
+
+def test_two_queues_on_one_redis_do_not_wake_each_other(notifier: RedisNotifier, fresh_valkey: str) -> None:
+    RedisNotifier(fresh_valkey, "another").notify(["default"])
+    begun = time.monotonic()
+    notifier.wait(0.3)
+    assert time.monotonic() - begun >= 0.3
+
+
+@pytest.mark.parametrize("queues, heard", [(None, True), (["a", "heavy"], True), (["a"], False)])
+def test_one_who_waits_hears_of_its_own_queues(notifier: RedisNotifier, queues: list[str] | None, heard: bool) -> None:
+    notifier.notify(["heavy"])
+    assert notifier.wait(0.3, queues=queues) is heard
+
+
+def test_one_who_waits_stops_when_told_to(notifier: RedisNotifier) -> None:
+    stop = threading.Event()
+    threading.Timer(0.1, stop.set).start()
+    begun = time.monotonic()
+    notifier.wait(10, stop.wait)
+    assert time.monotonic() - begun < 0.1 + notifiers.SLICE + MARGIN
+
+
+@pytest.mark.parametrize("how", ["cut", "refuse"])
+def test_a_redis_that_fails_costs_one_short_wait_and_then_nothing_for_a_while(
+    proxy: Proxy, fresh_valkey: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "BROKEN", 1.0)
+    notifier = through(proxy, fresh_valkey)
+    assert seconds_of(notifier) < RING
+    getattr(proxy, how)()
+    assert seconds_of(notifier) < RING + MARGIN
+    assert sum(seconds_of(notifier) for _ in range(100)) < RING  # left alone
+    proxy.join()
+    with redis_client(fresh_valkey) as client:
+        wait_until(lambda: notifier.notify(["default"]) or client.llen("jobqueue:tests:bell") > 1)  # type: ignore[func-returns-value]
+    notifier.close()
+
+
+@pytest.mark.parametrize("how", ["cut", "refuse"])
+def test_one_who_waits_for_a_redis_that_fails_is_back_in_time(proxy: Proxy, fresh_valkey: str, how: str) -> None:
+    notifier = through(proxy, fresh_valkey)
+    notifier.wait(0.1)
+    getattr(proxy, how)()
+    begun = time.monotonic()
+    notifier.wait(1)
+    assert 0.9 < time.monotonic() - begun < 1 + notifiers.SLICE + RING + MARGIN
+    notifier.close()
+
+
+def test_a_key_of_another_kind_is_no_bell_and_breaks_nothing(notifier: RedisNotifier, client: "Redis") -> None:
+    client.set("jobqueue:tests:bell", b"\x80not yours")
+    notifier.notify(["default"])
+    begun = time.monotonic()
+    notifier.wait(0.3)
+    assert time.monotonic() - begun >= 0.3
+    assert notifier.check() == ""
+
+
+def test_a_host_may_sign_its_certificate_itself(fresh_valkey: str) -> None:
+    with Proxy(urlsplit(fresh_valkey).port or 0, tls="redis") as proxy:
+        notifier = through(proxy, fresh_valkey, "rediss")
+        assert notifier.check() == ""
+        notifier.notify(["default"])
+        begun = time.monotonic()
+        notifier.wait(10)
+        assert time.monotonic() - begun < MARGIN
+        notifier.close()
+
+
+def test_a_wrong_password_is_told(fresh_valkey: str) -> None:
+    notifier = RedisNotifier(
+        urlsplit(fresh_valkey)._replace(netloc=f":wrong@{fresh_valkey.rpartition('@')[2].split('/')[0]}").geturl(), "t"
+    )
+    assert str(notifier.check()).startswith("does not answer: ")
+    notifier.close()
+
+
+def test_a_fork_has_a_connection_of_its_own(notifier: RedisNotifier, client: "Redis") -> None:
+    notifier.notify(["default"])
+    before = {entry["id"] for entry in client.client_list()}
+    child = os.fork()
+    if child == 0:
+        notifier.notify(["default"])
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    notifier.notify(["default"])
+    assert client.llen("jobqueue:tests:bell") == 3
+    assert {entry["id"] for entry in client.client_list()} == before

@@ -1,0 +1,427 @@
+"""When schedules are due, compared with cronsim, with astral, and with a walk through every minute."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from astral import Observer
+from astral.sun import elevation, sunrise, sunset
+from cronsim import CronSim
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobqueue import DurableHuey, NotUnderstood, Schedule, cron, every
+from jobqueue.schedules.phrases import FORMS
+from tests.engine.schedules import sunsets
+
+DOCS = Path(__file__).parents[3] / "docs" / "schedules.md"
+
+# With changes of half an hour, of a whole day, at midnight, twice in a year around Ramadan; with none; and beside the hour.
+ZONES = [
+    "UTC",
+    "Africa/Cairo",
+    "Africa/Casablanca",
+    "America/Havana",
+    "America/New_York",
+    "America/Sao_Paulo",
+    "America/St_Johns",
+    "Asia/Beirut",
+    "Asia/Kathmandu",
+    "Australia/Lord_Howe",
+    "Europe/Paris",
+    "Pacific/Apia",
+    "Pacific/Chatham",
+]
+FIRST, LAST = datetime(2011, 12, 1, tzinfo=UTC), datetime(2021, 12, 1, tzinfo=UTC)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+
+
+def of_days(*times: str, days: Callable[[date], bool] = lambda day: True) -> Callable[[datetime], bool]:
+    """Whether a local time is one of these, on such a day."""
+    wanted = {time.fromisoformat(text) for text in times}
+    return lambda local: local.time() in wanted and days(local.date())
+
+
+def last_friday(day: date) -> bool:
+    return day.weekday() == 4 and (day + 7 * DAY).month != day.month
+
+
+# Due at these local times: once on both days of a change of the clock, and at the end of a gap.
+OF_DAY: dict[str, Callable[[datetime], bool]] = {
+    "day": of_days("00:00"),
+    "day at 00:30": of_days("00:30"),
+    "day at 02:00 and 02:30": of_days("02:00", "02:30"),
+    "day at 01:45": of_days("01:45"),
+    "weekend at 2:15": of_days("02:15", days=lambda day: day.weekday() > 4),
+    "weekday at midnight": of_days("00:00", days=lambda day: day.weekday() < 5),
+    "sunday and thursday at 03:00": of_days("03:00", days=lambda day: day.weekday() in (3, 6)),
+    "month on the 29th and 31st at 02:30": of_days("02:30", days=lambda day: day.day in (29, 31)),
+    "month on the last day at 23:59": of_days("23:59", days=lambda day: (day + DAY).day == 1),
+    "last friday of the month at 00:15": of_days("00:15", days=last_friday),
+    "2 hours": lambda local: local.minute == 0 and local.hour % 2 == 0,
+    "45 minutes": lambda local: (local.hour * 60 + local.minute) % 45 == 0,
+    "90 minutes": lambda local: (local.hour * 60 + local.minute) % 90 == 0,
+}
+# Due whenever the local clock shows such a minute: they run through the changes.
+BY_CLOCK: dict[str, tuple[str, Callable[[datetime], bool]]] = {
+    "hour": ("0 * * * *", lambda local: local.minute == 0),
+    "20 minutes": ("*/20 * * * *", lambda local: local.minute % 20 == 0),
+}
+AS_CRON = {
+    "day at 01:45": "45 1 * * *",
+    "day": "0 0 * * *",
+    "2 hours": "0 0,2,4,6,8,10,12,14,16,18,20,22 * * *",
+    "weekday at 02:30": "30 2 * * MON-FRI",
+    "first sunday of the month at 02:00": "0 2 * * SUN#1",
+    "last friday of the month at 17:00": "0 17 * * 5L",
+    "month on the 31st at 06:00": "0 6 31 * *",
+    "month on the last day at noon": "0 12 L * *",
+    **{phrase: expression for phrase, (expression, _) in BY_CLOCK.items()},
+}
+
+
+def walk(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:
+    """Its due moments, in UTC."""
+    due = schedule.next_after(after)
+    while due is not None and (at := due.astimezone(UTC)) <= until:
+        yield at
+        due = schedule.next_after(due)
+
+
+@cache
+def changes(zone: str) -> list[datetime]:
+    """The hours in which the clock of a time zone changes."""
+    tz = ZoneInfo(zone)
+    hours = [FIRST + timedelta(hours=hour) for hour in range(0, (LAST - FIRST) // timedelta(hours=1), 12)]
+    return [before for before, after in pairwise(hours) if offset(before, tz) != offset(after, tz)]
+
+
+def offset(moment: datetime, tz: ZoneInfo) -> timedelta:
+    found = moment.astimezone(tz).utcoffset()
+    assert found is not None
+    return found
+
+
+def shown(after: datetime, until: datetime, tz: ZoneInfo) -> list[tuple[datetime, datetime]]:
+    """Each minute after one moment and up to another, with what a clock shows then."""
+    minutes = (after + n * MINUTE for n in range(1, (until - after) // MINUTE + 1))
+    return [(minute, minute.astimezone(tz).replace(tzinfo=None)) for minute in minutes]
+
+
+@st.composite
+def zones_and_moments(draw: st.DrawFn) -> tuple[str, datetime]:
+    """Any moment, or one around a change of that clock."""
+    zone = draw(st.sampled_from(ZONES))
+    seconds = st.integers(0, int((LAST - FIRST).total_seconds())).map(lambda n: FIRST + timedelta(seconds=n))
+    if not changes(zone):
+        return zone, draw(seconds)
+    around = st.tuples(st.sampled_from(changes(zone)), st.integers(0, 15 * 60)).map(lambda of: of[0] + of[1] * MINUTE)
+    return zone, draw(seconds | around)
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_around_every_change_of_the_clock_a_time_of_day_is_due_once_and_in_a_gap_at_its_end(zone: str) -> None:
+    """The rule by a walk: the first minute at which the clock shows that time, or a later one where it left that out."""
+    tz = ZoneInfo(zone)
+    for change in changes(zone):
+        after, until = change - timedelta(hours=3), change + timedelta(hours=39)
+        minutes = shown(after, until, tz)
+        new: list[
+            tuple[datetime, list[datetime]]
+        ] = []  # minutes that show a time for the first time, and what they left out
+        again: list[datetime] = []  # minutes that show what was shown before
+        latest = after.astimezone(tz).replace(tzinfo=None)
+        for minute, local in minutes:
+            passed = (local - latest) // MINUTE
+            if passed > 0:
+                new.append((minute, [latest + n * MINUTE for n in range(1, passed + 1)]))
+                latest = local
+            else:
+                again.append(minute)
+        for phrase, is_due in OF_DAY.items():
+            schedule = every(phrase, tz=zone)
+            expected = [minute for minute, locals_ in new if any(map(is_due, locals_))]
+            assert list(walk(schedule, after, until)) == expected, phrase
+            for minute in again[5::20]:
+                following = schedule.next_after(minute)
+                assert following not in again and [due for due in expected if due > minute][:1] in ([], [following])
+        for phrase, (_, shows) in BY_CLOCK.items():
+            expected = [minute for minute, local in minutes if shows(local)]
+            assert list(walk(every(phrase, tz=zone), after, until)) == expected, phrase
+
+
+@settings(max_examples=100, deadline=None)
+@given(zones_and_moments(), st.sampled_from(sorted(AS_CRON)))
+def test_at_any_time_phrases_are_due_when_cronsim_says(when: tuple[str, datetime], phrase: str) -> None:
+    """And cron(...) of the same."""
+    zone, moment = when
+    expression, tz = AS_CRON[phrase], ZoneInfo(zone)
+    simulated = CronSim(expression, moment.astimezone(tz))
+    dues = [due for _, due in zip(range(4), simulated, strict=False) if due.astimezone(UTC) > moment][:3]
+    for schedule in (every(phrase, tz=zone), cron(expression, tz=zone)):
+        found, due = [], moment
+        for _ in dues:
+            due = next_after(schedule, due)
+            found.append(due)
+        assert found == dues
+        assert [due.fold for due in found] == [due.fold for due in dues]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    zones_and_moments(),
+    st.sampled_from([*FORMS, *OF_DAY, "7 minutes", "3 days", "day at sunset - 1 hour"]),
+    st.floats(0, 1),
+)
+def test_what_is_next_is_later_and_stays_next_until_then(
+    when: tuple[str, datetime], phrase: str, fraction: float
+) -> None:
+    zone, moment = when
+    schedule = every(phrase, tz=zone, place="Reykjavik")
+    due = next_after(schedule, moment)
+    assert due.astimezone(UTC) > moment
+    assert due.microsecond == 0
+    assert due.astimezone(UTC).astimezone(due.tzinfo).replace(tzinfo=None) == due.replace(tzinfo=None)  # in no gap
+    between = moment + fraction * (due.astimezone(UTC) - moment)
+    if between < due.astimezone(UTC):
+        assert next_after(schedule, between) == due
+    before = schedule.last_between(moment - 40 * DAY, due)
+    assert before == due and before.fold == due.fold
+    assert list(schedule.between(moment, due)) == [due]
+
+
+def next_after(schedule: Schedule, moment: datetime) -> datetime:
+    due = schedule.next_after(moment)
+    assert due is not None
+    return due
+
+
+@pytest.mark.parametrize(
+    ("phrase", "seconds"), [("7 minutes", 420), ("36 hours", 129_600), ("2 days", 172_800), ("7 seconds", 7)]
+)
+def test_a_period_that_divides_neither_an_hour_nor_a_day_counts_from_the_epoch(phrase: str, seconds: int) -> None:
+    after = datetime(2026, 3, 28, 12, 0, 1, tzinfo=UTC)
+    dues = list(walk(every(phrase, tz="Europe/Paris"), after, after + timedelta(seconds=5 * seconds)))
+    assert len(dues) == 5
+    assert all(due.timestamp() % seconds == 0 for due in dues)
+
+
+def test_seconds_run_through_the_hour_that_comes_twice() -> None:
+    after = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    dues = list(walk(every("30 seconds", tz="Europe/Paris"), after, after + timedelta(hours=2)))
+    assert {later - earlier for earlier, later in pairwise(dues)} == {timedelta(seconds=30)}
+    assert len(dues) == 240
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after", "dues"),
+    [
+        (every("month on the 31st at 06:00"), "2026-01-31T06:00", ["2026-03-31T06:00", "2026-05-31T06:00"]),
+        (cron("0 0 29 2 *"), "2096-02-29T00:00", ["2104-02-29T00:00", "2108-02-29T00:00"]),  # 2100 is no leap year
+        (every("month on the last day at 00:00"), "2027-12-31T00:00", ["2028-01-31T00:00", "2028-02-29T00:00"]),
+        (every("15 minutes"), "2026-12-31T23:45", ["2027-01-01T00:00", "2027-01-01T00:15"]),
+        (every("thursday at 00:00"), "2026-12-31T00:00", ["2027-01-07T00:00"]),
+        (every("first friday of the month at 09:00"), "2026-12-31T00:00", ["2027-01-01T09:00", "2027-02-05T09:00"]),
+        (every("second sunday of the month at 09:00"), "2026-03-01T00:00", ["2026-03-08T09:00"]),
+        (every("day at 12:00", tz="Pacific/Apia"), "2011-12-30T00:00", ["2011-12-30T10:00", "2011-12-30T22:00"]),
+        (cron("0 9 * * 1#5"), "2026-03-30T09:00", ["2026-06-29T09:00"]),  # few months have a fifth Monday
+        (every("hour"), "9999-12-31T23:30", [None]),
+        (cron("0 0 1 1 0#2"), "2026-01-01T00:00", ["2026-01-11T00:00"]),
+    ],
+    ids=str,
+)
+def test_at_the_edges_of_the_calendar(schedule: Schedule, after: str, dues: list[str | None]) -> None:
+    moment = datetime.fromisoformat(after).replace(tzinfo=UTC)
+    for expected in dues:
+        due = schedule.next_after(moment)
+        assert (due and due.astimezone(UTC).isoformat()[:16]) == expected
+        moment = due or moment
+
+
+# --- the sun ---
+
+PLACES = {
+    "Montreal": ("Montreal", "America/Toronto"),
+    "Tromsø": ((69.65, 18.96), "Europe/Oslo"),
+    "Sydney": ("Sydney", "Australia/Sydney"),
+    "far from its time zone": ((21.3, -157.86), "UTC"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize(("phrase", "event", "delay"), [("sunset", sunset, 0), ("sunrise + 30 minutes", sunrise, 1800)])
+def test_each_day_of_a_year_at_the_sun_is_astrals_and_days_without_are_skipped_and_said(
+    name: str, phrase: str, event: Callable[..., datetime], delay: int
+) -> None:
+    place, zone = PLACES[name]
+    schedule = every(f"day at {phrase}", tz=zone, place=place)  # type: ignore[arg-type]
+    assert schedule.place is not None
+    observer, tz = Observer(schedule.place.latitude, schedule.place.longitude), ZoneInfo(zone)
+    days = [date(2026, 1, 1) + n * DAY for n in range(365)]
+    expected, without = [], []
+    for day in days:
+        try:
+            expected.append(event(observer, day, tzinfo=tz).replace(microsecond=0) + timedelta(seconds=delay))
+        except ValueError:
+            without.append(day)
+    start, end = (datetime.combine(day, time(), tz) for day in (days[0], days[-1] + DAY))
+    dues = list(walk(schedule, start, end.astimezone(UTC)))
+    assert dues == expected
+    assert len(without) > 100 if name == "Tromsø" else not without
+    assert schedule.skipped(start - MINUTE, end - MINUTE) == without
+    for due in dues[::30]:
+        height = elevation(observer, due - timedelta(seconds=delay), with_refraction=False)
+        assert height == pytest.approx(-0.83, abs=0.1)
+
+
+def test_where_the_sun_never_sets_on_such_a_day_nothing_is_due() -> None:
+    pole = (90, 0)  # where it sets once a year, in September
+    assert every("day at sunset", place=pole).next_after(FIRST)
+    assert every("month on the 1st at sunset", place=pole).next_after(FIRST) is None
+
+
+def test_on_which_days_the_sun_is_waited_for() -> None:
+    schedule = every("last sunday of the month at sunset", tz="America/Toronto", place="Montreal")
+    dues = list(walk(schedule, datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)))
+    local = [due.astimezone(ZoneInfo("America/Toronto")) for due in dues]
+    assert len(local) == 12
+    assert all(due.weekday() == 6 and (due + 7 * DAY).month != due.month for due in local)
+
+
+def test_the_sunsets_in_the_docs_are_those_of_the_schedules_and_of_astral() -> None:
+    assert sunsets.table() in DOCS.read_text(encoding="utf-8")
+    without = 0
+    for row in sunsets.table().splitlines()[2:]:
+        day, *times = (cell.strip() for cell in row.strip("|").split("|"))
+        for schedule, printed in zip(sunsets.PLACES.values(), times, strict=True):
+            assert schedule.place is not None and schedule.tz is not None
+            observer = Observer(schedule.place.latitude, schedule.place.longitude)
+            if printed == "–":
+                without += 1
+                with pytest.raises(ValueError):
+                    sunset(observer, date.fromisoformat(day), tzinfo=schedule.tz)
+            else:
+                assert f"{sunset(observer, date.fromisoformat(day), tzinfo=schedule.tz):%H:%M}" == printed
+    assert without == 18  # all in Tromsø: 11 Sundays of midnight sun, 7 of polar night
+
+
+# --- at a DurableHuey ---
+
+
+def test_a_schedule_takes_the_time_zone_and_the_place_of_its_huey_where_it_has_none() -> None:
+    huey = DurableHuey("tests", timezone="America/Toronto", place="Montreal")
+    its_own = every("sunday at sunset", tz="Europe/Oslo", place="Oslo")
+    tasks = [
+        huey.periodic_task(schedule, name=name)(lambda: None)
+        for name, schedule in {"a": every("sunday at sunset"), "b": its_own, "c": cron("0 7 * * *")}.items()
+    ]
+    assert [str(task.task_class.schedule) for task in tasks] == [
+        "every Sunday at sunset in Montreal (America/Toronto)",
+        "every Sunday at sunset in Oslo (Europe/Oslo)",
+        "at 07:00 every day (America/Toronto)",
+    ]
+    bare = DurableHuey("tests").periodic_task(every("day at 07:30"))(lambda: None)
+    assert str(bare.task_class.schedule) == "every day at 07:30 (UTC)"
+
+
+def test_a_schedule_by_the_sun_without_a_place_fails_when_it_is_registered() -> None:
+    with pytest.raises(ValueError, match="every day at sunset.* needs a place: .*place=.*DurableHuey"):
+        DurableHuey("tests").periodic_task(every("day at sunset"))
+    with pytest.raises(ValueError, match="no time zone"):
+        DurableHuey("tests", timezone="Mars")
+    with pytest.raises(ValueError, match="no city"):
+        DurableHuey("tests", place="Atlantis").periodic_task(every("day at sunset"))
+
+
+def test_huey_itself_takes_a_schedule_too() -> None:
+    """It asks once for each minute, in UTC and without a time zone."""
+    schedule = every("weekday at 18:00", tz="Europe/Paris")
+    asked = [datetime(2026, 11, 25, 17, 0, 30), datetime(2026, 11, 25, 16, 59), datetime(2026, 11, 25, 17, 1)]
+    assert [schedule(moment) for moment in asked] == [True, False, False]
+
+
+# --- as people write and read them ---
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("30 seconds", "every 30 seconds"),
+        ("every  Hour", "every hour"),
+        ("6 hours", "every 6 hours (UTC)"),
+        ("36 hours", "every 36 hours"),
+        ("day", "every day at midnight (UTC)"),
+        ("weekday at 18:00", "every weekday at 18:00 (UTC)"),
+        ("weekend at noon", "every Saturday and Sunday at 12:00 (UTC)"),
+        ("sundays, mon and Thursday at 9:00", "every Monday, Thursday and Sunday at 09:00 (UTC)"),
+        ("day at 07:30, 12:00 and 18:00", "every day at 07:30, 12:00 and 18:00 (UTC)"),
+        ("month on the 1st at 06:00", "every month on the 1st at 06:00 (UTC)"),
+        ("month on the 22nd and 31st at 06:00", "every month on the 22nd and 31st, where it has one, at 06:00 (UTC)"),
+        ("last friday of the month at 17:00", "every month on the last Friday at 17:00 (UTC)"),
+        ("second tuesday of every month at 17:00", "every month on the second Tuesday at 17:00 (UTC)"),
+        ("last day of the month at 17:00", "every month on the last day at 17:00 (UTC)"),
+        ("sunday at sunset", "every Sunday at sunset in Montreal (UTC)"),
+        ("day at sunrise + 1 minute", "every day 1 minute after sunrise in Montreal (UTC)"),
+        ("day at sunset - 2 hours", "every day 2 hours before sunset in Montreal (UTC)"),
+    ],
+)
+def test_a_phrase_is_read_back_in_plain_english(written: str, read: str) -> None:
+    assert str(every(written, place="montreal")) == read
+
+
+def test_cron_is_read_back_in_plain_english() -> None:
+    assert str(cron("0 7 * * MON-FRI", tz="Europe/Paris")) == "at 07:00 on Monday through Friday (Europe/Paris)"
+    assert str(cron("*/5 * * * *")) == "every fifth minute of every hour (UTC)"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_that_is_said_to_be_understood_is(form: str) -> None:
+    assert every(form, place="Montreal").next_after(FIRST)
+
+
+@pytest.mark.parametrize(
+    ("written", "nearest"),
+    [
+        ("wekday at 18:00", "weekday at 18:00"),
+        ("day 07:30", "day at 07:30"),
+        ("last fryday of the month at 17:00", "last friday of the month at 17:00"),
+        ("fifth friday of the month at 17:00", "last friday of the month at 17:00"),
+        ("1.5 hours", "6 hours"),
+        ("sunday at dusk", "sunday at sunset"),
+        ("month on the first at 6:00", "month on the 1st at 06:00"),
+    ],
+)
+def test_what_is_not_understood_is_answered_with_the_forms_and_the_nearest(written: str, nearest: str) -> None:
+    with pytest.raises(NotUnderstood) as refusal:
+        every(written)
+    assert f"Did you mean something like {nearest!r}?" in str(refusal.value)
+    assert all(form in str(refusal.value) for form in FORMS)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: every("day at 25:00"), "25:00 is no time of day"),
+        (lambda: every("0 minutes"), "1 at least"),
+        (lambda: every("month on the 32nd at 9:00"), "no month has a 32nd"),
+        (lambda: every("day at sunset + 12 hours"), "too far from sunset"),
+        (lambda: cron("0 7 * *"), "Wrong number of fields.*MON-FRI"),
+        (lambda: cron("0 0 30 2 *"), "Bad day-of-month"),
+        (lambda: every("hour", tz="Europe/Pari"), "'Europe/Pari' is no time zone.*'Europe/Paris'"),
+        (lambda: every("hour", tz="../etc"), "no time zone"),
+        (lambda: every("day at sunset", place="Motreal"), "no city that astral knows. Did you mean 'Montreal'"),
+        (lambda: every("day at sunset", place="Tromsø"), "Degrees north and east do as well"),
+        (lambda: every("day at sunset", place=(1, 200)), "-180 to 180 degrees east"),
+        (lambda: every("day at sunset", place=4.5), "it is a city, or degrees"),  # type: ignore[arg-type]
+        (lambda: every("hour", overlap="both"), "'skip' or 'queue'"),  # type: ignore[arg-type]
+        (lambda: every("hour", grace=-1), "0 seconds or more"),
+        (lambda: every("hour").next_after(datetime(2026, 1, 1)), "has no time zone"),
+    ],
+)
+def test_a_mistake_is_answered_with_what_to_write(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
