@@ -226,7 +226,7 @@ FAILURES = {
     "no rows": (frame(1).iloc[:0], "EmptyDataset: .*prices came to nothing (a DataFrame without rows)"),
     "no columns": (frame(1)[[]], "EmptyDataset: .*prices came to nothing (a DataFrame without rows)"),
     "no items": ([], "EmptyDataset: .*prices came to nothing (a list without rows)"),
-    "not kept": (object(), "result is a builtins.object, which cannot be kept"),
+    "not kept": (object(), "result is a builtins.object, which cannot be saved"),
 }
 
 
@@ -251,7 +251,7 @@ def test_a_refresh_that_fails_leaves_the_last_version_and_shows(
 def test_a_value_that_is_larger_than_a_result_may_be_is_refused(make_huey: HueyFactory, world: World) -> None:
     prices = world.dataset(make_huey(max_result=100))
     refresh(prices)
-    assert "the queue keeps 100 of a result" in prices.info().error and prices.info().version is None
+    assert "the limit for a result or a step is 100 " in prices.info().error and prices.info().version is None
 
 
 def test_an_attempt_that_fails_shows_before_the_next_begins(huey: DurableHuey, world: World) -> None:
