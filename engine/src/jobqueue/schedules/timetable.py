@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from jobqueue.database.database import Row
-from jobqueue.ledger.ending import SET_FOLLOWER
+from jobqueue.ledger.dependents import SET_FOLLOWER
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import NewJob
 from jobqueue.ledger.sql import CLOCK, ENDED_STATES
