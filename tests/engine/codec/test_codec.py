@@ -194,13 +194,13 @@ AWKWARD: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_what_people_return_is_kept_exactly(name: str) -> None:
+def test_common_values_are_decoded_unchanged(name: str) -> None:
     assert_same(decode(*encode(KEPT[name])), KEPT[name])
 
 
 @pytest.mark.parametrize("name", AWKWARD)
 @pytest.mark.filterwarnings("default:The DataFrame has:UserWarning")  # a warning is not a refusal
-def test_an_awkward_value_is_kept_exactly_or_refused(name: str) -> None:
+def test_an_unusual_value_is_decoded_unchanged_or_refused(name: str) -> None:
     try:
         saved = encode(AWKWARD[name])
     except ResultNotEncodable:
@@ -248,7 +248,7 @@ def test_every_frame_of_common_types_comes_back_equal(frame: pd.DataFrame) -> No
     assert_same(decode(*encode(frame)), frame)
 
 
-def test_a_figure_comes_back_as_a_figure_that_draws_the_same() -> None:
+def test_a_figure_is_decoded_as_a_figure_that_draws_the_same() -> None:
     figure = go.Figure(go.Scatter(x=DAYS, y=np.array([1.0, 2.0]), name="équité"), layout={"title": {"text": "$x$"}})
     again = decode(*encode({"figure": figure}))["figure"]
     assert type(again) is go.Figure
@@ -290,7 +290,7 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_kept_is_refused_naming_type_place_and_remedy(name: str) -> None:
+def test_an_unsupported_value_is_refused_with_its_type_place_and_remedy(name: str) -> None:
     value, words = REFUSED[name]
     with pytest.raises(ResultNotEncodable) as refusal:
         encode(value)
@@ -299,7 +299,7 @@ def test_what_cannot_be_kept_is_refused_naming_type_place_and_remedy(name: str) 
 
 
 @pytest.mark.parametrize("depth", [50, 100, 200, 400, 100_000])
-def test_what_is_nested_too_deeply_to_be_read_anywhere_is_refused(depth: int) -> None:
+def test_a_value_nested_too_deeply_to_decode_is_refused(depth: int) -> None:
     value: Any = 1
     for _ in range(depth):
         value = [value]
@@ -317,7 +317,7 @@ def test_what_is_nested_too_deeply_to_be_read_anywhere_is_refused(depth: int) ->
     assert below(300) == value
 
 
-def test_bytes_cut_short_or_of_another_type_are_not_decoded() -> None:
+def test_truncated_bytes_and_unknown_media_types_are_not_decoded() -> None:
     media_type, body = encode([b"abc", np.arange(3)])
     with pytest.raises(ValueError, match="truncated"):
         decode(media_type, body[:-1])

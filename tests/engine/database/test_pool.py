@@ -26,7 +26,7 @@ def make(size: int = 1, timeout: float = 5.0) -> Pool:
     return Pool(Line, lambda line: line.is_open, size, timeout)
 
 
-def test_a_connection_is_used_again_and_one_that_broke_meanwhile_is_not() -> None:
+def test_a_working_connection_is_used_again_and_a_broken_one_is_not() -> None:
     pool = make()
     first = pool.take()
     pool.give_back(first)
@@ -39,7 +39,7 @@ def test_a_connection_is_used_again_and_one_that_broke_meanwhile_is_not() -> Non
     assert not second.is_open and pool.take().is_open
 
 
-def test_who_waits_too_long_is_told_and_the_next_one_gets_it_all_the_same() -> None:
+def test_a_thread_that_waits_too_long_gets_an_error_and_takes_no_later_connection() -> None:
     pool = make(size=2, timeout=0.05)
     taken = [pool.take(), pool.take()]
     with pytest.raises(AllInUse, match=r"All 2 connections of this process have been in use for 0\.05 s"):
@@ -48,7 +48,7 @@ def test_who_waits_too_long_is_told_and_the_next_one_gets_it_all_the_same() -> N
     assert pool.take().is_open
 
 
-def test_who_waits_comes_before_who_has_just_had_one() -> None:
+def test_a_waiting_thread_comes_before_one_that_just_had_a_connection() -> None:
     pool = make()
     mine = pool.take()
     with ThreadPoolExecutor(1) as thread:
@@ -63,7 +63,7 @@ def test_who_waits_comes_before_who_has_just_had_one() -> None:
             assert again.result(5) is mine
 
 
-def test_a_place_is_not_lost_with_one_who_could_not_connect() -> None:
+def test_a_failed_connect_does_not_use_up_a_place_in_the_pool() -> None:
     pool = Pool(lambda: next(lines), lambda line: True, 1, 0.05)
     lines: Any = iter([])
     with pytest.raises(StopIteration):
@@ -72,7 +72,7 @@ def test_a_place_is_not_lost_with_one_who_could_not_connect() -> None:
     assert pool.take().is_open
 
 
-def test_closed_it_closes_what_comes_back() -> None:
+def test_a_closed_pool_closes_connections_that_are_given_back() -> None:
     pool = make(size=2)
     free, taken = pool.take(), pool.take()
     pool.give_back(free)
@@ -82,7 +82,7 @@ def test_closed_it_closes_what_comes_back() -> None:
     assert not taken.is_open
 
 
-def test_many_threads_share_few_connections_and_each_gets_its_turns() -> None:
+def test_many_threads_share_few_connections_and_all_finish() -> None:
     pool = make(size=2)
     at_once, most = 0, 0
     lock = threading.Lock()
@@ -103,7 +103,7 @@ def test_many_threads_share_few_connections_and_each_gets_its_turns() -> None:
 
 
 @pytest.mark.parametrize("at", ["BEGIN", "UPDATE", "COMMIT"])
-def test_ctrl_c_amid_a_transaction_leaves_none_open_into_which_the_next_submit_would_fall(
+def test_ctrl_c_inside_a_transaction_leaves_no_transaction_open_for_the_next_submit(
     huey: DurableHuey, make_huey: HueyFactory, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     dialect = type(huey.ledger.database.dialect)

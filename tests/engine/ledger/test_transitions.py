@@ -123,7 +123,7 @@ def contents(ledger: Ledger) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.label)
 @pytest.mark.parametrize("state", State)
-def test_an_event_does_what_the_table_says_and_else_nothing(ledger: Ledger, state: State, event: Event) -> None:
+def test_an_event_changes_a_job_as_the_table_says_or_not_at_all(ledger: Ledger, state: State, event: Event) -> None:
     bring_to(ledger, state, event.given)
     before = contents(ledger)
     try:
@@ -141,7 +141,7 @@ def test_an_event_does_what_the_table_says_and_else_nothing(ledger: Ledger, stat
     assert after == before
 
 
-def test_the_events_tried_here_are_all_that_the_table_knows_with_every_state_that_they_lead_to() -> None:
+def test_every_event_and_every_state_of_the_table_is_tested_here() -> None:
     tried = {(event.name, event.to) for event in EVENTS}
     told = {(name, state) for (_, name), states in TRANSITIONS.items() for state in states}
     assert tried == told
@@ -180,7 +180,7 @@ def test_a_stale_token_changes_nothing_in_any_state(ledger: Ledger, state: State
     assert contents(ledger) == before
 
 
-def test_a_claim_is_one_attempt_more_under_a_new_token_with_a_lease(ledger: Ledger) -> None:
+def test_a_claim_counts_an_attempt_and_sets_a_token_and_a_lease(ledger: Ledger) -> None:
     bring_to(ledger, State.RUNNING)
     (job,) = contents(ledger)["jobs"]
     assert (job["attempt"], job["token"], job["consumer"], job["worker"]) == (1, TOKEN, "consumer", "worker")
@@ -188,7 +188,7 @@ def test_a_claim_is_one_attempt_more_under_a_new_token_with_a_lease(ledger: Ledg
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.label)
-def test_a_job_that_runs_no_more_has_neither_token_nor_lease(ledger: Ledger, event: Event) -> None:
+def test_a_job_that_is_not_running_has_neither_token_nor_lease(ledger: Ledger, event: Event) -> None:
     bring_to(ledger, State.RUNNING, event.given)
     try:
         event.do(ledger)
@@ -202,7 +202,7 @@ def test_a_job_that_runs_no_more_has_neither_token_nor_lease(ledger: Ledger, eve
 @pytest.mark.parametrize(
     "event", [event for event in EVENTS if event.name == "given back"], ids=["all", "of one worker", "one"]
 )
-def test_losses_and_returns_are_counted_apart(ledger: Ledger, event: Event) -> None:
+def test_losses_and_releases_are_counted_separately(ledger: Ledger, event: Event) -> None:
     bring_to(ledger, State.RUNNING)
     event.do(ledger)
     ledger.claim(ClaimRequest(tasks=[TASK], **CLAIM))
@@ -211,7 +211,7 @@ def test_losses_and_returns_are_counted_apart(ledger: Ledger, event: Event) -> N
     assert (job["state"], job["returns"], job["losses"], job["attempt"]) == ("queued", 1, 1, 2)
 
 
-def test_what_one_worker_gives_back_leaves_the_others_jobs_alone(ledger: Ledger) -> None:
+def test_releasing_the_jobs_of_one_worker_leaves_those_of_others_alone(ledger: Ledger) -> None:
     bring_to(ledger, State.RUNNING)
     ledger.submit([OTHER])
     ledger.claim(ClaimRequest(tasks=[TASK], **(CLAIM | {"token": "next", "worker": "another"})))
@@ -223,13 +223,13 @@ def test_what_one_worker_gives_back_leaves_the_others_jobs_alone(ledger: Ledger)
     assert again["id"] == "job"  # first in is first out, though it was given back
 
 
-def test_only_tasks_that_the_worker_knows_are_claimed(ledger: Ledger) -> None:
+def test_only_tasks_in_the_workers_code_are_claimed(ledger: Ledger) -> None:
     bring_to(ledger, State.QUEUED)
     assert ledger.claim(ClaimRequest(tasks=["tests.newer"], **CLAIM)) is None
     assert state_of(ledger) is State.QUEUED
 
 
-def test_a_submit_is_all_or_nothing_and_one_whose_id_is_known_is_that_job(ledger: Ledger) -> None:
+def test_a_submit_is_all_or_nothing_and_ignores_a_job_whose_id_is_known(ledger: Ledger) -> None:
     bring_to(ledger, State.SUCCEEDED)
     before = contents(ledger)
     ledger.submit([NewJob(id="job", task="tests.something.else", message=b"x")])
@@ -239,7 +239,7 @@ def test_a_submit_is_all_or_nothing_and_one_whose_id_is_known_is_that_job(ledger
     assert contents(ledger) == before
 
 
-def test_only_a_lease_that_ran_out_is_rescued(ledger: Ledger) -> None:
+def test_only_a_job_whose_lease_ran_out_is_rescued(ledger: Ledger) -> None:
     bring_to(ledger, State.RUNNING)
     assert ledger.consumers.rescue([]) == []
     ledger.consumers.heartbeat("consumer", ["another token"], -1)
@@ -249,7 +249,7 @@ def test_only_a_lease_that_ran_out_is_rescued(ledger: Ledger) -> None:
     assert ledger.consumers.rescue([]) == []
 
 
-def test_a_consumer_does_not_rescue_what_its_own_living_workers_hold(ledger: Ledger) -> None:
+def test_a_consumer_does_not_rescue_jobs_of_its_own_live_workers(ledger: Ledger) -> None:
     """A renewal that took longer than a lease leaves its own jobs lapsed for a moment."""
     ledger.submit([NewJob(id="job", task="task", message=b"")])
     ledger.claim(ClaimRequest(tasks=["task"], token="token", consumer="mine", worker="worker-1", lease_s=-1))
@@ -257,7 +257,7 @@ def test_a_consumer_does_not_rescue_what_its_own_living_workers_hold(ledger: Led
     assert ledger.consumers.rescue(["another"]) == ["job"]
 
 
-def test_a_task_that_any_consumer_knows_or_knew_a_moment_ago_is_waited_for(ledger: Ledger) -> None:
+def test_a_job_waits_if_any_consumer_has_or_recently_had_its_task(ledger: Ledger) -> None:
     bring_to(ledger, State.QUEUED, {"queued_at": FORMER})
     ledger.consumers.register("newer", "host", 1, 1, ["tests.other", TASK])
     assert ledger.consumers.fail_unknown(60) == []
@@ -272,7 +272,7 @@ def test_a_task_that_any_consumer_knows_or_knew_a_moment_ago_is_waited_for(ledge
     assert "No worker knew its task for 60 s" in job["error"]
 
 
-def test_a_task_that_nobody_knows_is_waited_for_too_until_its_time_is_over(ledger: Ledger) -> None:
+def test_a_job_with_an_unknown_task_waits_until_its_time_is_over(ledger: Ledger) -> None:
     bring_to(ledger, State.QUEUED)
     assert ledger.consumers.fail_unknown(60) == []
     assert state_of(ledger) is State.QUEUED

@@ -22,7 +22,7 @@ class Bomb:
         return (Path("bomb went off").touch, ())
 
 
-def test_a_pickle_without_a_signature_is_not_loaded(
+def test_an_unsigned_pickle_is_not_loaded(
     huey: DurableHuey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -33,7 +33,7 @@ def test_a_pickle_without_a_signature_is_not_loaded(
     assert not Path("bomb went off").exists()
 
 
-def test_a_job_signed_with_another_key_fails_with_a_sentence_that_names_the_key(make_huey: HueyFactory) -> None:
+def test_a_job_signed_with_another_key_fails_with_an_error_that_names_the_setting(make_huey: HueyFactory) -> None:
     handle = make_huey(secret_key="one").task(name="task")(lambda: 1)()
     worker = make_huey(secret_key="two")
     worker.task(name="task")(lambda: 1)
@@ -43,7 +43,7 @@ def test_a_job_signed_with_another_key_fails_with_a_sentence_that_names_the_key(
     assert "SECRET_KEY" in job.error
 
 
-def test_a_key_is_rotated_while_jobs_wait_under_the_old_one(make_huey: HueyFactory) -> None:
+def test_a_key_is_rotated_while_jobs_signed_with_the_old_one_are_queued(make_huey: HueyFactory) -> None:
     ran: list[int] = []
     make_huey(secret_key="old").task(name="task")(ran.append)(1)
     rotated = make_huey(secret_key="new", secret_key_fallbacks=["older", "old"])
@@ -64,7 +64,7 @@ def test_a_key_from_the_settings_writes_no_file(huey: DurableHuey, tmp_path: Pat
     assert not list(tmp_path.rglob("secret_key*"))
 
 
-def test_without_a_key_one_is_made_beside_the_ledger_for_its_owner_alone(
+def test_without_a_key_one_is_created_beside_the_ledger_that_only_its_owner_can_read(
     make_huey: HueyFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where it is if the ledger is on a server
@@ -87,7 +87,7 @@ def start(path): return development_key(Path(path))
 """
 
 
-def test_many_starters_make_one_development_key(tmp_path: Path) -> None:
+def test_many_processes_that_start_at_once_create_one_development_key(tmp_path: Path) -> None:
     path = tmp_path / "var" / "secret_key"
     keys = start_at_once(STARTERS, START, path)
     assert keys == [development_key(path)] * STARTERS
@@ -95,7 +95,7 @@ def test_many_starters_make_one_development_key(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_keys_for_something_else_are_others_and_follow_those_of_jobs() -> None:
+def test_keys_derived_for_other_purposes_differ_and_rotate_with_those_of_jobs() -> None:
     ring = DurableHuey("tests", "sqlite://", secret_key="two", secret_key_fallbacks=["one"]).serializer
     before = DurableHuey("tests", "sqlite://", secret_key="one").serializer
     assert ring.derived("sessions")[1:] == before.derived("sessions")

@@ -52,7 +52,7 @@ def seconds_of(notifier: RedisNotifier) -> float:
     return time.monotonic() - begun
 
 
-def test_a_ring_wakes_one_who_waits(notifier: RedisNotifier, fresh_valkey: str) -> None:
+def test_a_notification_wakes_a_waiting_worker(notifier: RedisNotifier, fresh_valkey: str) -> None:
     woken = []
     other = RedisNotifier(fresh_valkey, "tests")
 
@@ -71,7 +71,7 @@ def test_a_ring_wakes_one_who_waits(notifier: RedisNotifier, fresh_valkey: str) 
     assert woken[0] - rung < MARGIN
 
 
-def test_a_ring_before_the_wait_is_heard_too_and_once(notifier: RedisNotifier) -> None:
+def test_a_notification_before_the_wait_wakes_once(notifier: RedisNotifier) -> None:
     notifier.notify(["default"])
     begun = time.monotonic()
     notifier.wait(10)
@@ -80,7 +80,7 @@ def test_a_ring_before_the_wait_is_heard_too_and_once(notifier: RedisNotifier) -
     assert time.monotonic() - begun > 0.3
 
 
-def test_rings_that_nobody_hears_do_not_pile_up(notifier: RedisNotifier, client: "Redis") -> None:
+def test_unread_notifications_do_not_pile_up(notifier: RedisNotifier, client: "Redis") -> None:
     for _ in range(3):
         notifier.notify(["default"] * 10_000)
     assert len(keys := client.keys()) == 2
@@ -88,7 +88,7 @@ def test_rings_that_nobody_hears_do_not_pile_up(notifier: RedisNotifier, client:
         assert client.lrange(key, 0, -1) == [b""] * MOST  # it carries nothing
 
 
-def test_two_queues_on_one_redis_do_not_wake_each_other(notifier: RedisNotifier, fresh_valkey: str) -> None:
+def test_two_apps_on_one_redis_do_not_wake_each_other(notifier: RedisNotifier, fresh_valkey: str) -> None:
     RedisNotifier(fresh_valkey, "another").notify(["default"])
     begun = time.monotonic()
     notifier.wait(0.3)
@@ -96,12 +96,12 @@ def test_two_queues_on_one_redis_do_not_wake_each_other(notifier: RedisNotifier,
 
 
 @pytest.mark.parametrize("queues, heard", [(None, True), (["a", "heavy"], True), (["a"], False)])
-def test_one_who_waits_hears_of_its_own_queues(notifier: RedisNotifier, queues: list[str] | None, heard: bool) -> None:
+def test_a_worker_is_woken_for_its_own_queues_only(notifier: RedisNotifier, queues: list[str] | None, heard: bool) -> None:
     notifier.notify(["heavy"])
     assert notifier.wait(0.3, queues=queues) is heard
 
 
-def test_one_who_waits_stops_when_told_to(notifier: RedisNotifier) -> None:
+def test_a_waiting_worker_stops_when_its_stop_flag_is_set(notifier: RedisNotifier) -> None:
     stop = threading.Event()
     threading.Timer(0.1, stop.set).start()
     begun = time.monotonic()
@@ -110,7 +110,7 @@ def test_one_who_waits_stops_when_told_to(notifier: RedisNotifier) -> None:
 
 
 @pytest.mark.parametrize("how", ["cut", "refuse"])
-def test_a_redis_that_fails_costs_one_short_wait_and_then_nothing_for_a_while(
+def test_a_failing_redis_delays_one_call_and_is_then_skipped_for_a_while(
     proxy: Proxy, fresh_valkey: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(breaker, "BROKEN", 1.0)
@@ -126,7 +126,7 @@ def test_a_redis_that_fails_costs_one_short_wait_and_then_nothing_for_a_while(
 
 
 @pytest.mark.parametrize("how", ["cut", "refuse"])
-def test_one_who_waits_for_a_redis_that_fails_is_back_in_time(proxy: Proxy, fresh_valkey: str, how: str) -> None:
+def test_a_wait_on_a_failing_redis_ends_in_time(proxy: Proxy, fresh_valkey: str, how: str) -> None:
     notifier = through(proxy, fresh_valkey)
     notifier.wait(0.1)
     getattr(proxy, how)()
@@ -136,7 +136,7 @@ def test_one_who_waits_for_a_redis_that_fails_is_back_in_time(proxy: Proxy, fres
     notifier.close()
 
 
-def test_a_key_of_another_kind_is_no_bell_and_breaks_nothing(notifier: RedisNotifier, client: "Redis") -> None:
+def test_a_redis_key_of_another_type_breaks_nothing(notifier: RedisNotifier, client: "Redis") -> None:
     client.set("jobqueue:tests:bell", b"\x80not yours")
     notifier.notify(["default"])
     begun = time.monotonic()
@@ -145,7 +145,7 @@ def test_a_key_of_another_kind_is_no_bell_and_breaks_nothing(notifier: RedisNoti
     assert notifier.check() == ""
 
 
-def test_a_host_may_sign_its_certificate_itself(fresh_valkey: str) -> None:
+def test_a_self_signed_certificate_of_redis_is_accepted(fresh_valkey: str) -> None:
     with Proxy(urlsplit(fresh_valkey).port or 0, tls="redis") as proxy:
         notifier = through(proxy, fresh_valkey, "rediss")
         assert notifier.check() == ""
@@ -156,7 +156,7 @@ def test_a_host_may_sign_its_certificate_itself(fresh_valkey: str) -> None:
         notifier.close()
 
 
-def test_a_wrong_password_is_told(fresh_valkey: str) -> None:
+def test_a_wrong_redis_password_is_reported(fresh_valkey: str) -> None:
     notifier = RedisNotifier(
         urlsplit(fresh_valkey)._replace(netloc=f":wrong@{fresh_valkey.rpartition('@')[2].split('/')[0]}").geturl(), "t"
     )
@@ -164,7 +164,7 @@ def test_a_wrong_password_is_told(fresh_valkey: str) -> None:
     notifier.close()
 
 
-def test_a_fork_has_a_connection_of_its_own(notifier: RedisNotifier, client: "Redis") -> None:
+def test_a_forked_process_opens_its_own_redis_connection(notifier: RedisNotifier, client: "Redis") -> None:
     notifier.notify(["default"])
     before = {entry["id"] for entry in client.client_list()}
     child = os.fork()
