@@ -1,4 +1,4 @@
-"""The connections of a process: at most so many, in turns, and whole."""
+"""The pool limits a process's connections, serves threads in turn, and hands out only working connections."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +12,8 @@ from tests.engine.conftest import HueyFactory
 from tests.waiting import wait_until
 
 
-class Line:
-    """A connection that can break."""
+class Connection:
+    """A stand-in for a connection that can break."""
 
     def __init__(self) -> None:
         self.is_open = True
@@ -23,7 +23,7 @@ class Line:
 
 
 def make(size: int = 1, timeout: float = 5.0) -> Pool:
-    return Pool(Line, lambda line: line.is_open, size, timeout)
+    return Pool(Connection, lambda connection: connection.is_open, size, timeout)
 
 
 def test_a_working_connection_is_used_again_and_a_broken_one_is_not() -> None:
@@ -64,11 +64,11 @@ def test_a_waiting_thread_comes_before_one_that_just_had_a_connection() -> None:
 
 
 def test_a_failed_connect_does_not_use_up_a_place_in_the_pool() -> None:
-    pool = Pool(lambda: next(lines), lambda line: True, 1, 0.05)
-    lines: Any = iter([])
+    pool = Pool(lambda: next(connections), lambda connection: True, 1, 0.05)
+    connections: Any = iter([])
     with pytest.raises(StopIteration):
         pool.take()
-    lines = iter([Line()])
+    connections = iter([Connection()])
     assert pool.take().is_open
 
 
@@ -89,13 +89,13 @@ def test_many_threads_share_few_connections_and_all_finish() -> None:
 
     def visit(_: int) -> None:
         nonlocal at_once, most
-        line = pool.take()
+        connection = pool.take()
         with lock:
             at_once += 1
             most = max(most, at_once)
         with lock:
             at_once -= 1
-        pool.give_back(line)
+        pool.give_back(connection)
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(visit, range(2000)))
@@ -111,7 +111,7 @@ def test_ctrl_c_inside_a_transaction_leaves_no_transaction_open_for_the_next_sub
     interrupts = [KeyboardInterrupt]
 
     class Interrupted:
-        """A cursor; Ctrl-C comes when it has executed that."""
+        """A cursor that raises KeyboardInterrupt once, after the statement that `at` names."""
 
         def __init__(self, cursor: Any) -> None:
             self._cursor = cursor
@@ -130,5 +130,5 @@ def test_ctrl_c_inside_a_transaction_leaves_no_transaction_open_for_the_next_sub
     with pytest.raises(KeyboardInterrupt):
         first.cancel()
     second = nothing()
-    assert make_huey().job(second.id).state == "queued"  # as another process sees it
+    assert make_huey().job(second.id).state == "queued"  # read through another connection
     assert not interrupts

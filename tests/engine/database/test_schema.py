@@ -1,4 +1,4 @@
-"""The schema is made at the first use, once, whoever starts at the same moment; importing the package touches nothing."""
+"""The first use creates the schema, exactly once even if many processes start together. Importing the package writes nothing."""
 
 import os
 import subprocess
@@ -67,11 +67,11 @@ def test_a_schema_newer_than_this_code_is_used_without_change(huey: DurableHuey,
 
 @pytest.mark.parametrize("storage", ["postgres"], indirect=True)
 def test_a_migration_may_wait_longer_than_other_transactions(huey: DurableHuey) -> None:
-    asked = "SELECT current_setting('idle_in_transaction_session_timeout') AS idle, current_setting('lock_timeout') AS locked"
+    query = "SELECT current_setting('idle_in_transaction_session_timeout') AS idle, current_setting('lock_timeout') AS locked"
     with huey.ledger.database.dialect.migrating() as connection:
-        assert tuple(connection.exec_driver_sql(asked).one()) == ("1min", "0")
+        assert tuple(connection.exec_driver_sql(query).one()) == ("1min", "0")
     with huey.ledger.database.statement() as tx:
-        assert dict(tx.one(asked) or {}) == {"idle": "5s", "locked": "5s"}
+        assert dict(tx.one(query) or {}) == {"idle": "5s", "locked": "5s"}
 
 
 def version(huey: DurableHuey) -> str | None:
@@ -119,14 +119,16 @@ def test_by_default_the_ledger_is_a_file_in_var(tmp_path: Path, monkeypatch: pyt
     assert {"my-app.sqlite", "secret_key"} <= set(names)
 
 
-def test_a_relative_url_means_one_file_even_if_a_task_changes_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_url_means_one_file_even_if_a_task_changes_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     huey = DurableHuey("tests", "sqlite:///var/jobs.sqlite", secret_key="k")
 
     @huey.task()
     def task() -> str:
         os.chdir(tmp_path.parent)
-        huey.storage.close()  # as a fork or a lost connection would: the next statement opens a new one
+        huey.storage.close()  # as before a fork: the next statement opens a new connection
         return current_job().step("a", str, "value")
 
     handle = task()
@@ -157,7 +159,7 @@ def test_a_file_that_is_not_a_database_is_unavailable(tmp_path: Path) -> None:
         huey.jobs()
 
 
-# --- doctor ---
+# --- checks ---
 
 
 def test_each_check_passes_or_gives_a_remedy(huey: DurableHuey) -> None:

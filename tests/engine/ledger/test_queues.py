@@ -1,4 +1,4 @@
-"""Named queues, caps, and turns between owners: which job is claimed next, and which is not, yet."""
+"""The order of claims: named queues, priorities, turns between owners, and concurrency limits."""
 
 import secrets
 import threading
@@ -30,7 +30,7 @@ def submit(ledger: Ledger, *ids: str, task: str = TASKS[0], **given: Any) -> Non
 
 
 class Worker:
-    """Claims one job after the other; `ends` writes how the last one ended."""
+    """A worker that claims one job after the other. `ends` ends the last one with success."""
 
     def __init__(self, ledger: Ledger, queues: Sequence[str] | None = None, tasks: Sequence[str] = TASKS) -> None:
         self.ledger = ledger
@@ -62,7 +62,7 @@ class Worker:
         self.ledger.end(*self.held, Outcome())
 
     def works(self) -> Iterator[str]:
-        """The ids of all that it can get, one after the other."""
+        """Claim and end jobs until there are none. Yield their ids."""
         while (job_id := self.claims()) is not None:
             yield job_id
             self.ends()
@@ -132,10 +132,10 @@ def test_a_retry_stays_in_its_queue(huey: DurableHuey) -> None:
 
 @pytest.mark.parametrize("name", ["", "Heavy", "1st", "a b", "a,b", "a:1", "é", None, 3])
 def test_an_invalid_queue_name_is_refused(huey: DurableHuey, name: Any) -> None:
-    with pytest.raises(ValueError, match="is no name for a queue"):
+    with pytest.raises(ValueError, match="is not a valid name for a queue"):
         huey.task(queue=name)(lambda: None)
     if name is not None:
-        with pytest.raises(ValueError, match="is no name for a queue"):
+        with pytest.raises(ValueError, match="is not a valid name for a queue"):
             huey.task(name="task")(lambda: None).using(queue=name)
 
 
@@ -275,39 +275,39 @@ def test_a_place_is_counted_up_to_a_limit(ledger: Ledger) -> None:
     assert [ledger.reading.ahead("really", most) for most in (3, 6, 7)] == [3, 6, 6]
 
 
-# --- caps ---
+# --- concurrency limits ---
 
 
 @pytest.fixture
-def capped(huey: DurableHuey) -> Ledger:
-    """Of x two may run at once."""
+def limited(huey: DurableHuey) -> Ledger:
+    """Return a ledger in which two jobs of the first task may run at once."""
     huey.limits.of_task[TASKS[0]] = 2
     return huey.ledger
 
 
-def test_no_more_jobs_of_a_task_run_at_once_than_its_limit_and_others_go_on(capped: Ledger) -> None:
-    submit(capped, "x1", "x2", "x3")
-    submit(capped, "y1", task=TASKS[1])
-    workers = [Worker(capped) for _ in range(4)]
+def test_no_more_jobs_of_a_task_run_at_once_than_its_limit_and_others_go_on(limited: Ledger) -> None:
+    submit(limited, "x1", "x2", "x3")
+    submit(limited, "y1", task=TASKS[1])
+    workers = [Worker(limited) for _ in range(4)]
     assert [worker.claims() for worker in workers] == ["x1", "x2", "y1", None]
     workers[0].ends()
     assert workers[3].claims() == "x3"
 
 
 @pytest.mark.parametrize("how", ["lost", "given back", "retried", "cancelled"])
-def test_a_place_under_a_limit_is_free_again_however_the_attempt_ends(capped: Ledger, how: str) -> None:
-    submit(capped, "x1", "x2", "x3")
-    first, second, third = (Worker(capped) for _ in range(3))
+def test_a_place_under_a_limit_is_free_again_however_the_attempt_ends(limited: Ledger, how: str) -> None:
+    submit(limited, "x1", "x2", "x3")
+    first, second, third = (Worker(limited) for _ in range(3))
     assert [first.claims(), second.claims(), third.claims()] == ["x1", "x2", None]
     match how:
         case "lost":
-            capped.mark_lost(*first.held, "w")
+            limited.mark_lost(*first.held, "w")
         case "given back":
-            capped.release_one(*first.held)
+            limited.release_one(*first.held)
         case "retried":
-            capped.end(*first.held, Outcome(retry=Retry(delay=60, retries=0, retry_delay=0)))
+            limited.end(*first.held, Outcome(retry=Retry(delay=60, retries=0, retry_delay=0)))
         case "cancelled":
-            capped.cancel("x1")
+            limited.cancel("x1")
     assert third.claims() == ("x1" if how in ("lost", "given back") else "x3")
 
 
@@ -325,16 +325,16 @@ def test_no_more_jobs_of_an_owner_run_at_once_than_its_limit(make_huey: HueyFact
 
 
 @pytest.mark.parametrize(
-    "caps", [ConcurrencyLimits(of_task={TASKS[0]: 2}), ConcurrencyLimits(per_owner=2)], ids=["task", "owner"]
+    "limits", [ConcurrencyLimits(of_task={TASKS[0]: 2}), ConcurrencyLimits(per_owner=2)], ids=["task", "owner"]
 )
-def test_a_limit_holds_for_concurrent_claims(make_huey: HueyFactory, caps: ConcurrencyLimits) -> None:
+def test_a_limit_holds_for_concurrent_claims(make_huey: HueyFactory, limits: ConcurrencyLimits) -> None:
     ledgers = [make_huey().ledger for _ in range(4)]
     submit(ledgers[0], *map(str, range(24)), owner="ann")
     running: list[int] = []
     start = threading.Barrier(len(ledgers))
 
     def work(ledger: Ledger) -> None:
-        ledger.limits = caps
+        ledger.limits = limits
         worker = Worker(ledger)
         start.wait(10)
         while ledger.reading.count(State.QUEUED):
@@ -349,17 +349,19 @@ def test_a_limit_holds_for_concurrent_claims(make_huey: HueyFactory, caps: Concu
 
 
 @pytest.mark.parametrize("held", [{"of_task": {TASKS[0]: 1}}, {"per_owner": 1}], ids=["task", "owner"])
-def test_the_end_of_a_job_with_a_limit_notifies_the_queues_that_wait_for_it(huey: DurableHuey, held: dict[str, Any]) -> None:
+def test_the_end_of_a_job_with_a_limit_notifies_the_queues_that_wait_for_it(
+    huey: DurableHuey, held: dict[str, Any]
+) -> None:
     ledger = huey.ledger
     ledger.limits = ConcurrencyLimits(**held)
     submit(ledger, "1", queue="heavy", owner="ann")
     submit(ledger, "2", owner="ann")
     worker = Worker(ledger, ["heavy"])
     assert worker.claims() == "1"
-    rung: list[str] = []
-    ledger.notify = rung.extend
+    notified: list[str] = []
+    ledger.notify = notified.extend
     worker.ends()
-    assert rung == ["default"]
+    assert notified == ["default"]
 
 
 @pytest.mark.parametrize("most", [0, -1, 1.5, "2", True])

@@ -1,4 +1,4 @@
-"""What ended long ago is deleted with all that was kept of it, and nothing that another job may still need."""
+"""Pruning deletes old jobs with everything that belongs to them, and keeps what another job may still need."""
 
 import logging
 import math
@@ -45,11 +45,12 @@ def age(ledger: Ledger, *ids: str, by: float = OLD) -> None:
 
 
 def prune(ledger: Ledger, keep_days: float | None = 30, keep_jobs: int | None = None) -> int:
-    """Once through the history: how many it deleted."""
+    """Prune the whole history once. Return how many jobs were deleted."""
     return sum(Pruner(ledger.retention, keep_days, keep_jobs).pieces())
 
 
 def left(ledger: Ledger) -> list[str]:
+    """Return the ids of the jobs that are left, in the order of their submission."""
     with ledger.database.statement() as tx:
         return [row["id"] for row in tx.all("SELECT id FROM jobs ORDER BY seq")]
 
@@ -64,7 +65,7 @@ def test_a_job_is_pruned_with_everything_that_belongs_to_it(huey: DurableHuey) -
     revoked = task()
     revoked.revoke()
     work(huey)
-    revoked.revoke()  # once more, of which nothing is left to use up
+    revoked.revoke()  # again, after its end: no claim consumes this revocation
     age(huey.ledger, old.id, revoked.id)
     assert prune(huey.ledger) == 2
     with huey.ledger.database.statement() as tx:
@@ -114,7 +115,7 @@ def test_a_job_is_kept_as_long_as_a_job_that_depends_on_it(ledger: Ledger) -> No
     age(ledger, "late member")
     assert prune(ledger) == 0  # it runs
     ledger.end("callback", TOKEN, Outcome(state=State.FAILED))
-    assert prune(ledger) == 0  # it may be put back
+    assert prune(ledger) == 0  # it may be retried
     assert len(ledger.reading.chord_members("callback")) == 2
     age(ledger, "callback")
     assert prune(ledger) == 3
@@ -211,14 +212,14 @@ def test_no_worker_waits_for_a_batch_of_pruning(
     ledger.submit([NewJob(id="queued", task=TASK, message=b"", priority=-1)])
     finish(ledger, "old")
     age(ledger, "running", "queued", "old")
-    monkeypatch.setattr(postgres, "HELD", 1)  # second: who waits longer than that for rows is refused
+    monkeypatch.setattr(postgres, "HELD", 1)  # second that a statement waits for locked rows
     other = make_huey().ledger
     claimed: list[str] = []
     run = Transaction.run
 
     def run_and_work(tx: Transaction, statement: str, **params: Any) -> int:
         changed = run(tx, statement, **params)
-        if statement == sql.PRUNE_REVOCATIONS:  # the last: now the batch holds all that it ever does
+        if statement == sql.PRUNE_REVOCATIONS:  # the last statement of a batch, which then holds all of its locks
             other.submit([NewJob(id="new", task=TASK, message=b"", priority=-2)])
             row = other.claim(ClaimRequest(tasks=[TASK], **CLAIM))
             claimed.append(row["id"] if row else "")
@@ -238,9 +239,7 @@ def test_no_worker_waits_for_a_batch_of_pruning(
     assert left(ledger) == ["running", "queued", "new"]
 
 
-def test_entries_that_expired_long_ago_are_pruned_in_batches(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_entries_that_expired_long_ago_are_pruned_in_batches(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruning, "BATCH", 1)
     for key in ("expired", "expired too", "expired as well"):
         ledger.entries.put_if_free(key, b"", None, ttl=-2 * DAY)

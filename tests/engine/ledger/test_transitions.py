@@ -1,4 +1,4 @@
-"""TRANSITIONS is the truth: in each state each event does what the table says, and where it says nothing, nothing."""
+"""In each state, each event does what TRANSITIONS says. Where the table has no entry, the event changes nothing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,12 +24,12 @@ TABLES = ["jobs", "results", "steps", "logs", "entries", "counters", "consumers"
 
 @dataclass(frozen=True)
 class Event:
-    """One way in which an event may happen, and the state that a job must then be in, if the event may happen to it."""
+    """One way to cause an event, and the state that follows if TRANSITIONS allows it."""
 
     name: str
     do: Callable[[Ledger], object]
     to: State
-    given: dict[str, Any] = field(default_factory=dict)  # columns of the job beforehand
+    given: dict[str, Any] = field(default_factory=dict)  # columns of the job before the event
 
     @property
     def label(self) -> str:
@@ -53,8 +53,8 @@ def run(statement: str, **params: Any) -> Callable[[Ledger], None]:
     return do
 
 
-LATER = 4e9  # seconds since the epoch: some time in 2096
-FORMER = 1.0
+LATER = 4e9  # seconds since the epoch: in 2096
+FORMER = 1.0  # seconds since the epoch: in 1970
 
 EVENTS = [
     Event("released", run(sql.RELEASE_DEPENDENT), State.QUEUED, {"pending": 1}),
@@ -91,7 +91,7 @@ def ledger(make_huey: HueyFactory) -> Ledger:
 
 
 def bring_to(ledger: Ledger, state: State, columns: dict[str, Any] | None = None) -> None:
-    """One job in a state, by the ways that jobs take."""
+    """Submit a job and bring it to a state by regular transitions, then set these columns."""
     columns_of: dict[State, dict[str, Any]] = {State.WAITING: {"pending": 1}, State.SCHEDULED: {"run_in": 3600.0}}
     ledger.submit([NewJob(id="job", task=TASK, message=b"", **columns_of.get(state, {}))])
     if state is State.RUNNING or state.ended:
@@ -136,22 +136,22 @@ def test_an_event_changes_a_job_as_the_table_says_or_not_at_all(ledger: Ledger, 
         assert history(ledger)[-1].name == event.name
         return
     after = contents(ledger)
-    if event.name == "released":  # counts what it waits for in any state
+    if event.name == "released":  # `pending` is counted down in any state
         before["jobs"][0]["pending"] -= 1
     assert after == before
 
 
 def test_every_event_and_every_state_of_the_table_is_tested_here() -> None:
     tried = {(event.name, event.to) for event in EVENTS}
-    told = {(name, state) for (_, name), states in TRANSITIONS.items() for state in states}
-    assert tried == told
+    listed = {(name, state) for (_, name), states in TRANSITIONS.items() for state in states}
+    assert tried == listed
 
 
 def test_no_event_leads_out_of_success() -> None:
     assert not [event for state, event in TRANSITIONS if state is State.SUCCEEDED]
 
 
-STALE = "a token of long ago"
+STALE = "a token of an earlier claim"
 OTHER = NewJob(id="other", task=TASK, message=b"")
 
 FENCED: dict[str, Callable[[Ledger], object]] = {
@@ -220,7 +220,7 @@ def test_releasing_the_jobs_of_one_worker_leaves_those_of_others_alone(ledger: L
     assert held == {"job": ("queued", 1), "other": ("running", 0)}
     again = ledger.claim(ClaimRequest(tasks=[TASK], **CLAIM))
     assert again is not None
-    assert again["id"] == "job"  # first in is first out, though it was given back
+    assert again["id"] == "job"  # a released job keeps its place
 
 
 def test_only_tasks_in_the_workers_code_are_claimed(ledger: Ledger) -> None:
@@ -250,7 +250,7 @@ def test_only_a_job_whose_lease_ran_out_is_rescued(ledger: Ledger) -> None:
 
 
 def test_a_consumer_does_not_rescue_jobs_of_its_own_live_workers(ledger: Ledger) -> None:
-    """A renewal that took longer than a lease leaves its own jobs lapsed for a moment."""
+    """A lease may run out although its worker lives, if a renewal takes longer than the lease."""
     ledger.submit([NewJob(id="job", task="task", message=b"")])
     ledger.claim(ClaimRequest(tasks=["task"], token="token", consumer="mine", worker="worker-1", lease_s=-1))
     assert ledger.consumers.rescue(["token"]) == []
@@ -263,7 +263,9 @@ def test_a_job_waits_if_any_consumer_has_or_recently_had_its_task(ledger: Ledger
     assert ledger.consumers.fail_unknown(60) == []
     ledger.consumers.deregister("newer")
     ledger.consumers.register("older", "host", 1, 1, ["tests.other"])
-    assert ledger.consumers.fail_unknown(60) == []  # its time begins only now
+    assert (
+        ledger.consumers.fail_unknown(60) == []
+    )  # the time runs from the moment when the last consumer with the task stopped
     with ledger.database.statement() as tx:
         tx.run("UPDATE consumers SET seen_at = seen_at - 61 WHERE id = 'newer'")
     assert ledger.consumers.fail_unknown(60) == ["job"]

@@ -1,4 +1,4 @@
-"""Unique jobs: submissions that ask for the same share a run, and each has a handle of its own."""
+"""Unique jobs: submissions with equal keys share a run, and each has its own handle."""
 
 import threading
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import work
 
 AT_ONCE = 50
-PROCESSES = 5  # as which they come: each has connections of its own
+PROCESSES = 5  # the submissions come through as many DurableHueys, each with its own connections
 
 
 class World:
-    """What the tasks here meet: it is down until somebody puts it up."""
+    """The outside world of the tasks here. Tasks fail while it is not `up`."""
 
     def __init__(self) -> None:
         self.up = True
@@ -30,7 +30,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fifty on a machine that is busy: how long each may wait for its turn is not what is tested here."""
+    """Raise the database timeouts, so that fifty threads pass on a busy machine too."""
     for name in ("postgres.SILENCE", "postgres.HELD", "sqlite.BUSY_TIMEOUT"):
         monkeypatch.setattr(f"jobqueue.database.{name}", 60)
 
@@ -57,7 +57,7 @@ def analyse(huey: DurableHuey, world: World) -> Any:
 
 
 def submits_at_once(make_huey: HueyFactory, world: World, **options: Any) -> list[JobHandle]:
-    """The handles of fifty owners who ask for the same at the same moment."""
+    """Submit the same job for fifty owners at the same moment. Return the handles."""
     tasks = [analysis(make_huey(), world, **options) for _ in range(PROCESSES)]
     barrier = threading.Barrier(AT_ONCE)
 
@@ -113,7 +113,7 @@ def test_fifty_concurrent_submissions_get_one_result(huey: DurableHuey, make_hue
 def test_submissions_while_runs_end_all_get_a_result(
     huey: DurableHuey, make_huey: HueyFactory, world: World, options: dict[str, Any]
 ) -> None:
-    """Every handle has a run that ends, and with a cache there is one run in all."""
+    """Every handle gets a result. With a cache there is only one run."""
     huey.migrate()
     worker = make_huey()
     analysis(worker, world, **options)
@@ -156,7 +156,7 @@ def test_handles_are_found_by_their_ids_and_show_the_run(huey: DurableHuey, make
     assert again.is_ready()
 
 
-def test_nobody_is_told_of_the_ids_of_others(huey: DurableHuey, world: World, analyse: Any) -> None:
+def test_a_handle_does_not_show_the_ids_of_other_handles(huey: DurableHuey, world: World, analyse: Any) -> None:
     world.up = False
     handles = [analyse.using(owner=owner)("AAPL") for owner in ("ann", "bob")]
     work(huey)
@@ -164,10 +164,10 @@ def test_nobody_is_told_of_the_ids_of_others(huey: DurableHuey, world: World, an
     for owner, handle in zip(("ann", "bob"), handles, strict=True):
         with pytest.raises(TaskException) as error:
             handle.get()
-        told = repr((handle.get_job(), huey.jobs(owner=owner), error.value.metadata))
-        assert handle.id in told
+        visible = repr((handle.get_job(), huey.jobs(owner=owner), error.value.metadata))
+        assert handle.id in visible
         others = {run.id, *(other.id for other in handles)} - {handle.id}
-        assert not any(other in told for other in others)
+        assert not any(other in visible for other in others)
 
 
 def test_a_submit_with_a_known_id_returns_the_earlier_submission(huey: DurableHuey, world: World, analyse: Any) -> None:
@@ -218,7 +218,7 @@ def test_submissions_that_are_not_unique_are_separate_jobs(huey: DurableHuey, wo
     assert [handle.get() for handle in handles] == [["AAPL", "cvar"]] * 4
 
 
-# --- what is the same ---
+# --- equal keys ---
 
 
 SAME: dict[str, list[Callable[[Any], Any]]] = {
@@ -259,7 +259,9 @@ def test_submissions_with_equal_arguments_or_keys_share_a_run(huey: DurableHuey,
 
 
 @pytest.mark.parametrize("what", OTHER)
-def test_submissions_with_different_arguments_or_keys_do_not_share_a_run(huey: DurableHuey, analyse: Any, what: str) -> None:
+def test_submissions_with_different_arguments_or_keys_do_not_share_a_run(
+    huey: DurableHuey, analyse: Any, what: str
+) -> None:
     for submit in OTHER[what]:
         submit(analyse)
     assert runs(huey) == len(OTHER[what])
@@ -290,7 +292,9 @@ FOLLOWED: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @pytest.mark.parametrize("what", FOLLOWED)
-def test_a_unique_job_cannot_be_part_of_a_pipeline_or_a_chord(huey: DurableHuey, world: World, analyse: Any, what: str) -> None:
+def test_a_unique_job_cannot_be_part_of_a_pipeline_or_a_chord(
+    huey: DurableHuey, world: World, analyse: Any, what: str
+) -> None:
     plain = huey.task(name="plain")(lambda *args: args)
     with pytest.raises(ValueError, match=r"stands alone.*\.using\(unique=False\)"):
         huey.enqueue(FOLLOWED[what](analyse, plain))
@@ -337,9 +341,9 @@ def test_a_cancelled_handle_is_cancelled_for_its_owner_while_the_run_goes_on(
     ann, bob = (analyse.using(owner=owner)("AAPL") for owner in ("ann", "bob"))
     assert ann.cancel()
     assert not ann.cancel()
-    look = ann.get_job()
-    assert (look.state, look.error) == (State.CANCELLED, "Cancelled.")
-    assert look.ended_at is not None and look.ended_at >= look.created_at
+    job = ann.get_job()
+    assert (job.state, job.error) == (State.CANCELLED, "Cancelled.")
+    assert job.ended_at is not None and job.ended_at >= job.created_at
     assert [job.state for job in huey.jobs(owner="ann")] == [State.CANCELLED]
     assert [job.id for job in huey.jobs(owner="ann", state=State.CANCELLED)] == [ann.id]
     assert huey.jobs(owner="ann", state=State.QUEUED) == []
@@ -407,7 +411,7 @@ def test_rescheduling_a_handle_cancels_it_and_submits_a_new_one(
     assert (ann.state, again.state) == (State.CANCELLED, State.QUEUED if held else State.SCHEDULED)
     assert [job.id for job in huey.jobs(owner="ann")] == [again.id, ann.id]
     if bob is None:
-        bob = analyse.using(owner="bob", unique="today")("AAPL")  # joins what is scheduled
+        bob = analyse.using(owner="bob", unique="today")("AAPL")  # joins the scheduled run
         assert bob.state is State.SCHEDULED
         assert runs(huey) == 2
     else:
@@ -428,7 +432,7 @@ def test_a_cached_result_replaces_a_run(huey: DurableHuey, world: World) -> None
     assert task.using(cache_for=0)("AAPL").state is State.QUEUED
     assert task.using(unique=False)("AAPL").state is State.QUEUED
     assert task("MSFT").state is State.QUEUED
-    assert task("AAPL").state is State.QUEUED  # what runs is newer
+    assert task("AAPL").state is State.QUEUED  # the queued run is newer
 
 
 def test_a_result_older_than_cache_for_is_not_reused(huey: DurableHuey, world: World) -> None:
@@ -452,7 +456,7 @@ def test_a_failed_or_cancelled_run_is_not_cached(huey: DurableHuey, world: World
     assert task("AAPL").state is State.QUEUED
 
 
-# --- retry by a person ---
+# --- retry by a user ---
 
 
 def test_retrying_a_failed_run_retries_it_for_all_who_share_it(huey: DurableHuey, world: World, analyse: Any) -> None:
@@ -486,7 +490,9 @@ def test_a_retry_of_a_handle_joins_a_newer_run_with_its_key(huey: DurableHuey, w
 
 
 @pytest.mark.parametrize("ends", [True, False], ids=["which has succeeded", "which goes on"])
-def test_a_retry_of_a_cancelled_handle_joins_the_run_again(huey: DurableHuey, world: World, analyse: Any, ends: bool) -> None:
+def test_a_retry_of_a_cancelled_handle_joins_the_run_again(
+    huey: DurableHuey, world: World, analyse: Any, ends: bool
+) -> None:
     ann, bob = analyse("AAPL"), analyse("AAPL")
     ann.cancel()
     if ends:
@@ -532,7 +538,7 @@ def test_an_owners_list_merges_jobs_and_handles_by_age(huey: DurableHuey, world:
     made = []
     for number in range(6):
         task = analyse if number % 2 else plain
-        task(number)  # another's
+        task(number)  # without an owner
         made.append(task.using(owner="ann")(number).id)
         threading.Event().wait(0.002)  # SQLite's clock tells milliseconds apart
     assert [job.id for job in huey.jobs(owner="ann")] == made[::-1]

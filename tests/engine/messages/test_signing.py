@@ -1,4 +1,4 @@
-"""Nothing is unpickled whose signature does not verify; a development key is made once, and read by its owner alone."""
+"""Only signed messages are unpickled. The development key is created once, and only its owner can read it."""
 
 import pickle
 import stat
@@ -16,15 +16,13 @@ STARTERS = 16  # processes that start at the same moment
 
 
 class Bomb:
-    """What must never be unpickled."""
+    """An object that leaves a file behind if it is unpickled."""
 
     def __reduce__(self) -> Any:
         return (Path("bomb went off").touch, ())
 
 
-def test_an_unsigned_pickle_is_not_loaded(
-    huey: DurableHuey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unsigned_pickle_is_not_loaded(huey: DurableHuey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     bomb = pickle.dumps(Bomb())
     for message in (bomb, bomb + b":" + b"0" * 40, bomb + b":"):
@@ -67,7 +65,7 @@ def test_a_key_from_the_settings_writes_no_file(huey: DurableHuey, tmp_path: Pat
 def test_without_a_key_one_is_created_beside_the_ledger_that_only_its_owner_can_read(
     make_huey: HueyFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where it is if the ledger is on a server
+    monkeypatch.chdir(tmp_path)  # with a database server, the key is in the working directory
     task = make_huey(secret_key=None).task(name="task")(lambda: 1)
     assert not list(tmp_path.rglob("secret_key*"))  # not before it is needed
     handle = task()

@@ -1,4 +1,4 @@
-"""The bell wakes an idle worker at once. What rings it may be slow, silent, gone or full of rubbish: that costs little."""
+"""A notification wakes an idle worker at once. A Redis that is slow, silent, gone or full of other data costs little time."""
 
 import os
 import threading
@@ -9,15 +9,14 @@ from urllib.parse import urlsplit
 import pytest
 from redis import Redis
 
-from jobqueue.notifier import circuit_breaker as breaker
-from jobqueue.notifier import notifier as notifiers
-from jobqueue.notifier.notifier import MOST, RedisNotifier
+from jobqueue.notifier import circuit_breaker
+from jobqueue.notifier.notifier import MAX_KEPT, WAIT_SLICE, RedisNotifier
 from tests.engine.consumers import wait_until
 from tests.proxy import Proxy
 from tests.servers import redis_client
 
-RING = 0.25  # seconds that a ring may cost
-MARGIN = 0.75  # seconds, for a machine that has other things to do
+NOTIFY = 0.25  # seconds that `notify` may take
+MARGIN = 0.75  # seconds for a busy machine
 
 
 @pytest.fixture
@@ -65,10 +64,10 @@ def test_a_notification_wakes_a_waiting_worker(notifier: RedisNotifier, fresh_va
     waiting.start()
     with redis_client(fresh_valkey) as client:
         wait_until(lambda: client.info("clients")["blocked_clients"])
-    rung = time.monotonic()
+    notified = time.monotonic()
     notifier.notify(["default"])
     waiting.join(10)
-    assert woken[0] - rung < MARGIN
+    assert woken[0] - notified < MARGIN
 
 
 def test_a_notification_before_the_wait_wakes_once(notifier: RedisNotifier) -> None:
@@ -85,7 +84,7 @@ def test_unread_notifications_do_not_pile_up(notifier: RedisNotifier, client: "R
         notifier.notify(["default"] * 10_000)
     assert len(keys := client.keys()) == 2
     for key in keys:
-        assert client.lrange(key, 0, -1) == [b""] * MOST  # it carries nothing
+        assert client.lrange(key, 0, -1) == [b""] * MAX_KEPT  # a notification carries no data
 
 
 def test_two_apps_on_one_redis_do_not_wake_each_other(notifier: RedisNotifier, fresh_valkey: str) -> None:
@@ -95,10 +94,12 @@ def test_two_apps_on_one_redis_do_not_wake_each_other(notifier: RedisNotifier, f
     assert time.monotonic() - begun >= 0.3
 
 
-@pytest.mark.parametrize("queues, heard", [(None, True), (["a", "heavy"], True), (["a"], False)])
-def test_a_worker_is_woken_for_its_own_queues_only(notifier: RedisNotifier, queues: list[str] | None, heard: bool) -> None:
+@pytest.mark.parametrize("queues, woken", [(None, True), (["a", "heavy"], True), (["a"], False)])
+def test_a_worker_is_woken_for_its_own_queues_only(
+    notifier: RedisNotifier, queues: list[str] | None, woken: bool
+) -> None:
     notifier.notify(["heavy"])
-    assert notifier.wait(0.3, queues=queues) is heard
+    assert notifier.wait(0.3, queues=queues) is woken
 
 
 def test_a_waiting_worker_stops_when_its_stop_flag_is_set(notifier: RedisNotifier) -> None:
@@ -106,19 +107,19 @@ def test_a_waiting_worker_stops_when_its_stop_flag_is_set(notifier: RedisNotifie
     threading.Timer(0.1, stop.set).start()
     begun = time.monotonic()
     notifier.wait(10, stop.wait)
-    assert time.monotonic() - begun < 0.1 + notifiers.SLICE + MARGIN
+    assert time.monotonic() - begun < 0.1 + WAIT_SLICE + MARGIN
 
 
 @pytest.mark.parametrize("how", ["cut", "refuse"])
 def test_a_failing_redis_delays_one_call_and_is_then_skipped_for_a_while(
     proxy: Proxy, fresh_valkey: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(breaker, "BROKEN", 1.0)
+    monkeypatch.setattr(circuit_breaker, "OPEN_FOR", 1.0)
     notifier = through(proxy, fresh_valkey)
-    assert seconds_of(notifier) < RING
+    assert seconds_of(notifier) < NOTIFY
     getattr(proxy, how)()
-    assert seconds_of(notifier) < RING + MARGIN
-    assert sum(seconds_of(notifier) for _ in range(100)) < RING  # left alone
+    assert seconds_of(notifier) < NOTIFY + MARGIN
+    assert sum(seconds_of(notifier) for _ in range(100)) < NOTIFY  # the circuit is open
     proxy.join()
     with redis_client(fresh_valkey) as client:
         wait_until(lambda: notifier.notify(["default"]) or client.llen("jobqueue:tests:bell") > 1)  # type: ignore[func-returns-value]
@@ -132,7 +133,7 @@ def test_a_wait_on_a_failing_redis_ends_in_time(proxy: Proxy, fresh_valkey: str,
     getattr(proxy, how)()
     begun = time.monotonic()
     notifier.wait(1)
-    assert 0.9 < time.monotonic() - begun < 1 + notifiers.SLICE + RING + MARGIN
+    assert 0.9 < time.monotonic() - begun < 1 + WAIT_SLICE + NOTIFY + MARGIN
     notifier.close()
 
 
