@@ -50,14 +50,37 @@ class Dialect(Protocol):
     taken: type[Exception]  # raised when a unique index refuses a row
     no_table: type[Exception]  # raised for a missing table, possibly for other reasons too
 
-    def compile(self, sql: str) -> str: ...
-    def bind(self, params: dict[str, Any]) -> dict[str, Any]: ...
-    def connect(self) -> Any: ...
-    def usable(self, connection: Any) -> bool: ...
-    def cursor(self, connection: Any) -> Any: ...
-    def has_database(self) -> bool: ...
-    def migrating(self) -> contextlib.AbstractContextManager[sa.Connection]: ...
-    def at_fault(self, error: BaseException) -> bool: ...
+    def compile(self, sql: str) -> str:
+        """Return a statement in this database's SQL."""
+        ...
+
+    def bind(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return a statement's parameters in the types that the driver takes."""
+        ...
+
+    def connect(self) -> Any:
+        """Open a connection outside any pool. Each statement on it commits by itself."""
+        ...
+
+    def usable(self, connection: Any) -> bool:
+        """Return whether an idle connection still works."""
+        ...
+
+    def cursor(self, connection: Any) -> Any:
+        """Return a cursor whose rows are mappings."""
+        ...
+
+    def has_database(self) -> bool:
+        """Return whether the database exists, without creating it."""
+        ...
+
+    def migrating(self) -> contextlib.AbstractContextManager[sa.Connection]:
+        """Open a transaction that holds the migration lock. Commit it at the end of the block."""
+        ...
+
+    def at_fault(self, error: BaseException) -> bool:
+        """Return whether the database caused an error, rather than a wrong statement or value."""
+        ...
 
 
 class Transaction:
@@ -110,11 +133,12 @@ class Database:
 
     @property
     def url(self) -> sa.URL:
+        """Return the URL of this database, with its password."""
         return self._dialect.url
 
     @property
     def dialect(self) -> Dialect:
-        """The dialect of this database, which knows its differences from the others."""
+        """Return the dialect of this database."""
         return self._dialect
 
     @property
@@ -123,12 +147,12 @@ class Database:
 
     @property
     def in_memory(self) -> bool:
-        """Whether this is a database in memory, which no other process can reach."""
+        """Return whether this is a database in memory, which no other process can reach."""
         return self.url.get_backend_name() == "sqlite" and self.path is None
 
     @property
     def path(self) -> Path | None:
-        """The SQLite file, or None on Postgres and in memory."""
+        """Return the SQLite file, or None on Postgres and in memory."""
         return self._dialect.path
 
     @contextlib.contextmanager

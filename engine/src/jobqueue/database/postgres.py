@@ -65,6 +65,7 @@ class Connection(psycopg.Connection[Any]):
     patient = False  # whether to wait without a limit
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Wait for the server's answer, at most SILENCE seconds."""
         return super().wait(gen, interval, SILENCE if timeout is None and not self.patient else timeout)
 
 

@@ -65,13 +65,13 @@ class ClaimRequest:
 
     @property
     def where(self) -> dict[str, Any]:
-        """The SQL parameters that select a job."""
+        """Return the SQL parameters that select a job."""
         queues = None if self.queues is None else list(self.queues)
         return {"tasks": list(self.tasks), "queues": queues, "lately": list(self.lately)}
 
     @property
     def claimant(self) -> dict[str, Any]:
-        """The SQL parameters that describe the claim, except its token."""
+        """Return the SQL parameters that describe the claim, except its token."""
         return {"consumer": self.consumer, "worker": self.worker, "host": socket.gethostname(), "lease": self.lease_s}
 
 

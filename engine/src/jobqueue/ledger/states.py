@@ -16,7 +16,7 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the job has ended. Only a retry by a user leads out of such a state."""
+        """Return whether a job in this state has ended. Only a retry by a user leads out of such a state."""
         return self in (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 

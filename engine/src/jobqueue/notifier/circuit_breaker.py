@@ -40,7 +40,7 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether Redis failed a moment ago and is not called now."""
+        """Return whether the circuit is open: Redis failed a moment ago, and is not called now."""
         return time.monotonic() < self._open_until
 
     @contextlib.contextmanager
