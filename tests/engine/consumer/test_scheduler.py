@@ -197,7 +197,7 @@ def test_a_fire_whose_run_before_it_goes_on_is_skipped_and_that_is_said(huey: Du
     task = huey.claim("a consumer", "a worker") if state is State.RUNNING else None
     next_due(clocked, firing)
     (fire,) = clocked.fires()
-    assert clocked.look().note.endswith(f"was skipped: the run before it, job {fire.id}, was still {state}.")
+    assert clocked.look().note.endswith(f"was skipped: the previous run, job {fire.id}, was still {state}.")
     huey.execute(task or huey.dequeue())
     next_due(clocked, firing)
     assert len(clocked.fires()) == 2
@@ -220,7 +220,7 @@ def test_with_overlap_queue_it_runs_when_the_one_before_it_has_ended_however_tha
         next_due(clocked, firing)
     first, second, *_ = clocked.fires()
     assert (first.state, second.state) == (State.QUEUED, State.WAITING)
-    assert " was queued: the run before it, job " in clocked.look().note
+    assert " was queued: the previous run, job " in clocked.look().note
     work(huey)
     assert {fire.state for fire in clocked.fires()} == {State.FAILED if fails else State.SUCCEEDED}
     first, second, *_ = clocked.fires()
