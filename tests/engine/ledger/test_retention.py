@@ -46,7 +46,7 @@ def age(ledger: Ledger, *ids: str, by: float = OLD) -> None:
 
 def prune(ledger: Ledger, keep_days: float | None = 30, keep_jobs: int | None = None) -> int:
     """Once through the history: how many it deleted."""
-    return sum(Pruner(ledger.retention, keep_days, keep_jobs).pieces())
+    return sum(Pruner(ledger.retention, keep_days, keep_jobs).batches())
 
 
 def left(ledger: Ledger) -> list[str]:
@@ -164,12 +164,12 @@ def test_a_piece_is_one_batch_and_when_all_is_looked_at_it_rests(
         finish(ledger, job_id)
     age(ledger, *ids)
     pruner = Pruner(ledger.retention, 30, None)
-    assert [pruner.piece() for _ in range(5)] == [2, 2, 1, 0, 0]
+    assert [pruner.prune_batch() for _ in range(5)] == [2, 2, 1, 0, 0]
     finish(ledger, "old")
     age(ledger, "old")
-    assert pruner.piece() == 0
+    assert pruner.prune_batch() == 0
     pruner._due_at = time.monotonic()
-    assert pruner.piece() == 1
+    assert pruner.prune_batch() == 1
 
 
 def test_after_a_piece_that_took_long_the_next_is_due_later_but_within_a_second(
@@ -182,9 +182,9 @@ def test_after_a_piece_that_took_long_the_next_is_due_later_but_within_a_second(
         finish(ledger, job_id)
     age(ledger, *ids)
     pruner = Pruner(ledger.retention, 30, None)
-    assert [pruner.piece() for _ in range(2)] == [1, 0]
+    assert [pruner.prune_batch() for _ in range(2)] == [1, 0]
     assert pruner._due_at <= time.monotonic() + 1
-    wait_until(lambda: pruner.piece() == 1)
+    wait_until(lambda: pruner.prune_batch() == 1)
     assert left(ledger) == []
 
 
@@ -255,5 +255,5 @@ def test_a_consumer_prunes_a_piece_at_a_turn(huey: DurableHuey) -> None:
     age(huey.ledger, "old")
     consumer = huey.create_consumer(worker_type="thread")
     consumer.notifier.expect(1)
-    consumer._turn(0)
+    consumer._tick(0)
     assert left(huey.ledger) == []

@@ -329,7 +329,7 @@ def test_a_schedule_takes_the_time_zone_and_the_place_of_its_huey_where_it_has_n
 
 
 def test_a_schedule_by_the_sun_without_a_place_fails_when_it_is_registered() -> None:
-    with pytest.raises(ValueError, match="every day at sunset.* needs a place: .*place=.*DurableHuey"):
+    with pytest.raises(ValueError, match="every day at sunset.* needs a place. .*place=.*DurableHuey"):
         DurableHuey("tests").periodic_task(every("day at sunset"))
     with pytest.raises(ValueError, match="not a time zone"):
         DurableHuey("tests", timezone="Mars")

@@ -65,7 +65,7 @@ class Executed:
 
     value: Any = None
     next: Claimed | None = None
-    unsure: bool = False
+    claim_in_doubt: bool = False
 
 
 class Executor:
@@ -197,7 +197,7 @@ class Executor:
                     executed = self._finish(attempt, next_request)
                 finally:
                     current_attempt.reset(before)
-        return Executed(value, executed.next, executed.unsure)
+        return Executed(value, executed.next, executed.claim_in_doubt)
 
     def _run(self, attempt: Attempt, task: Task) -> Any:
         """Run the task's own code. Only this part of an attempt can be interrupted."""
@@ -259,7 +259,7 @@ class Executor:
         except Exception as error:  # whatever it says about the claim, the end is written first
             logger.warning("The end of job %s is written by itself: %s", attempt.id, error)
             self._write_end(attempt, outcome)
-            return Executed(unsure=True)
+            return Executed(claim_in_doubt=True)
         if not written:
             self._write_end(attempt, outcome)
         return Executed(next=None if row is None else Claimed(row, request.token))

@@ -97,7 +97,9 @@ class Cron:
         from cronsim import CronSim
 
         dues = (due.astimezone(UTC) for due in CronSim(expression, moment.astimezone(tz)))
-        return next((due for due in dues if due > moment), None)  # in an hour that comes twice, the first may be earlier
+        return next(
+            (due for due in dues if due > moment), None
+        )  # in an hour that comes twice, the first may be earlier
 
 
 @dataclass(frozen=True)

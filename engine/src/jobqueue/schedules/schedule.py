@@ -217,9 +217,13 @@ def find_place(where: Where) -> Place:
         try:
             latitude, longitude = map(float, where)
         except (TypeError, ValueError):
-            raise ValueError(f"place={where!r} is not a place. Give a city, or degrees north and east: (45.5, -73.57).") from None
+            raise ValueError(
+                f"place={where!r} is not a place. Give a city, or degrees north and east: (45.5, -73.57)."
+            ) from None
         if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
-            raise ValueError(f"place={where!r} is not on Earth. Give -90 to 90 degrees north and -180 to 180 degrees east.")
+            raise ValueError(
+                f"place={where!r} is not on Earth. Give -90 to 90 degrees north and -180 to 180 degrees east."
+            )
         return Place(f"({latitude:g}, {longitude:g})", latitude, longitude)
     from astral.geocoder import all_locations, database
 

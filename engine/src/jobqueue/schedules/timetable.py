@@ -171,7 +171,9 @@ class Timetable:
                 job = replace(job, pending=1)
             if tx.one(INSERT, turn=None, **vars(job)) is not None:
                 tx.run(MARK_FIRED, id=job.id, due_at=due, made_up=made_up)
-                if before is not None:  # any end of the previous run queues this job, as a chord's members do its callback
+                if (
+                    before is not None
+                ):  # any end of the previous run queues this job, as a chord's members do its callback
                     tx.run(SET_FOLLOWER, id=before["id"], follower=job.id, chord_index=0)
             tx.run(NOTE_LAST_FIRE, name=name, due=due, job=job.id, note=note)
         self.ledger.notify([job.queue])
