@@ -367,7 +367,7 @@ class DurableHuey(Huey):
         return JobHandle(self, Task(id=job_id))
 
     def get_job(self, job_id: str) -> Job:
-        """Return a job as it is now. Raises JobNotFound."""
+        """Return a job in its present state. Raises JobNotFound."""
         return self.reader.get(job_id)
 
     def jobs(
@@ -495,7 +495,7 @@ class DurableHuey(Huey):
         return None if task is None else self.serialize_task(task)
 
     def _run_immediately(self) -> None:
-        """In immediate mode, run all queued jobs, and the jobs that they queue, before the submit returns."""
+        """Run all queued jobs and the jobs that they queue, before the submit returns. Do so in immediate mode only."""
         if self.immediate:
             with self._immediate_lock:  # another thread that runs jobs finishes them first
                 while (task := self.claim("immediate", uuid.uuid4().hex)) is not None:

@@ -50,7 +50,7 @@ class Watchdog:
                 process.kill()
 
     def _interrupt_lost(self) -> None:
-        """Interrupt workers whose job was cancelled or requeued. Kill those that still run it after CANCEL_GRACE."""
+        """Interrupt workers that run a cancelled or requeued job. Kill those that still run it after CANCEL_GRACE."""
         running = {
             worker.held_token.value.decode(): process for worker, process in self._workers() if worker.held_token.value
         }

@@ -253,7 +253,7 @@ class Executor:
         return Executed()
 
     def _end(self, attempt: Attempt, outcome: Outcome, next_request: Callable[[], ClaimRequest | None]) -> Executed:
-        """Write the end, and claim the worker's next job in the same trip where one statement can do both."""
+        """Write the end. If one statement can do both, claim the worker's next job with it."""
         ledger, request = self._ledger(), None
         if not attempt.is_followed and ledger.may_end_and_claim(outcome, self._messages.task_names()):
             request = next_request()

@@ -60,7 +60,7 @@ class JobHandle(Result):
         return f"<JobHandle {self.id}>"
 
     def get_job(self) -> Job:
-        """Return the job as it is now. Raises JobNotFound."""
+        """Return the job in its present state. Raises JobNotFound."""
         return self.huey.get_job(self.id)
 
     def history(self) -> Sequence[Event]:

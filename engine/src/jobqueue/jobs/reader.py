@@ -22,7 +22,7 @@ class JobReader:
         self._messages = messages
 
     def get(self, job_id: str) -> Job:
-        """Return a job as it is now. Raises JobNotFound."""
+        """Return a job in its present state. Raises JobNotFound."""
         return self._as_job(self.row(job_id))
 
     def row(self, job_id: str) -> Row:

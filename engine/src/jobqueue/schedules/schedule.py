@@ -89,7 +89,7 @@ class Schedule:
         return None if seconds is None else utc(seconds).astimezone(self._zone)
 
     def bound(self, tz: ZoneInfo, place: Where | None) -> "Schedule":
-        """Return the schedule with this time zone and place where it has none of its own.
+        """Return the schedule with this time zone and place as defaults.
 
         Raises ValueError for a schedule by the sun that ends up without a place.
         """

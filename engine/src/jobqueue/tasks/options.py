@@ -50,7 +50,7 @@ class SubmitOptions:
 
     @property
     def is_unique(self) -> bool:
-        """Whether equal submissions share one run."""
+        """True if equal submissions share one run."""
         return self.unique is not False and (self.unique is not None or self.cache_for is not None)
 
     def key(self, task: Task, name: str) -> str | None:

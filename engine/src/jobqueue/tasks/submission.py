@@ -41,9 +41,7 @@ class Submission:
         self._handle = handle
         self.rows: list[NewJob] = []
         self._tasks: dict[str, Task] = {}  # the tasks to submit, by the ids that their jobs get
-        self._copied: dict[
-            str, Task
-        ] = {}  # tasks that were submitted before, in whose place a copy is submitted, by id
+        self._copied: dict[str, Task] = {}  # by id: tasks that were submitted before; a copy of each is submitted
         self._latest: dict[str, Task] = {}  # by the id of a given task: the task or copy that was added last for it
 
     def add(self, task: Task | group | chord) -> Any:
