@@ -46,7 +46,7 @@ def age(ledger: Ledger, *ids: str, by: float = OLD) -> None:
 
 def prune(ledger: Ledger, keep_days: float | None = 30, keep_jobs: int | None = None) -> int:
     """Prune the whole history once. Return how many jobs were deleted."""
-    return sum(Pruner(ledger.retention, keep_days, keep_jobs).pieces())
+    return sum(Pruner(ledger.retention, keep_days, keep_jobs).batches())
 
 
 def left(ledger: Ledger) -> list[str]:
@@ -165,12 +165,12 @@ def test_a_pruner_deletes_one_batch_at_a_time_and_pauses_after_the_last(
         finish(ledger, job_id)
     age(ledger, *ids)
     pruner = Pruner(ledger.retention, 30, None)
-    assert [pruner.piece() for _ in range(5)] == [2, 2, 1, 0, 0]
+    assert [pruner.prune_batch() for _ in range(5)] == [2, 2, 1, 0, 0]
     finish(ledger, "old")
     age(ledger, "old")
-    assert pruner.piece() == 0
+    assert pruner.prune_batch() == 0
     pruner._due_at = time.monotonic()
-    assert pruner.piece() == 1
+    assert pruner.prune_batch() == 1
 
 
 def test_after_a_slow_batch_the_next_one_is_due_later_but_within_a_second(
@@ -183,9 +183,9 @@ def test_after_a_slow_batch_the_next_one_is_due_later_but_within_a_second(
         finish(ledger, job_id)
     age(ledger, *ids)
     pruner = Pruner(ledger.retention, 30, None)
-    assert [pruner.piece() for _ in range(2)] == [1, 0]
+    assert [pruner.prune_batch() for _ in range(2)] == [1, 0]
     assert pruner._due_at <= time.monotonic() + 1
-    wait_until(lambda: pruner.piece() == 1)
+    wait_until(lambda: pruner.prune_batch() == 1)
     assert left(ledger) == []
 
 
@@ -254,5 +254,5 @@ def test_a_consumer_prunes_one_batch_in_each_turn(huey: DurableHuey) -> None:
     age(huey.ledger, "old")
     consumer = huey.create_consumer(worker_type="thread")
     consumer.notifier.expect(1)
-    consumer._turn(0)
+    consumer._tick(0)
     assert left(huey.ledger) == []

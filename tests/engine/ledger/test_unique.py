@@ -296,7 +296,7 @@ def test_a_unique_job_cannot_be_part_of_a_pipeline_or_a_chord(
     huey: DurableHuey, world: World, analyse: Any, what: str
 ) -> None:
     plain = huey.task(name="plain")(lambda *args: args)
-    with pytest.raises(ValueError, match=r"stands alone.*\.using\(unique=False\)"):
+    with pytest.raises(ValueError, match=r"cannot be part of a pipeline.*\.using\(unique=False\)"):
         huey.enqueue(FOLLOWED[what](analyse, plain))
     assert runs(huey) == 0
     huey.enqueue(analyse.using(unique=False).s(1).then(plain))

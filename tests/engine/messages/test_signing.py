@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from jobqueue import DurableHuey, State
-from jobqueue.messages.signing import development_key
+import jobqueue
+from jobqueue import DurableHuey, JobNotFound, State
+from jobqueue.messages.signing import MOVED, development_key
 from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import start_at_once, work
 
@@ -55,6 +56,33 @@ def test_a_key_is_rotated_while_jobs_signed_with_the_old_one_are_queued(make_hue
     task(3)
     work(only_new)
     assert ran == [1, 2, 3]  # signed with the new key
+
+
+def written_by_an_earlier_version(huey: DurableHuey, pickled: bytes) -> bytes:
+    """Return a signed message, as another version of the engine would have pickled it."""
+    signed: bytes = huey.serializer._signers[0]._sign(pickled)
+    return signed
+
+
+@pytest.mark.parametrize(("module", "name"), MOVED)
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_a_class_that_moved_is_found_in_messages_of_earlier_versions(huey: DurableHuey, module: str, name: str) -> None:
+    loaded = huey.serializer.deserialize(written_by_an_earlier_version(huey, f"c{module}\n{name}\n.".encode()))
+    assert loaded.__name__ == name
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_a_value_of_a_class_that_moved_is_read_as_it_was_written(huey: DurableHuey) -> None:
+    pickled = b"cjobqueue.ledger\nState\n(S'failed'\ntR."
+    assert huey.serializer.deserialize(written_by_an_earlier_version(huey, pickled)) is State.FAILED
+
+
+def test_values_of_public_classes_are_pickled_under_names_that_every_version_has() -> None:
+    public = [value for name in jobqueue.__all__ if isinstance(value := getattr(jobqueue, name), type)]
+    assert len(public) > 20
+    assert {value.__module__ for value in public} == {"jobqueue"}
+    assert b"jobqueue.ledger" not in pickle.dumps(State.FAILED)
+    assert pickle.loads(pickle.dumps([State.FAILED, JobNotFound("No job.")]))[0] is State.FAILED
 
 
 def test_a_key_from_the_settings_writes_no_file(huey: DurableHuey, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Sign messages with SECRET_KEY, and unpickle them only after verifying the signature."""
 
 import hmac
+import io
 import os
+import pickle
 import secrets
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -11,6 +13,33 @@ from typing import Any
 from huey.serializer import Serializer, SignedSerializer
 
 from jobqueue.database.database import Database
+
+# Present modules of classes that stored messages may name by the module of an earlier version. Exceptions are among them because
+# a job's error handler gets the exception as an argument.
+MOVED: dict[tuple[str, str], str] = {
+    ("jobqueue.checks", "Check"): "jobqueue",
+    ("jobqueue.claim", "TaskExited"): "jobqueue.execution.attempt",
+    ("jobqueue.dataset", "DatasetInfo"): "jobqueue",
+    ("jobqueue.dataset", "EmptyDataset"): "jobqueue",
+    ("jobqueue.dataset", "NotReady"): "jobqueue",
+    ("jobqueue.dataset", "VersionNotFound"): "jobqueue",
+    ("jobqueue.handle", "JobNotFound"): "jobqueue",
+    ("jobqueue.handle", "Progress"): "jobqueue",
+    ("jobqueue.handle", "Unreadable"): "jobqueue",
+    ("jobqueue.history", "Event"): "jobqueue",
+    ("jobqueue.ledger", "State"): "jobqueue",
+    ("jobqueue.logs", "LogLine"): "jobqueue",
+    ("jobqueue.phrases", "NotUnderstood"): "jobqueue",
+    ("jobqueue.plan", "ArgumentsTooLarge"): "jobqueue",
+    ("jobqueue.plan", "QueueUnavailable"): "jobqueue",
+    ("jobqueue.rules", "Cron"): "jobqueue.schedules.recurrence",
+    ("jobqueue.rules", "Period"): "jobqueue.schedules.recurrence",
+    ("jobqueue.rules", "Place"): "jobqueue.schedules.recurrence",
+    ("jobqueue.rules", "Sun"): "jobqueue.schedules.recurrence",
+    ("jobqueue.schedule", "Schedule"): "jobqueue",
+    ("jobqueue.timetable", "ScheduleNotFound"): "jobqueue",
+    ("jobqueue.workers", "Worker"): "jobqueue",
+}
 
 
 class KeyRing(Serializer):
@@ -51,11 +80,19 @@ class KeyRing(Serializer):
                 message = signer._unsign(data)
             except ValueError:
                 continue
-            return super()._deserialize(message)
+            return _Unpickler(io.BytesIO(message)).load()
         raise ValueError(
             "The signature does not verify: the message was signed with another SECRET_KEY, or was altered or truncated. If the "
             "key was changed, add the old one to SECRET_KEY_FALLBACKS."
         )
+
+
+class _Unpickler(pickle.Unpickler):
+    """Unpickler that finds the classes of messages from earlier versions."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return a class, from its present module if it has moved."""
+        return super().find_class(MOVED.get((module, name), module), name)
 
 
 @cache
