@@ -19,7 +19,7 @@ from jobqueue.schedules.timetable import ScheduleNotFound, ScheduleStatus
 from jobqueue.tasks.submission import ArgumentsTooLarge
 from jobqueue.tasks.submitter import QueueUnavailable
 
-__version__ = "0.1.0"  # in the addresses of what a browser loads from here
+__version__ = "0.2.0"  # in the addresses of what a browser loads from here
 
 __all__ = [
     "ArgumentsTooLarge",
