@@ -76,7 +76,7 @@ scale: venv
 	$(BIN)/python -m pytest tests/scale
 
 deploy: venv
-	$(BIN)/python -m pytest -m long tests/template tests/deploy
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m long tests/template tests/deploy
 
 N ?= 10
 TESTS ?= tests/faults/test_torture.py
