@@ -102,7 +102,7 @@ bench: venv $(PEERS)/ready
 	$(BIN)/python -m benchmarks.web
 
 notebooks: venv
-	PYTHONPATH='$(SOURCE)' $(BIN)/python notebooks/store.py
+	$(BIN)/python notebooks/store.py
 
 screenshots: venv
 	@$(CHROMIUM_FOUND) && set -x && \

@@ -44,7 +44,9 @@ CACHES = ("__pycache__", "_cache")
 
 def test_the_exact_files_are_made(app: Path, example: str) -> None:
     (wheel,) = baking.TEMPLATE.glob("vendor/*.whl")
-    assert sorted(files(app)) == sorted([*FILES, f"vendor/{wheel.name}", *(PORTFOLIO if example == "portfolio" else [])])
+    assert sorted(files(app)) == sorted(
+        [*FILES, f"vendor/{wheel.name}", *(PORTFOLIO if example == "portfolio" else [])]
+    )
 
 
 def test_no_jinja_is_left(app: Path) -> None:
@@ -112,7 +114,7 @@ def test_it_is_clean_and_typed(app: Path, example: str, installed: Bake, tmp_pat
     python = installed(example=example) / ".venv" / "bin" / "python"  # it has the wheel, whose types mypy reads
     mypy = ["mypy", f"--cache-dir={tmp_path}", f"--python-executable={python}"]
     for check in (["ruff", "check", "--no-cache"], ["ruff", "format", "--check", "--no-cache"], mypy):
-        command = [baking.PROGRAMS / check[0], *check[1:]]
+        command = [str(baking.PROGRAMS / check[0]), *check[1:]]
         done = subprocess.run(command, cwd=app, env=baking.without_source(), capture_output=True, text=True)
         assert done.returncode == 0, f"{' '.join(check)}\n{done.stdout}{done.stderr}"
 
@@ -133,7 +135,9 @@ def test_its_command_is_installed_under_its_name(installed: Bake, bake: Bake) ->
     app = installed(example="blank")
     command = app / ".venv" / "bin" / bake(example="blank").name
     environment = baking.in_the_app(app)
-    told = subprocess.run([command, "--help"], cwd=app, env=environment, check=True, capture_output=True, text=True).stdout
+    told = subprocess.run(
+        [command, "--help"], cwd=app, env=environment, check=True, capture_output=True, text=True
+    ).stdout
     for part in ("worker", "jobs", "doctor"):
         assert part in told
 

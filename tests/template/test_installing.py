@@ -15,7 +15,6 @@ import pytest
 from playwright.sync_api import Playwright, expect
 
 from tests import baking
-from tests.baking import Bake
 from tests.end_to_end.running import WAIT, free_port, wait_until
 
 pytestmark = pytest.mark.long
@@ -103,7 +102,9 @@ def user(home: Path, *programs: Path, uv: bool = False) -> dict[str, str]:
         home.joinpath("uv", "uv").symlink_to(baking.PROGRAMS / "uv")
         programs = (*programs, home / "uv")
     path = os.pathsep.join(map(str, [*programs, *(folder for folder in system if folder != str(baking.PROGRAMS))]))
-    kept = {name: value for name, value in baking.without_source().items() if not name.startswith(("PYTHON", "VIRTUAL"))}
+    kept = {
+        name: value for name, value in baking.without_source().items() if not name.startswith(("PYTHON", "VIRTUAL"))
+    }
     return kept | {"PATH": path, "HOME": str(home)}
 
 
@@ -117,9 +118,7 @@ def run(command: Sequence[str | Path], folder: Path, environment: dict[str, str]
 def started(command: Sequence[str], folder: Path, environment: dict[str, str], name: str) -> Iterator[None]:
     """Run a command while the code inside runs. Its output is in `name`.log."""
     with folder.joinpath(f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         yield
     finally:

@@ -65,8 +65,6 @@ def test_a_stored_notebook_is_small(path: Path) -> None:
     assert path.stat().st_size < LARGEST
 
 
-def pytest_in(
-    folder: Path, environment: dict[str, str], *arguments: str | Path
-) -> "subprocess.CompletedProcess[str]":
+def pytest_in(folder: Path, environment: dict[str, str], *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     command = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
