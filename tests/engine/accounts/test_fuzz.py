@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from app import accounts, users
+from app import web
 from app.jobs.analysis import analyse
 from app.jobs.hello import greet
 from app.pages import analysis_results
@@ -28,6 +28,7 @@ from app.portfolio import frontier
 from app.settings import settings as app_settings
 from app.web import app
 from jobqueue import DurableHuey, JobHandle, State, current_job
+from jobqueue.accounts import throttle
 from jobqueue.dash.pages import query as filters
 
 CASES = 2000  # of callbacks, forms and addresses together
@@ -75,8 +76,8 @@ NO_JOB = "6f1c1a52-9d8c-4c35-9a53-0d6d5f0a9a11"
 @pytest.fixture
 def eager(people: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Anybody may try as often as they like, and no job takes long."""
-    monkeypatch.setattr(accounts, "settings", app_settings.model_copy(update={"submits": 10**6}))
-    monkeypatch.setattr(users, "FREE_TRIES", 10**6)
+    monkeypatch.setattr(web.accounts, "settings", app_settings.model_copy(update={"submits": 10**6}))
+    monkeypatch.setattr(throttle, "FREE_TRIES", 10**6)
     point = {"return": 0.1, "volatility": 0.1, "weights": {"AAPL": 1.0}}
     monkeypatch.setattr(frontier, "least_risk", lambda *_: point)
 
