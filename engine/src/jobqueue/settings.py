@@ -138,7 +138,7 @@ class Settings(BaseSettings):
             return self
         key = self.secret_key or ""
         if not key:
-            raise ValueError(f"SECRET_KEY is not set. Set the same key for web and workers. To make one: {MAKE_A_KEY}")
+            raise ValueError(f"SECRET_KEY is not set. Set it to the same key for web and workers. To make one: {MAKE_A_KEY}")
         if len(key) < SHORTEST_KEY or len(set(key)) < 10 or any(word in key.lower() for word in PLACEHOLDERS):
             raise ValueError(
                 f"SECRET_KEY is a placeholder, or shorter than {SHORTEST_KEY} characters. "
@@ -175,6 +175,8 @@ def _sentence(problem: object) -> str:
             "ctx": {"error": error},
         }:  # a URL may hold a password
             return f"{field.upper()} cannot be used: {error}"
+        case {"type": "missing", "loc": (str(field), *_)}:
+            return f"{field.upper()} is not set. Set it; it has no default."
         case {"loc": (str(field), *_), "msg": str(message), "input": given}:
             return f"{field.upper()} is {given!r}: {message}."
         case {"ctx": {"error": error}}:
