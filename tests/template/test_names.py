@@ -57,7 +57,7 @@ def test_a_good_name_is_folder_distribution_and_command(name: str, tmp_path: Pat
     assert app == tmp_path / "out" / name
     pyproject = app.joinpath("pyproject.toml").read_text()
     assert f'name = "{name}"' in pyproject
-    assert f'"{name}" = "app.cli:main"' in pyproject
+    assert f'"{name}" = "app.__main__:main"' in pyproject
 
 
 @pytest.mark.parametrize("name", REFUSED, ids=lambda name: f"name:{ascii(name)}")

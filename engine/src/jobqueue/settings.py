@@ -5,7 +5,6 @@ An app's own settings inherit from `Settings`. Production refuses to start with 
 
 import sys
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -47,22 +46,28 @@ class Settings(BaseSettings):
     redis_url: str | None = None  # wakes idle workers; without it the database does
     secret_key: str | None = None  # signs messages; in development one is made beside the SQLite file
     secret_key_fallbacks: Annotated[tuple[str, ...], NoDecode] = ()  # earlier keys, comma separated, that still verify
-    port: int = Field(8050, ge=1, le=65535)
-    workers: int = Field(2, ge=1)  # jobs that one consumer runs at the same time
+    port: int = Field(default=8050, ge=1, le=65535)
+    workers: int = Field(default=2, ge=1)  # jobs that one consumer runs at the same time
     queues: str | None = None  # queues that the consumer serves, as "interactive,heavy:1"; by default every queue
-    per_owner: int | None = Field(None, ge=1)  # jobs of one owner that may run at the same time, across all consumers
+    per_owner: int | None = Field(
+        default=None, ge=1
+    )  # jobs of one owner that may run at once
     timezone: str = "UTC"  # default time zone of schedules, as "Europe/Paris"
     place: Annotated[Where | None, NoDecode] = None  # default location of schedules: a city, or "45.5, -73.57"
-    worker_grace: float = Field(GRACE, ge=0)  # seconds that running jobs may go on after SIGTERM
-    lease: float = Field(LEASE, ge=1)  # seconds of silence after which another consumer takes a consumer's jobs
-    max_arguments: int = Field(MAX_ARGUMENTS, ge=1)  # bytes of a job's arguments
-    max_result: int = Field(MAX_RESULT, ge=1)  # bytes of a job's result, or of a step's value
-    unknown_after: float = Field(UNKNOWN_AFTER, ge=1)  # seconds that a job may wait for a worker that knows its task
-    keep_days: float = Field(KEEP_DAYS, ge=0)  # days that an ended job is kept; 0: for ever
-    keep_jobs: int = Field(KEEP_JOBS, ge=0)  # the newest jobs that are kept, however old; 0: all
+    worker_grace: float = Field(default=GRACE, ge=0)  # seconds that running jobs may go on after SIGTERM
+    lease: float = Field(default=LEASE, ge=1)  # seconds after which the jobs of a silent consumer go to others
+    max_arguments: int = Field(default=MAX_ARGUMENTS, ge=1)  # bytes of a job's arguments
+    max_result: int = Field(default=MAX_RESULT, ge=1)  # bytes of a job's result, or of a step's value
+    unknown_after: float = Field(
+        default=UNKNOWN_AFTER, ge=1
+    )  # seconds that a job may wait for code with its task
+    keep_days: float = Field(default=KEEP_DAYS, ge=0)  # days that an ended job is kept; 0: for ever
+    keep_jobs: int = Field(default=KEEP_JOBS, ge=0)  # the newest jobs that are kept, however old; 0: all
     auth: Literal["off", "accounts"] | None = None  # by default accounts in production, off elsewhere
-    submits: int = Field(30, ge=1)  # jobs that one user may submit in a minute
-    proxies: int | None = Field(None, ge=0)  # proxies in front of the app; by default 1 in production, 0 elsewhere
+    submits: int = Field(default=30, ge=1)  # jobs that one user may submit in a minute
+    proxies: int | None = Field(
+        default=None, ge=0
+    )  # in front of the app; by default 1 in production, else 0
 
     @property
     def production(self) -> bool:
@@ -138,7 +143,9 @@ class Settings(BaseSettings):
             return self
         key = self.secret_key or ""
         if not key:
-            raise ValueError(f"SECRET_KEY is not set. Set it to the same key for web and workers. To make one: {MAKE_A_KEY}")
+            raise ValueError(
+                f"SECRET_KEY is not set. Set it to the same key for web and workers. To make one: {MAKE_A_KEY}"
+            )
         if len(key) < SHORTEST_KEY or len(set(key)) < 10 or any(word in key.lower() for word in PLACEHOLDERS):
             raise ValueError(
                 f"SECRET_KEY is a placeholder, or shorter than {SHORTEST_KEY} characters. "
@@ -151,7 +158,7 @@ class Settings(BaseSettings):
         return self
 
 
-def load(settings: Callable[[], SettingsT]) -> SettingsT:
+def load(settings: type[SettingsT]) -> SettingsT:
     """Read an app's settings. Raises SettingsError, which says what to set."""
     try:
         return settings()
@@ -159,7 +166,7 @@ def load(settings: Callable[[], SettingsT]) -> SettingsT:
         raise SettingsError("\n".join(_sentence(problem) for problem in error.errors())) from None
 
 
-def load_or_exit(settings: Callable[[], SettingsT]) -> SettingsT:
+def load_or_exit(settings: type[SettingsT]) -> SettingsT:
     """Read an app's settings. If that fails, print only what to set and exit the process, whatever it was starting."""
     try:
         return load(settings)

@@ -27,7 +27,6 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[DurableHuey]:
     monkeypatch.setitem(web.server.config, "SECRET_KEY", "of these tests")
     monkeypatch.setattr(walk_forward, "fit_window", lambda returns, *_: np.full(returns.shape[1], 1 / returns.shape[1]))
     monkeypatch.setattr(market_weights, "DRAWS", 1)
-    users._nobodys_hash.cache_clear()
     huey.discover()
     huey.immediate = True
     yield huey

@@ -135,7 +135,7 @@ def test_a_wrong_name_takes_as_long_as_a_wrong_password(people: None, monkeypatc
         return before(method, *rest)
 
     monkeypatch.setattr(security, "_hash_internal", counted)
-    _nobodys_hash()
+    _nobodys_hash("scrypt:512:8:1")
     methods.clear()
     for name in ("ann", "nobody", "no name!"):
         web.accounts.users.authenticate(name, "x", "10.0.0.1")

@@ -6,13 +6,12 @@ from browser import PASSWORD
 from jobqueue import DurableHuey
 from jobqueue.accounts.sessions import SEEN, Sessions
 from jobqueue.accounts.throttle import FREE_TRIES, TooManyFailures, submitted
-from jobqueue.accounts.users import User, Users, _nobodys_hash
+from jobqueue.accounts.users import User, Users
 
 
 @pytest.fixture(autouse=True)
 def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobqueue.accounts.users.SCRYPT", "scrypt:512:8:1")
-    _nobodys_hash.cache_clear()
 
 
 def test_a_user_from_the_first_to_the_last(huey: DurableHuey) -> None:

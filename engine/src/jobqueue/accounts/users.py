@@ -106,7 +106,7 @@ class Users:
         with self.database().transaction() as tx:
             count_attempt(tx, known, address)
             row = tx.one(FIND, name=known)
-        right = check_password_hash(_nobodys_hash() if row is None else row["password"], password)
+        right = check_password_hash(_nobodys_hash(SCRYPT) if row is None else row["password"], password)
         if row is None or not right or (row["first_until"] is not None and row["first_until"] < row["now"]):
             return None
         with self.database().transaction() as tx:
@@ -136,8 +136,8 @@ def hashed(password: str) -> str:
 
 
 @cache
-def _nobodys_hash() -> str:
-    """Return the hash that the password of an unknown name is compared with."""
+def _nobodys_hash(method: str) -> str:
+    """Return the hash that the password of an unknown name is compared with, once for each method."""
     return hashed(secrets.token_urlsafe())
 
 
