@@ -15,14 +15,13 @@ from tests.baking import Bake
 # In every app, beside the engine's wheel.
 FILES = """
 .env .gitignore .python-version Makefile Procfile Procfile.dev README.md app.json pyproject.toml requirements.txt
-app/__init__.py app/__main__.py app/about.py app/account_pages.py app/accounts.py app/callback_requests.py
-app/cli.py app/headers.py app/settings.py app/users.py app/visible.py app/web.py
+app/__init__.py app/__main__.py app/callback_requests.py app/settings.py app/visible.py app/web.py
 app/assets/charts.css app/assets/colours.css app/assets/session.js
 app/jobs/__init__.py app/jobs/hello.py
 app/pages/__init__.py app/pages/hello.py app/pages/not_found_404.py
-conftest.py development.py
-tests/browser.py tests/conftest.py tests/test_about.py tests/test_accounts.py tests/test_cli.py tests/test_hello.py
-tests/test_settings.py tests/test_web.py
+conftest.py
+tests/browser.py tests/conftest.py tests/test_accounts.py tests/test_hello.py
+tests/test_web.py
 """.split()
 # Only where the example is the portfolio.
 PORTFOLIO = """

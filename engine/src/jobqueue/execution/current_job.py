@@ -42,6 +42,10 @@ class Log(Protocol):
     def close(self) -> None: ...
 
 
+class SubmitRefused(Exception):
+    """The app refuses to submit a job now. The message is for the user who asked for it."""
+
+
 class CurrentJob:
     """An inert job: the same methods, and nothing kept."""
 
@@ -77,7 +81,7 @@ class CurrentJob:
             _notebook_bar(done, total, note)
 
     def submitting(self, jobs: int) -> None:
-        """Told before so many jobs are submitted from here; what it raises keeps them from being so."""
+        """Called before `jobs` jobs are submitted. Raise SubmitRefused to refuse them."""
 
     def patiently(self, ask: Callable[[], T]) -> T:
         """What `ask` returns: for a job that runs, when its database answers (again)."""
