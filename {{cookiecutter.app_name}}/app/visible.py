@@ -9,10 +9,10 @@ from typing import Any
 
 from flask import abort, has_request_context
 from jobqueue import Job, JobHandle, JobNotFound
+from jobqueue.accounts import visitor
 from jobqueue.dash.access import Access
 from jobqueue.dash.panel import JobPanel
 
-from app.accounts import visitor
 from app.jobs import huey
 
 _access = Access(huey, visitor)

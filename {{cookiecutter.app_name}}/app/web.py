@@ -15,7 +15,8 @@ from dash import ALL, Dash, Input, Output, clientside_callback, html, set_props
 from dash.development.base_component import Component
 from dash.exceptions import DependencyException
 from flask import Flask, abort, jsonify, redirect, request
-from jobqueue import DatabaseUnavailable, JobNotFound
+from jobqueue import DatabaseUnavailable, JobNotFound, SubmitRefused
+from jobqueue.accounts import Accounts, forms
 from jobqueue.dash import pages as jobs_pages
 from jobqueue.dash.callback_updates import CALL
 from jobqueue.dash.manager import HueyManager
@@ -23,12 +24,9 @@ from jobqueue.dash.panel_view import no_such_job
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
-from app import account_pages, callback_requests, visible
-from app.about import about
-from app.accounts import TooManyJobs, logged_in, protect, visitor
-from app.headers import harden
+from app import callback_requests, visible
 from app.jobs import huey
-from app.settings import settings
+from app.settings import project, settings
 
 NOTICE = 5000  # milliseconds that a notice stays
 WIDE = "sm"  # from this of Mantine's widths on (768 pixels) the header has room for the pages' names
@@ -36,6 +34,7 @@ WIDE = "sm"  # from this of Mantine's widths on (768 pixels) the header has room
 logger = logging.getLogger("app.web")
 
 server = Flask(__name__)
+accounts = Accounts(huey, settings, title=project.title)
 debugging = server.debug and not settings.production  # `make start` sets it
 
 
@@ -70,7 +69,7 @@ def shell() -> Component:
     header = dmc.Group(
         [
             menu(),
-            dmc.Title(about.title, order=1, size="h4", lineClamp=1, flex=1),
+            dmc.Title(project.title, order=1, size="h4", lineClamp=1, flex=1),
             html.Nav(
                 dmc.Group([link_to(page, w="auto") for page in pages()], gap=4, wrap="nowrap", visibleFrom=WIDE),
                 style={"overflowX": "auto", "minWidth": 0},  # of ever so many
@@ -82,7 +81,7 @@ def shell() -> Component:
         px="md",
         wrap="nowrap",
     )
-    footer = dmc.Text(" · ".join(filter(None, [about.description, about.author])), size="xs", c="dimmed", mt="xl")
+    footer = dmc.Text(" · ".join(filter(None, [project.description, project.author])), size="xs", c="dimmed", mt="xl")
     main = dmc.Container([dash.page_container, footer], size="xl", py="lg")
     return dmc.MantineProvider(
         [
@@ -122,7 +121,7 @@ clientside_callback(
 
 def account() -> list[Component]:
     """Who is logged in, as a link to the password and the way out."""
-    who = logged_in()
+    who = accounts.logged_in()
     if who is None:
         return []
     initial = dmc.Avatar(who.name[0].upper(), size="sm", color="blue")
@@ -138,9 +137,9 @@ def in_a_notice(error: Exception) -> None:
         raise error
     if isinstance(error, JobNotFound):
         abort(404)
-    if debugging and not isinstance(error, DatabaseUnavailable | TooManyJobs):
+    if debugging and not isinstance(error, DatabaseUnavailable | SubmitRefused):
         raise error
-    if not isinstance(error, TooManyJobs):
+    if not isinstance(error, SubmitRefused):
         logger.error("A callback failed.", exc_info=error)
     if CALL in request.headers:  # of the background, from which Dash takes no set_props here
         abort(as_an_answer(error))
@@ -166,7 +165,7 @@ def before_any_page(error: DatabaseUnavailable) -> Any:
         return as_an_answer(error)
     words = in_words(error)
     if request.accept_mimetypes.best_match(["text/plain", "text/html"]) == "text/html":  # as a browser asks for a page
-        return account_pages.trouble(words["title"], words["message"]), 503
+        return forms.trouble(words["title"], words["message"], project.title), 503
     return f"{words['title']}. {words['message']}", 503, {"Content-Type": "text/plain"}
 
 
@@ -193,7 +192,7 @@ def in_its_place(layout: Callable[..., Component] | Component) -> Callable[..., 
 def in_words(error: Exception) -> dict[str, str]:
     if isinstance(error, DatabaseUnavailable):
         title, message = "The database does not answer", "Jobs that run go on. Try again in a moment."
-    elif isinstance(error, TooManyJobs):
+    elif isinstance(error, SubmitRefused):
         title, message = "Too many jobs at once", str(error)
     else:
         title, message = "Something went wrong", "The server's log says what. Try again, or go on with something else."
@@ -206,7 +205,7 @@ app = Dash(
     server=server,  # type: ignore[arg-type]  # a Flask server is what it is meant to take
     use_pages=True,
     background_callback_manager=HueyManager(huey),  # workers import this, too, where a page has use for it
-    title=text.escape(about.title),  # Dash puts it into the HTML as it is
+    title=text.escape(project.title),  # Dash puts it into the HTML as it is
     update_title="",
     include_pages_meta=False,
     health_endpoint="health",
@@ -215,15 +214,15 @@ app = Dash(
     suppress_callback_exceptions=True,
 )
 app.layout = shell
-jobs_pages.add(app, huey, viewer=visitor)
+jobs_pages.add(app, huey, viewer=accounts.visitor)
 for page in dash.page_registry.values():
-    page["title"] = f"{page['name']} · {about.title}"
+    page["title"] = f"{page['name']} · {project.title}"
     page["layout"] = in_its_place(page["layout"])
 
 server.register_error_handler(DependencyException, lambda _: ("There is no such file.", 404))
-protect(server)
+accounts.protect(server)
 if debugging:
     app.enable_dev_tools(debug=True, dev_tools_disable_version_check=True, dev_tools_hot_reload_max_retry=1000)
 else:  # those tools are scripts in the page, and show what failed
-    harden(server, app.index)
+    accounts.harden(server, app)
     callback_requests.refuse_others(server, app)

@@ -12,7 +12,7 @@ from dash.exceptions import DashException
 from jobqueue import DatabaseUnavailable, DurableHuey
 
 from app import web
-from app.about import ROOT, about
+from app.settings import ROOT, project
 
 
 def texts(part: Any) -> Iterator[str]:
@@ -55,8 +55,8 @@ def test_health_is_answered_without_the_database(queue: DurableHuey, monkeypatch
 def test_title_description_and_author_are_shown_as_text() -> None:
     browser = web.server.test_client()
     shown = list(texts(browser.get("/_dash-layout").json))
-    assert about.title in shown and f"{about.description} · {about.author}" in shown
-    assert f"<title>{html.escape(about.title)}</title>" in browser.get(web.pages()[0]["path"]).text
+    assert project.title in shown and f"{project.description} · {project.author}" in shown
+    assert f"<title>{html.escape(project.title)}</title>" in browser.get(web.pages()[0]["path"]).text
 
 
 def test_the_browser_is_sent_to_no_other_host() -> None:

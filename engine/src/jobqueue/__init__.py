@@ -7,7 +7,7 @@ stored in messages, so each class is pickled as `jobqueue.<name>`, which earlier
 from jobqueue.codec.values import ResultNotEncodable, ResultTooLarge
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.datasets.dataset import Dataset, DatasetInfo, EmptyDataset, NotReady, VersionNotFound
-from jobqueue.execution.current_job import current_job
+from jobqueue.execution.current_job import SubmitRefused, current_job
 from jobqueue.execution.job_log import LogLine
 from jobqueue.huey import DurableHuey
 from jobqueue.interrupts import ClaimLost
@@ -23,7 +23,7 @@ from jobqueue.schedules.timetable import ScheduleNotFound, ScheduleStatus
 from jobqueue.tasks.submission import ArgumentsTooLarge
 from jobqueue.tasks.submitter import QueueUnavailable
 
-__version__ = "0.1.0"  # part of the addresses of the engine's browser assets
+__version__ = "0.2.0"  # part of the addresses of the engine's browser assets
 
 __all__ = [
     "ArgumentsTooLarge",
@@ -49,6 +49,7 @@ __all__ = [
     "ScheduleStatus",
     "ScheduleNotFound",
     "State",
+    "SubmitRefused",
     "Unreadable",
     "VersionNotFound",
     "Worker",

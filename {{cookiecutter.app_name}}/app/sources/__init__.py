@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.about import ROOT
+from app.settings import ROOT
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,10 +1,12 @@
-"""What `make start` serves: the app, or the mistake that keeps it from being loaded, until that is mended.
+"""The server of `make start`: `flask --app jobqueue.development --debug run` serves `app.web:server`, and reloads it at each change.
 
-Flask's reloader is two processes: the first starts the second, again at each change, and the second serves. Flask gives up
-where the first cannot load the app, so the first loads nothing of it.
+While a mistake keeps the app from loading, every page shows the traceback, and reloads itself when the mistake is fixed.
+Flask's reloader is two processes: the first starts the second, again at each change, and the second serves. Flask exits if
+the first cannot load the app, so the first loads nothing of it.
 """
 
 import html
+import importlib
 import logging
 import os
 import sys
@@ -13,8 +15,8 @@ import traceback
 from flask import Flask, Response, jsonify, request
 from werkzeug.serving import is_running_from_reloader
 
-ADVICE = "Mend the mistake and save the file: the app comes back by itself."
-# Loads itself anew as soon as another process answers.
+ADVICE = "Fix the mistake and save the file. The app then reloads automatically."
+# Reloads itself as soon as another process answers.
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -33,19 +35,19 @@ setInterval(async () => {{
 """
 
 
-def create_app() -> Flask:
-    """What `flask --app development` serves."""
+def create_app(module: str = "app.web", name: str = "server") -> Flask:
+    """Return the Flask server of this name in this module, or one that shows why the module cannot be imported."""
     if not is_running_from_reloader():
         return Flask(__name__)
     try:
-        from app.web import server
+        server: Flask = getattr(importlib.import_module(module), name)
     except Exception:
-        return in_place_of_the_app(traceback.format_exc())
+        return error_page(traceback.format_exc())
     return server
 
 
-def in_place_of_the_app(mistake: str) -> Flask:
-    """Shows the mistake at every address; in the terminal once, however often open pages ask."""
+def error_page(mistake: str) -> Flask:
+    """Return a server that shows the mistake at every address. Print it once in the terminal."""
     print(f"{mistake}The app cannot be loaded. {ADVICE}", file=sys.stderr)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # as Dash does
     process = str(os.getpid())
@@ -54,7 +56,7 @@ def in_place_of_the_app(mistake: str) -> Flask:
 
     @server.before_request
     def show() -> Response:
-        if request.path == "/_reload-hash":  # the app's open pages ask whether to load themselves anew
+        if request.path == "/_reload-hash":  # the app's open pages ask it whether to reload
             return jsonify(reloadHash=process, hard=True, packages=[], files=[])
         return Response(page, 500, {"Process": process})
 

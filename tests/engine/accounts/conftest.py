@@ -1,4 +1,4 @@
-"""The portfolio example's web process, where it lies, on a ledger in memory; Ann, Ben, and Eve who is an admin."""
+"""The web process of the portfolio example, on a ledger in memory, with users: Ann, Ben, and Eve, who is an admin."""
 
 from collections.abc import Iterator
 
@@ -6,25 +6,27 @@ import numpy as np
 import pytest
 from browser import PASSWORD
 
-from app import users, web
+from app import web
 from app.jobs import huey
 from app.pages import market_weights
 from app.portfolio import walk_forward
 from jobqueue import DurableHuey
+from jobqueue.accounts import users
 
-huey._secret_key = "a key for tests"  # else one is written where the template lies, by any Dash app of this process
+huey._secret_key = (
+    "a key for tests"  # without one, any Dash app of this process would write a key file into the template
+)
 
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[DurableHuey]:
-    """Empty, with nobody in it; one has to log in."""
-    monkeypatch.setattr(users, "SCRYPT", "scrypt:512:8:1")  # what it costs otherwise is another test's
+    """The app's queue, empty. Accounts are on, and there are no users."""
+    monkeypatch.setattr(users, "SCRYPT", "scrypt:512:8:1")  # cheap; another test checks the real cost
     monkeypatch.setattr("app.jobs.hello.time.sleep", lambda _: None)
     monkeypatch.setitem(web.server.config, "ACCOUNTS", True)
     monkeypatch.setitem(web.server.config, "SECRET_KEY", "of these tests")
     monkeypatch.setattr(walk_forward, "fit_window", lambda returns, *_: np.full(returns.shape[1], 1 / returns.shape[1]))
     monkeypatch.setattr(market_weights, "DRAWS", 1)
-    users._nobodys_hash.cache_clear()
     huey.discover()
     huey.immediate = True
     yield huey
@@ -34,4 +36,4 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[DurableHuey]:
 @pytest.fixture
 def people(queue: DurableHuey) -> None:
     for name in ("ann", "ben", "eve"):
-        users.add(name, PASSWORD, admin=name == "eve")
+        web.accounts.users.add(name, PASSWORD, admin=name == "eve")

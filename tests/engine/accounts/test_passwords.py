@@ -6,11 +6,14 @@ import re
 import pytest
 from browser import PASSWORD, Browser
 
-from app import accounts, users
+from app import web
 from app.jobs import huey
 from app.jobs.hello import greet
 from app.settings import settings
 from jobqueue import DurableHuey
+from jobqueue.accounts import login
+from jobqueue.accounts.throttle import HOUR, PAUSE, TooManyFailures
+from jobqueue.accounts.users import FIRST_PASSWORD, SHORTEST, _nobodys_hash, hashed
 
 OTHER = "harbour lantern seven"
 
@@ -42,13 +45,13 @@ def test_a_short_or_common_password_is_refused(people: None, password: str) -> N
 
 @pytest.mark.parametrize("password", ["harbour lantern seven", "  söß 日本語 lantern  ", "7315 9026 4481 6690"])
 def test_a_password_may_be_of_any_characters_and_counts_as_it_is(people: None, password: str) -> None:
-    assert "The password is set" in Browser("ann").send("/account", current=PASSWORD, new=password).text
+    assert "Your password has been changed" in Browser("ann").send("/account", current=PASSWORD, new=password).text
     assert Browser("ann", password)
     assert wrong(Browser(), password=password.strip() + ".") == wrong(Browser(), password=password.upper() + ".") == 401
 
 
 def test_a_long_password_counts_to_its_end(people: None) -> None:
-    users.set_password("ann", "harbour lantern " * 62)  # 992 characters
+    web.accounts.users.set_password("ann", "harbour lantern " * 62)  # 992 characters
     assert wrong(Browser(), password="harbour lantern " * 61 + "harbour lanterm ") == 401
 
 
@@ -73,9 +76,9 @@ def test_fields_for_passwords_hide_them_and_take_what_password_managers_paste(pe
 
 def test_a_password_is_kept_as_a_scrypt_hash(queue: DurableHuey, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # the settings that are used
-    assert users.hashed(PASSWORD).startswith("scrypt:16384:8:5$")
+    assert hashed(PASSWORD).startswith("scrypt:16384:8:5$")
     huey.immediate = True
-    users.add("ann", PASSWORD)
+    web.accounts.users.add("ann", PASSWORD)
     with huey.ledger.database.statement() as tx:
         (row,) = tx.all("SELECT * FROM users")
     assert PASSWORD not in str(dict(row)) and row["password"].startswith("scrypt:16384:8:5$")
@@ -86,14 +89,14 @@ def test_nobody_can_log_in_until_somebody_is_made_and_the_page_says_how(queue: D
     assert "python -m app users add NAME --admin" in page and "<form" not in page
     for name in ("admin", "root", "sa", ""):
         assert wrong(Browser(), name, name) in (400, 401)
-    users.add("ann", PASSWORD, admin=True)
+    web.accounts.users.add("ann", PASSWORD, admin=True)
     page = Browser().get("/login").text
     assert "users add" not in page and "<form" in page
 
 
 def test_a_first_password_is_random_is_good_for_setting_another_and_not_for_long(people: None) -> None:
-    first = users.set_password("ann", None)
-    assert len(first) >= users.SHORTEST and first != users.set_password("ben", None)
+    first = web.accounts.users.set_password("ann", None)
+    assert len(first) >= SHORTEST and first != web.accounts.users.set_password("ben", None)
     ann = Browser("ann", first)
     assert ann.get("/hello").location == "/account"
     assert ann.call("hello-address.search", 1, "Ann").status_code == 403
@@ -102,8 +105,8 @@ def test_a_first_password_is_random_is_good_for_setting_another_and_not_for_long
     assert ann.send("/account", current=first, new=OTHER).status_code == 200
     assert ann.get("/hello").status_code == 200
 
-    first = users.set_password("ben", None)
-    pass_time(users.FIRST_PASSWORD + 1)
+    first = web.accounts.users.set_password("ben", None)
+    pass_time(FIRST_PASSWORD + 1)
     assert wrong(Browser(), "ben", first) == 401
 
 
@@ -124,19 +127,19 @@ def test_a_wrong_name_takes_as_long_as_a_wrong_password(people: None, monkeypatc
     """In work, which does not depend on what else the machine does: one hash each."""
     from werkzeug import security
 
-    hashed: list[str] = []
+    methods: list[str] = []
     before = security._hash_internal
 
     def counted(method: str, *rest: str) -> tuple[str, str]:
-        hashed.append(method)
+        methods.append(method)
         return before(method, *rest)
 
     monkeypatch.setattr(security, "_hash_internal", counted)
-    users._nobodys_hash()
-    hashed.clear()
+    _nobodys_hash("scrypt:512:8:1")
+    methods.clear()
     for name in ("ann", "nobody", "no name!"):
-        users.authenticate(name, "x", "10.0.0.1")
-    assert hashed == ["scrypt:512:8:1"] * 3
+        web.accounts.users.authenticate(name, "x", "10.0.0.1")
+    assert methods == ["scrypt:512:8:1"] * 3
 
 
 @pytest.mark.parametrize("name", ["ann", "nobody"])
@@ -145,11 +148,11 @@ def test_after_ten_failures_each_log_in_has_to_wait(people: None, name: str) -> 
     assert [wrong(browser, name) for _ in range(10)] == [401] * 10
     answer = browser.send("/login", name=name, password=PASSWORD)
     assert answer.status_code == 429 and "Try again in" in answer.text
-    assert 0 < int(answer.headers["Retry-After"]) <= users.PAUSE
-    pass_time(users.PAUSE)
+    assert 0 < int(answer.headers["Retry-After"]) <= PAUSE
+    pass_time(PAUSE)
     assert wrong(browser, name) == 401
     assert wrong(browser, name) == 429  # one at a time, from then on
-    pass_time(users.PAUSE)
+    pass_time(PAUSE)
     assert wrong(browser, name, PASSWORD) == (302 if name == "ann" else 401)
 
 
@@ -157,7 +160,7 @@ def test_failures_from_an_address_count_whatever_names_are_tried(people: None) -
     tries = [users_at("10.0.0.1", f"name{number}") for number in range(11)]
     assert tries == [None] * 10 + ["wait"]
     assert users_at("10.0.0.2", "name1") is None
-    pass_time(users.PAUSE)
+    pass_time(PAUSE)
     assert [users_at("10.0.0.1", "ann", PASSWORD) for _ in range(2)] == ["ann", "ann"]  # of whom nobody has to wait
     assert [users_at("10.0.0.1", "name11") for _ in range(2)] == [None, "wait"]
     assert [users_at(f"2001:db8::{number}", f"n{number}") for number in range(11)] == [None] * 10 + [
@@ -176,7 +179,7 @@ def test_a_log_in_that_succeeds_forgets_the_names_failures_and_not_the_addresss(
 def test_failures_are_forgotten_after_an_hour(people: None) -> None:
     for _ in range(10):
         users_at("10.0.0.1", "ann")
-    pass_time(users.HOUR)
+    pass_time(HOUR)
     assert [users_at("10.0.0.1", "ann") for _ in range(2)] == [None, None]
 
 
@@ -188,8 +191,8 @@ def test_the_current_password_cannot_be_guessed_at_either(people: None) -> None:
 
 def users_at(address: str, name: str, password: str = "x") -> str | None:
     try:
-        user = users.authenticate(name, password, address)
-    except users.TooManyFailures:
+        user = web.accounts.users.authenticate(name, password, address)
+    except TooManyFailures:
         return "wait"
     return None if user is None else user.name
 
@@ -200,10 +203,15 @@ def users_at(address: str, name: str, password: str = "x") -> str | None:
 def test_a_user_may_submit_so_many_jobs_in_a_minute_and_is_told(
     people: None, queue: DurableHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts, "settings", settings.model_copy(update={"submits": 3}))
+    monkeypatch.setattr(web.accounts, "settings", settings.model_copy(update={"submits": 3}))
     ann = Browser("ann")
     answers = [ann.call("hello-address.search", 1, "Ann").text for _ in range(4)]
-    assert [("You may submit 3 jobs in a minute." in answer) for answer in answers] == [False, False, False, True]
+    assert [("You can submit at most 3 jobs per minute." in answer) for answer in answers] == [
+        False,
+        False,
+        False,
+        True,
+    ]
     assert len(queue.jobs()) == 3
     assert "?job=" in Browser("ben").call("hello-address.search", 1, "Ben").text
     with queue.ledger.database.transaction() as tx:
@@ -214,7 +222,7 @@ def test_a_user_may_submit_so_many_jobs_in_a_minute_and_is_told(
 def test_what_is_done_is_logged_with_who_and_when(
     people: None, queue: DurableHuey, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    accounts._log_acts()
+    login.log_acts()
     try:
         ann, eve = Browser("ann"), Browser("eve")
         Browser().send("/login", name="ann\nforged", password="x")
@@ -225,20 +233,19 @@ def test_what_is_done_is_logged_with_who_and_when(
         ann.send("/account", current=PASSWORD, new=OTHER)
         eve.send("/logout")
     finally:
-        for name in ("app.acts", "jobqueue.acts"):
-            logging.getLogger(name).handlers.clear()
+        logging.getLogger("jobqueue.acts").handlers.clear()
     told = capsys.readouterr().err.splitlines()
     new = queue.jobs()[0].id
-    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (app|jobqueue).acts: ", line) for line in told)
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} jobqueue.acts: ", line) for line in told)
     assert [line.split(".acts: ")[1] for line in told] == [
         "ann logs in from 127.0.0.1",
         "eve logs in from 127.0.0.1",
-        "A log-in as 'ann\\nforged' from 127.0.0.1 failed",
+        "Log-in as 'ann\\nforged' from 127.0.0.1 failed",
         "ann submits 1 job(s)",
         f"eve cancels job {job} of ann (app.jobs.hello.greet)",
         f"eve retries job {job} of ann (app.jobs.hello.greet)",
         "eve submits 1 job(s)",
         f"eve runs as {new} again job {job} of ann (app.jobs.hello.greet)",
-        "ann sets another password",
+        "ann changes the password",
         "eve logs out",
     ]

@@ -1,4 +1,4 @@
-"""Dash's background callbacks, where one has to log in: each is its user's, and so is what it answers."""
+"""Dash's background callbacks with accounts: each belongs to its user, and so does its answer."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from dash import Dash, Input, Output, hooks, html
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app import accounts, callback_requests, headers, users, web
+from app import callback_requests, web
 from app.settings import settings
 from jobqueue import DatabaseUnavailable, DurableHuey
 from jobqueue.dash.manager import HueyManager
@@ -19,7 +19,7 @@ SECRET = "Zanzibar"
 
 
 class UsersPage(Page):
-    """A page of somebody who has logged in."""
+    """The page of a user who is logged in."""
 
     def __init__(self, app: Dash, name: str) -> None:
         cookie = Browser(name).client.get_cookie("session")
@@ -32,7 +32,7 @@ class UsersPage(Page):
 
 @pytest.fixture
 def app(people: None, queue: DurableHuey) -> Iterator[Dash]:
-    """One with a callback, behind the rule, as app/web.py puts it there. Its manager attends to no app that comes after it."""
+    """An app with a background callback, protected as app/web.py does it. Its manager serves no app that comes later."""
     attending = list(hooks._ns["setup"])
     server = Flask("background")
     app = Dash(
@@ -55,10 +55,10 @@ def app(people: None, queue: DurableHuey) -> Iterator[Dash]:
             raise ValueError(SECRET)
         return SECRET
 
-    accounts.protect(server)
+    web.accounts.protect(server)
     server.config.update(ACCOUNTS=True, SECRET_KEY="of these tests")
     server.register_error_handler(DatabaseUnavailable, web.before_any_page)
-    headers.harden(server, app.index)
+    web.accounts.harden(server, app)
     callback_requests.refuse_others(server, app)
     yield app
     for task in app._background_manager._tasks.values():  # type: ignore[union-attr]
@@ -100,10 +100,10 @@ def test_without_a_log_in_a_callbacks_handle_is_worth_nothing(app: Dash) -> None
 def test_a_user_may_make_so_many_in_a_minute_and_is_told(
     app: Dash, queue: DurableHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accounts, "settings", settings.model_copy(update={"submits": 1}))
+    monkeypatch.setattr(web.accounts, "settings", settings.model_copy(update={"submits": 1}))
     ann = UsersPage(app, "ann")
     call = ann.call("out.children")
-    assert "You may submit 1 jobs in a minute." in ann.post(call.body, {"Callback-Call": "1"}).text
+    assert "You can submit at most 1 jobs per minute." in ann.post(call.body, {"Callback-Call": "1"}).text
     assert len(queue.jobs()) == 1
 
 
@@ -124,7 +124,7 @@ def test_a_page_asks_again_where_the_database_does_not_say_who_asks(app: Dash, m
         raise DatabaseUnavailable("no route")
 
     with monkeypatch.context() as changed:
-        changed.setattr(users, "of_session", down)
+        changed.setattr(web.accounts.sessions, "user", down)
         assert call.poll(lost=True).status_code == 503
         assert ann.post(call.body, {"Callback-Call": "1"}).status_code == 503
     call.wait()

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from browser import HERE, PASSWORD, Browser
 
-from app import headers, users, web
-from app.about import ROOT
+from app import web
 from jobqueue import DatabaseUnavailable, DurableHuey
-from tests.accounts.test_passwords import OTHER, pass_time
+from jobqueue.accounts import forms, headers
+from jobqueue.accounts.sessions import IDLE, LONGEST_SESSION
+from tests.baking import KIT, TEMPLATE
+from tests.engine.accounts.test_passwords import OTHER, pass_time
 
 STATIC = "/_dash-component-suites/dash_mantine_components/dash_mantine_components.js"
 
@@ -30,7 +32,7 @@ def cookie_of(browser: Browser) -> str:
 
 
 def test_a_session_is_a_long_random_number_of_the_servers(people: None, queue: DurableHuey) -> None:
-    tokens = [users.begin_session("ann") for _ in range(50)]
+    tokens = [web.accounts.sessions.begin("ann") for _ in range(50)]
     assert len({*tokens}) == 50 and {len(token) for token in tokens} == {43}  # of 6 bits each
     with queue.ledger.database.statement() as tx:
         kept = str([dict(row) for row in tx.all("SELECT * FROM sessions")])
@@ -68,12 +70,12 @@ def test_a_session_is_over_when_one_logs_out(people: None) -> None:
 
 def test_a_session_ends_when_it_is_not_used_or_has_grown_old(people: None) -> None:
     ann = Browser("ann")
-    for _ in range(users.LONGEST_SESSION // users.IDLE + 1):
+    for _ in range(LONGEST_SESSION // IDLE + 1):
         assert is_in(ann)
-        pass_time(users.IDLE - 60)
+        pass_time(IDLE - 60)
     assert not is_in(ann)  # used all along
     ben = Browser("ben")
-    pass_time(users.IDLE)
+    pass_time(IDLE)
     assert not is_in(ben)
 
 
@@ -81,9 +83,9 @@ def test_all_sessions_of_a_user_end_with_the_password_or_the_user(people: None) 
     here, elsewhere, ben = Browser("ann"), Browser("ann"), Browser("ben")
     here.send("/account", current=PASSWORD, new=OTHER)
     assert is_in(here) and not is_in(elsewhere) and is_in(ben)
-    users.set_password("ann", PASSWORD)
+    web.accounts.users.set_password("ann", PASSWORD)
     assert not is_in(here)
-    users.remove("ben")
+    web.accounts.users.remove("ben")
     assert not is_in(ben)
     assert Browser().send("/login", name="ben", password=PASSWORD).status_code == 401
 
@@ -124,11 +126,10 @@ def test_the_log_in_leads_nowhere_else(people: None, wanted: str) -> None:
 
 PRODUCTION = """
 import sys
-from app.web import server
-from app import users
+from app.web import accounts, server
 from app.jobs import huey
 huey.immediate = True
-users.add("ann", "mountain river nine")
+accounts.users.add("ann", "mountain river nine")
 browser = server.test_client()
 told = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "1.1.1.1, 203.0.113.9"}
 page = browser.get("/login", headers=told)
@@ -147,9 +148,11 @@ print(browser.get("/health", headers={"X-Forwarded-Proto": "http"}).status_code)
 def test_in_production_the_cookie_is_for_https_alone_and_so_is_the_app() -> None:
     settings = {
         "APP_ENV": "production", "SECRET_KEY": "k3yTh4tNobodyGuesses-0123456789abcdefg",
-        "DATABASE_URL": "postgresql://ann:pw@127.0.0.1:1/none", "PYTHONDONTWRITEBYTECODE": "1",
+        "DATABASE_URL": "postgresql://ann:pw@127.0.0.1:1/none", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(KIT / "engine" / "src"),
     }  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", PRODUCTION], cwd=ROOT, env=settings, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PRODUCTION], cwd=TEMPLATE, env=settings, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     cookie, hsts, plain, health = done.stdout.splitlines()
     assert cookie.startswith("302|__Host-session=")
@@ -193,7 +196,7 @@ def test_without_the_database_one_is_told_and_let_in_nowhere(people: None, monke
     def down(token: str) -> None:
         raise DatabaseUnavailable("no route")
 
-    monkeypatch.setattr(users, "of_session", down)
+    monkeypatch.setattr(web.accounts.sessions, "user", down)
     page = ann.get("/hello")
     assert page.status_code == 503 and page.text.startswith("The database does not answer.")
     page = ann.client.get(
@@ -214,5 +217,5 @@ def test_nothing_is_kept_of_who_is_logged_in_where_nobody_has_to_be(queue: Durab
 
 
 def test_the_pages_need_no_script_of_their_own_and_no_other_host() -> None:
-    text = Path(ROOT, "app", "account_pages.py").read_text(encoding="utf-8")
+    text = Path(forms.__file__).read_text(encoding="utf-8")
     assert "<script" not in text and "http" not in text.replace("http-equiv", "")

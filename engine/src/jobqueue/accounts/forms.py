@@ -1,12 +1,11 @@
-"""The pages to log in, to set a password, and when nobody can: plain HTML that looks like the rest of the app, and needs no script.
+"""The log-in, account and error pages: plain HTML that looks like the app and needs no script.
 
-Dash's own pages are served to nobody who is not logged in, so these are not among them.
+They are no Dash pages, because Dash serves nothing before the log-in.
 """
 
 from flask import current_app
 
-from app.about import about
-from app.users import SHORTEST
+from jobqueue.accounts.users import SHORTEST
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -57,12 +56,13 @@ CONTENT
 </html>
 """
 
+NO_ACCOUNTS = """
+<p>There are no accounts yet. To create the first one, an administrator runs this command where the app runs:</p>
+<code>{{ command }} users add NAME --admin</code>
+<p class="dimmed">Then reload this page.</p>
+"""
+
 LOGIN = """
-{% if no_account %}
-<p>Nobody can log in yet. Where the app runs, with its settings, make an admin's account:</p>
-<code>python -m app users add NAME --admin</code>
-<p class="dimmed">Then load this page again.</p>
-{% else %}
 <form method="post" action="/login">
 <input type="hidden" name="token" value="{{ token }}">
 <input type="hidden" name="next" value="{{ wanted }}">
@@ -72,20 +72,19 @@ LOGIN = """
   {%- if name %} autofocus{% endif %}></label>
 <button>Log in</button>
 </form>
-{% endif %}
 """
 
 ACCOUNT = """
-{% if done %}<p role="status">The password is set. Wherever else you were logged in, you are not any more.</p>{% else %}
-{% if must_change %}<p>The password that you were given is only good for setting one of your own.</p>
+{% if done %}<p role="status">Your password has been changed. You have been logged out everywhere else.</p>{% else %}
+{% if must_change %}<p>Please choose a password of your own to continue.</p>
 {% else %}<p>You are logged in as {{ name }}.</p>{% endif %}
 <form method="post" action="/account">
 <input type="hidden" name="token" value="{{ token }}">
 <input type="hidden" name="username" value="{{ name }}" autocomplete="username">
 <label>Current password<input name="current" type="password" autocomplete="current-password" required></label>
 <label>New password<input name="new" type="password" autocomplete="new-password" minlength="{{ shortest }}" required></label>
-<p class="dimmed">At least {{ shortest }} characters. Some words that do not belong together are easy to remember.</p>
-<button>Set the password</button>
+<p class="dimmed">At least {{ shortest }} characters. Several words that do not belong together are easy to remember.</p>
+<button>Change password</button>
 </form>
 {% endif %}
 <form method="post" action="/logout">
@@ -100,25 +99,32 @@ TROUBLE = """
 """
 
 
-def login(token: str, wanted: str = "/", name: str = "", error: str = "", no_account: bool = False) -> str:
-    """`token` is the form's; `wanted` is where to go afterwards."""
-    return _page(LOGIN, "Log in", error, token=token, wanted=wanted, name=name, no_account=no_account)
+def login(
+    title: str, token: str, wanted: str = "/", name: str = "", error: str = "", command: str | None = None
+) -> str:
+    """Return the log-in page.
+
+    :param title: the app's title.
+    :param token: the form's token.
+    :param wanted: the address to go to after the log-in.
+    :param command: the app's command, if there are no accounts yet: the page then says how to create one.
+    """
+    content = NO_ACCOUNTS if command else LOGIN
+    return _page(content, title, "Log in", error, token=token, wanted=wanted, name=name, command=command)
 
 
-def account(token: str, name: str, error: str = "", must_change: bool = False, done: bool = False) -> str:
-    """Set another password, or log out."""
+def account(title: str, token: str, name: str, error: str = "", must_change: bool = False, done: bool = False) -> str:
+    """Return the page to change the password and to log out."""
     shown = {"token": token, "name": name, "must_change": must_change, "done": done, "home": not must_change}
-    return _page(ACCOUNT, "Your account", error, **shown)
+    return _page(ACCOUNT, title, "Your account", error, **shown)
 
 
-def trouble(heading: str, message: str) -> str:
-    """In place of a page, where it cannot be told who asks for it."""
-    return _page(TROUBLE, heading, "", message=message)
+def trouble(heading: str, message: str, title: str) -> str:
+    """Return a page that says what went wrong, for when no Dash page can be served."""
+    return _page(TROUBLE, title, heading, "", message=message)
 
 
-def _page(content: str, heading: str, error: str, **shown: object) -> str:
-    html = PAGE.replace("CONTENT", content)
-    template = current_app.jinja_env.from_string(
-        html
-    )  # without what Flask-Login adds, which asks the database who asks
-    return template.render(app=about.title, heading=heading, error=error, shortest=SHORTEST, **shown)
+def _page(content: str, title: str, heading: str, error: str, **shown: object) -> str:
+    # Not Flask's render_template_string: Flask-Login would add the user, and ask the database.
+    template = current_app.jinja_env.from_string(PAGE.replace("CONTENT", content))
+    return template.render(app=title, heading=heading, error=error, shortest=SHORTEST, **shown)
