@@ -142,7 +142,7 @@ def fire(before: bool) -> Act:
     def do(ledger: Ledger, watermark: float) -> None:
         job = new()
         fired = Timetable(ledger).fire(
-            SCHEDULE, watermark, watermark + 1, job, overlap="queue", made_up=False, said="then"
+            SCHEDULE, watermark, watermark + 1, job, overlap="queue", made_up=False, moment="then"
         )
         assert fired is (Fire.QUEUED if before else Fire.FIRED)
 
