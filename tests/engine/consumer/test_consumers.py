@@ -140,7 +140,7 @@ def test_a_timeout_ends_a_process_workers_job_wherever_it_is(module: Any, huey_c
     handle = module.endless()
     wait_until(lambda: handle.state is State.FAILED)
     job = handle.get_job()
-    assert job.error == "Timed out: it took longer than the 0.3 s that it may."
+    assert job.error == "Timed out: it ran longer than its timeout of 0.3 s."
     assert 0.25 < (job.ended_at - job.claimed_at).total_seconds() < 1
 
 

@@ -15,7 +15,7 @@ from plotly.graph_objects import Figure
 
 from jobqueue import DatabaseUnavailable, DurableHuey, EmptyDataset, NotReady, VersionNotFound, codec
 from jobqueue.database.database import Transaction
-from jobqueue.datasets import single_flight as asking
+from jobqueue.datasets import single_flight
 from jobqueue.datasets.dataset import Dataset
 from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import work
@@ -208,7 +208,7 @@ def test_how_old_it_may_be_is_said_in_words(
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [({"stale_after": "soon"}, "stale_after='soon': it is a duration"), ({"keep": 0}, "keeps one version at least")],
+    [({"stale_after": "soon"}, "stale_after='soon' is not a duration"), ({"keep": 0}, "keeps at least one version")],
     ids=str,
 )
 def test_what_makes_no_sense_is_refused(
@@ -222,11 +222,11 @@ def test_what_makes_no_sense_is_refused(
 
 FAILURES = {
     "raises": (RuntimeError("no route to the exchange"), "RuntimeError: no route to the exchange"),
-    "none": (None, "EmptyDataset: .*prices came to nothing (None), so no version was made of it."),
-    "no rows": (frame(1).iloc[:0], "EmptyDataset: .*prices came to nothing (a DataFrame without rows)"),
-    "no columns": (frame(1)[[]], "EmptyDataset: .*prices came to nothing (a DataFrame without rows)"),
-    "no items": ([], "EmptyDataset: .*prices came to nothing (a list without rows)"),
-    "not kept": (object(), "result is a builtins.object, which cannot be kept"),
+    "none": (None, "EmptyDataset: .*prices returned None, so no version was made."),
+    "no rows": (frame(1).iloc[:0], "EmptyDataset: .*prices returned a DataFrame without rows"),
+    "no columns": (frame(1)[[]], "EmptyDataset: .*prices returned a DataFrame without rows"),
+    "no items": ([], "EmptyDataset: .*prices returned a list without rows"),
+    "not kept": (object(), "result is a builtins.object, which cannot be saved"),
 }
 
 
@@ -251,7 +251,7 @@ def test_a_refresh_that_fails_leaves_the_last_version_and_shows(
 def test_a_value_that_is_larger_than_a_result_may_be_is_refused(make_huey: HueyFactory, world: World) -> None:
     prices = world.dataset(make_huey(max_result=100))
     refresh(prices)
-    assert "the queue keeps 100 of a result" in prices.info().error and prices.info().version is None
+    assert "the limit for a result or a step is 100 " in prices.info().error and prices.info().version is None
 
 
 def test_an_attempt_that_fails_shows_before_the_next_begins(huey: DurableHuey, world: World) -> None:
@@ -322,36 +322,36 @@ def test_many_threads_ask_together_and_decode_a_new_version_once(
     statements.clear()
     decoded.clear()
     joined: list[None] = []
-    question = seen._newest._question
+    query = seen._newest._query
 
     class Joined(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
             joined.append(None)
             return super().wait(timeout)
 
-    class Question(asking._Call[Any]):
+    class CountedCall(single_flight._Call[Any]):
         def __init__(self) -> None:
             super().__init__()
-            self.over = Joined()
+            self.done = Joined()
 
     def answers_when_all_wait() -> Any:
         wait_until(lambda: len(joined) >= READERS - 1)
-        return question()
+        return query()
 
-    monkeypatch.setattr(asking, "_Call", Question)
-    monkeypatch.setattr(seen._newest, "_question", answers_when_all_wait)
+    monkeypatch.setattr(single_flight, "_Call", CountedCall)
+    monkeypatch.setattr(seen._newest, "_query", answers_when_all_wait)
     with ThreadPoolExecutor(READERS) as pool:
         numbers = list(pool.map(lambda _: seen.read().iloc[0, 0], range(READERS)))
     assert numbers == [2] * READERS
     assert len(decoded) == 1
-    assert len(statements) <= 4  # two questions, and what the new version is
+    assert len(statements) <= 4  # two queries for the newest version, and one for its bytes
 
 
-def test_an_answer_is_never_older_than_its_question(
+def test_an_answer_is_never_older_than_its_query(
     prices: Dataset[Any], seen: Dataset[Any], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refresh(prices, frame(1), world)
-    ask, asked, go = seen._newest._question, threading.Event(), threading.Event()
+    ask, asked, go = seen._newest._query, threading.Event(), threading.Event()
 
     def slowly() -> Any:
         answer = ask()
@@ -360,7 +360,7 @@ def test_an_answer_is_never_older_than_its_question(
             assert go.wait(10)
         return answer
 
-    monkeypatch.setattr(seen._newest, "_question", slowly)
+    monkeypatch.setattr(seen._newest, "_query", slowly)
     with ThreadPoolExecutor(2) as pool:
         before = pool.submit(lambda: seen.read().iloc[0, 0])
         assert asked.wait(10)
@@ -382,7 +382,7 @@ def test_a_database_that_does_not_answer_is_told_to_all_who_asked_and_forgotten(
         def no_route() -> None:
             raise DatabaseUnavailable("no route")
 
-        down.setattr(prices._newest, "_question", no_route)
+        down.setattr(prices._newest, "_query", no_route)
         with pytest.raises(DatabaseUnavailable):
             prices.read()
     assert len(prices.read()) == 3

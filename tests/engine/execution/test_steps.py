@@ -84,7 +84,7 @@ def test_a_step_name_used_twice_in_an_attempt_is_an_error(huey: DurableHuey) -> 
 
     handle = analyse()
     work(huey)
-    assert handle.get_job().error.startswith("ValueError: The step 'fit' is there twice in this job.")
+    assert handle.get_job().error.startswith("ValueError: The step name 'fit' is used twice in this job.")
 
 
 @pytest.mark.parametrize("name", [1, ("window", 1), None])
@@ -228,7 +228,7 @@ def test_called_directly_a_task_has_an_inert_job(huey: DurableHuey) -> None:
         values = [job.step(f"fit:{i}", lambda i=i: i) for i in range(3)]
         job.progress(3, 3, "done")
         assert (job.id, job.owner, job.attempt) == (None, None, 1)
-        with pytest.raises(ValueError, match="'fit:1' is there twice"):
+        with pytest.raises(ValueError, match="'fit:1' is used twice"):
             job.step("fit:1", int)
         with pytest.raises(ResultNotEncodable):
             job.step("model", object)

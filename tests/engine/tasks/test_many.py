@@ -20,7 +20,7 @@ def add(huey: DurableHuey) -> Any:
 
 @pytest.fixture
 def three_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobqueue.tasks.submitter, "TOGETHER", 3)
+    monkeypatch.setattr(jobqueue.tasks.submitter, "BATCH", 3)
 
 
 class Outage:

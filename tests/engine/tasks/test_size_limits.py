@@ -59,7 +59,7 @@ def test_a_value_that_is_too_large_fails_its_job_for_good(huey: DurableHuey, whe
     work(huey)
     job = handle.get_job()
     assert (job.state, attempts) == (State.FAILED, [1])
-    assert "the queue keeps 10,000 of a result or a step (max_result)" in job.error
+    assert "the limit for a result or a step is 10,000 (max_result)" in job.error
     with pytest.raises(TaskException, match="max_result"):
         handle.get()
 
