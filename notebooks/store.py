@@ -27,7 +27,8 @@ def main() -> None:
     for path in NOTEBOOKS:
         with tempfile.TemporaryDirectory() as folder:
             ledger = f"sqlite:///{Path(folder, 'jobs.sqlite')}"
-            environment = {"DATABASE_URL": ledger, "PYTHONPATH": str(TEMPLATE), "PYTHONDONTWRITEBYTECODE": "1"}
+            source = os.pathsep.join(map(str, [KIT / "engine" / "src", TEMPLATE]))
+            environment = {"DATABASE_URL": ledger, "PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1"}
             store(path, os.environ | environment)
         print(f"{path.relative_to(KIT)}: {path.stat().st_size / 1000:.0f} kB")
 

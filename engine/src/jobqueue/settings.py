@@ -49,25 +49,19 @@ class Settings(BaseSettings):
     port: int = Field(default=8050, ge=1, le=65535)
     workers: int = Field(default=2, ge=1)  # jobs that one consumer runs at the same time
     queues: str | None = None  # queues that the consumer serves, as "interactive,heavy:1"; by default every queue
-    per_owner: int | None = Field(
-        default=None, ge=1
-    )  # jobs of one owner that may run at once
+    per_owner: int | None = Field(default=None, ge=1)  # jobs of one owner that may run at once
     timezone: str = "UTC"  # default time zone of schedules, as "Europe/Paris"
     place: Annotated[Where | None, NoDecode] = None  # default location of schedules: a city, or "45.5, -73.57"
     worker_grace: float = Field(default=GRACE, ge=0)  # seconds that running jobs may go on after SIGTERM
     lease: float = Field(default=LEASE, ge=1)  # seconds after which the jobs of a silent consumer go to others
     max_arguments: int = Field(default=MAX_ARGUMENTS, ge=1)  # bytes of a job's arguments
     max_result: int = Field(default=MAX_RESULT, ge=1)  # bytes of a job's result, or of a step's value
-    unknown_after: float = Field(
-        default=UNKNOWN_AFTER, ge=1
-    )  # seconds that a job may wait for code with its task
+    unknown_after: float = Field(default=UNKNOWN_AFTER, ge=1)  # seconds that a job may wait for code with its task
     keep_days: float = Field(default=KEEP_DAYS, ge=0)  # days that an ended job is kept; 0: for ever
     keep_jobs: int = Field(default=KEEP_JOBS, ge=0)  # the newest jobs that are kept, however old; 0: all
     auth: Literal["off", "accounts"] | None = None  # by default accounts in production, off elsewhere
     submits: int = Field(default=30, ge=1)  # jobs that one user may submit in a minute
-    proxies: int | None = Field(
-        default=None, ge=0
-    )  # in front of the app; by default 1 in production, else 0
+    proxies: int | None = Field(default=None, ge=0)  # in front of the app; by default 1 in production, else 0
 
     @property
     def production(self) -> bool:

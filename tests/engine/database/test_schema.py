@@ -18,7 +18,7 @@ from tests.engine.consumers import environment, start_at_once, work
 STARTERS = 16  # processes that start at the same moment
 
 
-def test_HEAD_is_the_newest_migration() -> None:
+def test_head_is_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     assert ScriptDirectory.from_config(config).get_heads() == [migrations.HEAD]

@@ -162,8 +162,8 @@ FENCED: dict[str, Callable[[Ledger], object]] = {
     "progress": lambda ledger: ledger.attempts.save_progress("job", STALE, 1, 2, "late"),
     "log": lambda ledger: ledger.attempts.save_log("job", STALE, "late"),
     "step": lambda ledger: ledger.attempts.save_step("job", STALE, "name", ("type", b"body")),
-    "lose": lambda ledger: ledger.mark_lost("job", STALE, "worker"),
-    "give back": lambda ledger: ledger.release_one("job", STALE),
+    "mark lost": lambda ledger: ledger.mark_lost("job", STALE, "worker"),
+    "release": lambda ledger: ledger.release_one("job", STALE),
 }
 
 

@@ -205,21 +205,18 @@ class Dataset(Generic[T]):
     # --- reading one ---
 
     def _held_as(self, newest: Row) -> _Held | None:
-        """Return the newest version, decoded. Return None if another thread loaded a version, or this one was replaced.
-
-        The caller then asks again for the newest version.
-        """
+        """Return the newest version, decoded. Return None if it was replaced meanwhile: the caller then asks again."""
         held = self._held
-        if held is None or held.digest != newest["digest"]:
-            with self._loading:
-                if self._held is not held:
-                    return None
+        if held is not None and held.digest == newest["digest"]:
+            return held
+        with self._loading:
+            if self._held is held:
                 body, media_type = self._body(newest)
                 if body is None:
                     return None
-                value = read_only(codec.decode(media_type, body))
-                held = self._held = _Held(newest["digest"], value)
-        return held
+                self._held = _Held(newest["digest"], read_only(codec.decode(media_type, body)))
+            held = self._held
+        return held if held is not None and held.digest == newest["digest"] else None
 
     def _body(self, newest: Row) -> tuple[bytes | None, str]:
         cache = self._cache()

@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from huey.exceptions import TaskTimeout
 
@@ -23,14 +23,23 @@ from jobqueue.interrupts import ClaimLost
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import FenceRefused
 
-if TYPE_CHECKING:
-    from jobqueue.execution.job_log import JobLog
-
 logger = logging.getLogger("jobqueue.context")
 
 T = TypeVar("T")
 PROGRESS_INTERVAL = 0.5  # seconds between two writes of a job's progress
 AGAIN = 1.0  # longest pause in seconds before a query is repeated that the database did not answer
+
+
+class Log(Protocol):
+    """The lines that a job logs: `job_log` keeps them, and imports this module."""
+
+    def note(self, record: logging.LogRecord) -> None: ...
+
+    def unwritten(self) -> str | None: ...
+
+    def write(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class SubmitRefused(Exception):
@@ -56,7 +65,7 @@ class CurrentJob:
     token: str | None = None
     owner: str | None = None
     attempt = 1
-    log: "JobLog | None" = None
+    log: Log | None = None
 
     def __init__(self, report: Callable[[float, float, str], None] | None = None) -> None:
         self._report = report
@@ -93,7 +102,7 @@ class CurrentJob:
             _notebook_bar(done, total, note)
 
     def submitting(self, jobs: int) -> None:
-        """Do nothing. A subclass is called here before `jobs` jobs are submitted; SubmitRefused refuses them."""
+        """Do nothing. A subclass is called here before `jobs` jobs are submitted, and may raise SubmitRefused to refuse them."""
 
     def patiently(self, query: Callable[[], T]) -> T:
         """Return the value of `query()`. A running job repeats it while the database does not answer."""

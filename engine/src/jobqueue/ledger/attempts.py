@@ -60,11 +60,11 @@ class Attempts:
         """Save the value of a step, given as media type and body. A step that is saved already keeps its value."""
         with self.database.transaction() as tx:
             if tx.one(LOCK_HELD_JOB, id=job_id, token=token) is None:
-                raise FenceRefused(job_id, token)
+                raise FenceRefused.of(job_id, token)
             tx.run(SAVE_STEP, id=job_id, name=name, media_type=value[0], body=value[1])
 
     def _write(self, statement: str, job_id: str, token: str, **values: object) -> None:
         """Execute a statement that changes nothing unless the token holds the job."""
         with self.database.statement() as tx:
             if not tx.run(statement, id=job_id, token=token, **values):
-                raise FenceRefused(job_id, token)
+                raise FenceRefused.of(job_id, token)

@@ -24,7 +24,7 @@ VALUES (:id, :host, :pid, :workers, :tasks, :queues, :version, NOW, NOW)
 
 PRUNE_CONSUMERS = "DELETE FROM consumers WHERE seen_at < NOW - :age"
 
-# Its task list still counts for `fail_unknown`, up to this moment.
+# Set `seen_at` too: up to this moment a consumer had its tasks, which matters to `fail_unknown`.
 DEREGISTER_CONSUMER = "UPDATE consumers SET left_at = NOW, seen_at = NOW WHERE id = :id"
 
 # A locked row belongs to a job that is just ending.

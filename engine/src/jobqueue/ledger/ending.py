@@ -58,7 +58,7 @@ def end_attempt(tx: Transaction, job_id: str, token: str, outcome: Outcome) -> t
     else:
         row = tx.one(RETRY, **values, **vars(outcome.retry))
     if row is None:
-        raise FenceRefused(job_id, token)
+        raise FenceRefused.of(job_id, token)
     for key in outcome.deleted:
         tx.run(DELETE_ENTRY, key=key)
     insert(tx, outcome.submitted)

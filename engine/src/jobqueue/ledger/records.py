@@ -17,8 +17,10 @@ Notify = Callable[[Sequence[str]], object]  # called with the queue of each job 
 class FenceRefused(Exception):
     """The token no longer holds the job, because the attempt ended or another claim came first. Nothing was written."""
 
-    def __init__(self, job_id: str, token: str) -> None:
-        super().__init__(f"Job {job_id} is no longer held under token {token}: it ended, or another worker claimed it.")
+    @classmethod
+    def of(cls, job_id: str, token: str) -> "FenceRefused":
+        """Return the error of a write to this job under this token."""
+        return cls(f"Job {job_id} is no longer held under token {token}: it ended, or another worker claimed it.")
 
 
 @dataclass(frozen=True, kw_only=True)
