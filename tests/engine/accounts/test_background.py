@@ -97,7 +97,7 @@ def test_without_a_log_in_a_callbacks_handle_is_worth_nothing(app: Dash) -> None
     assert anybody.get("/_callback", query_string={"token": "x"}).status_code == 401
 
 
-def test_a_user_may_make_so_many_in_a_minute_and_is_told(
+def test_the_submit_limit_holds_for_background_callbacks(
     app: Dash, queue: DurableHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web.accounts, "settings", settings.model_copy(update={"submits": 1}))
@@ -107,7 +107,7 @@ def test_a_user_may_make_so_many_in_a_minute_and_is_told(
     assert len(queue.jobs()) == 1
 
 
-def test_of_one_that_fails_its_user_is_told_in_a_notice_and_the_page_goes_on(app: Dash, queue: DurableHuey) -> None:
+def test_a_failed_callback_shows_a_notice_and_the_page_goes_on(app: Dash, queue: DurableHuey) -> None:
     ann = UsersPage(app, "ann")
     asked: dict[str, Any] = {"in": "a mistake"}
     call = ann.call("out.children", **asked).wait()
@@ -116,7 +116,7 @@ def test_of_one_that_fails_its_user_is_told_in_a_notice_and_the_page_goes_on(app
     assert "Something went wrong" in str(ann.shown) and SECRET not in str(ann.shown)
 
 
-def test_a_page_asks_again_where_the_database_does_not_say_who_asks(app: Dash, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_polls_again_after_the_database_was_unavailable(app: Dash, monkeypatch: pytest.MonkeyPatch) -> None:
     ann = UsersPage(app, "ann")
     call = ann.call("out.children")
 

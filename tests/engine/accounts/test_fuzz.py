@@ -327,7 +327,7 @@ PLACES = ["/", "/hello", "/analysis", "/jobs", "/jobs/{}", "/login", "/account",
     text=TEXTS,
     bens=st.none() | st.integers(0, 8),
 )
-def test_whatever_stands_in_an_address(
+def test_no_address_causes_a_server_error_or_tells_a_secret(
     ann: Browser, jobs: dict[str, list[str]], place: str, key: str, text: str, bens: int | None
 ) -> None:
     sent = (text if bens is None else jobs["ben"][bens]).encode("utf-8", "replace")
@@ -397,7 +397,7 @@ KINDS = {"Stack", "Group", "Badge", "Button", "Text", "Alert", "Progress", "Deta
 
 
 @pytest.mark.parametrize("harm", ["=1+1", "+1", "-1+cmd", "@SUM(A1)", "\t=1", "\r=1", " =1"])
-def test_no_cell_of_a_file_is_a_formula(harm: str) -> None:
+def test_no_cell_of_a_downloaded_file_is_a_formula(harm: str) -> None:
     text = analysis_results.csv_of(["day", harm], [[harm, -0.5], ["AAPL", 1]])
     has_no_formula(text)
     assert [row[1] for row in list(csv.reader(io.StringIO(text)))[1:]] == ["-0.5", "1"]  # numbers are as they were

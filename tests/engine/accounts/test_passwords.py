@@ -168,7 +168,7 @@ def test_failures_from_an_address_count_whatever_names_are_tried(people: None) -
     ]  # one network
 
 
-def test_a_log_in_that_succeeds_forgets_the_names_failures_and_not_the_addresss(people: None) -> None:
+def test_a_successful_log_in_forgets_the_failures_of_the_name_but_not_of_the_address(people: None) -> None:
     for number in range(9):
         assert users_at("10.0.0.1", f"name{number}") is None
     assert users_at("10.0.0.1", "ann", PASSWORD) == "ann"
@@ -200,7 +200,7 @@ def users_at(address: str, name: str, password: str = "x") -> str | None:
 # --- submits ---
 
 
-def test_a_user_may_submit_so_many_jobs_in_a_minute_and_is_told(
+def test_a_user_is_told_of_the_limit_of_jobs_per_minute(
     people: None, queue: DurableHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web.accounts, "settings", settings.model_copy(update={"submits": 3}))
@@ -219,7 +219,7 @@ def test_a_user_may_submit_so_many_jobs_in_a_minute_and_is_told(
     assert "?job=" in ann.call("hello-address.search", 1, "Ann").text
 
 
-def test_what_is_done_is_logged_with_who_and_when(
+def test_actions_are_logged_with_user_and_time(
     people: None, queue: DurableHuey, capsys: pytest.CaptureFixture[str]
 ) -> None:
     login.log_acts()

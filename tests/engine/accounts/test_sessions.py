@@ -117,7 +117,7 @@ def test_what_changes_something_is_not_a_get(people: None, address: str) -> None
         "evil",
     ],
 )
-def test_the_log_in_leads_nowhere_else(people: None, wanted: str) -> None:
+def test_the_log_in_redirects_to_no_other_host(people: None, wanted: str) -> None:
     assert Browser().send("/login", name="ann", password=PASSWORD, next=wanted).location == "/"
     assert Browser().send("/login", name="ann", password=PASSWORD, next="/hello?job=7").location == "/hello?job=7"
 
@@ -183,14 +183,14 @@ def test_every_answer_has_the_headers(people: None, address: str, name: str | No
     assert re.fullmatch(r"'self'( 'sha256-[\w+/=]+')+", policy["script-src"])
 
 
-def test_the_policy_knows_a_pages_scripts_by_their_hash() -> None:
+def test_the_policy_allows_a_pages_inline_scripts_by_hash() -> None:
     assert headers.hashes("<script src=x></script><script type='application/json'>1</script>") == []
     assert headers.hashes("<p>x</p><script type='application/javascript'>1</script>") == [
         "'sha256-a4ayc/80/OGda4BO/1o/V0etpOqiLx1JwB5S3beHW0s='"
     ]
 
 
-def test_without_the_database_one_is_told_and_let_in_nowhere(people: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_database_every_request_is_answered_503(people: None, monkeypatch: pytest.MonkeyPatch) -> None:
     ann = Browser("ann")
 
     def down(token: str) -> None:
@@ -207,7 +207,7 @@ def test_without_the_database_one_is_told_and_let_in_nowhere(people: None, monke
     assert told["response"] == {} and "The database does not answer" in str(told["sideUpdate"]["notices"])
 
 
-def test_nothing_is_kept_of_who_is_logged_in_where_nobody_has_to_be(queue: DurableHuey) -> None:
+def test_without_accounts_there_are_no_sessions_and_no_log_in_page(queue: DurableHuey) -> None:
     web.server.config.update(ACCOUNTS=False, SECRET_KEY=None)
     browser = web.server.test_client()
     assert browser.get("/hello").status_code == 200
@@ -216,6 +216,6 @@ def test_nothing_is_kept_of_who_is_logged_in_where_nobody_has_to_be(queue: Durab
     assert browser.get_cookie("session") is None
 
 
-def test_the_pages_need_no_script_of_their_own_and_no_other_host() -> None:
+def test_the_log_in_page_needs_no_script_and_no_other_host() -> None:
     text = Path(forms.__file__).read_text(encoding="utf-8")
     assert "<script" not in text and "http" not in text.replace("http-equiv", "")

@@ -66,7 +66,7 @@ def told(answer: TestResponse) -> str:
     return re.sub(r'"end_id":"[^"]*"', "", answer.text)
 
 
-def test_what_is_an_admins_reaches_the_same_jobs(jobs: list[JobHandle]) -> None:
+def test_an_admin_reaches_the_same_jobs(jobs: list[JobHandle]) -> None:
     """So that the ways above are known to lead there."""
     eve = Browser("eve")
     for way in LOOKS:
@@ -74,7 +74,7 @@ def test_what_is_an_admins_reaches_the_same_jobs(jobs: list[JobHandle]) -> None:
     assert jobs[1].state == "succeeded"  # cancelled, and tried again
 
 
-def test_a_change_of_address_within_the_page_shows_nothing_of_it(jobs: list[JobHandle]) -> None:
+def test_changing_the_address_to_another_users_job_shows_nothing_of_it(jobs: list[JobHandle]) -> None:
     ben = Browser("ben")
     shown = ben.call(PAGE, "/hello", f"?job={jobs[0].id}").text
     assert "No such job" in shown and SECRET not in shown
@@ -196,7 +196,7 @@ def test_an_authorization_header_is_401(people: None, header: str) -> None:
 
 
 @pytest.mark.parametrize("cookie", ["remember_token=ann|é", "=ann|é", "remember_token=ann|0000"])
-def test_a_cookie_that_would_outlive_sessions_is_not_read(people: None, cookie: str) -> None:
+def test_a_remember_me_cookie_is_not_read(people: None, cookie: str) -> None:
     answer = server.test_client(use_cookies=False).get("/", headers={"Cookie": cookie.encode().decode("latin-1")})
     assert answer.status_code == 302
 
