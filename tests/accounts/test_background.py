@@ -9,9 +9,11 @@ from dash import Dash, Input, Output, hooks, html
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app import accounts, callback_requests, headers, users, web
+from app import accounts, headers, users
+from app.access import jobs as access
 from app.settings import settings
 from jobqueue import DatabaseUnavailable, DurableHuey
+from jobqueue.dash import Errors
 from jobqueue.dash.manager import HueyManager
 from tests.engine.dash.background.page import NONE, Page
 
@@ -34,12 +36,13 @@ class UsersPage(Page):
 def app(people: None, queue: DurableHuey) -> Iterator[Dash]:
     """One with a callback, behind the rule, as app/web.py puts it there. Its manager attends to no app that comes after it."""
     attending = list(hooks._ns["setup"])
+    errors = Errors(access)
     server = Flask("background")
     app = Dash(
         "background",
         server=server,  # type: ignore[arg-type]
         background_callback_manager=HueyManager(queue),
-        on_error=web.in_a_notice,
+        on_error=errors.in_callback,
     )
     app.layout = html.Div()
 
@@ -57,9 +60,8 @@ def app(people: None, queue: DurableHuey) -> Iterator[Dash]:
 
     accounts.protect(server)
     server.config.update(ACCOUNTS=True, SECRET_KEY="of these tests")
-    server.register_error_handler(DatabaseUnavailable, web.before_any_page)
+    errors.install(app)
     headers.harden(server, app.index)
-    callback_requests.refuse_others(server, app)
     yield app
     for task in app._background_manager._tasks.values():  # type: ignore[union-attr]
         task.unregister()

@@ -370,7 +370,7 @@ def components(part: Any) -> Iterator[dict[str, Any]]:
 
 def test_what_was_asked_is_shown_as_text(ann: Browser, queue: DurableHuey, tell: TaskWrapper) -> None:
     for harm in HARM:
-        is_well_answered(ann.call("hello-address.search", 1, harm))
+        is_well_answered(ann.start("hello", 1, harm))
         tell.using(owner="ann")(str(harm))
     assert len(jobs := queue.jobs()) == 2 * len(HARM)
     for job in jobs:

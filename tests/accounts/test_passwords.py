@@ -96,7 +96,7 @@ def test_a_first_password_is_random_is_good_for_setting_another_and_not_for_long
     assert len(first) >= users.SHORTEST and first != users.set_password("ben", None)
     ann = Browser("ann", first)
     assert ann.get("/hello").location == "/account"
-    assert ann.call("hello-address.search", 1, "Ann").status_code == 403
+    assert ann.start("hello", 1, "Ann").status_code == 403
     assert ann.get("/_dash-layout").status_code == 403
     assert ann.send("/account", current=first, new=first).status_code == 400
     assert ann.send("/account", current=first, new=OTHER).status_code == 200
@@ -202,13 +202,13 @@ def test_a_user_may_submit_so_many_jobs_in_a_minute_and_is_told(
 ) -> None:
     monkeypatch.setattr(accounts, "settings", settings.model_copy(update={"submits": 3}))
     ann = Browser("ann")
-    answers = [ann.call("hello-address.search", 1, "Ann").text for _ in range(4)]
+    answers = [ann.start("hello", 1, "Ann").text for _ in range(4)]
     assert [("You may submit 3 jobs in a minute." in answer) for answer in answers] == [False, False, False, True]
     assert len(queue.jobs()) == 3
-    assert "?job=" in Browser("ben").call("hello-address.search", 1, "Ben").text
+    assert "?job=" in Browser("ben").start("hello", 1, "Ben").text
     with queue.ledger.database.transaction() as tx:
         tx.run("UPDATE jobs SET created_at = created_at - 60")
-    assert "?job=" in ann.call("hello-address.search", 1, "Ann").text
+    assert "?job=" in ann.start("hello", 1, "Ann").text
 
 
 def test_what_is_done_is_logged_with_who_and_when(
@@ -218,7 +218,7 @@ def test_what_is_done_is_logged_with_who_and_when(
     try:
         ann, eve = Browser("ann"), Browser("eve")
         Browser().send("/login", name="ann\nforged", password="x")
-        ann.call("hello-address.search", 1, "Ann")
+        ann.start("hello", 1, "Ann")
         job = greet.using(owner="ann").schedule(("Ann",), delay=60).id
         for act in ("cancel", "cancel", "retry", "again"):  # the second has nothing to cancel
             eve.press(act, "app.pages.hello", job)

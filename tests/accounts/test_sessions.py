@@ -200,7 +200,7 @@ def test_without_the_database_one_is_told_and_let_in_nowhere(people: None, monke
         "/hello", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
     )  # as a browser asks
     assert page.status_code == 503 and "<h1>The database does not answer</h1>" in page.text and "Try again" in page.text
-    told = json.loads(ann.call("hello-address.search", 1, "Ann").text)
+    told = json.loads(ann.start("hello", 1, "Ann").text)
     assert told["response"] == {} and "The database does not answer" in str(told["sideUpdate"]["notices"])
 
 

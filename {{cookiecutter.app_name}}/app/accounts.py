@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, abort, current_app, g, has_request_context, redirect, request, session, url_for
 from flask_login import LoginManager, UserMixin, current_user, login_user
+from jobqueue import SubmitRefused
 from jobqueue.execution.current_job import CurrentJob, working_for
 from werkzeug.wrappers import Response
 
@@ -40,7 +41,7 @@ MINUTE = 60  # seconds
 acts = logging.getLogger("app.acts")  # who did what, and when
 
 
-class TooManyJobs(Exception):
+class TooManyJobs(SubmitRefused):
     """The user has submitted as many jobs as one may in a minute."""
 
 

@@ -3,7 +3,7 @@
 from jobqueue.codec.values import ResultNotEncodable, ResultTooLarge
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.datasets.dataset import Dataset, DatasetInfo, EmptyDataset, NotReady, VersionNotFound
-from jobqueue.execution.current_job import current_job
+from jobqueue.execution.current_job import SubmitRefused, current_job
 from jobqueue.execution.job_log import LogLine
 from jobqueue.huey import DurableHuey
 from jobqueue.interrupts import ClaimLost
@@ -45,6 +45,7 @@ __all__ = [
     "ScheduleStatus",
     "ScheduleNotFound",
     "State",
+    "SubmitRefused",
     "Unreadable",
     "VersionNotFound",
     "Worker",

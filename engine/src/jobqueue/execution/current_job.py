@@ -33,6 +33,10 @@ PROGRESS_INTERVAL = 0.5  # seconds between two writes of a job's progress
 AGAIN = 1.0  # seconds, at most, between two tries of what the database did not answer
 
 
+class SubmitRefused(Exception):
+    """A submit was refused. The message is for the user."""
+
+
 class CurrentJob:
     """An inert job: the same methods, and nothing kept."""
 

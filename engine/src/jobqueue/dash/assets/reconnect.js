@@ -9,6 +9,7 @@
 
   const FIRST = 500; // milliseconds until a request that failed is made again; then twice as many, and so on
   const LONGEST = 8000;
+  const DOUBLE_CLICK = 1000; // milliseconds in which the same start is the same job
   const SILENCE = 30000; // milliseconds without an answer, after which a request counts as failed
   const AWAY = [502, 503, 504]; // what a proxy answers for a server that does not
 
@@ -25,6 +26,7 @@
   const latest = new Map(); // by their outputs, the calls that were made last: promises of their jobs
   const outdated = new Set(); // jobs that the renderer does not know to be so
   let failing = 0; // requests
+  const starts = new Map(); // answers to starts of jobs in the last moment, by callback and states
   let looking = {}; // the look of panels that is not answered yet
   let unseen = false; // the last look of panels failed
   let page = pathAndSearch();
@@ -51,6 +53,7 @@
       if (changedPropIds.some((name) => name.includes('"act":'))) return patiently(url, options, {});
       return look(url, options, JSON.stringify([outputs, state]));
     }
+    if (output.includes('"part":"trouble"')) return start(url, options, JSON.stringify([output, state]));
     if (url.searchParams.has("cancelJob")) return patiently(url, options, {});
     if (!background.has(output)) return ask(resource, options);
     const name = output.includes('["MATCH"]') ? output + JSON.stringify(outputs) : output; // of this call's components
@@ -91,6 +94,15 @@
       });
     }
     return (await looking.answer).clone();
+  }
+
+  // A start of a job by a panel's button. A double click starts one job: the second request takes the first one's answer.
+  async function start(url, options, what) {
+    if (!starts.has(what)) {
+      starts.set(what, ask(url, options));
+      setTimeout(() => starts.delete(what), DOUBLE_CLICK);
+    }
+    return (await starts.get(what)).clone();
   }
 
   async function lookOnce(url, options) {
