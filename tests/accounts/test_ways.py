@@ -190,7 +190,7 @@ def test_an_authorization_header_is_401(people: None, header: str) -> None:
     browser, headers = Browser(), HERE | {"Authorization": header}
     for address in ("/", "/hello", "/account", "/no/such/page", "/_dash-layout"):
         assert browser.client.get(address, headers=headers).status_code == 401
-    body = asked(START.format("hello"), 1, "Ann")
+    body = asked(START.format("hello"), 1, "Ann", at=[{"job": ""}])
     assert browser.client.post("/_dash-update-component", json=body, headers=headers).status_code == 401
 
 
@@ -214,7 +214,7 @@ def test_what_does_not_come_from_a_page_of_ours_is_refused(
     people: None, queue: DurableHuey, headers: dict[str, str]
 ) -> None:
     ann = Browser("ann")
-    body = asked(START.format("hello"), 1, "Ann")
+    body = asked(START.format("hello"), 1, "Ann", at=[{"job": ""}])
     for address in ("/_dash-update-component", "/login", "/account", "/logout", "/hello"):
         for kind in ({"json": body}, {"data": json.dumps(body), "content_type": "text/plain"}):
             assert ann.client.post(address, headers=headers, **kind).status_code == 403

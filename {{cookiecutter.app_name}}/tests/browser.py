@@ -17,7 +17,7 @@ PASSWORD = "mountain river nine"  # of everybody in the tests
 LOOK = '{"job":["ALL"],"panel":["ALL"],"part":"status"}.children'
 ACT = '{"job":["ALL"],"panel":["ALL"],"part":"seen"}.data@'
 # The callback that starts a job from the panel of a page.
-START = r'{{"job":["ALL"],"panel":"app\.pages\.{}","part":"trouble"}}.children@'
+START = '{{"job":["ALL"],"part":"trouble","start":"app/pages/{}"}}.children@'
 
 
 class Browser:
@@ -41,7 +41,7 @@ class Browser:
 
     def start(self, page: str, *values: Any) -> TestResponse:
         """Press the button of a page that starts a job. The values are of its Inputs and States."""
-        return self.call(START.format(page), *values)
+        return self.call(START.format(page), *values, at=[{"job": ""}])
 
     def look(self, panel: str, *jobs: Any, **seen: Any) -> TestResponse:
         """At the panels of these jobs; `seen` is what an earlier look left on the page."""
@@ -62,7 +62,7 @@ def asked(output: str, *values: Any, at: Any = ()) -> dict[str, Any]:
     """
     output = next(name for name in app.callback_map if name == output or name.startswith(f"..{output}"))
     declared = app.callback_map[output]
-    names = [part.replace(r"\.", ".").rpartition(".")[::2] for part in output.strip(".").split("...")]
+    names = [part.rpartition(".")[::2] for part in output.strip(".").split("...")]
     outputs = [] if declared["no_output"] else [_part({"id": id_, "property": name}, at) for id_, name in names]
     given = iter(values)
     inputs = [_part(part, at, next(given)) for part in declared["inputs"]]

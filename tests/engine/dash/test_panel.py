@@ -36,7 +36,7 @@ def make_panel(huey: DurableHuey, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def shown(panels: list[html.Div]) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
     """The ids and the data of what the page keeps of each."""
-    stores = [div.children[1].children[2] for div in panels]
+    stores = [div.children[2] for div in panels]
     return [store.id for store in stores], [store.data for store in stores]
 
 
@@ -174,7 +174,7 @@ def test_a_second_panel_of_the_same_name_is_refused(make_panel: Any) -> None:
 
 
 def test_a_panel_without_a_job_is_empty(make_panel: Any) -> None:
-    assert make_panel()(None).children[1].children == []
+    assert make_panel()(None).children == []
 
 
 # --- starting a job ---
@@ -190,10 +190,9 @@ class Page:
     def press(self, *values: Any) -> dict[str, Any]:
         """Call the callback as the page does, and return the properties that it changes, by component."""
         (output,) = [name for name in self.app.callback_map if '"part":"trouble"' in name]
-        at = {"panel": self.panel.name, "job": ""}
-        parts = [("trouble", "children"), ("shown", "children")]
+        at = {"start": self.panel.name, "job": ""}
+        parts = [("trouble", "children"), ("shown", "children"), ("address", "href")]
         outputs: list[Any] = [[{"id": at | {"part": part}, "property": name}] for part, name in parts]
-        outputs.append([{"id": {"panels": "address", "of": "page"}, "property": "href"}])
         body = {
             "output": output,
             "outputs": outputs,
@@ -204,7 +203,7 @@ class Page:
         answer = self.app.server.test_client().post("/_dash-update-component", json=body)
         assert answer.status_code == 200
         changed = answer.get_json()["response"]
-        return {json.loads(at).get("part", "address"): properties for at, properties in changed.items()}
+        return {json.loads(at)["part"]: properties for at, properties in changed.items()}
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import dash_mantine_components as dmc
 from dash import ALL, Output, callback, ctx, dcc, html, no_update
 from dash.dependencies import DashDependency
 from dash.development.base_component import Component
+from dash.exceptions import PreventUpdate
 from flask import abort, has_request_context
 from huey.api import TaskWrapper
 
@@ -30,8 +31,6 @@ from jobqueue.ledger.states import State as JobState
 Start = TypeVar("Start", bound=Callable[..., Any])
 
 logger = logging.getLogger("jobqueue.panel")
-
-ADDRESS = {"panels": "address", "of": ALL}  # the Location that all panels share
 
 _panels: dict[str, "JobPanel"] = {}
 
@@ -83,14 +82,23 @@ class JobPanel:
         self.title = title
         self.address = address
         self._restricted = access is not None
+        self._starts = False
 
     def __call__(self, job_id: Any = None, **given: Any) -> Component:
         """Return the panel of one job. Without an id it is empty.
 
         `given` is passed to `show`, and kept on the page as JSON.
         """
-        shown = html.Div(self._job(job_id, given), id=self._id(job_id, "shown"))
-        return html.Div([html.Div(id=self._id(job_id, "trouble")), shown])
+        job = self._job(job_id, given)
+        if not self._starts:
+            return html.Div(job)
+        return html.Div(
+            [
+                html.Div(id=self._start_id(job_id, "trouble")),
+                html.Div(job, id=self._start_id(job_id, "shown")),
+                dcc.Location(id=self._start_id(job_id, "address"), refresh="callback-nav"),
+            ]
+        )
 
     def _job(self, job_id: Any, given: Mapping[str, Any] = MappingProxyType({})) -> list[Component]:
         if not job_id:
@@ -102,8 +110,16 @@ class JobPanel:
             dcc.Store(id=self._id(job_id, "seen"), data={"next": str(uuid.uuid4()), "given": dict(given)}),
         ]
 
-    def _id(self, job_id: Any, part: str) -> dict[str, Any]:
-        return {"panel": self.name, "job": job_id if job_id is ALL else str(job_id or ""), "part": part}
+    def _id(self, job_id: Any, part: str) -> dict[str, str]:
+        return {"panel": self.name, "job": str(job_id), "part": part}
+
+    def _start_id(self, job_id: Any, part: str) -> dict[str, Any]:
+        """Return the id of a part that `start` writes to. Dash's renderer cannot read a pattern that has a dot in it."""
+        return {
+            "start": self.name.replace(".", "/"),
+            "job": job_id if job_id is ALL else str(job_id or ""),
+            "part": part,
+        }
 
     def start(self, *dependencies: DashDependency, in_place: bool = False) -> Callable[[Start], Start]:
         """Make a callback that starts a job: its function submits a job and returns the handle.
@@ -121,9 +137,12 @@ class JobPanel:
             to find again.
         """
         button = dependencies[0].component_id
+        self._starts = True
 
         def decorate(function: Start) -> Start:
             def started(*args: Any) -> tuple[list[Any], ...]:
+                if all(change["value"] is None for change in ctx.triggered):
+                    raise PreventUpdate  # a button was added to the page
                 troubles, shown, addresses = map(len, ctx.outputs_list)
                 trouble, job = self._submit(function, args)
                 show: Any = no_update
@@ -135,9 +154,9 @@ class JobPanel:
                 return [trouble] * troubles, [show] * shown, [go] * addresses
 
             callback(
-                Output(self._id(ALL, "trouble"), "children", allow_duplicate=True),
-                Output(self._id(ALL, "shown"), "children", allow_duplicate=True),
-                Output(ADDRESS, "href", allow_duplicate=True),
+                Output(self._start_id(ALL, "trouble"), "children", allow_duplicate=True),
+                Output(self._start_id(ALL, "shown"), "children", allow_duplicate=True),
+                Output(self._start_id(ALL, "address"), "href", allow_duplicate=True),
                 *dependencies,
                 running=[(Output(button, "disabled"), True, False)],
                 prevent_initial_call=True,

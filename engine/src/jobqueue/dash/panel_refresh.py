@@ -10,7 +10,7 @@ from typing import Any
 from dash import ALL, Input, Output, State, callback, clientside_callback, ctx, dcc, hooks, html, no_update
 from dash.exceptions import PreventUpdate
 
-from jobqueue.dash.panel import ADDRESS, PanelView, as_new, panel_of
+from jobqueue.dash.panel import PanelView, as_new, panel_of
 from jobqueue.jobs.job import JobNotFound
 
 REFRESH_MS = 1000  # between two refreshes while something changes
@@ -20,6 +20,7 @@ HIDDEN_MS = 15000  # between two refreshes of a hidden tab
 
 TICK = {"panels": "tick", "of": ALL}
 PACE = {"panels": "pace", "of": ALL}
+ADDRESS = {"panels": "address", "of": ALL}
 ONE = {"of": "page"}
 
 
