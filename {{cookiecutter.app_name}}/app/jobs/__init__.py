@@ -1,6 +1,7 @@
-"""The app's queue. Workers find every module in this folder; a job is a function with `@huey.task()` above it.
+"""The app's queue. Workers import every module in this folder. A job is a call of a function with `@huey.task()` above it.
 
-Pages import these modules too, so what is heavy (skfolio, scikit-learn) is imported inside the task, where only a worker gets.
+Pages import these modules too, so import heavy libraries (skfolio, scikit-learn) inside the task, where only workers load
+them.
 """
 
 from jobqueue import DurableHuey
