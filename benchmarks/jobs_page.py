@@ -183,7 +183,7 @@ def opened(browser: Browser, url: str, count: int) -> Iterator[list[Page]]:
         pages = [context.pages[0] if context.pages else context.new_page() for context in contexts]
         for page in pages:
             page.goto(f"{url}/jobs")
-            expect(page.locator(".ag-center-cols-container .ag-row")).to_have_count(ROWS, timeout=OPENS_IN)
+            expect(page.locator("#jobs-rows tbody tr")).to_have_count(ROWS, timeout=OPENS_IN)
             expect(page.locator(".recharts-surface").first).to_be_visible(timeout=OPENS_IN)
         yield pages
         assert [page.evaluate("document.visibilityState") for page in pages] == ["visible"] * count

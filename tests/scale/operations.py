@@ -162,8 +162,8 @@ def scheduled(run: Callable[[Ledger], str]) -> Before:
     return do
 
 
-def teller(ledger: Ledger, held: tuple[str, str]) -> callbacks.Teller:
-    return callbacks.Teller(ledger, ClaimedJob(ledger, *held, attempt=1, owner=None))
+def teller(ledger: Ledger, held: tuple[str, str]) -> callbacks.UpdateWriter:
+    return callbacks.UpdateWriter(ledger, ClaimedJob(ledger, *held, attempt=1, owner=None))
 
 
 def said(ledger: Ledger) -> str:

@@ -6,7 +6,7 @@ import re
 import pytest
 from browser import PASSWORD, Browser
 
-from app import web
+from app.access import accounts
 from app.jobs import huey
 from app.jobs.hello import greet
 from app.settings import settings
@@ -51,7 +51,7 @@ def test_a_password_may_be_of_any_characters_and_counts_as_it_is(people: None, p
 
 
 def test_a_long_password_counts_to_its_end(people: None) -> None:
-    web.accounts.users.set_password("ann", "harbour lantern " * 62)  # 992 characters
+    accounts.users.set_password("ann", "harbour lantern " * 62)  # 992 characters
     assert wrong(Browser(), password="harbour lantern " * 61 + "harbour lanterm ") == 401
 
 
@@ -78,7 +78,7 @@ def test_a_password_is_kept_as_a_scrypt_hash(queue: DurableHuey, monkeypatch: py
     monkeypatch.undo()  # the settings that are used
     assert hashed(PASSWORD).startswith("scrypt:16384:8:5$")
     huey.immediate = True
-    web.accounts.users.add("ann", PASSWORD)
+    accounts.users.add("ann", PASSWORD)
     with huey.ledger.database.statement() as tx:
         (row,) = tx.all("SELECT * FROM users")
     assert PASSWORD not in str(dict(row)) and row["password"].startswith("scrypt:16384:8:5$")
@@ -89,23 +89,23 @@ def test_nobody_can_log_in_until_somebody_is_made_and_the_page_says_how(queue: D
     assert "python -m app users add NAME --admin" in page and "<form" not in page
     for name in ("admin", "root", "sa", ""):
         assert wrong(Browser(), name, name) in (400, 401)
-    web.accounts.users.add("ann", PASSWORD, admin=True)
+    accounts.users.add("ann", PASSWORD, admin=True)
     page = Browser().get("/login").text
     assert "users add" not in page and "<form" in page
 
 
 def test_a_first_password_is_random_is_good_for_setting_another_and_not_for_long(people: None) -> None:
-    first = web.accounts.users.set_password("ann", None)
-    assert len(first) >= SHORTEST and first != web.accounts.users.set_password("ben", None)
+    first = accounts.users.set_password("ann", None)
+    assert len(first) >= SHORTEST and first != accounts.users.set_password("ben", None)
     ann = Browser("ann", first)
     assert ann.get("/hello").location == "/account"
-    assert ann.call("hello-address.search", 1, "Ann").status_code == 403
+    assert ann.start("hello", 1, "Ann").status_code == 403
     assert ann.get("/_dash-layout").status_code == 403
     assert ann.send("/account", current=first, new=first).status_code == 400
     assert ann.send("/account", current=first, new=OTHER).status_code == 200
     assert ann.get("/hello").status_code == 200
 
-    first = web.accounts.users.set_password("ben", None)
+    first = accounts.users.set_password("ben", None)
     pass_time(FIRST_PASSWORD + 1)
     assert wrong(Browser(), "ben", first) == 401
 
@@ -138,7 +138,7 @@ def test_a_wrong_name_takes_as_long_as_a_wrong_password(people: None, monkeypatc
     _nobodys_hash("scrypt:512:8:1")
     methods.clear()
     for name in ("ann", "nobody", "no name!"):
-        web.accounts.users.authenticate(name, "x", "10.0.0.1")
+        accounts.users.authenticate(name, "x", "10.0.0.1")
     assert methods == ["scrypt:512:8:1"] * 3
 
 
@@ -191,7 +191,7 @@ def test_the_current_password_cannot_be_guessed_at_either(people: None) -> None:
 
 def users_at(address: str, name: str, password: str = "x") -> str | None:
     try:
-        user = web.accounts.users.authenticate(name, password, address)
+        user = accounts.users.authenticate(name, password, address)
     except TooManyFailures:
         return "wait"
     return None if user is None else user.name
@@ -203,9 +203,9 @@ def users_at(address: str, name: str, password: str = "x") -> str | None:
 def test_a_user_is_told_of_the_limit_of_jobs_per_minute(
     people: None, queue: DurableHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web.accounts, "settings", settings.model_copy(update={"submits": 3}))
+    monkeypatch.setattr(accounts, "settings", settings.model_copy(update={"submits": 3}))
     ann = Browser("ann")
-    answers = [ann.call("hello-address.search", 1, "Ann").text for _ in range(4)]
+    answers = [ann.start("hello", 1, "Ann").text for _ in range(4)]
     assert [("You can submit at most 3 jobs per minute." in answer) for answer in answers] == [
         False,
         False,
@@ -213,10 +213,10 @@ def test_a_user_is_told_of_the_limit_of_jobs_per_minute(
         True,
     ]
     assert len(queue.jobs()) == 3
-    assert "?job=" in Browser("ben").call("hello-address.search", 1, "Ben").text
+    assert "?job=" in Browser("ben").start("hello", 1, "Ben").text
     with queue.ledger.database.transaction() as tx:
         tx.run("UPDATE jobs SET created_at = created_at - 60")
-    assert "?job=" in ann.call("hello-address.search", 1, "Ann").text
+    assert "?job=" in ann.start("hello", 1, "Ann").text
 
 
 def test_actions_are_logged_with_user_and_time(
@@ -226,7 +226,7 @@ def test_actions_are_logged_with_user_and_time(
     try:
         ann, eve = Browser("ann"), Browser("eve")
         Browser().send("/login", name="ann\nforged", password="x")
-        ann.call("hello-address.search", 1, "Ann")
+        ann.start("hello", 1, "Ann")
         job = greet.using(owner="ann").schedule(("Ann",), delay=60).id
         for act in ("cancel", "cancel", "retry", "again"):  # the second has nothing to cancel
             eve.press(act, "app.pages.hello", job)

@@ -10,6 +10,7 @@ import pytest
 from browser import HERE, PASSWORD, Browser
 
 from app import web
+from app.access import accounts
 from jobqueue import DatabaseUnavailable, DurableHuey
 from jobqueue.accounts import forms, headers
 from jobqueue.accounts.sessions import IDLE, LONGEST_SESSION
@@ -32,7 +33,7 @@ def cookie_of(browser: Browser) -> str:
 
 
 def test_a_session_is_a_long_random_number_of_the_servers(people: None, queue: DurableHuey) -> None:
-    tokens = [web.accounts.sessions.begin("ann") for _ in range(50)]
+    tokens = [accounts.sessions.begin("ann") for _ in range(50)]
     assert len({*tokens}) == 50 and {len(token) for token in tokens} == {43}  # of 6 bits each
     with queue.ledger.database.statement() as tx:
         kept = str([dict(row) for row in tx.all("SELECT * FROM sessions")])
@@ -83,9 +84,9 @@ def test_all_sessions_of_a_user_end_with_the_password_or_the_user(people: None) 
     here, elsewhere, ben = Browser("ann"), Browser("ann"), Browser("ben")
     here.send("/account", current=PASSWORD, new=OTHER)
     assert is_in(here) and not is_in(elsewhere) and is_in(ben)
-    web.accounts.users.set_password("ann", PASSWORD)
+    accounts.users.set_password("ann", PASSWORD)
     assert not is_in(here)
-    web.accounts.users.remove("ben")
+    accounts.users.remove("ben")
     assert not is_in(ben)
     assert Browser().send("/login", name="ben", password=PASSWORD).status_code == 401
 
@@ -101,7 +102,7 @@ def test_a_form_without_its_token_is_refused(people: None) -> None:
 @pytest.mark.parametrize("address", ["/logout", "/_dash-update-component"])
 def test_what_changes_something_is_not_a_get(people: None, address: str) -> None:
     ann = Browser("ann")
-    assert "hello-address" not in ann.get(address).text
+    assert "hello-name" not in ann.get(address).text
     assert is_in(ann)
 
 
@@ -126,7 +127,8 @@ def test_the_log_in_redirects_to_no_other_host(people: None, wanted: str) -> Non
 
 PRODUCTION = """
 import sys
-from app.web import accounts, server
+from app.access import accounts
+from app.web import server
 from app.jobs import huey
 huey.immediate = True
 accounts.users.add("ann", "mountain river nine")
@@ -196,14 +198,14 @@ def test_without_the_database_every_request_is_answered_503(people: None, monkey
     def down(token: str) -> None:
         raise DatabaseUnavailable("no route")
 
-    monkeypatch.setattr(web.accounts.sessions, "user", down)
+    monkeypatch.setattr(accounts.sessions, "user", down)
     page = ann.get("/hello")
     assert page.status_code == 503 and page.text.startswith("The database does not answer.")
     page = ann.client.get(
         "/hello", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
     )  # as a browser asks
     assert page.status_code == 503 and "<h1>The database does not answer</h1>" in page.text and "Try again" in page.text
-    told = json.loads(ann.call("hello-address.search", 1, "Ann").text)
+    told = json.loads(ann.start("hello", 1, "Ann").text)
     assert told["response"] == {} and "The database does not answer" in str(told["sideUpdate"]["notices"])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from browser import HERE, Browser, asked
+from browser import HERE, START, Browser, asked
 from flask.sessions import SecureCookieSessionInterface
 from werkzeug.test import TestResponse
 
@@ -18,7 +18,6 @@ from jobqueue import DurableHuey, JobHandle
 
 HELLO, FRONTIER, ANALYSIS = "app.pages.hello", "app.pages.frontier", "app.pages.analysis"
 PAGE = "_pages_content.children"
-START = "analysis-address.search"
 PAST = "analysis-past.children"
 DOWNLOAD = "analysis-download.data"
 
@@ -86,7 +85,7 @@ def test_it_cannot_be_laid_beside_ones_own(jobs: list[JobHandle]) -> None:
     for beside, drawn in ((jobs[2].id, 4), (own.id, 5)):
         shown = Browser("ben").look(ANALYSIS, own.id, given={"beside": beside}).text
         assert shown.count('"type":"Graph"') == drawn
-        assert ("The analysis to lay beside this one is not there" in shown) is (drawn == 4)
+        assert ("The analysis to compare with was not found" in shown) is (drawn == 4)
         assert "PEP" not in shown
 
 
@@ -108,10 +107,10 @@ def test_who_shares_a_run_reaches_it_by_their_own_handle_alone(people: None) -> 
 def test_a_form_with_its_id_makes_a_job_of_ones_own(jobs: list[JobHandle], queue: DurableHuey) -> None:
     form = jobs[1].id
     values = [*SMALL.values()]
-    answers = [Browser("ben").call(START, 1, form, *values[:4], 60).text for _ in range(2)]
+    answers = [Browser("ben").start("analysis", 1, form, *values[:4], 60).text for _ in range(2)]
     (own,) = queue.jobs(owner="ben")
     assert own.id != form
-    assert all(f'"search":"?job={own.id}"' in answer for answer in answers)
+    assert all(f'"href":"?job={own.id}"' in answer for answer in answers)
     assert jobs[1].state == "scheduled"
 
 
@@ -130,7 +129,7 @@ def test_a_forged_handle_finds_nothing(jobs: list[JobHandle], handle: Callable[[
 
 def ways_without(browser: Browser, job: str) -> list[tuple[str, int, str]]:
     got = [(way, LOOKS[way](browser, job)) for way in LOOKS]
-    got += [("a submit", browser.call("hello-address.search", 1, "Ann"))]
+    got += [("a submit", browser.start("hello", 1, "Ann"))]
     got += [(address, browser.get(address)) for address in ("/", "/hello", "/_dash-layout", "/_dash-dependencies")]
     return [(way, answer.status_code, answer.headers.get("Location", "")) for way, answer in got]
 
@@ -191,7 +190,7 @@ def test_an_authorization_header_is_401(people: None, header: str) -> None:
     browser, headers = Browser(), HERE | {"Authorization": header}
     for address in ("/", "/hello", "/account", "/no/such/page", "/_dash-layout"):
         assert browser.client.get(address, headers=headers).status_code == 401
-    body = asked("hello-address.search", 1, "Ann")
+    body = asked(START.format("hello"), 1, "Ann", at=[{"job": ""}])
     assert browser.client.post("/_dash-update-component", json=body, headers=headers).status_code == 401
 
 
@@ -215,7 +214,7 @@ def test_what_does_not_come_from_a_page_of_ours_is_refused(
     people: None, queue: DurableHuey, headers: dict[str, str]
 ) -> None:
     ann = Browser("ann")
-    body = asked("hello-address.search", 1, "Ann")
+    body = asked(START.format("hello"), 1, "Ann", at=[{"job": ""}])
     for address in ("/_dash-update-component", "/login", "/account", "/logout", "/hello"):
         for kind in ({"json": body}, {"data": json.dumps(body), "content_type": "text/plain"}):
             assert ann.client.post(address, headers=headers, **kind).status_code == 403

@@ -9,7 +9,7 @@ import pytest
 
 from jobqueue import ClaimLost, DurableHuey, State
 from jobqueue.dash import callback_updates as callbacks
-from jobqueue.dash.callback_updates import CallbackSnapshot, Concealed, Teller
+from jobqueue.dash.callback_updates import CallbackSnapshot, Concealed, UpdateWriter
 from jobqueue.execution.attempt import Attempt
 
 
@@ -27,19 +27,19 @@ def claim(huey: DurableHuey) -> Attempt:
 
 
 def test_each_page_is_told_what_it_was_not_told_yet(huey: DurableHuey, claim: Attempt) -> None:
-    teller = Teller(huey.ledger, claim.job)
-    teller.property("a", "children", '"one"', add=False)
-    teller.property("b", "data", '{"__dash_patch_update": "", "operations": [1]}', add=True)
+    writer = UpdateWriter(huey.ledger, claim.job)
+    writer.property("a", "children", '"one"', add=False)
+    writer.property("b", "data", '{"__dash_patch_update": "", "operations": [1]}', add=True)
     first = callbacks.snapshot(huey.ledger, claim.id, 0)
     assert first.properties == {
         "a": {"children": "one"},
         "b": {"data": {"__dash_patch_update": "", "operations": [1]}},
     }
 
-    teller.property("b", "data", '{"__dash_patch_update": "", "operations": [2]}', add=True)
-    teller.property("a", "children", '"two"', add=False)
-    teller.progress("[1]")
-    teller.close()
+    writer.property("b", "data", '{"__dash_patch_update": "", "operations": [2]}', add=True)
+    writer.property("a", "children", '"two"', add=False)
+    writer.progress("[1]")
+    writer.close()
     then = callbacks.snapshot(huey.ledger, claim.id, first.told)
     assert then.properties["a"] == {"children": "two"}
     assert then.properties["b"]["data"]["operations"] == [2]
@@ -49,30 +49,30 @@ def test_each_page_is_told_what_it_was_not_told_yet(huey: DurableHuey, claim: At
 
 
 def test_the_next_attempt_goes_on_counting(huey: DurableHuey, claim: Attempt) -> None:
-    Teller(huey.ledger, claim.job).property("a", "children", "1", add=False)
+    UpdateWriter(huey.ledger, claim.job).property("a", "children", "1", add=False)
     told = callbacks.snapshot(huey.ledger, claim.id, 0).told
     huey.ledger.mark_lost(claim.id, claim.token, "worker")
     task = huey.dequeue()
     assert task is not None
-    Teller(huey.ledger, task.attempt.job).property("a", "children", "2", add=False)
+    UpdateWriter(huey.ledger, task.attempt.job).property("a", "children", "2", add=False)
     assert callbacks.snapshot(huey.ledger, claim.id, told).properties == {"a": {"children": 2}}
 
 
 def test_an_attempt_that_has_lost_its_claim_says_nothing(huey: DurableHuey, claim: Attempt) -> None:
-    teller = Teller(huey.ledger, claim.job)
+    writer = UpdateWriter(huey.ledger, claim.job)
     huey.ledger.cancel(claim.id)
     with pytest.raises(ClaimLost):
-        teller.property("a", "children", "1", add=False)
+        writer.property("a", "children", "1", add=False)
     with pytest.raises(ClaimLost):
-        teller.progress("[1]")
+        writer.progress("[1]")
     assert callbacks.snapshot(huey.ledger, claim.id, 0) == CallbackSnapshot(State.CANCELLED)
 
 
 def test_of_much_progress_in_a_moment_the_last_is_written(huey: DurableHuey, claim: Attempt) -> None:
-    teller = Teller(huey.ledger, claim.job)
+    writer = UpdateWriter(huey.ledger, claim.job)
     for done in range(1000):
-        teller.progress(f"[{done}]")
-    teller.close()
+        writer.progress(f"[{done}]")
+    writer.close()
     assert callbacks.snapshot(huey.ledger, claim.id, 0).progress == [999]
 
 
@@ -96,7 +96,7 @@ def test_a_concealed_argument_shows_itself_only_to_who_asks() -> None:
 
 
 def test_what_a_job_said_goes_with_it(huey: DurableHuey, claim: Attempt) -> None:
-    Teller(huey.ledger, claim.job).property("a", "children", "1", add=False)
+    UpdateWriter(huey.ledger, claim.job).property("a", "children", "1", add=False)
     callbacks.to_be_answered_by(huey.ledger, "how much", claim.id)
     huey.execute(claim.task)
     huey.ledger.retention.prune_jobs(0, 10, math.inf, sys.maxsize)

@@ -9,6 +9,7 @@
 
   const FIRST = 500; // milliseconds until a request that failed is made again; then twice as many, and so on
   const LONGEST = 8000;
+  const DOUBLE_CLICK = 1000; // milliseconds after a job was started in which a click counts as the same one
   const SILENCE = 30000; // milliseconds without an answer, after which a request counts as failed
   const AWAY = [502, 503, 504]; // what a proxy answers for a server that does not
 
@@ -25,6 +26,7 @@
   const latest = new Map(); // by their outputs, the calls that were made last: promises of their jobs
   const outdated = new Set(); // jobs that the renderer does not know to be so
   let failing = 0; // requests
+  const starts = new Map(); // answers to starts of jobs, by the callback's output
   let looking = {}; // the look of panels that is not answered yet
   let unseen = false; // the last look of panels failed
   let page = pathAndSearch();
@@ -51,6 +53,7 @@
       if (changedPropIds.some((name) => name.includes('"act":'))) return patiently(url, options, {});
       return look(url, options, JSON.stringify([outputs, state]));
     }
+    if (output.includes('"part":"trouble"')) return start(url, options, output);
     if (url.searchParams.has("cancelJob")) return patiently(url, options, {});
     if (!background.has(output)) return ask(resource, options);
     const name = output.includes('["MATCH"]') ? output + JSON.stringify(outputs) : output; // of this call's components
@@ -91,6 +94,24 @@
       });
     }
     return (await looking.answer).clone();
+  }
+
+  // A panel's button starts a job. A double click starts one: the second request takes the first one's answer, even if the
+  // page has changed with it meanwhile.
+  async function start(url, options, output) {
+    if (!starts.has(output)) starts.set(output, ask(url, options));
+    const shared = starts.get(output);
+    const forget = () => starts.get(output) === shared && starts.delete(output);
+    try {
+      const answer = (await shared).clone();
+      const { response } = answer.ok ? await answer.clone().json() : {};
+      const started = Object.keys(response || {}).some((part) => !part.includes('"part":"trouble"'));
+      setTimeout(forget, started ? DOUBLE_CLICK : 0);
+      return answer;
+    } catch (error) {
+      forget();
+      throw error;
+    }
   }
 
   async function lookOnce(url, options) {
