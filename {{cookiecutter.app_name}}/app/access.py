@@ -1,4 +1,4 @@
-"""Who may log in, and which jobs they may see: their own, or everybody's for an admin. Pages look at jobs through `jobs`."""
+"""Log-in, and access to the jobs that a visitor may see: their own, or everybody's for an admin. Pages use `jobs`."""
 
 from jobqueue.dash import Access
 
