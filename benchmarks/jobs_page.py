@@ -25,7 +25,7 @@ KIT = Path(__file__).parents[1]
 sys.path[:0] = [str(KIT), str(KIT / "{{cookiecutter.app_name}}")]
 
 from benchmarks.web import used  # noqa: E402
-from jobqueue.dash.pages.overview import LOOK_EVERY
+from jobqueue.dash.pages.overview_layout import REFRESH_MS
 from jobqueue.dash.pages.query import ROWS
 from jobqueue.database.database import Database
 from jobqueue.ledger.ledger import Ledger
@@ -129,8 +129,8 @@ def main() -> int:
     short = []
     if min(each.jobs for each in (before, meanwhile, after)) < ENOUGH * PACE:
         short.append(f"There were to be {PACE} jobs a second.")
-    if meanwhile.failed or meanwhile.looks < ENOUGH * size.browsers * 1000 / LOOK_EVERY:
-        short.append(f"Each browser was to look each {LOOK_EVERY / 1000:g} s, and to be answered.")
+    if meanwhile.failed or meanwhile.looks < ENOUGH * size.browsers * 1000 / REFRESH_MS:
+        short.append(f"Each browser was to look each {REFRESH_MS / 1000:g} s, and to be answered.")
     if size is FULL and web + postgres >= HELD_TO:
         short.append("It is not less.")
     print("\n".join(short or ["within what is promised" if size is FULL else "It works; its figures mean nothing."]))
