@@ -1,6 +1,6 @@
-"""Runs the kit's notebooks and stores what they show, for the tests to compare with: `make notebooks`.
+"""Run the kit's notebooks and store their outputs, for the tests to compare with: `make notebooks`.
 
-Only source, tags and outputs are stored: nothing that depends on when, where or in which editor a notebook was run.
+Only source, tags and outputs are stored. Nothing depends on the time, the machine or the editor.
 """
 
 import os
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def store(path: Path, environment: dict[str, str]) -> None:
-    """Run a notebook's cells in a new kernel and write it back; at a cell that raises, stop, and leave it as it was."""
+    """Run a notebook's cells in a new kernel, and write it back. If a cell raises, stop and leave the file unchanged."""
     notebook = nbformat.read(path, as_version=4)
     manager, client = start_new_kernel(kernel_name="python3", cwd=str(path.parent), env=environment)
     try:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.parametrize("app", ["blank"], indirect=True)
 
 WRONG = {
     "it raises": ("retries=1, retry_delay=1", 'raise ValueError(f"nobody is called {name}")', "nobody is called ann"),
-    "its result cannot be kept": ("retries=1", "return object()", "result is a builtins.object, which cannot be kept"),
+    "its result cannot be kept": ("retries=1", "return object()", "result is a builtins.object, which cannot be saved"),
 }
 
 

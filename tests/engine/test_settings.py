@@ -126,10 +126,10 @@ def test_production_refuses(monkeypatch: pytest.MonkeyPatch, variables: dict[str
         ({"WORKERS": "0"}, "WORKERS is '0'"),
         ({"QUEUES": "heavy:0"}, "QUEUES cannot be used: 'heavy:0'"),
         ({"PER_OWNER": "0"}, "PER_OWNER is '0'"),
-        ({"TIMEZONE": "Europe/Pariss"}, "TIMEZONE cannot be used: 'Europe/Pariss' is no time zone.*'Europe/Paris'"),
+        ({"TIMEZONE": "Europe/Pariss"}, "TIMEZONE cannot be used: 'Europe/Pariss' is not a time zone.*'Europe/Paris'"),
         (
             {"PLACE": "Montreel"},
-            "PLACE cannot be used: .*'Montreel' is no city that astral knows. Did you mean 'Montreal'",
+            "PLACE cannot be used: .*'Montreel' is not a city that astral knows. Did you mean 'Montreal'",
         ),
         ({"PLACE": "91, 0"}, "PLACE cannot be used: .*from -90 to 90 degrees north"),
         ({"WORKER_GRACE": "-1"}, "WORKER_GRACE is '-1'"),

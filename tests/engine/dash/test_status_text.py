@@ -126,4 +126,4 @@ def test_durations_are_in_the_unit_that_fits(seconds: float, words: str) -> None
 def test_a_job_that_is_given_back_again_and_again_without_a_step_says_what_would_help(
     job: Job, changes: dict[str, object], hinted: bool
 ) -> None:
-    assert ("Save what it has done with job.step(...)" in replace(job, **changes).hint) is hinted  # type: ignore[arg-type]
+    assert ("Save partial results with job.step(...)" in replace(job, **changes).hint) is hinted  # type: ignore[arg-type]
