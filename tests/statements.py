@@ -1,51 +1,45 @@
-"""Every SQL statement of the engine under its name: `statements.CLAIM`. Tests name statements; the engine keeps each beside its method."""
+"""Every SQL statement of the engine under its name: `statements.CLAIM`. The engine keeps each beside the method that runs it."""
 
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
 from types import ModuleType
 
+from jobqueue import ledger, monitoring, schedules
 from jobqueue.dash import callback_updates
-from jobqueue.ledger import (
-    attempts,
-    claiming,
-    consumers,
-    dataset_versions,
-    ending,
-    entries,
-    ledger,
-    reading,
-    retention,
-    shared_runs,
-    sql,
-    submitting,
-)
-from jobqueue.monitoring import figures, search
-from jobqueue.schedules import timetable
 
-MODULES: tuple[ModuleType, ...] = (
-    attempts,
-    callback_updates,
-    claiming,
-    consumers,
-    dataset_versions,
-    ending,
-    entries,
-    figures,
-    ledger,
-    reading,
-    retention,
-    search,
-    shared_runs,
-    sql,
-    submitting,
-    timetable,
-)
+SQL = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE)\b")
+
+
+def modules() -> Iterator[ModuleType]:
+    """Yield the modules that hold statements."""
+    for package in (ledger, monitoring, schedules):
+        for module in iter_modules(package.__path__, f"{package.__name__}."):
+            yield import_module(module.name)
+    yield callback_updates
 
 
 def of(module: ModuleType) -> dict[str, str]:
-    """Return the statements that a module names: constants in capitals whose value is text."""
-    return {name: value for name, value in vars(module).items() if name.isupper() and isinstance(value, str)}
+    """Return the statements that a module names: constants in capitals whose value is SQL."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if name.isupper() and isinstance(value, str) and SQL.search(value)
+    }
 
 
-BY_NAME: dict[str, str] = {name: text for module in MODULES for name, text in of(module).items()}
+def by_name() -> dict[str, str]:
+    """Return every statement. Raise ValueError if two modules give one name to different statements."""
+    found: dict[str, str] = {}
+    for module in modules():
+        for name, text in of(module).items():
+            if found.setdefault(name, text) != text:
+                raise ValueError(f"{module.__name__}.{name} differs from another statement of that name.")
+    return found
+
+
+BY_NAME = by_name()
 
 
 def __getattr__(name: str) -> str:

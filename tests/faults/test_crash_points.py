@@ -267,13 +267,14 @@ def test_main_processes_that_die_beside_a_job_of_their_worker_lose_it_or_give_it
     go.touch()
     assert job.get(blocking=True, timeout=ENDED) == len(deaths) + 1
     given_back = sum(
-        place.method == "leave" or place == Place("give_back", "after", "RELEASE_CONSUMER") for place in deaths
+        place.method == "consumers.deregister" or place == Place("release", "after", "RELEASE_CONSUMER")
+        for place in deaths
     )
     look = job.get_job()
     assert (look.returns, look.losses) == (given_back, len(deaths) - given_back)
 
     arm_all(folder, WHEN_A_WORKER_DIES)
-    dying = tasks.dies_while(path, str(folder / ARMED), "lose_worker")
+    dying = tasks.dies_while(path, str(folder / ARMED), "consumers.mark_worker_lost")
     wait_until(lambda: dying.state.ended, ENDED)
     assert not armed(folder)
     look = dying.get_job()
