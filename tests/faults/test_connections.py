@@ -16,7 +16,8 @@ import psycopg
 import pytest
 
 from jobqueue import DurableHuey, State
-from tests.engine.consumers import TEMPLATE, consumer_process, environment, kill, wait_until
+from tests.baking import TEMPLATE
+from tests.engine.consumers import consumer_process, environment, kill, wait_until
 from tests.faults.conftest import KIT, StartConsumer
 from tests.servers import FAST, PostgresServer, fresh_database
 from tests.storages import Storage

@@ -168,7 +168,7 @@ def test_a_crash_around_an_attempts_end_repeats_the_attempt_and_what_follows_hap
     wait_until(lambda: all(job.state.ended for job in huey.jobs()))
     for (point, fails, path), (first, follower) in pipelines.items():
         job = first.get_job()
-        assert (job.state, job.attempt, job.losses) == (State.FAILED if fails else State.SUCCEEDED, 2, 1)
+        assert (job.state, job.attempt, job.losses) == (State.FAILED if fails else State.SUCCEEDED, 2, 1), point
         assert [words[0] for words in notes(Path(path))] == ["ran"] * POINTS[point, fails] + ["told"]
         assert follower.state is (State.CANCELLED if fails else State.SUCCEEDED)
 

@@ -38,8 +38,8 @@ def newer(tmp_path: Path) -> dict[str, str]:
     code = tmp_path / "newer"
     package = code / "jobqueue"
     shutil.copytree(Path(jobqueue.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "migrations" / "versions" / "newer.py").write_text(NEWER)
-    history = package / "migrations" / "__init__.py"
+    (package / "database" / "migrations" / "versions" / "newer.py").write_text(NEWER)
+    history = package / "database" / "migrations" / "__init__.py"
     history.write_text(history.read_text().replace(f'HEAD = "{migrations.HEAD}"', 'HEAD = "newer"'))
     return {"PYTHONPATH": f"{code}{os.pathsep}{KIT}", "MIGRATED": str(tmp_path / "migrated.txt")}
 
