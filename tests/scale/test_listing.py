@@ -58,7 +58,7 @@ PLANS: dict[str, set[str]] = {
     "PAGE_OF_HANDLES": {"handles_of_owner", "jobs (id)"},
     "ENDS": {"jobs (seq)"},
     "AT": {"jobs (seq)"},
-    "TASKS": {"jobs_of_task"},
+    "TASK_NAMES": {"jobs_of_task"},
     "STATES": {"jobs (id)"},
     "STEPS": {"steps (job_id, name)"},
     "RUN_OF": {"handles (id)"},
@@ -70,7 +70,7 @@ PLANS: dict[str, set[str]] = {
     "SOME_ENDED": {"jobs_ended"},
 }
 SEARCHES_NOTHING = {"WORDS"}
-PARTS = {"SHOWN", "SHOWN_OF_HANDLE", "FOUND", "FOUND_BY_TEXT", "NEWEST_ERRORS", "ERRORS_BY_WORDS", "STATE_OF_HANDLE"}
+PARTS = {"FOUND", "FOUND_BY_TEXT", "NEWEST_ERRORS", "ERRORS_BY_WORDS"}
 
 
 @dataclass(frozen=True)
