@@ -1,7 +1,6 @@
 """A ledger of its own for every test, on every storage."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from huey.api import Huey
 
 from jobqueue import DurableHuey
 from jobqueue.database.database import Transaction
-from tests.storages import STORAGES, Storage, run_on_each
+from tests.storages import Storage, run_on_each, storage_for
 
 HueyFactory = Callable[..., DurableHuey]
 
@@ -23,8 +22,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def storage_or_stock(request: pytest.FixtureRequest, tmp_path: Path, shared: Path) -> Iterator[Storage | None]:
     """None is stock Huey's."""
-    with ExitStack() as stack:
-        yield None if request.param == "stock" else stack.enter_context(STORAGES[request.param](tmp_path, shared))
+    if request.param == "stock":
+        yield None
+    else:
+        with storage_for(request, request.param, tmp_path, shared) as storage:
+            yield storage
 
 
 @pytest.fixture

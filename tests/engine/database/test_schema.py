@@ -24,6 +24,7 @@ def test_head_is_alembics_head() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [migrations.HEAD]
 
 
+@pytest.mark.empty_database
 def test_the_first_use_makes_the_schema(huey: DurableHuey) -> None:
     path = huey.ledger.database.path
     assert path is None or not path.exists()
@@ -31,6 +32,7 @@ def test_the_first_use_makes_the_schema(huey: DurableHuey) -> None:
     assert version(huey) == migrations.HEAD
 
 
+@pytest.mark.empty_database
 def test_to_migrate_twice_changes_nothing(huey: DurableHuey, make_huey: HueyFactory) -> None:
     huey.task(name="task")(lambda: 1)()
     huey.migrate()
@@ -46,6 +48,7 @@ def start(url):
 """
 
 
+@pytest.mark.empty_database
 def test_many_starters_on_a_new_database_make_one_schema_and_lose_no_job(huey: DurableHuey) -> None:
     ids = start_at_once(STARTERS, START, huey.database_url)
     assert {job.id for job in huey.jobs()} == set(ids)
