@@ -4,8 +4,8 @@ The folder old_ledger holds what the earlier version wrote, and its source; its 
 """
 
 import json
+import lzma
 import select
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -24,7 +24,7 @@ from jobqueue import DurableHuey, Job, State
 from tests.faults.old_ledger import make
 from tests.faults.old_ledger.old_jobs import FOR_EVER, engine, open_ledger, prices_table, tasks_on
 from tests.faults.old_ledger.processes import job_of
-from tests.jobqueue.consumers import consumer_process, environment, wait_until
+from tests.engine.consumers import consumer_process, environment, wait_until
 from tests.storages import STORAGES, Storage
 
 PROCESSES = "tests.faults.old_ledger.processes"
@@ -196,7 +196,7 @@ def upgraded(
     log, noted = folder / "processes.log", folder / "notes"
     env = environment(make.KIT, NOTES=str(noted))
     with ExitStack() as stack:
-        storage = stack.enter_context(STORAGES[request.param](folder, shared))
+        storage = stack.enter_context(STORAGES[request.param](folder, shared, True))
         load(storage)
         stack.enter_context(shown_at_the_end(log))
         web = stack.enter_context(web_process(storage, log, env))
@@ -204,7 +204,7 @@ def upgraded(
         stack.callback(huey.storage.close)
         tasks = tasks_on(huey)
         pages = huey.get("pages", peek=True)
-        before = {id: huey.look(id) for id in [*JOBS, *map(job_of, pages.values())]}
+        before = {id: huey.get_job(id) for id in [*JOBS, *map(job_of, pages.values())]}
         polled = web.ask("poll", pages["killed"])
         huey.enqueue(tasks.share.using(unique=True).s("shared", id="shared-now"))
         stack.enter_context(running_consumer(huey, storage, log, env, workers=2))
@@ -217,7 +217,7 @@ def load(storage: Storage) -> None:
     if storage.database_url.startswith("sqlite:///"):
         path = Path(storage.database_url.removeprefix("sqlite:///"))
         path.parent.mkdir(parents=True)
-        shutil.copyfile(make.SQLITE, path)
+        path.write_bytes(lzma.decompress(make.SQLITE.read_bytes()))
     else:
         with psycopg.connect(storage.database_url) as connection:
             connection.execute(make.POSTGRES.read_bytes())
@@ -225,7 +225,7 @@ def load(storage: Storage) -> None:
 
 @pytest.mark.parametrize("job_id", JOBS)
 def test_old_job_is_read_in_its_state_and_ends(upgraded: Upgraded, job_id: str) -> None:
-    expected, job = JOBS[job_id], upgraded.huey.look(job_id)
+    expected, job = JOBS[job_id], upgraded.huey.get_job(job_id)
     assert upgraded.before[job_id].state is expected.before
     assert job.state is expected.after, job.error
     if expected.after is State.SUCCEEDED:
@@ -258,13 +258,13 @@ def test_old_history_log_and_traceback_are_read(upgraded: Upgraded) -> None:
     assert [(line.level, line.logger, line.text) for line in huey.log("sum")] == [
         ("WARNING", "old_jobs", "adds 2 numbers")
     ]
-    assert "in fail" in huey.look("failed").traceback and "on purpose" in huey.history("failed")[-1].traceback
-    assert (huey.look("sum").args, huey.look("urgent").priority) == ((1, 2), 5)
+    assert "in fail" in huey.get_job("failed").traceback and "on purpose" in huey.history("failed")[-1].traceback
+    assert (huey.get_job("sum").args, huey.get_job("urgent").priority) == ((1, 2), 5)
 
 
 @pytest.mark.parametrize(("job_id", "event"), [("killed", "lost"), ("released", "given back"), ("paused", "retried")])
 def test_interrupted_job_goes_on_with_the_next_attempt(upgraded: Upgraded, job_id: str, event: str) -> None:
-    job, history = upgraded.huey.look(job_id), upgraded.huey.history(job_id)
+    job, history = upgraded.huey.get_job(job_id), upgraded.huey.history(job_id)
     assert (job.attempt, job.losses, job.returns) == (2, event == "lost", event == "given back")
     assert [(e.name, e.attempt) for e in history[:3]] == [("submitted", 0), ("claimed", 1), (event, 1)]
     assert history[1].host == make.HOST != history[-1].host
@@ -321,11 +321,11 @@ def test_paused_schedule_stays_paused_until_it_is_resumed(upgraded: Upgraded) ->
         return schedule
 
     paused = beat()
-    assert paused.paused_at is not None and huey.look(paused.last_job).due_at == paused.last_due
+    assert paused.paused_at is not None and huey.get_job(paused.last_job).due_at == paused.last_due
     assert huey.history(paused.last_job)[-1].host == make.HOST
     assert huey.resume_schedule("beat")
     wait_until(lambda: beat().last_job != paused.last_job)
-    assert not huey.look(beat().last_job).made_up
+    assert not huey.get_job(beat().last_job).made_up
 
 
 def test_page_that_was_loaded_from_old_code_goes_on(upgraded: Upgraded) -> None:
@@ -351,10 +351,11 @@ def test_page_that_was_loaded_from_old_code_goes_on(upgraded: Upgraded) -> None:
 # --- beside the old version ---
 
 
+@pytest.mark.empty_database
 def test_old_and_new_processes_work_side_by_side(storage: Storage, tmp_path: Path) -> None:
     """First both web processes submit to an old consumer, as in a deploy; then there are consumers of both versions."""
     log, noted = tmp_path / "processes.log", tmp_path / "notes"
-    old_engine = make.unzip_engine(tmp_path / "old")
+    old_engine = make.unpack_engine(tmp_path / "old")
     old = make.environment_of(old_engine, NOTES=str(noted))
     new = environment(make.KIT, NOTES=str(noted))
     huey = open_ledger(**storage._asdict())
@@ -414,11 +415,11 @@ def test_old_and_new_processes_work_side_by_side(storage: Storage, tmp_path: Pat
             assert webs[one].ask("poll", pages[other])["response"] == {"double": {"children": 42}}
         for job, (submitter, name) in submitted.items():
             if name == "failing":
-                assert huey.look(job).state is State.FAILED
+                assert huey.get_job(job).state is State.FAILED
             elif name == "table":
                 pd.testing.assert_frame_equal(huey.job(job).get(), prices_table(3))
             else:
-                assert huey.job(job).get() == SUBMITTED[name], (submitter, name, huey.look(job).error)
+                assert huey.job(job).get() == SUBMITTED[name], (submitter, name, huey.get_job(job).error)
         beats = huey.jobs("old_jobs.beat", limit=1000)
         assert len({beat.due_at for beat in beats}) == len(beats)
         wait_until(lambda: webs["old"].ask("prices") == webs["new"].ask("prices"))

@@ -2,8 +2,8 @@
 
 Run it from the kit's folder, with the kit's environment: `python -m tests.faults.old_ledger.make`. It writes three files here:
 
-- `engine.zip`: the engine's source at COMMIT. It is made if it is not there.
-- `ledger.sqlite`: the ledger that this engine wrote on SQLite. The code from the zip runs, not today's.
+- `engine.tar.xz`: the engine's source at COMMIT. It is made if it is not there.
+- `ledger.sqlite.xz`: the ledger that this engine wrote on SQLite. The code from the archive runs, not today's.
 - `ledger.sql`: the ledger that it wrote on Postgres, as plain SQL, without settings that only some versions of Postgres know.
 
 These files stand for data that users have. A test that fails on them shows that an upgrade loses data: mend the engine, do not
@@ -15,16 +15,18 @@ Some are due up to a minute later, so a test of new files fails until then.
 """
 
 import json
+import lzma
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import tarfile
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +40,7 @@ COMMIT = "56ad81cf0021406ea5b155852af0faac6ea1e68e"
 PACKAGE = "{{cookiecutter.app_name}}/jobqueue"  # where the engine was at that commit
 HERE = Path(__file__).parent
 KIT = HERE.parents[2]
-ENGINE, SQLITE, POSTGRES = HERE / "engine.zip", HERE / "ledger.sqlite", HERE / "ledger.sql"
+ENGINE, SQLITE, POSTGRES = HERE / "engine.tar.xz", HERE / "ledger.sqlite.xz", HERE / "ledger.sql"
 HOST = "old-host"  # in the ledger, instead of the name of the machine that makes it
 # Runs a module as `python -m` does, on a machine of that name.
 ON_HOST = f"import runpy, socket, sys; socket.gethostname = lambda: {HOST!r}; runpy.run_module(sys.argv.pop(1), None, '__main__', True)"
@@ -47,10 +49,10 @@ PROCESSES, MAKE = "tests.faults.old_ledger.processes", "tests.faults.old_ledger.
 
 def main() -> None:
     if not ENGINE.exists():
-        zip_engine()
+        archive_engine()
     with tempfile.TemporaryDirectory(prefix="old-ledger-") as name:
         folder = Path(name)
-        unzip_engine(folder / "engine")
+        unpack_engine(folder / "engine")
         (folder / "kit").symlink_to(KIT)  # so that tracebacks in the ledger name no folder of this machine's
         fill_with_old_engine(f"sqlite:///{folder}/ledger.sqlite", folder)
         save_sqlite(folder / "ledger.sqlite")
@@ -62,24 +64,24 @@ def main() -> None:
 # --- the engine ---
 
 
-def zip_engine() -> None:
-    """Write the engine's source at COMMIT: the same bytes each time, for one version of zlib."""
+def archive_engine() -> None:
+    """Write the engine's source at COMMIT: the same bytes each time, for one version of xz."""
     git = ["git", "-C", str(KIT)]
     listed = subprocess.run(
         [*git, "ls-tree", "-r", "--name-only", COMMIT, f"{PACKAGE}/"], stdout=subprocess.PIPE, text=True, check=True
     )
-    with zipfile.ZipFile(ENGINE, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+    with tarfile.open(ENGINE, "w:xz", preset=9) as file:
         for path in sorted(listed.stdout.splitlines()):
             source = subprocess.run([*git, "show", f"{COMMIT}:{path}"], stdout=subprocess.PIPE, check=True).stdout
-            entry = zipfile.ZipInfo(str(Path(path).relative_to(Path(PACKAGE).parent)))  # dated 1980
-            entry.external_attr = 0o644 << 16
-            file.writestr(entry, source, zipfile.ZIP_DEFLATED, compresslevel=9)
+            entry = tarfile.TarInfo(str(Path(path).relative_to(Path(PACKAGE).parent)))  # dated 1970
+            entry.size = len(source)
+            file.addfile(entry, BytesIO(source))
 
 
-def unzip_engine(folder: Path) -> Path:
+def unpack_engine(folder: Path) -> Path:
     """Return the folder, which now holds the package `jobqueue`."""
-    with zipfile.ZipFile(ENGINE) as file:
-        file.extractall(folder)
+    with tarfile.open(ENGINE) as file:
+        file.extractall(folder, filter="data")
     return folder
 
 
@@ -106,7 +108,7 @@ def save_sqlite(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.execute("VACUUM")
-    SQLITE.write_bytes(path.read_bytes())
+    SQLITE.write_bytes(lzma.compress(path.read_bytes(), preset=9))
 
 
 def save_postgres(server: PostgresServer) -> None:

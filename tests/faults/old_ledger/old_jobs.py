@@ -181,9 +181,11 @@ def prices_table(version: int) -> Any:
 
 def app_on(huey: DurableHuey) -> Dash:
     """Return an app whose background callbacks are jobs of the queue."""
-    # Its module moved from the first place to the second.
-    place = "jobqueue.dash" if importlib.util.find_spec("jobqueue.dash") else "jobqueue.manager"
-    manager = importlib.import_module(place)
+    if importlib.util.find_spec("jobqueue.dash"):
+        manager = importlib.import_module("jobqueue.dash")
+        background = importlib.import_module("jobqueue.dash.background")
+    else:  # the old engine
+        manager = background = importlib.import_module("jobqueue.manager")
 
     app = Dash("old_app", background_callback_manager=manager.HueyManager(huey), suppress_callback_exceptions=True)
     app.layout = html.Div()
@@ -200,7 +202,7 @@ def app_on(huey: DurableHuey) -> Dash:
         prevent_initial_call=True,
         progress=[Output("bar", "value"), Output("bar", "max")],
     )
-    @manager.found_after_reload
+    @background.found_after_reload
     def tell(set_progress: Callable[[Any], None], value: str) -> str:
         attempt = current_job().attempt
         set_props("beside", {"children": f"attempt {attempt}"})
