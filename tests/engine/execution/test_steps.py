@@ -222,6 +222,7 @@ def test_a_claim_that_is_over_is_told_by_an_exception_that_no_except_exception_s
 # --- outside a worker ---
 
 
+@pytest.mark.empty_database
 def test_called_directly_a_task_has_an_inert_job(huey: DurableHuey) -> None:
     def plain() -> list[int]:
         job = current_job()

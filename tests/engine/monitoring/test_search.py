@@ -175,6 +175,7 @@ def test_a_page_is_looked_up_in_a_handful_of_statements(listing: Listing, make: 
     assert len(statements) == 1
 
 
+@pytest.mark.empty_database
 @pytest.mark.parametrize("storage", ["postgres"], indirect=True)
 def test_a_migration_without_the_right_to_make_an_extension_goes_on(
     make_huey: Callable[..., DurableHuey], storage: Any

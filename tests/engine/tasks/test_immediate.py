@@ -118,6 +118,7 @@ def test_retry_by_a_person_runs_at_once_too(huey: DurableHuey) -> None:
     assert handle() == 3
 
 
+@pytest.mark.empty_database
 def test_nothing_is_written_to_disk(huey: DurableHuey, tmp_path: Path) -> None:
     huey.task(name="task")(lambda: 1)()()
     assert list(tmp_path.iterdir()) == []
