@@ -52,17 +52,17 @@ demo: venv
 	@printf '\n  Open http://localhost:8050 - Ctrl-C stops it.\n\n'
 	cd $(DEMO) && PATH="$(CURDIR)/$(BIN):$$PATH" honcho start
 
-# These keep time, so nothing else may run beside them.
-SERIAL := tests/faults tests/end_to_end
-
+# Two at a time, but for those that keep time: they run at the end, and nothing beside them.
 test: venv
 	@CHROMIUM=$$($(BIN)/python tests/chromium.py) && export CHROMIUM && set -x && \
-	$(BIN)/python -m pytest -n 2 $(SERIAL:%=--ignore=%) --ignore=tests/scale && \
-	$(BIN)/python -m pytest -m 'not long' $(SERIAL)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not long and not alone' --ignore=tests/faults --ignore=tests/scale && \
+	$(BIN)/python -m pytest -m 'not long and (alone or promise)' --ignore=tests/scale
 
 STORAGES ?= sqlite,postgres,postgres+valkey
 
+# The engine's tests that `make test` runs on SQLite alone run here on Postgres too.
 faults: venv
+	$(BIN)/python -m pytest -n 2 tests/engine --storages postgres
 	$(BIN)/python -m pytest tests/faults --storages $(STORAGES)
 	CHROMIUM=$$($(BIN)/python tests/chromium.py) $(BIN)/python -m pytest -m long tests/end_to_end
 

@@ -30,6 +30,9 @@ WAYS = ["job", "callback"]
 
 expect.set_options(timeout=PATIENCE * 1000)
 
+# One app serves them all.
+pytestmark = pytest.mark.xdist_group("coming back")
+
 both_ways = pytest.mark.parametrize("way", WAYS)
 callback_alone = pytest.mark.parametrize("way", ["callback"])
 

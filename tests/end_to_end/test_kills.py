@@ -86,6 +86,7 @@ def analysis(app: RunningApp) -> Analysis:
     return Analysis(app)
 
 
+@pytest.mark.alone
 def test_a_killed_worker_repeats_only_the_window_it_was_in(app: RunningApp, analysis: Analysis) -> None:
     app.start()
     analysis.submit()

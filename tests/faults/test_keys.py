@@ -51,6 +51,7 @@ MESSAGES: dict[str, Callable[[bytes, bytes], bytes]] = {
 }
 
 
+@pytest.mark.promise
 def test_a_message_that_does_not_verify_fails_its_job_unread_and_the_consumer_goes_on(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path
 ) -> None:

@@ -24,6 +24,7 @@ from tests.storages import Storage
 STEPS = 12
 
 
+@pytest.mark.promise
 def test_a_killed_worker_repeats_no_step_but_the_one_in_flight_and_is_replaced_at_once(
     start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
@@ -77,6 +78,7 @@ def test_an_idle_worker_goes_with_the_main_process_too(huey: DurableHuey, start:
     assert handle.state is State.QUEUED
 
 
+@pytest.mark.promise
 def test_after_everything_was_killed_a_start_is_enough(start: StartConsumer, tasks: SimpleNamespace, path: str) -> None:
     consumer = start(workers=2)
     handle = tasks.slow_at_first(path)

@@ -44,7 +44,10 @@ FAULTS: dict[str, tuple[Callable[[ValkeyServer], None], Callable[[ValkeyServer],
 @only_redis_breaks
 @pytest.mark.parametrize(
     ("fault", "worker_type"),
-    [*((fault, "process") for fault in FAULTS), pytest.param("paused", "thread", marks=pytest.mark.long)],
+    [
+        *(pytest.param(fault, "process", marks=pytest.mark.promise if fault == "killed" else ()) for fault in FAULTS),
+        pytest.param("paused", "thread", marks=pytest.mark.long),
+    ],
 )
 def test_a_redis_that_fails_loses_nothing_and_keeps_no_submit_waiting(
     huey: DurableHuey,

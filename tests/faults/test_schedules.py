@@ -58,7 +58,7 @@ def test_five_consumers_killed_three_times_each_fire_each_moment_once(
         assert statistics.median(late) < 1
 
 
-@pytest.mark.parametrize("how", ["stopped", "killed"])
+@pytest.mark.parametrize("how", ["stopped", pytest.param("killed", marks=pytest.mark.promise)])
 def test_what_was_due_three_times_while_no_consumer_ran_is_made_up_once(
     huey: DurableHuey, start: StartConsumer, how: str
 ) -> None:

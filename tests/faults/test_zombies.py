@@ -86,6 +86,7 @@ def test_a_consumer_that_comes_back_tells_its_worker_that_the_job_is_gone(
     assert zombie.worker_pids() == [worker]
 
 
+@pytest.mark.promise
 def test_a_worker_that_is_stopped_alone_loses_its_job_to_its_sibling_and_comes_back(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
