@@ -22,14 +22,14 @@ import psutil
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 KIT = Path(__file__).parents[1]
-sys.path[:0] = [str(KIT), str(KIT / "{{cookiecutter.app_name}}")]
+sys.path[:0] = [str(KIT), str(KIT / "engine" / "src")]
 
 from benchmarks.web import used  # noqa: E402
-from jobqueue.dash.pages.overview import LOOK_EVERY
-from jobqueue.dash.pages.query import ROWS
-from jobqueue.database.database import Database
-from jobqueue.ledger.ledger import Ledger
-from jobqueue.monitoring.figures import Statistics
+from jobqueue.dash.pages.overview import LOOK_EVERY  # noqa: E402
+from jobqueue.dash.pages.query import ROWS  # noqa: E402
+from jobqueue.database.database import Database  # noqa: E402
+from jobqueue.ledger.ledger import Ledger  # noqa: E402
+from jobqueue.monitoring.figures import Statistics  # noqa: E402
 from tests import baking, chromium  # noqa: E402
 from tests.end_to_end.running import RunningApp  # noqa: E402
 from tests.scale import filling  # noqa: E402

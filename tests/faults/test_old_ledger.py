@@ -21,10 +21,10 @@ import pytest
 from huey.exceptions import TaskException
 
 from jobqueue import DurableHuey, Job, State
+from tests.engine.consumers import consumer_process, environment, wait_until
 from tests.faults.old_ledger import make
 from tests.faults.old_ledger.old_jobs import FOR_EVER, engine, open_ledger, prices_table, tasks_on
 from tests.faults.old_ledger.processes import job_of
-from tests.engine.consumers import consumer_process, environment, wait_until
 from tests.storages import STORAGES, Storage
 
 PROCESSES = "tests.faults.old_ledger.processes"
