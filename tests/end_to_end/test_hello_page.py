@@ -40,7 +40,7 @@ def test_a_greeting_comes_over_a_reload(app: RunningApp, watched: Page) -> None:
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_what_went_wrong_is_a_sentence_with_the_traceback_behind_it(app: RunningApp, watched: Page, kind: str) -> None:
+def test_error_is_a_sentence_with_its_traceback_folded(app: RunningApp, watched: Page, kind: str) -> None:
     options, body, sentence = WRONG[kind]
     job = app.folder / "app" / "jobs" / "hello.py"
     text = job.read_text().replace("@huey.task()", f"@huey.task({options})")

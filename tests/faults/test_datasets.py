@@ -66,7 +66,7 @@ def whole(table: Dataset[Any]) -> int:
     indirect=["storage"],
     ids=["in SQLite", "in Postgres", "between Postgres and Redis", "amid the copy to Redis"],
 )
-def test_a_worker_that_is_killed_while_it_saves_leaves_the_old_version_or_the_new_one_whole(
+def test_worker_killed_during_a_save_leaves_one_complete_version(
     huey: DurableHuey, table: Dataset[Any], storage: Storage, start: StartConsumer, tmp_path: Path, moment: str
 ) -> None:
     table.refresh()
@@ -93,7 +93,7 @@ def test_a_worker_that_is_killed_while_it_saves_leaves_the_old_version_or_the_ne
 
 
 @with_redis
-def test_a_redis_that_hangs_costs_the_first_read_of_a_version_a_moment_and_others_nothing(
+def test_hanging_redis_delays_only_the_first_read_of_a_version(
     huey: DurableHuey, table: Dataset[Any], storage: Storage, valkey: ValkeyServer
 ) -> None:
     table.refresh()

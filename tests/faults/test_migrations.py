@@ -44,7 +44,7 @@ def newer(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": f"{code}{os.pathsep}{KIT}", "MIGRATED": str(tmp_path / "migrated.txt")}
 
 
-def test_old_consumers_and_web_processes_go_on_while_a_newer_consumer_migrates(
+def test_old_processes_keep_working_while_a_newer_consumer_migrates(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, newer: dict[str, str], tmp_path: Path
 ) -> None:
     handles: list[JobHandle] = []
@@ -82,7 +82,7 @@ def start(storage):
 """
 
 
-def test_many_newer_starters_migrate_once_while_an_old_consumer_works(
+def test_many_newer_processes_migrate_once_beside_an_old_consumer(
     huey: DurableHuey,
     start: StartConsumer,
     tasks: SimpleNamespace,

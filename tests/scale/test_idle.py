@@ -22,7 +22,7 @@ WORKERS = 4
 FEW = 10  # pages, or a hundred instructions each
 
 
-def test_a_sweep_with_nothing_to_do_costs_a_handful_of_look_ups(pair: Pair, say: Say) -> None:
+def test_idle_sweep_costs_a_handful_of_lookups(pair: Pair, say: Say) -> None:
     ledger = pair.large.metered
     for _ in range(2):  # the first marks what others have left dead
         with metered() as executions:

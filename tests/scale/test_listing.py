@@ -97,7 +97,7 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield Filled(request.param, ledger, told)
 
 
-def test_the_first_rows_come_at_once_by_any_filter(filled: Filled, say: Say) -> None:
+def test_every_filter_answers_quickly(filled: Filled, say: Say) -> None:
     listing = Listing(filled.ledger.database)
     took = {wanted: median(lambda wanted=wanted: listing.page(wanted, ROWS)) for wanted in FILTERS}  # type: ignore[misc]
     slowest = sorted(took, key=lambda wanted: took[wanted], reverse=True)
@@ -108,7 +108,7 @@ def test_the_first_rows_come_at_once_by_any_filter(filled: Filled, say: Say) -> 
     assert [f"{said(wanted)}: {took[wanted]:.2f} s" for wanted in slowest if took[wanted] > AT_ONCE] == []
 
 
-def test_a_filter_finds_what_there_is_however_far_back(filled: Filled) -> None:
+def test_filter_finds_old_jobs_too(filled: Filled) -> None:
     listing, few = Listing(filled.ledger.database), filling.FEW
     for wanted, least in (
         (Filter(owner=ANN), few + QUEUED),
@@ -123,7 +123,7 @@ def test_a_filter_finds_what_there_is_however_far_back(filled: Filled) -> None:
         assert least <= found <= least + few / 2, said(wanted)
 
 
-def test_figures_come_at_once(filled: Filled, say: Say) -> None:
+def test_figures_answer_quickly(filled: Filled, say: Say) -> None:
     listing, figures = Listing(filled.ledger.database), Statistics(filled.ledger.database)
     now = time.time()
     parts: dict[str, Callable[[], object]] = {
