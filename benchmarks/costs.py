@@ -22,11 +22,11 @@ import psycopg
 from huey.api import TaskWrapper
 
 from benchmarks.peers import CELERY, DRAMATIQ, HUEY, OURS, machine
-from benchmarks.running import TEMPLATE, Peer, Running, Servers, running
+from benchmarks.running import ENGINE, Peer, Running, Servers, running
 from benchmarks.submitter import PAUSE
 from tests.servers import PostgresServer, ValkeyServer, fresh_database, fresh_redis
 
-sys.path.insert(0, str(TEMPLATE))
+sys.path.insert(0, str(ENGINE))
 
 from jobqueue import DurableHuey
 

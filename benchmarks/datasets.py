@@ -19,10 +19,10 @@ import psycopg
 import redis
 
 KIT = Path(__file__).parent.parent
-sys.path[:0] = [str(KIT), str(KIT / "{{cookiecutter.app_name}}")]
+sys.path[:0] = [str(KIT), str(KIT / "engine" / "src")]
 
-from jobqueue import DurableHuey
-from jobqueue.datasets.dataset import Dataset
+from jobqueue import DurableHuey  # noqa: E402
+from jobqueue.datasets.dataset import Dataset  # noqa: E402
 from tests.servers import PostgresServer, ValkeyServer  # noqa: E402
 
 MEGABYTES = 10

@@ -13,10 +13,10 @@ from contextlib import closing
 from pathlib import Path
 
 KIT = Path(__file__).parents[1]
-sys.path[:0] = [str(KIT), str(KIT / "{{cookiecutter.app_name}}")]
+sys.path[:0] = [str(KIT), str(KIT / "engine" / "src")]
 
-from jobqueue.database.database import Database
-from jobqueue.ledger.ledger import Ledger
+from jobqueue.database.database import Database  # noqa: E402
+from jobqueue.ledger.ledger import Ledger  # noqa: E402
 from tests.scale import filling  # noqa: E402
 from tests.scale.pruning import FINISHED, pruner, work  # noqa: E402
 from tests.servers import PostgresServer, fresh_database  # noqa: E402

@@ -18,7 +18,7 @@ from benchmarks.work import Note, notes
 from tests.servers import PostgresServer, ValkeyServer, fresh_database, fresh_redis
 
 KIT = Path(__file__).parents[1]
-TEMPLATE = KIT / "{{cookiecutter.app_name}}"
+ENGINE = KIT / "engine" / "src"
 BIN = Path(sys.executable).parent
 STOPS_IN = 10.0  # seconds; then it is killed
 
@@ -47,7 +47,7 @@ class Running:
         self.go = folder / "go"
         self.log = folder / "log"
         self.environment = os.environ | environment | {"BENCH_FOLDER": str(folder)}
-        self.environment["PYTHONPATH"] = os.pathsep.join(map(str, (KIT, TEMPLATE)))
+        self.environment["PYTHONPATH"] = os.pathsep.join(map(str, (KIT, ENGINE)))
         found = self.ask("consumer")
         self.command = [str(BIN / found["command"][0]), *found["command"][1:]]
         self.ask("prepare")

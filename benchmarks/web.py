@@ -29,7 +29,7 @@ from tests.servers import PostgresServer, free_port
 from tests.waiting import wait_until
 
 KIT = Path(__file__).parents[1]
-TEMPLATE = KIT / "{{cookiecutter.app_name}}"
+ENGINE = KIT / "engine" / "src"
 
 JOBS = 8
 PROCESSES = 2
@@ -112,7 +112,7 @@ def site(manager: str) -> Iterator[tuple[int, psutil.Process, list[psutil.Proces
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         postgres = stack.enter_context(PostgresServer())
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(map(str, [KIT, TEMPLATE])),
+            "PYTHONPATH": os.pathsep.join(map(str, [KIT, ENGINE])),
             "MANAGER": manager,
             "FOLDER": folder,
             "DATABASE_URL": postgres.url,

@@ -15,7 +15,7 @@ import pytest
 from tests import baking, storages
 from tests.baking import Bake
 from tests.servers import PostgresServer, ValkeyServer, fresh_database, fresh_redis, shared_postgres, shared_valkey
-from tests.storages import STORAGES, Storage
+from tests.storages import STORAGES, Storage, storage_for
 
 # Tests import the template where it lies while others bake it: nothing may be written there.
 sys.dont_write_bytecode = True
@@ -50,7 +50,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest.fixture
 def storage(request: pytest.FixtureRequest, tmp_path: Path, shared: Path) -> Iterator[Storage]:
     """Of this test's own, on what its folder's conftest.py says."""
-    with STORAGES[request.param](tmp_path, shared) as storage:
+    with storage_for(request, request.param, tmp_path, shared) as storage:
         yield storage
 
 

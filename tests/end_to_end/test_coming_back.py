@@ -30,6 +30,9 @@ WAYS = ["job", "callback"]
 
 expect.set_options(timeout=PATIENCE * 1000)
 
+# One app serves them all.
+pytestmark = pytest.mark.xdist_group("coming back")
+
 both_ways = pytest.mark.parametrize("way", WAYS)
 callback_alone = pytest.mark.parametrize("way", ["callback"])
 
@@ -249,7 +252,7 @@ HAPPENS = [
 
 @both_ways
 @pytest.mark.parametrize("happens", HAPPENS)
-def test_whatever_happens_the_page_ends_with_the_result(
+def test_page_ends_with_the_result_after_each_disturbance(
     visitor: Visitor, happens: Callable[[Visitor, str], Visitor]
 ) -> None:
     name = visitor.start()
@@ -261,7 +264,7 @@ def test_whatever_happens_the_page_ends_with_the_result(
 
 @both_ways
 @pytest.mark.long
-def test_another_browser_shows_the_same(visitor: Visitor, browser: Browser) -> None:
+def test_another_browser_shows_the_same_job(visitor: Visitor, browser: Browser) -> None:
     name = visitor.start()
     visitor.watches(name)
     with browser.new_context() as context:
@@ -340,7 +343,7 @@ def test_a_cancel_ends_the_job_and_the_next_one_is_shown_alone(
 
 @both_ways
 @pytest.mark.long
-def test_of_a_second_start_the_page_shows_that_one_alone(visitor: Visitor) -> None:
+def test_page_shows_only_the_job_that_was_started_last(visitor: Visitor) -> None:
     first = visitor.start()
     visitor.watches(first)
     second = visitor.start()
@@ -357,7 +360,7 @@ def test_of_a_second_start_the_page_shows_that_one_alone(visitor: Visitor) -> No
 
 @callback_alone
 @pytest.mark.long
-def test_of_two_starts_at_once_the_first_is_cancelled(visitor: Visitor) -> None:
+def test_second_start_cancels_the_first(visitor: Visitor) -> None:
     """The second comes before the page knows the first one's job: the answer with it is late."""
     late: list[Route] = []
     visitor.page.route("**/_dash-update-component*", lambda route: route.continue_() if late else late.append(route))
@@ -374,7 +377,7 @@ def test_of_two_starts_at_once_the_first_is_cancelled(visitor: Visitor) -> None:
 
 @both_ways
 @pytest.mark.long
-def test_a_page_that_was_left_shows_its_job_when_one_goes_back(visitor: Visitor) -> None:
+def test_page_shows_its_job_after_going_back(visitor: Visitor) -> None:
     name = visitor.start()
     visitor.watches(name)
     visitor.page.get_by_role("link", name="Hello").click()
@@ -387,7 +390,7 @@ def test_a_page_that_was_left_shows_its_job_when_one_goes_back(visitor: Visitor)
 
 @callback_alone
 @pytest.mark.long
-def test_an_answer_that_comes_late_for_the_page_that_was_left_takes_nothing_from_it_when_one_is_back(
+def test_late_answer_does_not_disturb_a_page_after_going_back(
     visitor: Visitor,
 ) -> None:
     """It was asked for before, with what the page showed then."""
@@ -410,7 +413,7 @@ def test_an_answer_that_comes_late_for_the_page_that_was_left_takes_nothing_from
 
 @both_ways
 @pytest.mark.long
-def test_a_page_that_was_left_and_is_opened_anew_shows_nothing_of_the_job(visitor: Visitor) -> None:
+def test_page_opened_anew_shows_no_old_job(visitor: Visitor) -> None:
     first = visitor.start()
     visitor.watches(first)
     visitor.page.get_by_role("link", name="Hello").click()
@@ -427,7 +430,7 @@ def test_a_page_that_was_left_and_is_opened_anew_shows_nothing_of_the_job(visito
 
 @both_ways
 @pytest.mark.long
-def test_a_cancel_while_the_web_is_away_is_done(visitor: Visitor) -> None:
+def test_cancel_during_a_web_outage_takes_effect(visitor: Visitor) -> None:
     site = visitor.site
     name = visitor.start()
     visitor.watches(name)
@@ -441,7 +444,7 @@ def test_a_cancel_while_the_web_is_away_is_done(visitor: Visitor) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("way", ["job"])
-def test_a_panel_shows_what_a_slow_web_says(visitor: Visitor) -> None:
+def test_panel_shows_answers_of_a_slow_web_process(visitor: Visitor) -> None:
     """Each answer takes longer than a panel waits until it asks again."""
     name = visitor.start()
     visitor.watches(name)
@@ -458,7 +461,7 @@ def test_a_panel_shows_what_a_slow_web_says(visitor: Visitor) -> None:
 
 @callback_alone
 @pytest.mark.long
-def test_a_click_while_the_web_is_away_is_one_job(visitor: Visitor) -> None:
+def test_click_during_a_web_outage_starts_one_job(visitor: Visitor) -> None:
     visitor.site.end("web", signal.SIGKILL)
     name = visitor.start()
     expect(visitor.page.get_by_text("Reconnecting")).to_be_visible()
@@ -473,7 +476,7 @@ def test_a_click_while_the_web_is_away_is_one_job(visitor: Visitor) -> None:
 
 @callback_alone
 @pytest.mark.long
-def test_a_callback_comes_back_to_a_hidden_tab(visitor: Visitor, tabs: Tabs) -> None:
+def test_callback_result_reaches_a_hidden_tab(visitor: Visitor, tabs: Tabs) -> None:
     hidden = Visitor(visitor.site, tabs.open(), visitor.way).open()
     name = hidden.start()
     hidden.watches(name)
@@ -484,7 +487,7 @@ def test_a_callback_comes_back_to_a_hidden_tab(visitor: Visitor, tabs: Tabs) -> 
 
 @pytest.mark.long
 @pytest.mark.parametrize("way", ["job"])
-def test_a_hidden_panel_asks_rarely_and_at_once_when_it_is_seen(visitor: Visitor, tabs: Tabs) -> None:
+def test_hidden_panel_polls_rarely_and_at_once_when_shown(visitor: Visitor, tabs: Tabs) -> None:
     hidden = Visitor(visitor.site, tabs.open(), visitor.way).open()
     name = hidden.start()
     hidden.watches(name)
@@ -502,7 +505,7 @@ def test_a_hidden_panel_asks_rarely_and_at_once_when_it_is_seen(visitor: Visitor
 @pytest.mark.long
 @pytest.mark.parametrize("way", ["job"])
 @pytest.mark.parametrize("opened", ["before", "behind"])
-def test_a_hidden_jobs_page_asks_nothing_and_at_once_when_it_is_seen(visitor: Visitor, tabs: Tabs, opened: str) -> None:
+def test_hidden_jobs_page_polls_only_when_shown(visitor: Visitor, tabs: Tabs, opened: str) -> None:
     address = f"{visitor.site.url}/jobs"
     page = tabs.open(address) if opened == "before" else tabs.open_behind(address)
     expect(page.get_by_text(re.compile("Updated "))).to_have_count(1)

@@ -72,9 +72,7 @@ def test_each_job_has_its_address_back_and_forward(app: RunningApp, watched: Pag
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_failed_job_is_a_sentence_with_its_traceback_in_the_details(
-    app: RunningApp, watched: Page, kind: str
-) -> None:
+def test_error_is_a_sentence_with_its_traceback_folded(app: RunningApp, watched: Page, kind: str) -> None:
     options, body, sentence = WRONG[kind]
     job = app.folder / "app" / "jobs" / "hello.py"
     text = job.read_text().replace("@huey.task()", f"@huey.task({options})")

@@ -23,7 +23,8 @@ OUTPUTS = ("market-state.children", "market-charts.children")
 MORE = 0.1  # seconds that the page may take longer when Redis does not answer
 
 
-def test_the_first_prices_come_when_asked_for_and_later_ones_by_themselves_and_stay_without_redis_and_workers(
+@pytest.mark.alone
+def test_market_page_shows_prices_without_redis_and_workers(
     app: RunningApp, watched: Page, fresh_postgres: str, valkey: ValkeyServer
 ) -> None:
     settings = {"DATABASE_URL": fresh_postgres, "REDIS_URL": valkey.url}

@@ -35,7 +35,7 @@ def production(fresh_postgres: str, fresh_valkey: str) -> Callable[[bool], Setti
 
 
 @pytest.mark.parametrize("with_redis", [True, False], ids=["redis", "without"])
-def test_a_page_shows_a_job_to_its_end_though_its_worker_is_killed(
+def test_page_shows_a_job_to_its_end_after_its_worker_was_killed(
     app: RunningApp, watched: Page, production: Callable[[bool], Settings], with_redis: bool
 ) -> None:
     settings = production(with_redis)
@@ -63,9 +63,7 @@ def test_a_page_shows_a_job_to_its_end_though_its_worker_is_killed(
     assert ("ok accounts: users have to log in" if with_redis else "?? accounts: AUTH is off") in told.stdout
 
 
-def test_doctor_says_what_to_do_about_a_redis_that_does_not_answer(
-    app: RunningApp, production: Callable[[bool], Settings]
-) -> None:
+def test_doctor_says_how_to_fix_an_unreachable_redis(app: RunningApp, production: Callable[[bool], Settings]) -> None:
     settings = production(False) | {"REDIS_URL": "redis://127.0.0.1:1"}
     told = doctor(app, settings)
     assert told.returncode == 1

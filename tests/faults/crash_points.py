@@ -9,6 +9,7 @@ executed to its end is recorded.
 import functools
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,6 +32,7 @@ DIED = 9  # the exit code
 
 ARMED, RECORDED, CLAIMED = "armed", "recorded.txt", "claimed.txt"
 A_JOB = "a job"  # the key of a claim that is given one
+TEMPLATE = re.compile(r"\{[a-z_]+\}")
 
 
 # Whose methods are operations, and what stands before their names.
@@ -206,4 +208,5 @@ def _names(database: Database) -> dict[str, str]:
 
 
 def named_statements() -> dict[str, str]:
-    return {name: sql for name, sql in statements.BY_NAME.items() if name[0] != "_"}
+    """Return the statements that the engine executes as they stand: neither a part of one nor a template."""
+    return {name: sql for name, sql in statements.BY_NAME.items() if name[0] != "_" and not TEMPLATE.search(sql)}

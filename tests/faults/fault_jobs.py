@@ -436,7 +436,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.signal()
     def crash_in_signal(signum: str, task: Task, *args: Any) -> None:
-        if hasattr(task, "claim"):
+        if hasattr(task, "attempt"):
             crash(f"signal {signum}", task)
 
     @huey.pre_execute()

@@ -80,7 +80,7 @@ class Batch:
 
 
 @pytest.mark.long
-def test_nothing_is_lost_and_nothing_counts_twice_whatever_is_killed(
+def test_random_kills_lose_no_job_and_count_none_twice(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, dice: Random
 ) -> None:
     consumers = [start(workers=WORKERS, max_losses=1000) for _ in range(2)]

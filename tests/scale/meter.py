@@ -60,7 +60,7 @@ CONSTRAINTS = {
 
 @dataclass
 class Execution:
-    """Of one statement, by its name in statements.py or listing_statements.py."""
+    """Of one statement, by its name in tests/statements.py."""
 
     name: str
     rows: int = 0  # Postgres: that it looked at in tables and indexes
@@ -111,7 +111,7 @@ def metered() -> Iterator[list[Execution]]:
     if heard:
         assert len(plans) == len(executions)
     for execution, told in zip(executions, plans, strict=False):
-        read(execution, told["Submission"])
+        read(execution, told["Plan"])
 
 
 def name_of(sql: str) -> str:

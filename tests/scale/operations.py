@@ -358,7 +358,7 @@ OPERATIONS = [
         lambda ledger, held: ledger.entries.put_if_free(held[0], BODY, "another", None),
         lambda ledger: locked(ledger),
     ),
-    Operation("release a lock", lambda ledger, held: ledger.release(*held), lambda ledger: locked(ledger)),
+    Operation("release a lock", lambda ledger, held: ledger.entries.release_lock(*held), lambda ledger: locked(ledger)),
     Operation(
         "delete a stale lock",
         lambda ledger, held: ledger.entries.delete_stale_lock(held[0]),

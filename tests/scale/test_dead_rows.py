@@ -33,7 +33,7 @@ def filled_ledger(postgres: str, finished: int) -> Iterator[tuple[Ledger, str]]:
         yield ledger, url
 
 
-def test_jobs_that_come_and_go_leave_a_claim_as_cheap_as_it_was(postgres: str, say: Say) -> None:
+def test_finished_jobs_do_not_slow_claims(postgres: str, say: Say) -> None:
     """A new entry takes the room of dead ones in its page of the index, as long as the queue is short."""
     with filled_ledger(postgres, finished=1_000) as (ledger, url):
         before = pages_of_a_claim(url)
@@ -43,7 +43,7 @@ def test_jobs_that_come_and_go_leave_a_claim_as_cheap_as_it_was(postgres: str, s
     assert after <= before + FEW
 
 
-def test_after_a_pile_of_jobs_a_claim_passes_by_their_entries_until_autovacuum_comes(say: Say) -> None:
+def test_claims_skip_dead_entries_until_autovacuum_runs(say: Say) -> None:
     """Dead entries are marked as such by the first claim that meets them, and the others skip them, many to a page."""
     with (
         PostgresServer(FAST | {"autovacuum_naptime": "1s"}) as server,
