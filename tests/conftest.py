@@ -26,8 +26,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--storages",
         type=storages.names,
-        help=f"what the queue's tests run on: any of {','.join(STORAGES)}. By default the engine's run on sqlite and "
-        "postgres, the faults on sqlite",
+        help=f"storages for the queue's tests: any of {','.join(STORAGES)}. By default tests of SQL run on sqlite and "
+        "postgres, all others on sqlite",
     )
     parser.addoption(
         "--seed",
