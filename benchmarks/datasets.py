@@ -1,4 +1,4 @@
-"""What a read of a dataset costs a web process that has read it before, beside a bare SELECT or GET. Run by `make bench`.
+"""The cost of reading a dataset again in a web process, beside a bare SELECT or GET. Run by `make bench`.
 
 The frame has 10 MB and does not change. On each storage: reads by one thread, and by twenty at the same time, each beside as
 many bare requests, on connections of their own, in the same run. Says whether each stays within what is promised.

@@ -1,4 +1,4 @@
-"""What the jobs page costs while it is open in ten browsers, beside a worker that runs twenty jobs a second.
+"""The cost of the jobs page while it is open in ten browsers, beside a worker that runs twenty jobs a second.
 
 `python -m benchmarks.jobs_page [--quick]`, run by `make bench`. A baked app as its Procfile runs it, where one has to log in, on
 Postgres, with an hour of such jobs behind it. The browsers are Chromium's own, ten of them, in which an admin is logged in;

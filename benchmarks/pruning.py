@@ -67,7 +67,7 @@ def measured(url: str, finished: int) -> tuple[list[list[float]], list[list[floa
 
 
 def part(turns: list[list[float]], number: int) -> list[float]:
-    """What was measured in this one of the rounds."""
+    """Return the figures of one round."""
     first, last = (len(turns) * of // ROUNDS for of in (number, number + 1))
     return [seconds for turn in turns[first:last] for seconds in turn]
 

@@ -54,7 +54,7 @@ class Running:
         self.processes = [self._start() for _ in range(found["processes"])]
 
     def ask(self, what: str, number: int = 0) -> Any:
-        """What benchmarks/submitter.py says."""
+        """Return the answer of benchmarks/submitter.py."""
         said = subprocess.run(self._submitter(what, number), env=self.environment, cwd=KIT, capture_output=True)
         if said.returncode:
             log = self.log.read_text()[-3000:] if self.log.exists() else ""

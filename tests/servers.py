@@ -152,7 +152,7 @@ def redis_client(url: str, timeout: float = 2.0) -> redis.Redis:
 
 
 def answers(url: str) -> bool:
-    """Whether the server of this URL does, within two seconds."""
+    """Return whether the server of this URL answers within two seconds."""
     try:
         if url.startswith("postgresql:"):
             psycopg.connect(url, connect_timeout=2).close()
@@ -238,7 +238,7 @@ class Server:
         return psutil.Process(self.keeper.pid).children(recursive=True)
 
     def pause(self) -> None:
-        """It does nothing until `resume`: its connections stay, and the system accepts new ones for it."""
+        """Suspend it until `resume`: its connections stay, and the system accepts new ones for it."""
         self.processes()[0].suspend()
         wait_until(lambda: is_paused(self.processes()[0]))  # it starts no more children
         for process in self.processes()[1:]:
@@ -331,7 +331,7 @@ class PostgresServer(Server):
 
 
 class ValkeyServer(Server):
-    """It keeps nothing: after a restart it is empty."""
+    """A Valkey that keeps nothing: after a restart it is empty."""
 
     stop_signal = signal.SIGKILL
 
@@ -360,7 +360,7 @@ class ValkeyServer(Server):
 
 
 def memory() -> Path | None:
-    """Where databases are made quickest. Some containers have little of it."""
+    """Return the folder in memory, where databases are made quickest, or None if it has little room."""
     return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else None
 
 

@@ -87,7 +87,7 @@ class Site(RunningApp):
         return self.notes / text
 
     def jobs(self, name: str) -> list[Job]:
-        """Those that were asked to count this, newest first."""
+        """Return the jobs that count under this name, newest first."""
         return [job for job in self.huey.jobs(limit=1000) if name in repr(job.args)]
 
 
@@ -202,7 +202,7 @@ def kill_the_worker(visitor: Visitor, name: str) -> Visitor:
 
 
 def kill_the_web(visitor: Visitor, name: str) -> Visitor:
-    """Its processes, which gunicorn starts again."""
+    """Kill the web processes. Gunicorn starts them again."""
     killed = psutil.Process(visitor.site.programs["web"].pid).children()
     for process in killed:
         process.kill()
@@ -393,7 +393,7 @@ def test_page_shows_its_job_after_going_back(visitor: Visitor) -> None:
 def test_late_answer_does_not_disturb_a_page_after_going_back(
     visitor: Visitor,
 ) -> None:
-    """It was asked for before, with what the page showed then."""
+    """Its request was sent before, with the content that the page had then."""
     page = visitor.page
     name = visitor.start()
     visitor.watches(name)

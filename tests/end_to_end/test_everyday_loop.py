@@ -1,4 +1,4 @@
-"""What `make start` runs, while somebody edits the app: Procfile.dev, which restarts what a change concerns."""
+"""Procfile.dev, which `make start` runs while somebody edits the app, restarts the processes that a change concerns."""
 
 import http.client
 import subprocess
@@ -110,5 +110,5 @@ def submitted(app: RunningApp, seconds: int) -> JobHandle:
 
 
 def says(app: RunningApp, process: str, text: str) -> int:
-    """In how many lines."""
+    """Return the number of lines that contain the text."""
     return sum(f"{process}.1" in line and text in line for line in app.log.read_text().splitlines())

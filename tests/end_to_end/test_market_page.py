@@ -120,7 +120,7 @@ def charts_are_shown(page: Page) -> None:
 
 
 def seconds_of_the_page(app: RunningApp, asked: list[str]) -> float:
-    """What the server takes for the whole page: its frame, what is newest, and the charts. The median of some."""
+    """Return the server's time for the whole page, its frame, the newest version and the charts: the median of ROUNDS."""
     newest, charts = (next(body for body in reversed(asked) if output in body) for output in OUTPUTS)
     json = {"Content-Type": "application/json"}
     requests = [

@@ -1,4 +1,4 @@
-"""What a host runs: the Procfile with production's settings, on Postgres, with and without Redis."""
+"""The Procfile with the settings of production, on Postgres, with and without Redis."""
 
 import os
 import secrets
@@ -82,7 +82,7 @@ def doctor(app: RunningApp, settings: Settings) -> "subprocess.CompletedProcess[
 
 
 def run(app: RunningApp, settings: Settings, *arguments: str, typed: str = "") -> "subprocess.CompletedProcess[str]":
-    """As `heroku run` and `dokku run` do: where the app is, with its settings."""
+    """Run a command as `heroku run` and `dokku run` do: in the app's folder, with its settings."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=app.folder,

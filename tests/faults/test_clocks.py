@@ -134,7 +134,7 @@ def test_schedule_follows_the_database_clock(huey: DurableHuey, start: StartCons
 
 
 def now(huey: DurableHuey) -> float:
-    """By the database's clock."""
+    """Return the time by the database's clock."""
     return huey.ledger.consumers.heartbeat("nobody", [], 0)
 
 

@@ -86,7 +86,7 @@ class Point(NamedTuple):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Of the crash points."""
+    """The folder of the crash points."""
     (tmp_path / "points").mkdir()
     return tmp_path / "points"
 
@@ -191,7 +191,7 @@ def test_web_process_that_dies_between_any_two_statements_has_done_all_or_nothin
 
 
 def rows_of(huey: DurableHuey, name: str) -> list[tuple[object, ...]]:
-    """Of a run that several share, one a handle."""
+    """Return the rows of a request's jobs. A shared run has one row for each handle."""
     columns = ("asked", "state", "follower", "follows", "pending", "counted", "let_go_at")
     jobs = "SELECT jobs.*, COALESCE(handles.id, jobs.id) AS asked, let_go_at FROM jobs LEFT JOIN handles ON job_id = jobs.id"
     with huey.ledger.database.statement() as tx:

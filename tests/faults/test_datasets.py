@@ -39,7 +39,7 @@ def table(huey: DurableHuey) -> Dataset[Any]:
 
 @contextmanager
 def reader(storage: Storage) -> Iterator[Dataset[Any]]:
-    """As a web process that has just started has it."""
+    """Yield the dataset as a web process that has just started reads it."""
     huey = DurableHuey("faults", **storage._asdict(), secret_key="a key for tests", **SETTINGS)
     try:
         yield table_on(huey)

@@ -23,7 +23,7 @@ SHORT = {"SILENCE": 1.0, "CONNECT": 2}  # seconds; psycopg does not wait less fo
 
 
 class Host:
-    """Its way to the servers, through proxies of its own."""
+    """A host's way to the servers, through proxies of its own."""
 
     def __init__(self, storage: Storage, stack: ExitStack) -> None:
         self.proxies: list[Proxy] = []

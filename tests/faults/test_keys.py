@@ -27,7 +27,7 @@ WAIT = 3.0  # seconds for which jobs are left in the ledger before they are due
 
 
 class Bomb:
-    """What must never be unpickled."""
+    """An object that must never be unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -170,7 +170,7 @@ def test_secret_key_is_rotated_without_losing_a_job(
 
 
 def runs_an_errand(huey: DurableHuey, pid: int) -> bool:
-    """Whether this consumer has begun one, that will take longer than its grace."""
+    """Return whether this consumer has begun a job that takes longer than its grace period."""
     (consumer,) = [consumer for consumer in huey.ledger.consumers.all() if consumer["pid"] == pid]
     for job in huey.jobs(state=State.RUNNING):
         row = huey.ledger.reading.job(job.id)

@@ -326,7 +326,7 @@ def test_consumer_whose_notifier_connection_is_cut_keeps_working(
 
 
 def test_connection_that_broke_in_a_transaction_is_not_reused(huey: DurableHuey) -> None:
-    """Its ROLLBACK fails too, and says nothing."""
+    """The ROLLBACK on that connection fails silently."""
     with pytest.raises(FenceRefused), huey.ledger.database.transaction() as tx:
         with pytest.raises(psycopg.OperationalError):
             tx.run("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -348,7 +348,7 @@ def test_value_that_postgres_refuses_is_not_taken_for_an_outage(
 def test_server_that_ends_every_connection_counts_as_unavailable(
     huey: DurableHuey, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a pooler does that has lost its own server."""
+    """A pooler that has lost its server behaves so."""
     connect = Postgres.connect
     broken = False
 
@@ -389,7 +389,7 @@ class Silence:
 
 @pytest.fixture(params=[pytest.param("paused", marks=pytest.mark.long), "cut"])
 def silence(request: pytest.FixtureRequest, server: PostgresServer, storage: Storage) -> Iterator[Silence]:
-    """Of a server that is stopped, or a network that drops all."""
+    """Make the database silent: its server is paused, or the network drops all data."""
     if request.param == "paused":
         yield Silence(storage, server.pause, server.resume)
         server.resume()
@@ -489,7 +489,7 @@ def test_consumer_stops_while_the_database_is_silent(
 def test_claim_made_after_its_worker_gave_up_is_released(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
-    """What a silent network still held is delivered when it speaks again, or a server reads it when it goes on."""
+    """The claim is delivered late: by the network, or read by the server when it resumes."""
     start()
     (consumer,) = huey.ledger.consumers.all()
     names = huey.messages.task_names()

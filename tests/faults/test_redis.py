@@ -82,7 +82,7 @@ def test_failing_redis_loses_no_job_and_delays_no_submit(
 
 
 def assert_heard_again(tasks: SimpleNamespace) -> None:
-    """Once it was left alone for long enough, an idle worker begins at once again, again and again."""
+    """Wait until notifications arrive again: an idle worker begins several jobs at once."""
 
     def quick() -> bool:
         begun = time.monotonic()

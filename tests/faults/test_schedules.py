@@ -95,5 +95,5 @@ def due(job: Job) -> int:
 
 
 def now(huey: DurableHuey) -> float:
-    """By the database's clock."""
+    """Return the time by the database's clock."""
     return huey.ledger.consumers.heartbeat("nobody", [], 0)

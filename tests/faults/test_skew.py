@@ -124,5 +124,5 @@ def claimed_by(huey: DurableHuey, job_id: str) -> int:
 
 
 def now(huey: DurableHuey) -> float:
-    """By the database's clock."""
+    """Return the time by the database's clock."""
     return huey.ledger.consumers.heartbeat("nobody", [], 0)

@@ -90,7 +90,7 @@ def test_resumed_consumer_interrupts_a_worker_whose_job_is_gone(
 def test_paused_worker_loses_its_job_to_another_and_works_again(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
-    """Its main process lives, and does not renew what nobody works on."""
+    """Its main process lives, but does not renew the lease of a paused worker."""
     consumer = start(workers=2)
     handle, follower = huey.enqueue(tasks.slow_at_first.s(path).then(tasks.quick))
     wait_until(lambda: notes(Path(path)))
@@ -110,7 +110,7 @@ def test_paused_worker_loses_its_job_to_another_and_works_again(
 
 
 def idle_in_transactions(huey: DurableHuey) -> list[Row]:
-    """Who has begun a transaction, and says nothing."""
+    """Return the sessions that are idle in a transaction."""
     with huey.ledger.database.statement() as tx:
         return tx.all(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"

@@ -42,7 +42,7 @@ def claim(ledger: Ledger) -> Row | None:
 
 
 def uncommitted_claim(stack: ExitStack, ledger: Ledger) -> Row | None:
-    """Of one that is held up amid its claim, until the stack ends."""
+    """Claim a job in a transaction that stays open until the stack ends."""
     tx = stack.enter_context(ledger.database.transaction())
     where = {"tasks": TASKS, "queues": None, "lately": []}
     claim = {"token": secrets.token_hex(16), "consumer": "consumer", "worker": "worker", "host": "host", "lease": 60}
@@ -50,12 +50,12 @@ def uncommitted_claim(stack: ExitStack, ledger: Ledger) -> Row | None:
 
 
 def jobs_in_turns(each: int) -> list[NewJob]:
-    """Of three tasks and three priorities."""
+    """Return jobs of three tasks and three priorities."""
     return [new(task, priority=n % 3) for n in range(each) for task in TASKS]
 
 
 def in_order(jobs: list[NewJob]) -> list[str]:
-    """By priority, and first in, first out."""
+    """Return the jobs' ids by priority, then in the order of their submits."""
     return [job.id for job in sorted(jobs, key=lambda job: -job.priority)]
 
 

@@ -66,7 +66,7 @@ def test_claims_skip_dead_entries_until_autovacuum_runs(say: Say) -> None:
 
 
 def vacuums_of_jobs(ledger: Ledger) -> int:
-    """As Postgres counts them: claims that wait for one would leave dead entries themselves, by the thousand."""
+    """Return how often autovacuum came, by Postgres's own count. Claims that wait for it would leave thousands of dead entries."""
     with filling.patient(ledger) as tx:
         row = tx.one("SELECT autovacuum_count FROM pg_stat_user_tables WHERE relname = 'jobs'")
     assert row is not None
@@ -74,7 +74,7 @@ def vacuums_of_jobs(ledger: Ledger) -> int:
 
 
 def pages_of_a_claim(url: str) -> int:
-    """Of the third: the first that comes by marks what it finds dead, for all that come after it.
+    """Return the cost of the third claim: the first one marks dead entries for those after it.
 
     Without the pages between the root of an index and its leaf: a pile leaves the levels that it built, which a vacuum keeps.
     """
@@ -107,7 +107,7 @@ END $do$
 
 
 def come_and_go(ledger: Ledger, submit: bool) -> None:
-    """So many jobs are claimed and end, first come, first served; each is submitted just before, or they all are there."""
+    """Claim and end so many jobs, in order. Each is submitted just before, or all of them are there already."""
     with filling.patient(ledger) as tx:
         cursor = ClientCursor(tx._cursor.connection)
         dialect = ledger.database.dialect
