@@ -11,12 +11,13 @@ from jobqueue.dash import (
     panel_refresh,  # noqa: F401  # registers the callbacks of panels
 )
 from jobqueue.dash.access import Access
+from jobqueue.dash.background import found_after_reload
 from jobqueue.dash.errors import Errors
 from jobqueue.dash.jobs import Jobs
 from jobqueue.dash.manager import HueyManager
 from jobqueue.dash.panel import JobPanel
 
-__all__ = ["Access", "Errors", "HueyManager", "JobPanel", "Jobs", "pages"]
+__all__ = ["Access", "Errors", "HueyManager", "JobPanel", "Jobs", "found_after_reload", "pages"]
 
 # Repeats requests of background callbacks and panels while the web process is away.
 hooks.script([{"namespace": "jobqueue", "relative_package_path": "dash/assets/reconnect.js"}])
