@@ -23,7 +23,7 @@ def wrong(browser: Browser, name: str = "ann", password: str = "x") -> int:
 
 
 def pass_time(seconds: float) -> None:
-    """For everything that is kept of users."""
+    """Make everything stored about users older by some seconds."""
     with huey.ledger.database.transaction() as tx:
         for table, column in (
             ("sessions", "seen_at"), ("sessions", "began_at"), ("failed_logins", "last_at"), ("users", "first_until"),
@@ -124,7 +124,7 @@ def test_a_wrong_name_is_answered_as_a_wrong_password(people: None) -> None:
 
 
 def test_a_wrong_name_takes_as_long_as_a_wrong_password(people: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In work, which does not depend on what else the machine does: one hash each."""
+    """The measure is work, one hash each: time would depend on what else the machine does."""
     from werkzeug import security
 
     methods: list[str] = []
@@ -151,7 +151,7 @@ def test_after_ten_failures_each_log_in_has_to_wait(people: None, name: str) -> 
     assert 0 < int(answer.headers["Retry-After"]) <= PAUSE
     pass_time(PAUSE)
     assert wrong(browser, name) == 401
-    assert wrong(browser, name) == 429  # one at a time, from then on
+    assert wrong(browser, name) == 429  # from then on one at a time
     pass_time(PAUSE)
     assert wrong(browser, name, PASSWORD) == (302 if name == "ann" else 401)
 
@@ -161,7 +161,7 @@ def test_failures_from_an_address_count_whatever_names_are_tried(people: None) -
     assert tries == [None] * 10 + ["wait"]
     assert users_at("10.0.0.2", "name1") is None
     pass_time(PAUSE)
-    assert [users_at("10.0.0.1", "ann", PASSWORD) for _ in range(2)] == ["ann", "ann"]  # of whom nobody has to wait
+    assert [users_at("10.0.0.1", "ann", PASSWORD) for _ in range(2)] == ["ann", "ann"]  # successful log-ins do not wait
     assert [users_at("10.0.0.1", "name11") for _ in range(2)] == [None, "wait"]
     assert [users_at(f"2001:db8::{number}", f"n{number}") for number in range(11)] == [None] * 10 + [
         "wait"

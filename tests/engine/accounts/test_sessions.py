@@ -1,4 +1,4 @@
-"""Sessions, cookies, and what every answer tells the browser, as OWASP's ASVS asks (docs/security.md names these tests)."""
+"""Sessions, cookies and security headers, as OWASP's ASVS asks (docs/security.md names these tests)."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def test_a_session_is_a_long_random_number_of_the_servers(people: None, queue: D
     assert len({*tokens}) == 50 and {len(token) for token in tokens} == {43}  # of 6 bits each
     with queue.ledger.database.statement() as tx:
         kept = str([dict(row) for row in tx.all("SELECT * FROM sessions")])
-    assert not any(token in kept for token in tokens)  # whoever reads the database can use none
+    assert not any(token in kept for token in tokens)  # a stolen database opens no session
 
 
 def test_each_log_in_begins_another_session_and_ends_the_one_before(people: None) -> None:
@@ -74,7 +74,7 @@ def test_a_session_ends_when_it_is_not_used_or_has_grown_old(people: None) -> No
     for _ in range(LONGEST_SESSION // IDLE + 1):
         assert is_in(ann)
         pass_time(IDLE - 60)
-    assert not is_in(ann)  # used all along
+    assert not is_in(ann)  # though it was used all the time
     ben = Browser("ben")
     pass_time(IDLE)
     assert not is_in(ben)
@@ -164,7 +164,9 @@ def test_in_production_the_cookie_is_for_https_alone_and_so_is_the_app() -> None
     assert int(re.findall(r"max-age=(\d+)", hsts)[0]) >= 365 * 24 * 3600 and "includeSubDomains" in hsts
     assert plain == "308 https://localhost/hello?a=b"
     assert health == "200"
-    assert "ann logs in from 203.0.113.9" in done.stderr  # as the router saw it, not as the browser says
+    assert (
+        "ann logs in from 203.0.113.9" in done.stderr
+    )  # the address that the router saw, not the one that the browser claims
 
 
 # --- headers ---
@@ -201,9 +203,7 @@ def test_without_the_database_requests_are_refused_in_words(people: None, monkey
     monkeypatch.setattr(accounts.sessions, "user", down)
     page = ann.get("/hello")
     assert page.status_code == 503 and page.text.startswith("The database does not answer.")
-    page = ann.client.get(
-        "/hello", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-    )  # as a browser asks
+    page = ann.client.get("/hello", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})  # as browsers ask
     assert page.status_code == 503 and "The database does not answer</h1>" in page.text and "Try again" in page.text
     told = json.loads(ann.start("hello", 1, "Ann").text)
     assert told["response"] == {} and "The database does not answer" in str(told["sideUpdate"]["notices"])

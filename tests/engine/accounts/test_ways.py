@@ -1,4 +1,4 @@
-"""The ways to reach another's job: each is a 404, or refused; without a log-in, each is a 401, or leads to the log-in."""
+"""Every way to reach another user's job answers 404; without a log-in it answers 401 or redirects to the log-in."""
 
 import json
 import re
@@ -25,7 +25,7 @@ SMALL = {"assets": ["AAPL", "JNJ", "XOM"], "risk": "variance", "training": 2520,
 SECRET = "Zanzibar"  # in Ann's job, and in what it returned
 
 
-# What Ben does with the id of a job of Ann's. Ways into the analysis get an analysis, the others a greeting.
+# Requests that Ben makes with the id of a job of Ann's, which is a greeting or an analysis.
 LOOKS: dict[str, Callable[[Browser, str], Any]] = {
     "the address of its page": lambda ben, job: ben.get(f"/hello?job={job}"),
     "the address of another task's page": lambda ben, job: ben.get(f"/analysis?job={job}"),
@@ -45,7 +45,7 @@ LOOKS: dict[str, Callable[[Browser, str], Any]] = {
 
 @pytest.fixture
 def jobs(people: None, queue: DurableHuey) -> list[JobHandle]:
-    """Ann's, one of which is done."""
+    """Two jobs of Ann's; the first has succeeded."""
     return [greet.using(owner="ann")(SECRET), analyse.using(owner="ann").schedule(kwargs=SMALL, delay=600)]
 
 
@@ -61,12 +61,12 @@ def test_to_another_users_job_each_way_is_a_404_as_to_none(jobs: list[JobHandle]
 
 
 def told(answer: TestResponse) -> str:
-    """But for the number that Dash gives each load of a page."""
+    """Return the response's text without the number that Dash gives to each load of a page."""
     return re.sub(r'"end_id":"[^"]*"', "", answer.text)
 
 
 def test_an_admin_reaches_the_same_jobs(jobs: list[JobHandle]) -> None:
-    """So that the ways above are known to lead there."""
+    """This shows that the ways above lead to the jobs."""
     eve = Browser("eve")
     for way in LOOKS:
         assert all(LOOKS[way](eve, job.id).status_code in (200, 204) for job in jobs), way
