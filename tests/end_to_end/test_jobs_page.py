@@ -82,7 +82,7 @@ class Desk:
         return self.huey.jobs(owner=owner, state=state)
 
     def is_logged(self, who: str, does: str) -> None:
-        """And when."""
+        """Assert that the log says who did it, and when."""
         line = re.compile(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ jobqueue\.acts: {who} {does}")
         wait_until(lambda: line.search(self.app.log.read_text()), f"{line.pattern} is logged")
 
@@ -158,7 +158,7 @@ def dialog(page: Page) -> Locator:
 
 
 def confirm(page: Page, act: str, jobs: str, said: str) -> None:
-    """What is selected, of which so many jobs count."""
+    """Do an act with the selected jobs, such as `1 job`, and confirm it in the dialog."""
     page.get_by_role("button", name=f"{act} {jobs.split()[0]}", exact=True).click()
     expect(dialog(page)).to_contain_text(f"{act} {jobs}?")
     page.get_by_role("button", name=f"{act} {jobs}").click()
@@ -171,7 +171,7 @@ def test_every_control_of_the_jobs_page(desk: Desk, watch: Watch) -> None:
 
 
 def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
-    """Of the page that is open, which shows everybody's jobs."""
+    """Use each control of the open page, which shows everybody's jobs."""
     expect(page.get_by_text(re.compile("Updated "))).to_be_visible(timeout=SLOW)
     listed(page, 25)
     expect(page.get_by_role("link", name="Running")).to_contain_text("1")

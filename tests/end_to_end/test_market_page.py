@@ -23,7 +23,8 @@ OUTPUTS = ("market-state.children", "market-charts.children")
 MORE = 0.1  # seconds that the page may take longer when Redis does not answer
 
 
-def test_the_first_prices_come_when_asked_for_and_later_ones_by_themselves_and_stay_without_redis_and_workers(
+@pytest.mark.alone
+def test_market_page_shows_prices_without_redis_and_workers(
     app: RunningApp, watched: Page, fresh_postgres: str, valkey: ValkeyServer
 ) -> None:
     settings = {"DATABASE_URL": fresh_postgres, "REDIS_URL": valkey.url}
@@ -119,7 +120,7 @@ def charts_are_shown(page: Page) -> None:
 
 
 def seconds_of_the_page(app: RunningApp, asked: list[str]) -> float:
-    """What the server takes for the whole page: its frame, what is newest, and the charts. The median of some."""
+    """Return the server's time for the whole page, its frame, the newest version and the charts: the median of ROUNDS."""
     newest, charts = (next(body for body in reversed(asked) if output in body) for output in OUTPUTS)
     json = {"Content-Type": "application/json"}
     requests = [

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import baking
 from tests.baking import Bake
 
@@ -118,6 +120,7 @@ def test_it_is_clean_and_typed(app: Path, example: str, installed: Bake, tmp_pat
         assert done.returncode == 0, f"{' '.join(check)}\n{done.stdout}{done.stderr}"
 
 
+@pytest.mark.parametrize("example", ["blank", pytest.param("portfolio", marks=pytest.mark.long)], indirect=True)
 def test_its_own_tests_pass(example: str, installed: Bake, tmp_path: Path) -> None:
     python = installed(example=example) / ".venv" / "bin" / "python"
     done = subprocess.run(

@@ -4,10 +4,10 @@ Pages read jobs through `jobs`, never through the queue itself.
 """
 
 from jobqueue.accounts import Accounts
-from jobqueue.dash import Access
+from jobqueue.dash import Jobs
 
 from app.jobs import huey
 from app.settings import project, settings
 
 accounts = Accounts(huey, settings, title=project.title)
-jobs = Access(huey, accounts.visitor)
+jobs = Jobs(huey, accounts.visitor)

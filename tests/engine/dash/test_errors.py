@@ -53,7 +53,7 @@ def client(errors: Errors) -> Iterator[FlaskClient]:
     GLOBAL_CALLBACK_LIST[:] = callbacks
     for global_, before in ((GLOBAL_CALLBACK_MAP, known), (dash.page_registry, pages)):
         global_.clear()
-        global_.update(before)  # type: ignore[arg-type]
+        global_.update(before)
 
 
 raised: list[Exception] = []
@@ -95,7 +95,8 @@ def test_a_callback_about_an_unknown_job_is_a_404(client: FlaskClient) -> None:
 
 
 def test_a_forged_callback_is_answered_without_details(client: FlaskClient) -> None:
-    for body in ({}, [], {"output": "none.children"}, {"output": "out.children", "inputs": [SECRET]}):
+    bodies: list[Any] = [{}, [], {"output": "none.children"}, {"output": "out.children", "inputs": [SECRET]}]
+    for body in bodies:
         answer = client.post("/_dash-update-component", json=body)
         assert answer.status_code == 500
         assert SECRET not in answer.text and "Traceback" not in answer.text and ".py" not in answer.text

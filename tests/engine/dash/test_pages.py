@@ -1,4 +1,4 @@
-"""The jobs pages as a browser asks for them: what they show to whom, what they do, and what they refuse."""
+"""The jobs pages as a browser requests them: what they show, what they do, and what they refuse."""
 
 import logging
 import time
@@ -37,7 +37,7 @@ class Who:
 
 @dataclass
 class Site:
-    """An app with these pages. `who` asks."""
+    """An app with these pages. `who` is the visitor."""
 
     huey: DurableHuey
     app: Dash
@@ -53,7 +53,7 @@ class Site:
         return self.client.get(address)
 
     def call(self, output: str, *values: Any, pressed: Any = None) -> TestResponse:
-        """A callback by its first output, with the values of its inputs and states; `pressed`: a button of many."""
+        """Call a callback by its first output, with the values of its Inputs and States. `pressed`: the id of a button of a pattern."""
         self.get("/jobs")
         (name,) = [name for name in self.app.callback_map if name.strip(".").split("...")[0] == output]
         declared, given = self.app.callback_map[name], iter(values)
@@ -91,7 +91,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Site]:
-    """In immediate mode: a job has ended when its submit returns. What Dash keeps for a process is put by meanwhile."""
+    """Make an app in immediate mode, in which a submit returns when the job has ended. Dash's globals are restored afterwards."""
     huey = DurableHuey("pages", immediate=True)
     kept, known = dict(dash.page_registry), (list(GLOBAL_CALLBACK_LIST), dict(GLOBAL_CALLBACK_MAP))
     for of_others in dash.page_registry, GLOBAL_CALLBACK_LIST, GLOBAL_CALLBACK_MAP:
@@ -117,7 +117,7 @@ def made() -> Iterator[Site]:
 
 @pytest.fixture
 def site(made: Site) -> Site:
-    """With an empty ledger."""
+    """Return the app with an empty ledger."""
     made.huey.storage.close()
     made.huey.storage = made.huey.get_immediate_storage()
     for task in made.huey.periodic_tasks().values():
@@ -182,7 +182,7 @@ def test_an_outage_of_the_database_is_said_and_leaves_the_page_as_it_is(
     assert shown.keys() == {"jobs-trouble"} and "does not answer" in str(shown)
 
 
-def test_a_refresh_takes_a_handful_of_queries_and_one_after_another_browsers(
+def test_a_look_is_a_handful_of_queries_and_the_list_alone_after_anothers(
     site: Site, statements: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """benchmarks/jobs_page.py measures what open pages cost."""
@@ -299,7 +299,7 @@ def test_a_dataset_is_shown_without_its_content_and_refreshed(
 
 
 def press(site: Site, pressed: dict[str, str]) -> TestResponse:
-    """A button of a schedule or a dataset."""
+    """Press a button of a schedule or a dataset."""
     site.get("/jobs")
     name = next(n for n, c in site.app.callback_map.items() if "schedule" in str(c["inputs"]))
     parts = [part.rpartition(".")[::2] for part in name.strip(".").split("...")]
@@ -358,8 +358,8 @@ def test_a_visitor_sees_only_their_own_jobs_and_an_admin_all(site: Site) -> None
     assert site.listed(owner="ann") == [anns.id]
 
 
-def test_who_sees_ones_own_jobs_alone_is_led_to_nothing_else(site: Site) -> None:
-    """Nor by an address that an admin passed on."""
+def test_a_visitor_without_admin_rights_has_only_the_list(site: Site) -> None:
+    """A link from an admin changes nothing."""
     layout = dash.page_registry["jobqueue.dash.pages"]["layout"]
     for who, tab, owner in ((Who("ben"), "jobs", ""), (Who("eve", admin=True), "workers", "ann")):
         site.who = who
@@ -368,7 +368,7 @@ def test_who_sees_ones_own_jobs_alone_is_led_to_nothing_else(site: Site) -> None
         assert ("?tab=workers" in str(layout())) is who.admin
 
 
-def test_an_address_may_end_in_a_slash_and_is_404_where_its_job_is_not_there(site: Site) -> None:
+def test_an_address_may_end_in_a_slash_and_is_a_404_for_an_unknown_job(site: Site) -> None:
     job = delayed(site, "ann")
     site.who = Who("ann")
     assert [site.get(f"/jobs{rest}").status_code for rest in ("", "/", f"/{job.id}", f"/{job.id}/")] == [200] * 4
@@ -381,7 +381,7 @@ FOREIGN = ["page", "look", "cancel", "retry", "again", "bulk cancel", "bulk retr
 
 
 @pytest.mark.parametrize("way", FOREIGN)
-def test_somebody_elses_job_is_as_one_that_does_not_exist(site: Site, way: str) -> None:
+def test_another_users_job_does_not_exist(site: Site, way: str) -> None:
     job = delayed(site, "ann")
     if way.endswith(("retry", "again")):
         job.cancel()
@@ -406,7 +406,7 @@ def test_somebody_elses_job_is_as_one_that_does_not_exist(site: Site, way: str) 
 
 
 @pytest.mark.parametrize("act", ["pause", "resume", "run", "refresh"])
-def test_schedules_and_datasets_are_an_admins(site: Site, act: str) -> None:
+def test_only_admins_act_on_schedules_and_datasets(site: Site, act: str) -> None:
     site.huey.dataset(every("hour"), name="prices")(lambda: [1])
     (name,) = site.huey.periodic_tasks()
     site.who = Who("ben")

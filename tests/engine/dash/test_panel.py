@@ -1,4 +1,4 @@
-"""A job's panel: what it shows in each state, what its buttons do, and what a page with panels costs."""
+"""JobPanel: its words in each state, its buttons, the jobs that it starts, and the cost of a refresh."""
 
 import json
 import uuid
@@ -22,7 +22,7 @@ from jobqueue.ledger.records import ClaimRequest, NewJob
 
 @pytest.fixture
 def huey() -> Iterator[DurableHuey]:
-    """In immediate mode: a job has ended when its submit returns."""
+    """Return a queue in immediate mode, in which a submit returns when the job has ended."""
     huey = DurableHuey("panel", immediate=True)
     yield huey
     huey.storage.close()
@@ -35,7 +35,7 @@ def make_panel(huey: DurableHuey, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def shown(panels: list[html.Div]) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
-    """The ids and the data of what the page keeps of each."""
+    """Return the ids and the data of the panels' stores."""
     stores = [div.children[2] for div in panels]
     return [store.id for store in stores], [store.data for store in stores]
 
@@ -119,7 +119,7 @@ def test_a_job_of_another_task_is_shown_without_its_result(huey: DurableHuey, ma
     assert "A job of the task other" in str(view.status) and view.result is None
 
 
-def test_a_refresh_takes_one_query_for_each_job_that_has_not_ended(
+def test_a_page_asks_once_for_each_job_that_goes_on_and_never_for_one_that_has_ended(
     huey: DurableHuey, make_panel: Any, statements: list[str]
 ) -> None:
     one, two = make_panel("one"), make_panel("two")

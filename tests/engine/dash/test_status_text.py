@@ -88,7 +88,7 @@ def test_the_time_left_follows_from_the_attempts_speed(job: Job) -> None:
     assert time_left(half) == "about 10 min left"
 
 
-def test_an_attempt_after_a_crash_is_measured_from_the_first_look_at_it(job: Job) -> None:
+def test_an_attempt_after_a_crash_is_measured_from_the_first_glance(job: Job) -> None:
     """It began with saved steps. Measured from its start, it would seem too fast."""
     again = replace(job, state=State.RUNNING, attempt=2, done=200, total=300)
     assert time_left(again) == ""
@@ -96,7 +96,7 @@ def test_an_attempt_after_a_crash_is_measured_from_the_first_look_at_it(job: Job
     assert time_left(later, Glance(2, time.time() - 600, 200)) == "about 1 h 30 min left"
 
 
-def test_the_first_look_is_kept_until_another_attempt(job: Job) -> None:
+def test_the_first_glance_is_kept_until_the_next_attempt(job: Job) -> None:
     running = replace(job, state=State.RUNNING, done=3, total=9)
     first = glance(running)
     assert first is not None and first.done == 3

@@ -1,7 +1,7 @@
-"""The charts of an analysis, as Plotly figures in the form of plain dicts: Dash takes them as they are, `go.Figure(chart)` makes
-the object of one, and the web process is spared Plotly's Python classes.
+"""The charts of the example as plain dicts, so that the web process needs none of Plotly's Python classes.
 
-They have no background and grey lines: assets/charts.css gives their text the page's colours, light or dark.
+Dash shows them as they are, and `go.Figure(chart)` makes an object of one. They have no background and grey lines.
+assets/charts.css colours their text like the page, light or dark.
 """
 
 from collections.abc import Sequence

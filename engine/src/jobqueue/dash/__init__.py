@@ -1,7 +1,7 @@
 """The Dash face: background callbacks, job panels, the jobs page and errors in words.
 
-`HueyManager` runs background callbacks as jobs. `JobPanel` shows a job on any page. `Access` limits both to the jobs
-that a visitor may see. `pages.add` adds `/jobs` to an app. `Errors` says in words why a callback or page failed.
+`HueyManager` runs background callbacks as jobs. `JobPanel` shows a job on any page. `Jobs` makes panels for the jobs that a
+visitor may see. `pages.add` adds `/jobs` to an app. `Errors` says in words why a callback or page failed.
 """
 
 from dash import hooks
@@ -12,10 +12,11 @@ from jobqueue.dash import (
 )
 from jobqueue.dash.access import Access
 from jobqueue.dash.errors import Errors
+from jobqueue.dash.jobs import Jobs
 from jobqueue.dash.manager import HueyManager
 from jobqueue.dash.panel import JobPanel
 
-__all__ = ["Access", "Errors", "HueyManager", "JobPanel", "pages"]
+__all__ = ["Access", "Errors", "HueyManager", "JobPanel", "Jobs", "pages"]
 
 # Repeats requests of background callbacks and panels while the web process is away.
 hooks.script([{"namespace": "jobqueue", "relative_package_path": "dash/assets/reconnect.js"}])

@@ -7,7 +7,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from huey.api import TaskWrapper
 
@@ -19,9 +19,6 @@ from jobqueue.jobs.history import Event
 from jobqueue.jobs.job import Job, JobNotFound
 from jobqueue.ledger.states import State
 from jobqueue.schedules.timetable import ScheduleNotFound, ScheduleStatus
-
-if TYPE_CHECKING:
-    from jobqueue.dash.panel import JobPanel
 
 logger = logging.getLogger("jobqueue.acts")
 
@@ -46,12 +43,6 @@ class Access:
         self.viewer = viewer
         self._discovering = threading.Lock()
         self._discovered = False
-
-    def panel(self, name: str, **options: Any) -> "JobPanel":
-        """Return a JobPanel of jobs that its visitor may see. It takes the options of JobPanel."""
-        from jobqueue.dash.panel import JobPanel  # which imports this module
-
-        return JobPanel(self.huey, name, access=self, **options)
 
     @property
     def owner(self) -> str | None:

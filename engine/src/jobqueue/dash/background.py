@@ -1,4 +1,4 @@
-"""What a worker runs for a background callback: the function, with Dash's context, `set_progress` and `set_props`."""
+"""The job of a background callback: it runs the function with Dash's context, `set_progress` and `set_props`."""
 
 import asyncio
 import inspect

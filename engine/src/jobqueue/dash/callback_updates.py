@@ -77,7 +77,7 @@ class Concealed:
         return pickle.loads(self._pickled)
 
 
-# Stored messages name it so. Workers of the last version read what this one stores, and the other way round.
+# The path in stored messages. Workers of the last version and of this one read each other's.
 Concealed.__module__ = "jobqueue.callbacks"
 
 
@@ -195,7 +195,7 @@ class UpdateWriter:
                 self.progress(text)
 
     def close(self) -> None:
-        """Write what still waits."""
+        """Write the progress that still waits."""
         with self._lock:
             if self._pause is not None:
                 self._pause.cancel()

@@ -40,8 +40,11 @@ UNAVAILABLE = """<!doctype html>
 <meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark">
 <title>{{ title }}</title>
-<body style="font-family: sans-serif; line-height: 1.5; max-width: 25em; margin: 10vh auto; padding: 0 1em">
-<h1 style="font-size: 1.5em">{{ title }}</h1>
+<style>
+body { font-family: sans-serif; line-height: 1.5; max-width: 25em; margin: 10vh auto; padding: 0 1em }
+h1 { font-size: 1.5em }
+</style>
+<h1>{{ title }}</h1>
 <p>{{ message }}</p>
 <p><a href="">Try again</a></p>
 """

@@ -49,8 +49,7 @@ class JobPanel:
 
     :param name: unique among panels, and the same in every web process. The module's `__name__` will do.
     :param access: the jobs that a visitor may see and act on. A request for any other job is answered with a 404. By
-        default everybody may see every job. `access.panel(__name__)` is short for `JobPanel(access.huey, __name__,
-        access=access)`.
+        default everybody may see every job. `Jobs.panel` passes itself here.
     :param task: the task whose results this panel shows. A job of another task is shown without its result.
     :param show: makes a component of the job's result. By default the result is shown as text. The keyword arguments
         that the layout gave to the panel are passed on.

@@ -26,7 +26,7 @@ BREAKING = {"overflowWrap": "anywhere"}  # users' texts may have no spaces
 def status(job: Job, since: Glance | None, title: str, buttons: list[Component], ahead: int | None = None) -> Component:
     """Return a job's state in words, with a bar while it runs, and its buttons.
 
-    :param since: the page's first look at the running attempt.
+    :param since: the page's first glance at the running attempt.
     :param ahead: number of jobs before it in the queue.
     """
     parts: list[Component] = [

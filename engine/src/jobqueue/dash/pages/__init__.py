@@ -1,6 +1,6 @@
-"""`/jobs` and `/jobs/<id>` in a Dash app: what the queue is doing, and what a person can do about it.
+"""`/jobs` and `/jobs/<id>` in a Dash app: the queue's jobs, schedules, datasets and workers, with buttons to act on them.
 
-Each callback asks Access on the server which jobs the visitor may see. What a page sends has no say in that.
+Each callback asks Access on the server which jobs the visitor may see. Data from the page has no influence on that.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the buttons of the jobs page do: retry and cancel selected jobs, and act on schedules and datasets."""
+"""The actions of the jobs page: retry and cancel selected jobs, and act on schedules and datasets."""
 
 import time
 from collections.abc import Callable

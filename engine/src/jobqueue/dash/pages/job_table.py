@@ -57,9 +57,9 @@ def lasting(jobs: list[dict[str, str]]) -> list[dict[str, str]]:
 
 def table(jobs: list[dict[str, str]], with_owner: bool) -> Component:
     """Return the table. On a narrow screen the task's column has the other columns' texts in a second line."""
-    owner = [("Owner", WIDE)] if with_owner else []
-    heads: list[tuple[str, dict[str, Any]]] = [
-        ("", {}), ("State", {}), ("Task", {}), ("Details", WIDE), *owner, ("Queue", WIDE), ("Attempt", WIDE),
+    owner: list[tuple[Component | str, dict[str, Any]]] = [("Owner", WIDE)] if with_owner else []
+    heads: list[tuple[Component | str, dict[str, Any]]] = [
+        (dmc.VisuallyHidden("Select"), {}), ("State", {}), ("Task", {}), ("Details", WIDE), *owner, ("Queue", WIDE), ("Attempt", WIDE),
         ("Waited", WIDE), ("Ran", WIDE), ("Submitted", WIDE),
     ]  # fmt: skip
     head = dmc.TableThead(dmc.TableTr([dmc.TableTh(text, **where) for text, where in heads]))

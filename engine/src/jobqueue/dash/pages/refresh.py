@@ -1,4 +1,4 @@
-"""What keeps the refreshes of an open page cheap: parts that have not changed are not sent, and figures are shared."""
+"""Cheap refreshes of an open page: parts that have not changed are not sent, and all browsers share their figures."""
 
 import time
 from collections.abc import Callable
