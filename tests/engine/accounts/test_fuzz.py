@@ -260,7 +260,9 @@ def fuzz(
 
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("name", ["ann", "eve"])
-def test_whatever_is_sent_to_a_callback(name: str, queue: DurableHuey, jobs: dict[str, list[str]]) -> None:
+def test_no_request_to_a_callback_causes_a_server_error_or_tells_a_secret(
+    name: str, queue: DurableHuey, jobs: dict[str, list[str]]
+) -> None:
     browser, known, before = Browser(name), as_pages_have_it(jobs), of_others(queue)
 
     def send(body: Any, forged: bool) -> bool:
@@ -309,7 +311,9 @@ FIELDS = st.fixed_dictionaries(
 @pytest.mark.usefixtures("quiet")
 @cases(0.2)
 @given(form=st.sampled_from(["/login", "/account", "/logout"]), fields=FIELDS, with_token=st.booleans())
-def test_whatever_is_sent_to_a_form(ann: Browser, form: str, fields: dict[str, str], with_token: bool) -> None:
+def test_no_request_to_a_form_causes_a_server_error_or_leads_elsewhere(
+    ann: Browser, form: str, fields: dict[str, str], with_token: bool
+) -> None:
     fields = {name: text.encode("utf-8", "replace").decode() for name, text in fields.items()}
     if with_token and form != "/logout":
         answer = ann.send(form, **fields)
@@ -380,7 +384,7 @@ def components(part: Any) -> Iterator[dict[str, Any]]:
 # --- what is kept is text ---
 
 
-def test_what_was_asked_is_shown_as_text(ann: Browser, queue: DurableHuey, tell: TaskWrapper) -> None:
+def test_arguments_are_shown_as_text(ann: Browser, queue: DurableHuey, tell: TaskWrapper) -> None:
     for harm in HARM:
         is_well_answered(ann.start("hello", 1, harm))
         tell.using(owner="ann")(str(harm))
