@@ -69,7 +69,7 @@ def app(people: None, queue: DurableHuey) -> Iterator[Dash]:
     hooks._ns["setup"][:] = attending
 
 
-def test_a_callbacks_job_is_of_who_is_logged_in_and_others_can_neither_read_nor_cancel_it(
+def test_a_callbacks_job_belongs_to_its_user_and_others_can_neither_read_nor_cancel_it(
     app: Dash, queue: DurableHuey
 ) -> None:
     ann, ben, eve = (UsersPage(app, name) for name in ("ann", "ben", "eve"))
@@ -89,7 +89,7 @@ def test_a_callbacks_job_is_of_who_is_logged_in_and_others_can_neither_read_nor_
     assert ann.shown == {"out.children": SECRET}
 
 
-def test_without_a_log_in_a_callbacks_handle_is_worth_nothing(app: Dash) -> None:
+def test_a_callbacks_handle_is_useless_without_a_log_in(app: Dash) -> None:
     ann = UsersPage(app, "ann")
     call = ann.call("out.children")
     replayed = {"endId": ann.end_id, **call.handles}

@@ -35,7 +35,7 @@ from jobqueue.dash.pages import query as filters
 
 CASES = 2000  # of callbacks, forms and addresses together
 
-# What would do harm where it is not taken for text: in HTML, in a spreadsheet, in a log, in SQL, in a layout of Dash's.
+# Values that do harm unless they are treated as text: in HTML, spreadsheets, logs, SQL and Dash layouts.
 HARM: list[Any] = [
     "<img src=x onerror=alert(1)>",
     "'\"><script>alert(1)</script>",
@@ -78,7 +78,7 @@ NO_JOB = "6f1c1a52-9d8c-4c35-9a53-0d6d5f0a9a11"
 
 @pytest.fixture
 def eager(people: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anybody may try as often as they like, and no job takes long."""
+    """Lift the limits of log-ins and submits, and make jobs quick."""
     monkeypatch.setattr(accounts, "settings", app_settings.model_copy(update={"submits": 10**6}))
     monkeypatch.setattr(throttle, "FREE_TRIES", 10**6)
     point = {"return": 0.1, "volatility": 0.1, "weights": {"AAPL": 1.0}}
@@ -92,7 +92,7 @@ def ann(eager: None) -> Browser:
 
 @pytest.fixture
 def tell(queue: DurableHuey) -> Iterator[TaskWrapper]:
-    """A task that leaves what it is given wherever a job can."""
+    """A task that writes its argument to every place that a job can write to."""
 
     def tell(words: str) -> None:
         current_job().progress(1, 2, words)
@@ -107,7 +107,7 @@ def tell(queue: DurableHuey) -> Iterator[TaskWrapper]:
 
 @pytest.fixture
 def jobs(eager: None, queue: DurableHuey, tell: TaskWrapper, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """Ids of jobs in all states, by their owners."""
+    """The ids of jobs in every state, by owner."""
     made: dict[str, list[JobHandle]] = {}
     for owner, words in (("ann", "Antwerp"), ("ben", SECRET)):
         greeting = greet.using(owner=owner)
@@ -127,14 +127,14 @@ def jobs(eager: None, queue: DurableHuey, tell: TaskWrapper, monkeypatch: pytest
 
 @pytest.fixture
 def quiet(jobs: dict[str, list[str]]) -> Iterator[None]:
-    """Once the jobs have logged what they did."""
-    logging.disable(logging.CRITICAL)  # each case that is refused would be told
+    """Silence logging once the jobs have run: each refused request would log a line."""
+    logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
 
 
 def cases(share: float) -> Any:
-    """A test of so many of all the cases."""
+    """Return Hypothesis settings for a share of all cases."""
     checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
     return settings(max_examples=round(CASES * share), deadline=None, database=None, suppress_health_check=checks)
 
@@ -143,7 +143,7 @@ def cases(share: float) -> Any:
 
 
 def callbacks() -> list[str]:
-    """Those of the app that the server answers, by their outputs."""
+    """Return the outputs of the callbacks that run in the server."""
     return sorted(output for output, known in app.callback_map.items() if "callback" in known)
 
 
@@ -152,9 +152,9 @@ def is_an_admins(output: str) -> bool:
 
 
 def as_pages_have_it(ids: dict[str, list[str]]) -> dict[str, st.SearchStrategy[Any]]:
-    """By component and property, or by property alone, what a page of this app has there; and by "at" which panels and buttons.
+    """Return strategies for the values that pages have, by component and property or by property alone, and for panels by "at".
 
-    A callback whose components are not here is sent nonsense alone, which the test says at its end.
+    A callback whose components are missing here gets only random values, and the test fails for it at its end.
     """
     job = st.sampled_from([*ids["ann"], *ids["ben"], *ids["ben"], NO_JOB])
     new = st.uuids().map(str)
@@ -260,7 +260,9 @@ def fuzz(
 
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("name", ["ann", "eve"])
-def test_whatever_is_sent_to_a_callback(name: str, queue: DurableHuey, jobs: dict[str, list[str]]) -> None:
+def test_no_request_to_a_callback_causes_a_server_error_or_tells_a_secret(
+    name: str, queue: DurableHuey, jobs: dict[str, list[str]]
+) -> None:
     browser, known, before = Browser(name), as_pages_have_it(jobs), of_others(queue)
 
     def send(body: Any, forged: bool) -> bool:
@@ -282,7 +284,7 @@ def test_whatever_is_sent_to_a_callback(name: str, queue: DurableHuey, jobs: dic
 
 
 def of_others(queue: DurableHuey) -> Any:
-    """How Ben's jobs are, and the schedules."""
+    """Return Ben's jobs and the state of the schedules."""
     return queue.jobs(owner="ben", limit=1000), [look.paused_at for look in queue.schedules()]
 
 
@@ -309,7 +311,9 @@ FIELDS = st.fixed_dictionaries(
 @pytest.mark.usefixtures("quiet")
 @cases(0.2)
 @given(form=st.sampled_from(["/login", "/account", "/logout"]), fields=FIELDS, with_token=st.booleans())
-def test_whatever_is_sent_to_a_form(ann: Browser, form: str, fields: dict[str, str], with_token: bool) -> None:
+def test_no_request_to_a_form_causes_a_server_error_or_leads_elsewhere(
+    ann: Browser, form: str, fields: dict[str, str], with_token: bool
+) -> None:
     fields = {name: text.encode("utf-8", "replace").decode() for name, text in fields.items()}
     if with_token and form != "/logout":
         answer = ann.send(form, **fields)
@@ -380,7 +384,7 @@ def components(part: Any) -> Iterator[dict[str, Any]]:
 # --- what is kept is text ---
 
 
-def test_what_was_asked_is_shown_as_text(ann: Browser, queue: DurableHuey, tell: TaskWrapper) -> None:
+def test_arguments_are_shown_as_text(ann: Browser, queue: DurableHuey, tell: TaskWrapper) -> None:
     for harm in HARM:
         is_well_answered(ann.start("hello", 1, harm))
         tell.using(owner="ann")(str(harm))

@@ -23,7 +23,7 @@ def wrong(browser: Browser, name: str = "ann", password: str = "x") -> int:
 
 
 def pass_time(seconds: float) -> None:
-    """For everything that is kept of users."""
+    """Make everything stored about users older by some seconds."""
     with huey.ledger.database.transaction() as tx:
         for table, column in (
             ("sessions", "seen_at"), ("sessions", "began_at"), ("failed_logins", "last_at"), ("users", "first_until"),
@@ -44,18 +44,18 @@ def test_a_short_or_common_password_is_refused(people: None, password: str) -> N
 
 
 @pytest.mark.parametrize("password", ["harbour lantern seven", "  söß 日本語 lantern  ", "7315 9026 4481 6690"])
-def test_a_password_may_be_of_any_characters_and_counts_as_it_is(people: None, password: str) -> None:
+def test_a_password_may_have_any_characters_and_is_compared_unchanged(people: None, password: str) -> None:
     assert "Your password has been changed" in Browser("ann").send("/account", current=PASSWORD, new=password).text
     assert Browser("ann", password)
     assert wrong(Browser(), password=password.strip() + ".") == wrong(Browser(), password=password.upper() + ".") == 401
 
 
-def test_a_long_password_counts_to_its_end(people: None) -> None:
+def test_a_long_password_is_compared_to_its_end(people: None) -> None:
     accounts.users.set_password("ann", "harbour lantern " * 62)  # 992 characters
     assert wrong(Browser(), password="harbour lantern " * 61 + "harbour lanterm ") == 401
 
 
-def test_users_change_their_password_with_the_one_that_they_have(people: None) -> None:
+def test_users_change_their_password_by_giving_the_current_one(people: None) -> None:
     ann = Browser("ann")
     assert ann.send("/account", current="not it", new=OTHER).status_code == 401
     assert ann.send("/account", current="", new=OTHER).status_code == 401
@@ -66,7 +66,7 @@ def test_users_change_their_password_with_the_one_that_they_have(people: None) -
     assert Browser("ann", OTHER)
 
 
-def test_fields_for_passwords_hide_them_and_take_what_password_managers_paste(people: None) -> None:
+def test_password_fields_hide_their_text_and_accept_pasted_passwords(people: None) -> None:
     for page, fields in ((Browser().get("/login").text, 1), (Browser("ann").get("/account").text, 2)):
         found = re.findall(r"<input[^>]*autocomplete=\"(?:current|new)-password\"[^>]*>", page)
         assert len(found) == fields and all('type="password"' in field for field in found)
@@ -84,7 +84,7 @@ def test_a_password_is_kept_as_a_scrypt_hash(queue: DurableHuey, monkeypatch: py
     assert PASSWORD not in str(dict(row)) and row["password"].startswith("scrypt:16384:8:5$")
 
 
-def test_nobody_can_log_in_until_somebody_is_made_and_the_page_says_how(queue: DurableHuey) -> None:
+def test_without_accounts_the_log_in_page_says_how_to_create_one(queue: DurableHuey) -> None:
     page = Browser().get("/login").text
     assert "python -m app users add NAME --admin" in page and "<form" not in page
     for name in ("admin", "root", "sa", ""):
@@ -94,7 +94,7 @@ def test_nobody_can_log_in_until_somebody_is_made_and_the_page_says_how(queue: D
     assert "users add" not in page and "<form" in page
 
 
-def test_a_first_password_is_random_is_good_for_setting_another_and_not_for_long(people: None) -> None:
+def test_a_first_password_is_random_expires_and_only_allows_to_set_another(people: None) -> None:
     first = accounts.users.set_password("ann", None)
     assert len(first) >= SHORTEST and first != accounts.users.set_password("ben", None)
     ann = Browser("ann", first)
@@ -113,7 +113,7 @@ def test_a_first_password_is_random_is_good_for_setting_another_and_not_for_long
 # --- guessing ---
 
 
-def test_a_wrong_name_is_answered_as_a_wrong_password(people: None) -> None:
+def test_a_wrong_name_is_answered_like_a_wrong_password(people: None) -> None:
     browser = Browser()
     pages = []
     for name in ("ann", "nobody", "no name!", "ann\0"):
@@ -124,7 +124,7 @@ def test_a_wrong_name_is_answered_as_a_wrong_password(people: None) -> None:
 
 
 def test_a_wrong_name_takes_as_long_as_a_wrong_password(people: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In work, which does not depend on what else the machine does: one hash each."""
+    """The measure is work, one hash each: time would depend on what else the machine does."""
     from werkzeug import security
 
     methods: list[str] = []
@@ -151,7 +151,7 @@ def test_after_ten_failures_each_log_in_has_to_wait(people: None, name: str) -> 
     assert 0 < int(answer.headers["Retry-After"]) <= PAUSE
     pass_time(PAUSE)
     assert wrong(browser, name) == 401
-    assert wrong(browser, name) == 429  # one at a time, from then on
+    assert wrong(browser, name) == 429  # from then on one at a time
     pass_time(PAUSE)
     assert wrong(browser, name, PASSWORD) == (302 if name == "ann" else 401)
 
@@ -161,7 +161,7 @@ def test_failures_from_an_address_count_whatever_names_are_tried(people: None) -
     assert tries == [None] * 10 + ["wait"]
     assert users_at("10.0.0.2", "name1") is None
     pass_time(PAUSE)
-    assert [users_at("10.0.0.1", "ann", PASSWORD) for _ in range(2)] == ["ann", "ann"]  # of whom nobody has to wait
+    assert [users_at("10.0.0.1", "ann", PASSWORD) for _ in range(2)] == ["ann", "ann"]  # successful log-ins do not wait
     assert [users_at("10.0.0.1", "name11") for _ in range(2)] == [None, "wait"]
     assert [users_at(f"2001:db8::{number}", f"n{number}") for number in range(11)] == [None] * 10 + [
         "wait"
@@ -183,7 +183,7 @@ def test_failures_are_forgotten_after_an_hour(people: None) -> None:
     assert [users_at("10.0.0.1", "ann") for _ in range(2)] == [None, None]
 
 
-def test_the_current_password_cannot_be_guessed_at_either(people: None) -> None:
+def test_guesses_at_the_current_password_are_limited(people: None) -> None:
     ann = Browser("ann")
     statuses = [ann.send("/account", current="x", new=OTHER).status_code for _ in range(11)]
     assert statuses == [401] * 10 + [429]
