@@ -1,4 +1,4 @@
-"""A browser's part, for tests: it logs in, sends forms, and calls callbacks as pages do."""
+"""A browser for tests: it logs in, sends forms, and calls callbacks as pages do."""
 
 import json
 import re
@@ -36,7 +36,7 @@ class Browser:
         return self.client.post(form, data={"token": token[1] if token else ""} | fields, headers=HERE)
 
     def call(self, output: str, *values: Any, at: Any = ()) -> TestResponse:
-        """See `asked`."""
+        """Call a callback. `asked` explains the arguments."""
         return self.client.post("/_dash-update-component", json=asked(output, *values, at=at), headers=HERE)
 
     def start(self, page: str, *values: Any) -> TestResponse:
@@ -44,18 +44,18 @@ class Browser:
         return self.call(START.format(page), *values, at=[{"job": ""}])
 
     def look(self, panel: str, *jobs: Any, **seen: Any) -> TestResponse:
-        """At the panels of these jobs; `seen` is what an earlier look left on the page."""
+        """Refresh the panels of these jobs. `seen`: kept on the page by an earlier refresh."""
         known: list[dict[str, Any]] = [{"next": str(uuid.uuid4()), "given": {}, **seen} for _ in jobs]
         return self.call(LOOK, [1], None, known, [None], at=[{"panel": panel, "job": job} for job in jobs])
 
     def press(self, act: str, panel: str, job: Any, new_id: Any = None) -> TestResponse:
-        """A button of a job's panel; `new_id` is that of the job which "run again" makes."""
+        """Press a button of a job's panel. `new_id`: for the job that "Run again" makes."""
         known: dict[str, Any] = {"next": new_id or str(uuid.uuid4()), "given": {}}
         return self.call(ACT, [1], None, [known], [0], at=[{"panel": panel, "job": job, "act": act}])
 
 
 def asked(output: str, *values: Any, at: Any = ()) -> dict[str, Any]:
-    """What a page sends to call a callback, which is named by its outputs, or by how the first of several begins.
+    """Return the request of a page that calls a callback. It is named by its outputs, or by the start of the first one.
 
     The values are of the callback's inputs, then of its states. `at` says which components are on the page, where the
     callback names a pattern: a pattern's value has one for each of them.
@@ -80,7 +80,7 @@ def asked(output: str, *values: Any, at: Any = ()) -> dict[str, Any]:
 
 
 def _part(declared: dict[str, str], at: Any, *value: Any) -> Any:
-    """Of a pattern there is one for each component; what its ids leave open the page has once."""
+    """Return a part of the request. A pattern has one for each component."""
     name = declared["property"]
     if not declared["id"].startswith("{"):
         return {"id": declared["id"], "property": name} | ({"value": value[0]} if value else {})

@@ -24,7 +24,11 @@ from app.sources import SourceError
 if TYPE_CHECKING:
     import pandas as pd
 
-CONNECT, SILENCE, WHOLE = 5.0, 10.0, 30.0  # seconds: for a connection, between two parts of an answer, for a whole answer
+CONNECT, SILENCE, WHOLE = (
+    5.0,
+    10.0,
+    30.0,
+)  # seconds: for a connection, between two parts of an answer, for a whole answer
 LARGEST = 20_000_000  # bytes of an answer
 ATTEMPTS = 4
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0  # seconds between two attempts, before the jitter
