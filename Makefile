@@ -71,7 +71,7 @@ STORAGES ?= sqlite,postgres,postgres+valkey
 
 # The engine's tests that `make test` runs on SQLite alone run here on Postgres too.
 faults: venv
-	$(BIN)/python -m pytest -n 2 tests/engine --storages postgres
+	$(BIN)/python -m pytest -n 2 tests/engine --storages postgres -k postgres
 	$(BIN)/python -m pytest tests/faults --storages $(STORAGES)
 	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m long tests/end_to_end
 

@@ -1,4 +1,4 @@
-"""Where a job's time goes: `python -m benchmarks.costs [--quick]`, run by `make bench`. Prints tables.
+"""The time that a job takes, by process and by code: `python -m benchmarks.costs [--quick]`, run by `make bench`. Prints tables.
 
 The processor time of each kind of process, for a job that does nothing, beside peers; what one worker alone spends on a job,
 and in whose code; and how soon a queue that does nothing starts one, the first of a program and those that follow. Under both
@@ -22,11 +22,11 @@ import psycopg
 from huey.api import TaskWrapper
 
 from benchmarks.peers import CELERY, DRAMATIQ, HUEY, OURS, machine
-from benchmarks.running import TEMPLATE, Peer, Running, Servers, running
+from benchmarks.running import ENGINE, Peer, Running, Servers, running
 from benchmarks.submitter import PAUSE
 from tests.servers import PostgresServer, ValkeyServer, fresh_database, fresh_redis
 
-sys.path.insert(0, str(TEMPLATE))
+sys.path.insert(0, str(ENGINE))
 
 from jobqueue import DurableHuey
 
@@ -125,7 +125,7 @@ def of_a_worker(servers: Servers, jobs: int) -> tuple[float, float, Counter[str]
 
 
 def work_through(huey: DurableHuey, nothing: TaskWrapper, jobs: int) -> tuple[float, float]:
-    """In this thread, by a worker that goes on from one to the next until there is none."""
+    """Run the jobs in this thread, by one worker, until no job is left."""
     handles = huey.enqueue_many([nothing.s() for _ in range(jobs)])
     worker = huey.create_consumer(workers=1).worker_threads[0][0]
     began, worked = time.perf_counter(), time.thread_time()
@@ -135,7 +135,7 @@ def work_through(huey: DurableHuey, nothing: TaskWrapper, jobs: int) -> tuple[fl
 
 
 def shares(profile: pstats.Stats) -> Counter[str]:
-    """Of the whole, by whose code it was."""
+    """Return each library's share of the whole time."""
     spent: Counter[str] = Counter()
     for (path, _, name), (_, _, own, _, _) in profile.stats.items():  # type: ignore[attr-defined]  # not in its types
         where = name if path == "~" else path
@@ -169,7 +169,7 @@ def of_an_update(servers: Servers, times: int) -> tuple[float, float]:
 
 
 def when_idle(peer: Peer, servers: Servers) -> list[str]:
-    """From the submit to the start: the first of a program, which connects, and those that follow."""
+    """Return the times from the submit to the start: of a program's first job, which connects, and of those that follow."""
     with running(peer, servers) as queue:
         first, *others = queue.ask("idle", IDLE)["start"]
     return [f"{first:.1f}", *spread(others)]

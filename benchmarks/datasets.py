@@ -1,4 +1,4 @@
-"""What a read of a dataset costs a web process that has read it before, beside a bare SELECT or GET. Run by `make bench`.
+"""The cost of reading a dataset again in a web process, beside a bare SELECT or GET. Run by `make bench`.
 
 The frame has 10 MB and does not change. On each storage: reads by one thread, and by twenty at the same time, each beside as
 many bare requests, on connections of their own, in the same run. Says whether each stays within what is promised.
@@ -19,10 +19,10 @@ import psycopg
 import redis
 
 KIT = Path(__file__).parent.parent
-sys.path[:0] = [str(KIT), str(KIT / "{{cookiecutter.app_name}}")]
+sys.path[:0] = [str(KIT), str(KIT / "engine" / "src")]
 
-from jobqueue import DurableHuey
-from jobqueue.datasets.dataset import Dataset
+from jobqueue import DurableHuey  # noqa: E402
+from jobqueue.datasets.dataset import Dataset  # noqa: E402
 from tests.servers import PostgresServer, ValkeyServer  # noqa: E402
 
 MEGABYTES = 10

@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 KIT = Path(__file__).parent.parent
-TEMPLATE = KIT / "{{cookiecutter.app_name}}"
+ENGINE = KIT / "engine" / "src"
 JOBS = 200
 PAUSE = 0.25  # seconds between two jobs, in which the queue is idle
 PORT = 8059
@@ -59,8 +59,8 @@ def latencies(label: str, make: str) -> tuple[float, float, float]:
     with tempfile.TemporaryDirectory() as folder:
         module = Path(folder, f"bench_{label.split()[0]}.py")
         module.write_text(TASKS.format(make=make.format(path=Path(folder, "jobs.sqlite"))))
-        sys.path[:0] = [folder, str(TEMPLATE)]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([folder, str(TEMPLATE)])}
+        sys.path[:0] = [folder, str(ENGINE)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([folder, str(ENGINE)])}
         consumer = [
             Path(sys.executable).with_name("huey_consumer"),
             f"{module.stem}.huey",

@@ -1,4 +1,4 @@
-"""What the jobs page costs while it is open in ten browsers, beside a worker that runs twenty jobs a second.
+"""The cost of the jobs page while it is open in ten browsers, beside a worker that runs twenty jobs a second.
 
 `python -m benchmarks.jobs_page [--quick]`, run by `make bench`. A baked app as its Procfile runs it, where one has to log in, on
 Postgres, with an hour of such jobs behind it. The browsers are Chromium's own, ten of them, in which an admin is logged in;
@@ -22,14 +22,14 @@ import psutil
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 KIT = Path(__file__).parents[1]
-sys.path[:0] = [str(KIT), str(KIT / "{{cookiecutter.app_name}}")]
+sys.path[:0] = [str(KIT), str(KIT / "engine" / "src")]
 
 from benchmarks.web import used  # noqa: E402
-from jobqueue.dash.pages.overview import LOOK_EVERY
-from jobqueue.dash.pages.query import ROWS
-from jobqueue.database.database import Database
-from jobqueue.ledger.ledger import Ledger
-from jobqueue.monitoring.search import Listing
+from jobqueue.dash.pages.overview_layout import REFRESH_MS  # noqa: E402
+from jobqueue.dash.pages.query import ROWS  # noqa: E402
+from jobqueue.database.database import Database  # noqa: E402
+from jobqueue.ledger.ledger import Ledger  # noqa: E402
+from jobqueue.monitoring.figures import Statistics  # noqa: E402
 from tests import baking, chromium  # noqa: E402
 from tests.end_to_end.running import RunningApp  # noqa: E402
 from tests.scale import filling  # noqa: E402
@@ -78,7 +78,7 @@ QUICK = Size(3, 1000, 6.0, 6.0)
 
 class Site(NamedTuple):
     url: str
-    listing: Listing
+    statistics: Statistics
     programs: list[psutil.Process]  # web, Postgres, worker
 
     def used(self) -> list[float]:
@@ -129,8 +129,8 @@ def main() -> int:
     short = []
     if min(each.jobs for each in (before, meanwhile, after)) < ENOUGH * PACE:
         short.append(f"There were to be {PACE} jobs a second.")
-    if meanwhile.failed or meanwhile.looks < ENOUGH * size.browsers * 1000 / LOOK_EVERY:
-        short.append(f"Each browser was to look each {LOOK_EVERY / 1000:g} s, and to be answered.")
+    if meanwhile.failed or meanwhile.looks < ENOUGH * size.browsers * 1000 / REFRESH_MS:
+        short.append(f"Each browser was to look each {REFRESH_MS / 1000:g} s, and to be answered.")
     if size is FULL and web + postgres >= HELD_TO:
         short.append("It is not less.")
     print("\n".join(short or ["within what is promised" if size is FULL else "It works; its figures mean nothing."]))
@@ -163,7 +163,7 @@ def site(size: Size) -> Iterator[Site]:
         load = subprocess.Popen([sys.executable, "-c", SUBMIT], **of_the_app)  # type: ignore[call-overload]
         stack.callback(load.wait)
         stack.callback(load.terminate)
-        yield Site(app.url, Listing(ledger.database), [program(app, "gunicorn"), postgres.processes()[0], program(app, "app worker")])  # fmt: skip
+        yield Site(app.url, Statistics(ledger.database), [program(app, "gunicorn"), postgres.processes()[0], program(app, "app worker")])  # fmt: skip
 
 
 def program(app: RunningApp, part: str) -> psutil.Process:
@@ -183,7 +183,7 @@ def opened(browser: Browser, url: str, count: int) -> Iterator[list[Page]]:
         pages = [context.pages[0] if context.pages else context.new_page() for context in contexts]
         for page in pages:
             page.goto(f"{url}/jobs")
-            expect(page.locator(".ag-center-cols-container .ag-row")).to_have_count(ROWS, timeout=OPENS_IN)
+            expect(page.locator("#jobs-rows tbody tr")).to_have_count(ROWS, timeout=OPENS_IN)
             expect(page.locator(".recharts-surface").first).to_be_visible(timeout=OPENS_IN)
         yield pages
         assert [page.evaluate("document.visibilityState") for page in pages] == ["visible"] * count
@@ -207,7 +207,7 @@ def measure(app: Site, pages: Sequence[Page], size: Size) -> Measured:
     began, before = time.monotonic(), app.used()
     wait(pages, size.seconds)
     lasted, after = time.monotonic() - began, app.used()
-    (ended,) = app.listing.stretches(time.time(), lasted, 1)
+    (ended,) = app.statistics.stretches(time.time(), lasted, 1)
     good = answers.count(200)
     found = Measured(
         len(pages),

@@ -73,7 +73,7 @@ Bound = tuple[str, bool]  # what is asked for, and whether it holds
 
 
 class Fault(NamedTuple):
-    """What became of the jobs in flight."""
+    """The fate of the jobs in flight."""
 
     lost: int
     seconds: float | None  # until the last of them was started again; None if one was not, in time
@@ -84,7 +84,7 @@ class Fault(NamedTuple):
         return "not in time" if self.seconds is None else f"{self.seconds:.1f} s"
 
     def beats(self, other: "Fault") -> bool:
-        """Whether it lost less than the other, or was faster."""
+        """Return whether it lost fewer jobs than the other, or was faster."""
         if self.lost != other.lost:
             return self.lost < other.lost
         if self.seconds is None or other.seconds is None:
@@ -125,7 +125,7 @@ def main() -> int:
 
 
 def machine() -> str:
-    """What the figures are worth: where and when, on what, beside which load."""
+    """Describe the machine: its name and time, its hardware, its load."""
     info = Path("/proc/cpuinfo")
     models = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
     model = models[0].partition(": ")[2] if models else platform.machine()
@@ -253,7 +253,7 @@ def ended(noted: list[Note]) -> set[str]:
 def bounds(
     peers: Sequence[Peer], figures: Mapping[Peer, Figures], faults: Mapping[str, Mapping[Peer, Fault]], threads: float
 ) -> Iterator[Bound]:
-    """Where both sides of a comparison were measured."""
+    """Yield each promised comparison of which both sides were measured."""
     speed = {peer: figures[peer]["jobs /s"] for peer in peers}
     if {OURS, CELERY} <= speed.keys():
         yield f"jobs a second: at least {CELERY_RATIO} of Celery's", speed[OURS] >= CELERY_RATIO * speed[CELERY]

@@ -13,10 +13,10 @@ from contextlib import closing
 from pathlib import Path
 
 KIT = Path(__file__).parents[1]
-sys.path[:0] = [str(KIT), str(KIT / "{{cookiecutter.app_name}}")]
+sys.path[:0] = [str(KIT), str(KIT / "engine" / "src")]
 
-from jobqueue.database.database import Database
-from jobqueue.ledger.ledger import Ledger
+from jobqueue.database.database import Database  # noqa: E402
+from jobqueue.ledger.ledger import Ledger  # noqa: E402
 from tests.scale import filling  # noqa: E402
 from tests.scale.pruning import FINISHED, pruner, work  # noqa: E402
 from tests.servers import PostgresServer, fresh_database  # noqa: E402
@@ -67,7 +67,7 @@ def measured(url: str, finished: int) -> tuple[list[list[float]], list[list[floa
 
 
 def part(turns: list[list[float]], number: int) -> list[float]:
-    """What was measured in this one of the rounds."""
+    """Return the figures of one round."""
     first, last = (len(turns) * of // ROUNDS for of in (number, number + 1))
     return [seconds for turn in turns[first:last] for seconds in turn]
 

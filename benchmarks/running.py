@@ -18,7 +18,7 @@ from benchmarks.work import Note, notes
 from tests.servers import PostgresServer, ValkeyServer, fresh_database, fresh_redis
 
 KIT = Path(__file__).parents[1]
-TEMPLATE = KIT / "{{cookiecutter.app_name}}"
+ENGINE = KIT / "engine" / "src"
 BIN = Path(sys.executable).parent
 STOPS_IN = 10.0  # seconds; then it is killed
 
@@ -47,14 +47,14 @@ class Running:
         self.go = folder / "go"
         self.log = folder / "log"
         self.environment = os.environ | environment | {"BENCH_FOLDER": str(folder)}
-        self.environment["PYTHONPATH"] = os.pathsep.join(map(str, (KIT, TEMPLATE)))
+        self.environment["PYTHONPATH"] = os.pathsep.join(map(str, (KIT, ENGINE)))
         found = self.ask("consumer")
         self.command = [str(BIN / found["command"][0]), *found["command"][1:]]
         self.ask("prepare")
         self.processes = [self._start() for _ in range(found["processes"])]
 
     def ask(self, what: str, number: int = 0) -> Any:
-        """What benchmarks/submitter.py says."""
+        """Return the answer of benchmarks/submitter.py."""
         said = subprocess.run(self._submitter(what, number), env=self.environment, cwd=KIT, capture_output=True)
         if said.returncode:
             log = self.log.read_text()[-3000:] if self.log.exists() else ""

@@ -1,4 +1,4 @@
-"""What a program does with a queue, measured from within: `submitter.py MODULE WHAT [NUMBER]`. Prints one line of JSON.
+"""A program that uses a queue, and measures it from within: `submitter.py MODULE WHAT [NUMBER]`. Prints one line of JSON.
 
 A process of its own for each queue, as a web process is, with nothing imported but that queue.
 """

@@ -1,4 +1,4 @@
-"""What watching costs a web server: how long an unrelated quick callback takes while many browsers look at jobs that run.
+"""The cost of watching jobs: how long an unrelated quick callback takes while many browsers watch running jobs.
 
 `python -m benchmarks.web [--quick] [--only NAME]`, run by `make bench`. Two web processes as in the app's Procfile, eight jobs that wait and say
 each second how far they are, and more and more browsers on this machine, each of which asks once a second, and for the
@@ -29,7 +29,7 @@ from tests.servers import PostgresServer, free_port
 from tests.waiting import wait_until
 
 KIT = Path(__file__).parents[1]
-TEMPLATE = KIT / "{{cookiecutter.app_name}}"
+ENGINE = KIT / "engine" / "src"
 
 JOBS = 8
 PROCESSES = 2
@@ -112,7 +112,7 @@ def site(manager: str) -> Iterator[tuple[int, psutil.Process, list[psutil.Proces
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         postgres = stack.enter_context(PostgresServer())
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(map(str, [KIT, TEMPLATE])),
+            "PYTHONPATH": os.pathsep.join(map(str, [KIT, ENGINE])),
             "MANAGER": manager,
             "FOLDER": folder,
             "DATABASE_URL": postgres.url,
@@ -264,7 +264,7 @@ def probe(port: int, seconds: float) -> Iterator[float]:
 
 
 def watch(port: int, requests: list[bytes], count: int, after: float, until: float, tell: Any) -> None:
-    """So many browsers for so many seconds; tells how many answers they got from some second on, and how many failed."""
+    """Run so many browsers for so many seconds. Send how many answers they got from some second on, and how many failed."""
 
     async def all_of_them() -> tuple[int, int]:
         tell.send("begun")
@@ -307,7 +307,7 @@ class Crowd:
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> tuple[bool, bool]:
-    """Whether it is one, and whether the connection stays."""
+    """Send a request. Return whether it was answered well, and whether the connection stays open."""
     writer.write(request)
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = re.search(rb"content-length: (\d+)", head)

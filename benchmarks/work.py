@@ -1,4 +1,4 @@
-"""What every queue of the benchmark runs: a job that notes when it starts and when it ends, in a file, a line each."""
+"""The job that every queue of the benchmark runs: it notes in a file when it starts and when it ends."""
 
 import os
 import time

@@ -15,7 +15,7 @@ import pytest
 from tests import baking, storages
 from tests.baking import Bake
 from tests.servers import PostgresServer, ValkeyServer, fresh_database, fresh_redis, shared_postgres, shared_valkey
-from tests.storages import STORAGES, Storage
+from tests.storages import STORAGES, Storage, storage_for
 
 # Tests import the template where it lies while others bake it: nothing may be written there.
 sys.dont_write_bytecode = True
@@ -28,8 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--storages",
         type=storages.names,
-        help=f"what the queue's tests run on: any of {','.join(STORAGES)}. By default the engine's run on sqlite and "
-        "postgres, the faults on sqlite",
+        help=f"storages for the queue's tests: any of {','.join(STORAGES)}. By default tests of SQL run on sqlite and "
+        "postgres, all others on sqlite",
     )
     parser.addoption(
         "--seed",
@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """What was logged may be any text, and a process of pytest-xdist can pass on only what is Unicode."""
+    """Replace invalid characters in reports: pytest-xdist can pass on only valid Unicode."""
     report = yield
     report.sections = [(title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections]
     return report
@@ -49,8 +49,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.fixture
 def storage(request: pytest.FixtureRequest, tmp_path: Path, shared: Path) -> Iterator[Storage]:
-    """Of this test's own, on what its folder's conftest.py says."""
-    with STORAGES[request.param](tmp_path, shared) as storage:
+    """A database of this test's own. Its folder's conftest.py chooses the storages."""
+    with storage_for(request, request.param, tmp_path, shared) as storage:
         yield storage
 
 
@@ -91,7 +91,7 @@ def installed(bake: Bake, shared: Path) -> Bake:
 
 @pytest.fixture
 def fresh_postgres(shared: Path) -> Iterator[str]:
-    """Of a database of this test's own."""
+    """The URL of a database of this test's own."""
     with fresh_database(shared_postgres(shared)) as url:
         yield url
 
@@ -105,14 +105,14 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[ValkeyServer]:
-    """Likewise."""
+    """One of a module's own, to break."""
     with ValkeyServer() as server:
         yield server
 
 
 @pytest.fixture
 def fresh_valkey(shared: Path) -> Iterator[str]:
-    """Of a key space of this test's own."""
+    """The URL of a key space of this test's own."""
     with fresh_redis(shared_valkey(shared)) as url:
         yield url
 
@@ -126,7 +126,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 @contextmanager
 def made_once(place: Path) -> Iterator[bool]:
-    """Whether the place has been made before, by any process of this run: only one at a time is let in."""
+    """Yield whether any process of this run has made the place before. Let in one process at a time."""
     with place.with_name(f"{place.name}.lock").open("w") as lock:
         flock(lock, LOCK_EX)
         done = place.with_name(f"{place.name}.done")

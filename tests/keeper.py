@@ -22,7 +22,7 @@ STOPS_IN = 5  # seconds; then it is killed
 
 
 def want(users: Path) -> int:
-    """Until this descriptor is closed, or this process has ended, the server is kept. Waits for one that is going.
+    """Keep the server until this descriptor is closed or this process ends. Wait for one that is going.
 
     A process wants it once: whichever of its descriptors of the file it closes, its lock is gone.
     """

@@ -111,7 +111,7 @@ class Proxy:
             self.spawn(self.serve(client))
 
     async def serve(self, client: socket.socket) -> None:
-        """Until one side ends the connection: then so does the other."""
+        """Forward data until one side ends the connection, then end the other."""
         ends = []
         try:
             near, near_writer = await self.take(client)
@@ -164,5 +164,5 @@ class Proxy:
 
 
 def never_lingers(connection: socket.socket) -> None:
-    """Its close will be a reset."""
+    """Make the close of a connection a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

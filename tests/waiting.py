@@ -10,7 +10,7 @@ INTERVAL = 0.01  # seconds between two looks at a condition
 
 
 def wait_until(condition: Callable[[], T], timeout: float = 10.0) -> T:
-    """What the condition returns once that is true. Raises TimeoutError, with the condition's last answer."""
+    """Return the condition's first true value. Raise TimeoutError with its last answer."""
     until = time.monotonic() + timeout
     while not (answer := condition()):
         if time.monotonic() >= until:

@@ -36,7 +36,7 @@ def browser_type_launch_args() -> dict[str, Any]:
 
 @pytest.fixture
 def tabs(playwright: Playwright, browser_type_launch_args: dict[str, Any], tmp_path: Path) -> Iterator[Tabs]:
-    """Of a browser of the test's own, in which a tab may be hidden."""
+    """The tabs of a browser of the test's own. A tab may be hidden."""
     program = browser_type_launch_args.get("executable_path", playwright.chromium.executable_path)
     with window(playwright, program, browser_type_launch_args["args"], tmp_path / "chromium") as tabs:
         yield tabs
@@ -63,5 +63,5 @@ def watched(page: Page, watch: Callable[[Page], Page]) -> Page:
 
 
 def is_error(message: ConsoleMessage) -> bool:
-    """But for a page that is itself answered with a 401 or 404: people read there why."""
+    """Return whether a message is an error. A page that is itself answered with 401 or 404 says why, and is none."""
     return message.type == "error" and message.location["url"] != getattr(message.page, "url", None)

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 from playwright.sync_api import Page, expect
+
+from tests.servers import free_port as free_port  # for those who start an app
 
 WAIT = 60  # seconds that anything may take to come up, where much else runs
 PASSWORD = "mountain river nine"  # of everybody in the tests, to begin with
@@ -43,7 +44,12 @@ class RunningApp:
 
     def start(self, **environment: str) -> None:
         self.launch(**environment)
-        wait_until(self.answers, lambda: f"{self.url}/health answers\n{self.log.read_text()[-3000:]}")
+        wait_until(
+            lambda: self.answers() or self.has_ended(),
+            lambda: f"{self.url}/health answers\n{self.log.read_text()[-3000:]}",
+        )
+        if self.has_ended():
+            pytest.fail(f"The app ended at once:\n{self.log.read_text()[-3000:]}")
 
     def launch(self, **environment: str) -> None:
         programs = Path(sys.executable).parent
@@ -53,6 +59,9 @@ class RunningApp:
             self.honcho = subprocess.Popen(
                 command, cwd=self.folder, env=os.environ | settings, stdout=log, stderr=log, start_new_session=True
             )
+
+    def has_ended(self) -> bool:
+        return self.honcho is not None and self.honcho.poll() is not None
 
     def answers(self) -> bool:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=1) as response:
@@ -94,12 +103,6 @@ def log_in(page: Page, name: str, password: str = PASSWORD) -> None:
 
 def is_local(url: str) -> bool:
     return url.startswith(("http://127.0.0.1:", "data:", "blob:", "about:"))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def add_counting_pages(folder: Path) -> None:

@@ -17,7 +17,7 @@ LOOKS = "**/_dash-update-component*"
 
 
 class Tabs:
-    """Of one window."""
+    """The tabs of one window."""
 
     def __init__(self, context: BrowserContext) -> None:
         self.context = context
@@ -30,7 +30,7 @@ class Tabs:
         return page
 
     def open_behind(self, url: str) -> Page:
-        """As a link does that is clicked with Ctrl: nobody has seen it yet."""
+        """Open a tab in the background, as a click with Ctrl on a link does."""
         with self.context.expect_page() as opened:
             session = self.context.new_cdp_session(self.context.pages[0])
             session.send("Target.createTarget", {"url": url, "background": True})
@@ -54,7 +54,7 @@ def is_hidden(page: Page) -> bool:
 
 
 def asks(page: Page, within: float) -> bool:
-    """Whether the page asks the server for anything new, within so many milliseconds."""
+    """Return whether the page sends a new request to the server within so many milliseconds."""
     try:
         with page.expect_request(LOOKS, timeout=within):
             pass

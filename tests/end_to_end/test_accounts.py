@@ -99,7 +99,9 @@ def test_no_page_asks_for_more_than_the_headers_allow(app: RunningApp, watched: 
 
 
 @pytest.mark.parametrize("app", ["blank"], indirect=True)
-def test_a_background_callback_is_its_users(app: RunningApp, watched: Page, browser: Browser) -> None:
+def test_background_callback_belongs_to_the_user_who_started_it(
+    app: RunningApp, watched: Page, browser: Browser
+) -> None:
     add_counting_pages(app.folder)
     for name in ("ann", "ben"):
         users(app, "add", name, password=PASSWORD)
@@ -133,7 +135,7 @@ def test_a_background_callback_is_its_users(app: RunningApp, watched: Page, brow
 
 
 @pytest.mark.parametrize("app", ["blank"], indirect=True)
-def test_a_page_whose_job_is_gone_says_so(app: RunningApp, page: Page) -> None:
+def test_page_of_a_pruned_job_shows_a_message(app: RunningApp, page: Page) -> None:
     users(app, "add", "ann", password=PASSWORD)
     app.start(AUTH="accounts")
     page.add_init_script("performance.now = () => 1e6")  # as if it had been there for long

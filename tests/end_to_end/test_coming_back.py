@@ -19,7 +19,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from jobqueue import DurableHuey, Job, State
-from jobqueue.dash.panel import LOOK_EVERY, REST_AT_MOST, UNSEEN
+from jobqueue.dash.panel_refresh import HIDDEN_MS, REFRESH_MS, SLOWEST_MS
 from tests.end_to_end.running import RunningApp, add_counting_pages, is_local, wait_until
 from tests.end_to_end.tabs import LOOKS, Tabs, asks, is_hidden
 from tests.servers import ValkeyServer, fresh_database, shared_postgres
@@ -29,6 +29,9 @@ PATIENCE = 60  # seconds that anything may take, which it does where much else r
 WAYS = ["job", "callback"]
 
 expect.set_options(timeout=PATIENCE * 1000)
+
+# One app serves them all.
+pytestmark = pytest.mark.xdist_group("coming back")
 
 both_ways = pytest.mark.parametrize("way", WAYS)
 callback_alone = pytest.mark.parametrize("way", ["callback"])
@@ -84,7 +87,7 @@ class Site(RunningApp):
         return self.notes / text
 
     def jobs(self, name: str) -> list[Job]:
-        """Those that were asked to count this, newest first."""
+        """Return the jobs that count under this name, newest first."""
         return [job for job in self.huey.jobs(limit=1000) if name in repr(job.args)]
 
 
@@ -193,13 +196,13 @@ def kill_the_worker(visitor: Visitor, name: str) -> Visitor:
     visitor.site.note(f"{name} runs").unlink()
     wait_until(visitor.site.note(f"{name} runs").exists, "another attempt runs", PATIENCE)
     if visitor.way == "job":
-        words = "Running, attempt 2: the worker was lost. It goes on after 1 of 3."
+        words = "Running, attempt 2: the worker was lost. It continues after 1 of 3."
         expect(visitor.page.get_by_text(words)).to_be_visible()
     return visitor
 
 
 def kill_the_web(visitor: Visitor, name: str) -> Visitor:
-    """Its processes, which gunicorn starts again."""
+    """Kill the web processes. Gunicorn starts them again."""
     killed = psutil.Process(visitor.site.programs["web"].pid).children()
     for process in killed:
         process.kill()
@@ -249,7 +252,7 @@ HAPPENS = [
 
 @both_ways
 @pytest.mark.parametrize("happens", HAPPENS)
-def test_whatever_happens_the_page_ends_with_the_result(
+def test_page_ends_with_the_result_after_each_disturbance(
     visitor: Visitor, happens: Callable[[Visitor, str], Visitor]
 ) -> None:
     name = visitor.start()
@@ -261,7 +264,7 @@ def test_whatever_happens_the_page_ends_with_the_result(
 
 @both_ways
 @pytest.mark.long
-def test_another_browser_shows_the_same(visitor: Visitor, browser: Browser) -> None:
+def test_another_browser_shows_the_same_job(visitor: Visitor, browser: Browser) -> None:
     name = visitor.start()
     visitor.watches(name)
     with browser.new_context() as context:
@@ -340,7 +343,7 @@ def test_a_cancel_ends_the_job_and_the_next_one_is_shown_alone(
 
 @both_ways
 @pytest.mark.long
-def test_of_a_second_start_the_page_shows_that_one_alone(visitor: Visitor) -> None:
+def test_page_shows_only_the_job_that_was_started_last(visitor: Visitor) -> None:
     first = visitor.start()
     visitor.watches(first)
     second = visitor.start()
@@ -357,7 +360,7 @@ def test_of_a_second_start_the_page_shows_that_one_alone(visitor: Visitor) -> No
 
 @callback_alone
 @pytest.mark.long
-def test_of_two_starts_at_once_the_first_is_cancelled(visitor: Visitor) -> None:
+def test_second_start_cancels_the_first(visitor: Visitor) -> None:
     """The second comes before the page knows the first one's job: the answer with it is late."""
     late: list[Route] = []
     visitor.page.route("**/_dash-update-component*", lambda route: route.continue_() if late else late.append(route))
@@ -374,7 +377,7 @@ def test_of_two_starts_at_once_the_first_is_cancelled(visitor: Visitor) -> None:
 
 @both_ways
 @pytest.mark.long
-def test_a_page_that_was_left_shows_its_job_when_one_goes_back(visitor: Visitor) -> None:
+def test_page_shows_its_job_after_going_back(visitor: Visitor) -> None:
     name = visitor.start()
     visitor.watches(name)
     visitor.page.get_by_role("link", name="Hello").click()
@@ -387,10 +390,10 @@ def test_a_page_that_was_left_shows_its_job_when_one_goes_back(visitor: Visitor)
 
 @callback_alone
 @pytest.mark.long
-def test_an_answer_that_comes_late_for_the_page_that_was_left_takes_nothing_from_it_when_one_is_back(
+def test_late_answer_does_not_disturb_a_page_after_going_back(
     visitor: Visitor,
 ) -> None:
-    """It was asked for before, with what the page showed then."""
+    """Its request was sent before, with the content that the page had then."""
     page = visitor.page
     name = visitor.start()
     visitor.watches(name)
@@ -410,7 +413,7 @@ def test_an_answer_that_comes_late_for_the_page_that_was_left_takes_nothing_from
 
 @both_ways
 @pytest.mark.long
-def test_a_page_that_was_left_and_is_opened_anew_shows_nothing_of_the_job(visitor: Visitor) -> None:
+def test_page_opened_anew_shows_no_old_job(visitor: Visitor) -> None:
     first = visitor.start()
     visitor.watches(first)
     visitor.page.get_by_role("link", name="Hello").click()
@@ -427,7 +430,7 @@ def test_a_page_that_was_left_and_is_opened_anew_shows_nothing_of_the_job(visito
 
 @both_ways
 @pytest.mark.long
-def test_a_cancel_while_the_web_is_away_is_done(visitor: Visitor) -> None:
+def test_cancel_during_a_web_outage_takes_effect(visitor: Visitor) -> None:
     site = visitor.site
     name = visitor.start()
     visitor.watches(name)
@@ -441,7 +444,7 @@ def test_a_cancel_while_the_web_is_away_is_done(visitor: Visitor) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("way", ["job"])
-def test_a_panel_shows_what_a_slow_web_says(visitor: Visitor) -> None:
+def test_panel_shows_answers_of_a_slow_web_process(visitor: Visitor) -> None:
     """Each answer takes longer than a panel waits until it asks again."""
     name = visitor.start()
     visitor.watches(name)
@@ -452,13 +455,13 @@ def test_a_panel_shows_what_a_slow_web_says(visitor: Visitor) -> None:
     while not visitor.page.get_by_text(f"counted {name}", exact=True).is_visible():
         assert time.monotonic() < until
         visitor.page.wait_for_timeout(100)
-        while late and late[0][0] < time.monotonic() - 2.5 * LOOK_EVERY / 1000:
+        while late and late[0][0] < time.monotonic() - 2.5 * REFRESH_MS / 1000:
             late.pop(0)[1].continue_()
 
 
 @callback_alone
 @pytest.mark.long
-def test_a_click_while_the_web_is_away_is_one_job(visitor: Visitor) -> None:
+def test_click_during_a_web_outage_starts_one_job(visitor: Visitor) -> None:
     visitor.site.end("web", signal.SIGKILL)
     name = visitor.start()
     expect(visitor.page.get_by_text("Reconnecting")).to_be_visible()
@@ -473,7 +476,7 @@ def test_a_click_while_the_web_is_away_is_one_job(visitor: Visitor) -> None:
 
 @callback_alone
 @pytest.mark.long
-def test_a_callback_comes_back_to_a_hidden_tab(visitor: Visitor, tabs: Tabs) -> None:
+def test_callback_result_reaches_a_hidden_tab(visitor: Visitor, tabs: Tabs) -> None:
     hidden = Visitor(visitor.site, tabs.open(), visitor.way).open()
     name = hidden.start()
     hidden.watches(name)
@@ -484,17 +487,17 @@ def test_a_callback_comes_back_to_a_hidden_tab(visitor: Visitor, tabs: Tabs) -> 
 
 @pytest.mark.long
 @pytest.mark.parametrize("way", ["job"])
-def test_a_hidden_panel_asks_rarely_and_at_once_when_it_is_seen(visitor: Visitor, tabs: Tabs) -> None:
+def test_hidden_panel_polls_rarely_and_at_once_when_shown(visitor: Visitor, tabs: Tabs) -> None:
     hidden = Visitor(visitor.site, tabs.open(), visitor.way).open()
     name = hidden.start()
     hidden.watches(name)
     tabs.hide(hidden.page)
     pause = "dash_component_api.getLayout({of: 'page', panels: 'tick'}).props.interval"
-    wait_until(lambda: hidden.page.evaluate(pause) == UNSEEN, "it asks rarely from the next answer on", PATIENCE)
-    assert not asks(hidden.page, 1.4 * REST_AT_MOST)
+    wait_until(lambda: hidden.page.evaluate(pause) == HIDDEN_MS, "it asks rarely from the next answer on", PATIENCE)
+    assert not asks(hidden.page, 1.4 * SLOWEST_MS)
     hidden.site.note(f"{name} may end").touch()
     wait_until(lambda: hidden.site.jobs(name)[0].state.ended, "the job has ended", PATIENCE)
-    with hidden.page.expect_request(LOOKS, timeout=REST_AT_MOST):
+    with hidden.page.expect_request(LOOKS, timeout=SLOWEST_MS):
         tabs.show(hidden.page)
     hidden.sees(name)
 
@@ -502,16 +505,16 @@ def test_a_hidden_panel_asks_rarely_and_at_once_when_it_is_seen(visitor: Visitor
 @pytest.mark.long
 @pytest.mark.parametrize("way", ["job"])
 @pytest.mark.parametrize("opened", ["before", "behind"])
-def test_a_hidden_jobs_page_asks_nothing_and_at_once_when_it_is_seen(visitor: Visitor, tabs: Tabs, opened: str) -> None:
+def test_hidden_jobs_page_polls_only_when_shown(visitor: Visitor, tabs: Tabs, opened: str) -> None:
     address = f"{visitor.site.url}/jobs"
     page = tabs.open(address) if opened == "before" else tabs.open_behind(address)
     expect(page.get_by_text(re.compile("Updated "))).to_have_count(1)
     every = "milliseconds => dash_clientside.set_props('jobs-tick', {interval: milliseconds})"
-    page.evaluate(every, LOOK_EVERY)
+    page.evaluate(every, REFRESH_MS)
     if opened == "before":
-        assert asks(page, 5 * LOOK_EVERY)
+        assert asks(page, 5 * REFRESH_MS)
         tabs.hide(page)
-    assert not asks(page, 5 * LOOK_EVERY)
+    assert not asks(page, 5 * REFRESH_MS)
     page.evaluate(every, 1000 * PATIENCE)
     with page.expect_request(LOOKS, timeout=500 * PATIENCE):
         tabs.show(page)

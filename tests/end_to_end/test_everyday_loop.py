@@ -1,9 +1,11 @@
-"""What `make start` runs, while somebody edits the app: Procfile.dev, which restarts what a change concerns."""
+"""Procfile.dev, which `make start` runs while somebody edits the app, restarts the processes that a change concerns."""
 
+import http.client
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+import urllib.response
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ MISTAKE = "\ndef mistake(:\n"
 pytestmark = pytest.mark.parametrize("app", ["blank"], indirect=True)
 
 
-def test_a_mistake_shows_in_browser_and_terminal_and_mending_it_is_enough(app: RunningApp) -> None:
+def test_mistake_shows_in_browser_and_terminal_until_it_is_fixed(app: RunningApp) -> None:
     app.start(PROCFILE="Procfile.dev")
     assert shown(app, "/hello")[0] == 200
     with changed(app, "app/pages/hello.py", MISTAKE):
@@ -36,7 +38,7 @@ def test_a_mistake_shows_in_browser_and_terminal_and_mending_it_is_enough(app: R
     ],
     ids=["page", "job", "package"],
 )
-def test_so_does_a_mistake_that_is_there_at_the_start(app: RunningApp, file: str, concerned: list[str]) -> None:
+def test_mistake_at_the_start_shows_in_browser_and_terminal(app: RunningApp, file: str, concerned: list[str]) -> None:
     with changed(app, file, MISTAKE):
         app.launch(PROCFILE="Procfile.dev")
         wait_until(lambda: shown(app, "/hello")[0] == 500, "the page shows that there is a mistake")
@@ -47,7 +49,7 @@ def test_so_does_a_mistake_that_is_there_at_the_start(app: RunningApp, file: str
     wait_until(lambda: job.state is State.SUCCEEDED, "a job runs")
 
 
-def test_a_page_that_is_open_shows_a_mistake_and_comes_back(app: RunningApp, page: Page) -> None:
+def test_open_page_shows_a_mistake_and_recovers(app: RunningApp, page: Page) -> None:
     app.start(PROCFILE="Procfile.dev")
     with page.expect_response("**/_reload-hash"):  # from then on it sees changes
         page.goto(f"{app.url}/hello?job=none")
@@ -57,7 +59,7 @@ def test_a_page_that_is_open_shows_a_mistake_and_comes_back(app: RunningApp, pag
     page.get_by_text("No such job").wait_for()
 
 
-def test_a_change_gives_the_running_job_back_and_it_ends(app: RunningApp) -> None:
+def test_code_change_releases_the_running_job_and_it_ends(app: RunningApp) -> None:
     app.start(PROCFILE="Procfile.dev")
     job = submitted(app, seconds=3)
     wait_until(lambda: job.state is State.RUNNING, "the job runs")
@@ -85,15 +87,20 @@ class changed:
 
 
 def shown(app: RunningApp, path: str) -> tuple[int, str]:
-    """Status and text of a page; 0 while the web process starts again."""
+    """Return status and text of a page; 0 while the web process restarts, which may cut an answer off."""
     try:
-        with urllib.request.urlopen(app.url + path, timeout=5) as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-    except OSError:
+        with opened(app.url + path) as response:
+            return response.status or 0, response.read().decode()
+    except (OSError, http.client.HTTPException):
         return 0, ""
+
+
+def opened(url: str) -> urllib.response.addinfourl:
+    try:
+        answer: urllib.response.addinfourl = urllib.request.urlopen(url, timeout=5)
+    except urllib.error.HTTPError as error:
+        return error
+    return answer
 
 
 def submitted(app: RunningApp, seconds: int) -> JobHandle:
@@ -103,5 +110,5 @@ def submitted(app: RunningApp, seconds: int) -> JobHandle:
 
 
 def says(app: RunningApp, process: str, text: str) -> int:
-    """In how many lines."""
+    """Return the number of lines that contain the text."""
     return sum(f"{process}.1" in line and text in line for line in app.log.read_text().splitlines())

@@ -86,7 +86,8 @@ def analysis(app: RunningApp) -> Analysis:
     return Analysis(app)
 
 
-def test_a_killed_worker_repeats_only_the_window_it_was_in(app: RunningApp, analysis: Analysis) -> None:
+@pytest.mark.alone
+def test_killed_worker_repeats_only_its_current_window(app: RunningApp, analysis: Analysis) -> None:
     app.start()
     analysis.submit()
     for attempt, windows in enumerate([WINDOWS // 3, WINDOWS * 2 // 3], start=1):
@@ -105,7 +106,7 @@ def test_a_killed_worker_repeats_only_the_window_it_was_in(app: RunningApp, anal
     np.testing.assert_allclose(weights, np.load(app.folder / "undisturbed.npy"), rtol=0, atol=1e-9)
 
 
-def test_everything_killed_and_started_again_the_job_ends_by_itself(app: RunningApp, analysis: Analysis) -> None:
+def test_analysis_ends_after_everything_was_killed_and_restarted(app: RunningApp, analysis: Analysis) -> None:
     app.start(LEASE="2")
     analysis.submit()
     analysis.reaches(WINDOWS // 3)

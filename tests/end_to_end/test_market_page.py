@@ -23,7 +23,8 @@ OUTPUTS = ("market-state.children", "market-charts.children")
 MORE = 0.1  # seconds that the page may take longer when Redis does not answer
 
 
-def test_the_first_prices_come_when_asked_for_and_later_ones_by_themselves_and_stay_without_redis_and_workers(
+@pytest.mark.alone
+def test_market_page_shows_prices_without_redis_and_workers(
     app: RunningApp, watched: Page, fresh_postgres: str, valkey: ValkeyServer
 ) -> None:
     settings = {"DATABASE_URL": fresh_postgres, "REDIS_URL": valkey.url}
@@ -88,7 +89,7 @@ def ready_to_work_it_out(app: RunningApp, page: Page, draws: int) -> Locator:
     log_in(page, "ann", PASSWORD)
     page.get_by_role("button", name="Refresh now").click()
     charts_are_shown(page)
-    return page.get_by_role("button", name="Work it out")
+    return page.get_by_role("button", name="Compute")
 
 
 def how_it_ended(app: RunningApp) -> list[tuple[str, str | None]]:
@@ -98,7 +99,7 @@ def how_it_ended(app: RunningApp) -> list[tuple[str, str | None]]:
 
 def work_it_out(page: Page) -> None:
     """Starts it, and sees it run."""
-    start = page.get_by_role("button", name="Work it out")
+    start = page.get_by_role("button", name="Compute")
     start.click()
     expect(start).to_be_disabled()
     expect(page.get_by_text(re.compile(r"^history \d+ of \d+$"))).to_be_visible(timeout=SLOW)
@@ -119,7 +120,7 @@ def charts_are_shown(page: Page) -> None:
 
 
 def seconds_of_the_page(app: RunningApp, asked: list[str]) -> float:
-    """What the server takes for the whole page: its frame, what is newest, and the charts. The median of some."""
+    """Return the server's time for the whole page, its frame, the newest version and the charts: the median of ROUNDS."""
     newest, charts = (next(body for body in reversed(asked) if output in body) for output in OUTPUTS)
     json = {"Content-Type": "application/json"}
     requests = [

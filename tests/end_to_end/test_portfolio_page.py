@@ -65,7 +65,7 @@ def test_an_analysis_from_the_form_to_four_charts_over_a_reload(desk: Page, app:
     elsewhere.close()
 
 
-def test_cancel_ends_the_job_and_says_so(desk: Page, app: RunningApp) -> None:
+def test_cancelled_analysis_ends_and_the_page_says_so(desk: Page, app: RunningApp) -> None:
     start(desk)
     expect(desk.get_by_text(re.compile(r"window \d+ of 335"))).to_be_visible(timeout=SLOW)
     desk.get_by_role("button", name="Cancel").click()
@@ -85,7 +85,7 @@ def test_cancel_ends_the_job_and_says_so(desk: Page, app: RunningApp) -> None:
     ],
     ids=lambda value: value.replace(" ", "-") or "empty",
 )
-def test_what_cannot_be_is_refused_beside_its_field(
+def test_invalid_input_is_refused_beside_its_field(
     desk: Page, app: RunningApp, label: str, value: str, message: str
 ) -> None:
     if label == "Assets":
@@ -99,6 +99,6 @@ def test_what_cannot_be_is_refused_beside_its_field(
     assert DurableHuey("seen", f"sqlite:///{app.folder}/var/jobs.sqlite").jobs() == []
 
 
-def test_an_address_of_no_job_says_so(desk: Page, app: RunningApp) -> None:
+def test_address_without_a_job_shows_a_message(desk: Page, app: RunningApp) -> None:
     desk.goto(f"{app.url}/analysis?job=%3Cscript%3Enone")
     expect(desk.get_by_text("No such job")).to_be_visible()

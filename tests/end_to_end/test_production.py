@@ -1,4 +1,4 @@
-"""What a host runs: the Procfile with production's settings, on Postgres, with and without Redis."""
+"""The Procfile with the settings of production, on Postgres, with and without Redis."""
 
 import os
 import secrets
@@ -35,7 +35,7 @@ def production(fresh_postgres: str, fresh_valkey: str) -> Callable[[bool], Setti
 
 
 @pytest.mark.parametrize("with_redis", [True, False], ids=["redis", "without"])
-def test_a_page_shows_a_job_to_its_end_though_its_worker_is_killed(
+def test_page_shows_a_job_to_its_end_after_its_worker_was_killed(
     app: RunningApp, watched: Page, production: Callable[[bool], Settings], with_redis: bool
 ) -> None:
     settings = production(with_redis)
@@ -63,9 +63,7 @@ def test_a_page_shows_a_job_to_its_end_though_its_worker_is_killed(
     assert ("ok accounts: users have to log in" if with_redis else "?? accounts: AUTH is off") in told.stdout
 
 
-def test_doctor_says_what_to_do_about_a_redis_that_does_not_answer(
-    app: RunningApp, production: Callable[[bool], Settings]
-) -> None:
+def test_doctor_says_how_to_fix_an_unreachable_redis(app: RunningApp, production: Callable[[bool], Settings]) -> None:
     settings = production(False) | {"REDIS_URL": "redis://127.0.0.1:1"}
     told = doctor(app, settings)
     assert told.returncode == 1
@@ -84,7 +82,7 @@ def doctor(app: RunningApp, settings: Settings) -> "subprocess.CompletedProcess[
 
 
 def run(app: RunningApp, settings: Settings, *arguments: str, typed: str = "") -> "subprocess.CompletedProcess[str]":
-    """As `heroku run` and `dokku run` do: where the app is, with its settings."""
+    """Run a command as `heroku run` and `dokku run` do: in the app's folder, with its settings."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=app.folder,

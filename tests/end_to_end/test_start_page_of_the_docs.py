@@ -39,7 +39,7 @@ def run(folder: Path, command: list[str]) -> str:
     )
 
 
-def test_its_commands_do_what_it_says(app: RunningApp) -> None:
+def test_commands_of_the_start_page_work(app: RunningApp) -> None:
     assert paste_files(app.folder) == ["app/jobs/primes.py", "app/pages/primes.py"]
     ran, output = 0, ""
     for info, text in blocks():
@@ -57,7 +57,7 @@ def test_its_commands_do_what_it_says(app: RunningApp) -> None:
     run(app.folder, ["python", "-m", "pytest", "-q"])
 
 
-def test_its_page_counts_primes(app: RunningApp, watched: Page) -> None:
+def test_page_of_the_start_page_counts_primes(app: RunningApp, watched: Page) -> None:
     paste_files(app.folder)
     app.start()
     watched.goto(f"{app.url}/primes")
@@ -69,6 +69,6 @@ def test_its_page_counts_primes(app: RunningApp, watched: Page) -> None:
 
 
 @pytest.mark.parametrize("app", ["blank"], indirect=True)
-def test_it_reads_the_same_in_the_blank_example(app: RunningApp) -> None:
+def test_start_page_works_in_the_blank_example(app: RunningApp) -> None:
     paste_files(app.folder)
     assert run(app.folder, ["python", "-m", "app", "jobs", "run", "count_primes", "below=100"]).splitlines()[-1] == "25"

@@ -33,7 +33,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture
 def dice(request: pytest.FixtureRequest) -> random.Random:
-    """What a test leaves to chance."""
+    """Random numbers, seeded by `--seed`."""
     return random.Random(request.config.getoption("seed"))
 
 
@@ -123,14 +123,14 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
 
 
 def all_have_ended(huey: DurableHuey) -> bool:
-    """In one look: between two a job may go from one state to another."""
+    """Return whether all jobs have ended, seen at one moment."""
     with huey.ledger.database.statement() as tx:
         return tx.one("SELECT 1 FROM jobs WHERE state IN ('waiting', 'scheduled', 'queued', 'running')") is None
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """Where the jobs note what they do."""
+    """The file in which jobs note their actions."""
     return str(tmp_path / "notes.txt")
 
 
@@ -141,7 +141,7 @@ def go(tmp_path: Path) -> Path:
 
 
 def is_sound(huey: DurableHuey) -> bool:
-    """Whether the SQLite file is whole; a server looks after its own."""
+    """Return whether the SQLite file is sound. A server checks its own files."""
     if huey.ledger.database.path is None:
         return True
     with huey.ledger.database.statement() as tx:

@@ -1,4 +1,4 @@
-"""Where a process can die between two writes, by name; and a process that dies there.
+"""Crash points: named places between two writes, and processes that die there.
 
 A place is "before" a statement of an operation (a method of the ledger, whose statements have the names of
 `tests.statements`), or "after" its last one, when that is committed. A process with `install` dies at the places that
@@ -9,6 +9,7 @@ executed to its end is recorded.
 import functools
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,6 +32,7 @@ DIED = 9  # the exit code
 
 ARMED, RECORDED, CLAIMED = "armed", "recorded.txt", "claimed.txt"
 A_JOB = "a job"  # the key of a claim that is given one
+TEMPLATE = re.compile(r"\{[a-z_]+\}")
 
 
 # Whose methods are operations, and what stands before their names.
@@ -68,7 +70,7 @@ def numbered(executed: Sequence[str]) -> list[str]:
 
 
 def arm(folder: Path, place: Place, key: str = "") -> None:
-    """Whoever comes there next dies: with that key (mostly a job's id), or whatever its key is."""
+    """Let the next process that comes there die. `key`: only with that key, mostly a job's id."""
     (folder / ARMED).mkdir(exist_ok=True)
     _file(folder, str(place), key).touch()
 
@@ -96,7 +98,7 @@ def _file(folder: Path, place: str, key: str) -> Path:
 
 
 class _Operation(threading.local):
-    """What this thread is at, if it is in a method of the ledger."""
+    """The operation that this thread is in."""
 
     def __init__(self) -> None:
         self.method = ""
@@ -191,7 +193,7 @@ def install(folder: Path) -> None:
 
 
 def _key(first: Any = "", *_: Any) -> str:
-    """What an operation is for: a job, or the first of those that are submitted; a key; a consumer; "" for any job."""
+    """Return the subject of an operation: a job (the first of several), a key or a consumer; "" for any job."""
     if isinstance(first, ClaimRequest):
         return ""
     if isinstance(first, list | tuple):
@@ -206,4 +208,5 @@ def _names(database: Database) -> dict[str, str]:
 
 
 def named_statements() -> dict[str, str]:
-    return {name: sql for name, sql in statements.BY_NAME.items() if name[0] != "_"}
+    """Return the statements that the engine executes as they stand: neither a part of one nor a template."""
+    return {name: sql for name, sql in statements.BY_NAME.items() if name[0] != "_" and not TEMPLATE.search(sql)}

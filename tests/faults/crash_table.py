@@ -1,4 +1,4 @@
-"""What jobs do at crash points: scenarios, and each operation of theirs with the statements that it executes, in order.
+"""The table of crash points: scenarios, and the statements that each of their operations executes, in order.
 
 The places to die at are before each statement and after the last. `test_crash_points.py` dies there, and asserts that the
 table is what the engine executes.
@@ -178,7 +178,7 @@ WITH_ONE_WRITER = {"claim": words("NEXT_FOR_ONE_WRITER CLAIM_FOR_ONE_WRITER")}
 
 
 def with_many_writers(of: Operation) -> Operation:
-    """There an end that submits nothing and makes no version is one statement, with the next claim, unless another job follows."""
+    """Return the operation as Postgres executes it: an end that writes nothing else is one statement."""
     if of.method != "end" or {"RETRY", "INSERT", "NEXT_VERSION"} & set(of.statements):
         return of
     if {"RELEASE_DEPENDENT", "CANCEL_DEPENDENT"} & set(of.statements):
@@ -210,7 +210,7 @@ WHEN_A_WORKER_DIES = {"consumers.mark_worker_lost": words("BEGIN HELD_BY_WORKER 
 
 @dataclass(frozen=True)
 class Request:
-    """What a web process asks for, in one operation on jobs whose ids begin with the point's name."""
+    """A request of a web process: one operation on jobs whose ids begin with the point's name."""
 
     method: str
     statements: tuple[str, ...]

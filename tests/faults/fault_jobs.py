@@ -133,7 +133,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def clocks() -> list[float]:
-        """What the host's clock says, in several ways."""
+        """Return the time by the host's clock, in several ways."""
         return [time.time(), datetime.now().timestamp(), datetime.now(UTC).timestamp()]
 
     @huey.task()
@@ -154,7 +154,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def slow_at_first(path: str, seconds: float = LONG) -> int:
-        """Its first attempt takes long, the next ones none."""
+        """Take long in the first attempt, and no time in the next ones."""
         note(path, "began")
         until = time.monotonic() + seconds
         while current_job().attempt == 1 and time.monotonic() < until:
@@ -259,7 +259,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def late(what: str, path: str, go: str) -> str:
-        """Its first attempt goes on when it is told to; by then another one has ended the job."""
+        """Wait in the first attempt until another one has ended the job."""
         job = current_job()
         if job.attempt > 1:
             time.sleep(0.6)  # past the throttle
@@ -368,7 +368,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def makes_a_version(path: str, name: str) -> None:
-        """As the periodic job of a dataset does."""
+        """Save a version, as the periodic job of a dataset does."""
         note(path, "ran")
         media_type, body = codec.encode(name)
         version = NewVersion(
@@ -402,7 +402,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def dies_while(path: str, folder: str, prefix: str) -> None:
-        """As long as the folder has files with names that begin so."""
+        """Die as long as the folder has files whose names begin with `prefix`."""
         note(path, "ran")
         if any(name.startswith(prefix) for name in os.listdir(folder)):
             os._exit(9)
@@ -436,7 +436,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.signal()
     def crash_in_signal(signum: str, task: Task, *args: Any) -> None:
-        if hasattr(task, "claim"):
+        if hasattr(task, "attempt"):
             crash(f"signal {signum}", task)
 
     @huey.pre_execute()

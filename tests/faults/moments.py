@@ -18,7 +18,7 @@ MEGABYTE = 1_000_000  # bytes
 
 
 def at(moment: str, act: str, place: str) -> None:
-    """From now on, when this process or a fork of it comes to that moment it does what `act` says.
+    """Let this process, or a fork of it, do `act` when it comes to that moment.
 
     moment: "claimed", "ending" or "ended" (before and after an end is written, be it with a claim), "listened" (for the bell),
         "copying" (half of a dataset is on its way to Redis), or the name of a statement: it has changed something, and its
@@ -106,7 +106,7 @@ def is_first(place: str) -> bool:
 
 
 def waits(place: str, connection: Any) -> None:
-    """Until there is a file beside that place, named `.go`."""
+    """Wait until there is a file beside that place, named `.go`."""
     wait_for(f"{place}.go")
 
 
@@ -119,7 +119,7 @@ def dies(place: str, connection: Any) -> None:
 
 
 def hears_nothing(place: str, connection: Any) -> None:
-    """What it asked for was done, and the connection breaks before the answer comes."""
+    """Break the connection after the statement was executed and before its answer comes."""
     if connection is None:
         raise DatabaseUnavailable("The answer got lost.")
     connection.pgconn.finish()

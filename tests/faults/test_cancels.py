@@ -31,7 +31,7 @@ def test_a_cancelled_job_is_interrupted_and_its_worker_goes_on(
     assert len(notes(Path(path))) == 1
 
 
-def test_a_job_that_does_not_hear_is_killed_after_the_grace_and_not_rescued(
+def test_cancelled_job_that_ignores_interrupts_is_killed_and_not_requeued(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     consumer = start(workers=2)
@@ -48,7 +48,7 @@ def test_a_job_that_does_not_hear_is_killed_after_the_grace_and_not_rescued(
     assert len(notes(Path(path))) == 2
 
 
-def test_in_a_thread_a_job_is_cancelled_at_its_next_progress(
+def test_job_in_a_thread_is_cancelled_at_its_next_progress(
     start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     start(worker_type="thread")
@@ -66,7 +66,7 @@ KINDS = ["short"] * 6 + ["follows", "delayed", "retried", "long"]
 
 
 @pytest.mark.long
-def test_a_thousand_cancels_in_any_state_at_any_moment_stop_the_right_job_alone(
+def test_a_thousand_cancels_stop_only_the_cancelled_jobs(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, dice: random.Random
 ) -> None:
     consumer = start(workers=2)

@@ -54,7 +54,7 @@ print(json.dumps([time.time(), {what: handle.id for what, handle in handles.item
 
 
 @pytest.mark.parametrize("ahead", [HOUR, -HOUR], ids=["ahead", "behind"])
-def test_jobs_are_delayed_expire_and_are_retried_by_the_databases_clock(
+def test_delays_expiry_and_retries_follow_the_database_clock(
     huey: DurableHuey,
     storage: Storage,
     start: StartConsumer,
@@ -102,7 +102,7 @@ def test_jobs_are_delayed_expire_and_are_retried_by_the_databases_clock(
 @pytest.mark.parametrize(
     "ahead", [pytest.param(HOUR, id="ahead"), pytest.param(-HOUR, id="behind", marks=pytest.mark.long)]
 )
-def test_a_lease_runs_out_by_the_databases_clock(
+def test_lease_follows_the_database_clock(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, ahead: float
 ) -> None:
     """The clock of the consumer that holds the job is off by an hour, that of another by an hour to the other side."""
@@ -121,7 +121,7 @@ def test_a_lease_runs_out_by_the_databases_clock(
     assert killed + LEASE - 1 < seconds(job.claimed_at) < killed + LEASE + 5
 
 
-def test_a_schedule_fires_once_each_second_by_the_databases_clock(huey: DurableHuey, start: StartConsumer) -> None:
+def test_schedule_follows_the_database_clock(huey: DurableHuey, start: StartConsumer) -> None:
     begun = now(huey)
     for ahead in (HOUR, -HOUR):
         start(schedules={"tick": "second"}, environ=clock(ahead))
@@ -134,7 +134,7 @@ def test_a_schedule_fires_once_each_second_by_the_databases_clock(huey: DurableH
 
 
 def now(huey: DurableHuey) -> float:
-    """By the database's clock."""
+    """Return the time by the database's clock."""
     return huey.ledger.consumers.heartbeat("nobody", [], 0)
 
 

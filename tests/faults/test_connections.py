@@ -16,7 +16,8 @@ import psycopg
 import pytest
 
 from jobqueue import DurableHuey, State
-from tests.engine.consumers import TEMPLATE, consumer_process, environment, kill, wait_until
+from tests.baking import TEMPLATE
+from tests.engine.consumers import consumer_process, environment, kill, wait_until
 from tests.faults.conftest import KIT, StartConsumer
 from tests.servers import FAST, PostgresServer, fresh_database
 from tests.storages import Storage
@@ -92,7 +93,7 @@ class Census:
 
 
 @on_each
-def test_a_consumer_and_two_web_processes_take_half_of_the_smallest_plan_and_a_deploys_overlap_fits(
+def test_connections_of_a_deploy_fit_in_the_smallest_plan(
     huey: DurableHuey, server: PostgresServer, storage: Storage, start: StartConsumer, tmp_path: Path
 ) -> None:
     consumer = WORKERS + (1 if storage.redis_url else 2)
@@ -115,9 +116,7 @@ def test_a_consumer_and_two_web_processes_take_half_of_the_smallest_plan_and_a_d
 
 
 @pytest.mark.parametrize("storage", ["postgres"], indirect=True)
-def test_no_worker_carries_a_connection_of_its_parent(
-    server: PostgresServer, start: StartConsumer, tasks: SimpleNamespace
-) -> None:
+def test_worker_inherits_no_connection(server: PostgresServer, start: StartConsumer, tasks: SimpleNamespace) -> None:
     consumer = start(workers=2)
     for _ in range(2):  # at the start, and after a fork from a main process that has connections
         processes = [consumer.pid, *consumer.worker_pids()]
@@ -135,9 +134,7 @@ def connections(pid: int, server: PostgresServer) -> set[int]:
 
 
 @pytest.mark.parametrize("storage", ["postgres"], indirect=True)
-def test_a_child_of_a_process_that_has_connections_makes_its_own_and_leaves_the_parents_alone(
-    huey: DurableHuey, server: PostgresServer
-) -> None:
+def test_forked_child_opens_its_own_connection(huey: DurableHuey, server: PostgresServer) -> None:
     def look() -> None:
         own = connections(os.getpid(), server)
         huey.ledger.reading.count(State.QUEUED)

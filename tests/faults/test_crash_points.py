@@ -86,7 +86,7 @@ class Point(NamedTuple):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Of the crash points."""
+    """The folder of the crash points."""
     (tmp_path / "points").mkdir()
     return tmp_path / "points"
 
@@ -107,7 +107,7 @@ def points(operations: Sequence[Operation]) -> list[Point]:
     ]
 
 
-def test_workers_that_die_at_any_place_lose_nothing_and_repeat_no_more_than_an_attempt(
+def test_worker_that_dies_between_any_two_statements_loses_no_job(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, folder: Path, in_workers: list[Operation]
 ) -> None:
     crashes = points(in_workers)
@@ -148,7 +148,7 @@ def assert_the_promises(
     assert huey.ledger.versions.kept(name) == list(range(1, scenario.versions + 1)), name
 
 
-def test_web_processes_that_die_at_any_place_have_asked_for_all_or_for_nothing(
+def test_web_process_that_dies_between_any_two_statements_has_done_all_or_nothing(
     huey: DurableHuey, storage: Storage, start: StartConsumer, tasks: SimpleNamespace, folder: Path
 ) -> None:
     asked: list[tuple[str, Place | None]] = [(what, None) for what in REQUESTS]  # nobody dies
@@ -191,7 +191,7 @@ def test_web_processes_that_die_at_any_place_have_asked_for_all_or_for_nothing(
 
 
 def rows_of(huey: DurableHuey, name: str) -> list[tuple[object, ...]]:
-    """Of a run that several share, one a handle."""
+    """Return the rows of a request's jobs. A shared run has one row for each handle."""
     columns = ("asked", "state", "follower", "follows", "pending", "counted", "let_go_at")
     jobs = "SELECT jobs.*, COALESCE(handles.id, jobs.id) AS asked, let_go_at FROM jobs LEFT JOIN handles ON job_id = jobs.id"
     with huey.ledger.database.statement() as tx:
@@ -200,7 +200,7 @@ def rows_of(huey: DurableHuey, name: str) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.long
-def test_main_processes_that_die_at_any_place_do_for_all_what_is_due_once(
+def test_main_process_that_dies_between_any_two_statements_does_each_duty_once(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, folder: Path, path: str
 ) -> None:
     @huey.task()
@@ -247,7 +247,7 @@ def claim_of_the_dead(huey: DurableHuey, handle: JobHandle) -> str:
     return token
 
 
-def test_main_processes_that_die_beside_a_job_of_their_worker_lose_it_or_give_it_back_once(
+def test_main_process_that_dies_requeues_the_job_of_its_worker_once(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, folder: Path, path: str, go: Path
 ) -> None:
     job = tasks.waits(path, str(go))
@@ -267,13 +267,14 @@ def test_main_processes_that_die_beside_a_job_of_their_worker_lose_it_or_give_it
     go.touch()
     assert job.get(blocking=True, timeout=ENDED) == len(deaths) + 1
     given_back = sum(
-        place.method == "leave" or place == Place("give_back", "after", "RELEASE_CONSUMER") for place in deaths
+        place.method == "consumers.deregister" or place == Place("release", "after", "RELEASE_CONSUMER")
+        for place in deaths
     )
     look = job.get_job()
     assert (look.returns, look.losses) == (given_back, len(deaths) - given_back)
 
     arm_all(folder, WHEN_A_WORKER_DIES)
-    dying = tasks.dies_while(path, str(folder / ARMED), "lose_worker")
+    dying = tasks.dies_while(path, str(folder / ARMED), "consumers.mark_worker_lost")
     wait_until(lambda: dying.state.ended, ENDED)
     assert not armed(folder)
     look = dying.get_job()
@@ -298,7 +299,7 @@ def assert_complete(known: set[tuple[str, tuple[str, ...]]], folder: Path) -> No
     assert {(method, more) for method, more in executed if not names.get(method, set(more)).issuperset(more)} == set()
 
 
-def test_each_statement_that_writes_has_a_place_to_die_at() -> None:
+def test_every_statement_that_writes_is_a_crash_point() -> None:
     writes = {
         name for name, sql in named_statements().items() if re.search(r"^(INSERT|UPDATE|DELETE)", sql, re.MULTILINE)
     }

@@ -23,7 +23,7 @@ STEPS = 8  # of the long jobs, 0.25 s each: longer than the grace
 
 
 @pytest.mark.long
-def test_ten_deploys_under_steady_submits_lose_nothing_and_count_nothing_against_a_job(
+def test_ten_deploys_lose_no_job_and_count_no_attempt(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, dice: random.Random
 ) -> None:
     jobs: list[JobHandle] = []

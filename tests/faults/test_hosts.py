@@ -23,7 +23,7 @@ SHORT = {"SILENCE": 1.0, "CONNECT": 2}  # seconds; psycopg does not wait less fo
 
 
 class Host:
-    """Its way to the servers, through proxies of its own."""
+    """A host's way to the servers, through proxies of its own."""
 
     def __init__(self, storage: Storage, stack: ExitStack) -> None:
         self.proxies: list[Proxy] = []
@@ -54,7 +54,7 @@ def hosts(storage: Storage) -> Iterator[list[Host]]:
         yield [Host(storage, stack) for _ in range(2)]
 
 
-def test_what_a_host_that_was_cut_off_does_late_is_refused_and_it_works_again_by_itself(
+def test_late_writes_of_a_disconnected_host_are_refused(
     huey: DurableHuey,
     hosts: list[Host],
     start: StartConsumer,
@@ -96,7 +96,7 @@ def test_what_a_host_that_was_cut_off_does_late_is_refused_and_it_works_again_by
     assert cut_off.worker_pids() == workers
 
 
-def test_a_host_that_is_cut_off_for_less_than_a_lease_keeps_its_jobs(
+def test_host_disconnected_for_less_than_a_lease_keeps_its_jobs(
     huey: DurableHuey,
     hosts: list[Host],
     start: StartConsumer,

@@ -27,7 +27,7 @@ WAIT = 3.0  # seconds for which jobs are left in the ledger before they are due
 
 
 class Bomb:
-    """What must never be unpickled."""
+    """An object that must never be unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,7 +51,8 @@ MESSAGES: dict[str, Callable[[bytes, bytes], bytes]] = {
 }
 
 
-def test_a_message_that_does_not_verify_fails_its_job_unread_and_the_consumer_goes_on(
+@pytest.mark.promise
+def test_job_with_a_forged_message_fails_and_nothing_is_unpickled(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path
 ) -> None:
     consumer = start(workers=2)
@@ -77,7 +78,9 @@ def test_a_message_that_does_not_verify_fails_its_job_unread_and_the_consumer_go
             assert follower.state is State.CANCELLED
     for job in map(huey.get_job, wrong):
         assert (job.state, job.attempt) == (State.FAILED, 1)
-        assert job.error.startswith("The job's message cannot be read, so it did not run: The signature does not verify")
+        assert job.error.startswith(
+            "The job's message cannot be read, so it did not run: The signature does not verify"
+        )
     assert {handle.get(blocking=True, timeout=10) for handle in others} == {"other"}
     assert not off.exists()
     assert consumer.worker_pids() == workers
@@ -119,7 +122,7 @@ while True:
 @pytest.mark.parametrize(
     "rotation", [pytest.param(name, marks=pytest.mark.long if name == ANOTHER_ORDER else ()) for name in ROTATIONS]
 )
-def test_a_key_is_rotated_while_jobs_wait_run_and_are_retried_and_nothing_is_lost(
+def test_secret_key_is_rotated_without_losing_a_job(
     huey: DurableHuey, storage: Storage, start: StartConsumer, path: str, tmp_path: Path, rotation: str
 ) -> None:
     deploys, order = ROTATIONS[rotation]
@@ -167,7 +170,7 @@ def test_a_key_is_rotated_while_jobs_wait_run_and_are_retried_and_nothing_is_los
 
 
 def runs_an_errand(huey: DurableHuey, pid: int) -> bool:
-    """Whether this consumer has begun one, that will take longer than its grace."""
+    """Return whether this consumer has begun a job that takes longer than its grace period."""
     (consumer,) = [consumer for consumer in huey.ledger.consumers.all() if consumer["pid"] == pid]
     for job in huey.jobs(state=State.RUNNING):
         row = huey.ledger.reading.job(job.id)

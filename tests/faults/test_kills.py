@@ -24,7 +24,8 @@ from tests.storages import Storage
 STEPS = 12
 
 
-def test_a_killed_worker_repeats_no_step_but_the_one_in_flight_and_is_replaced_at_once(
+@pytest.mark.promise
+def test_killed_worker_is_replaced_and_repeats_only_the_step_in_flight(
     start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     start()
@@ -49,7 +50,7 @@ def test_a_killed_worker_repeats_no_step_but_the_one_in_flight_and_is_replaced_a
     assert (job.attempt, job.losses, job.returns, job.error) == (3, 2, 0, "")
 
 
-def test_when_the_main_process_is_killed_its_workers_go_with_it_and_another_consumer_does_their_jobs(
+def test_killed_main_process_takes_its_workers_along_and_another_consumer_does_their_jobs(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     consumer = start(workers=2)
@@ -67,7 +68,7 @@ def test_when_the_main_process_is_killed_its_workers_go_with_it_and_another_cons
         assert handle.get_job().losses == 1
 
 
-def test_an_idle_worker_goes_with_the_main_process_too(huey: DurableHuey, start: StartConsumer, tasks: Any) -> None:
+def test_idle_worker_dies_with_the_main_process(huey: DurableHuey, start: StartConsumer, tasks: Any) -> None:
     consumer = start(workers=2)
     workers = consumer.worker_pids()
     kill(consumer.pid)
@@ -77,7 +78,10 @@ def test_an_idle_worker_goes_with_the_main_process_too(huey: DurableHuey, start:
     assert handle.state is State.QUEUED
 
 
-def test_after_everything_was_killed_a_start_is_enough(start: StartConsumer, tasks: SimpleNamespace, path: str) -> None:
+@pytest.mark.promise
+def test_restart_after_killing_everything_ends_all_jobs(
+    start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
     consumer = start(workers=2)
     handle = tasks.slow_at_first(path)
     wait_until(lambda: notes(Path(path)))
@@ -90,9 +94,7 @@ def test_after_everything_was_killed_a_start_is_enough(start: StartConsumer, tas
     assert time.monotonic() - begun < LEASE * 2 + 4
 
 
-def test_a_consumer_that_lives_does_the_jobs_of_one_that_was_killed(
-    start: StartConsumer, tasks: SimpleNamespace, path: str
-) -> None:
+def test_living_consumer_does_the_jobs_of_a_killed_one(start: StartConsumer, tasks: SimpleNamespace, path: str) -> None:
     consumer = start()
     handle = tasks.slow_at_first(path)
     wait_until(lambda: notes(Path(path)))
@@ -105,7 +107,7 @@ def test_a_consumer_that_lives_does_the_jobs_of_one_that_was_killed(
     assert job.claimed_at.timestamp() - killed_at < LEASE + 5
 
 
-def test_the_jobs_of_a_thread_consumer_survive_its_kill_too(
+def test_killed_thread_consumer_loses_no_job(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     consumer = start(workers=3, worker_type="thread")
@@ -124,7 +126,7 @@ def test_the_jobs_of_a_thread_consumer_survive_its_kill_too(
 DEATHS = ["exit", "SIGKILL", "SIGSEGV"]
 
 
-def test_a_job_that_kills_its_worker_three_times_is_poison_and_the_others_go_on(
+def test_job_that_kills_three_workers_fails_as_poison(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     start(workers=2)
@@ -156,7 +158,7 @@ POINTS = {
 }
 
 
-def test_a_crash_around_an_attempts_end_repeats_the_attempt_and_what_follows_happens_once(
+def test_crash_around_an_end_repeats_the_attempt_but_not_what_follows(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, tmp_path: Path
 ) -> None:
     start()
@@ -168,7 +170,7 @@ def test_a_crash_around_an_attempts_end_repeats_the_attempt_and_what_follows_hap
     wait_until(lambda: all(job.state.ended for job in huey.jobs()))
     for (point, fails, path), (first, follower) in pipelines.items():
         job = first.get_job()
-        assert (job.state, job.attempt, job.losses) == (State.FAILED if fails else State.SUCCEEDED, 2, 1)
+        assert (job.state, job.attempt, job.losses) == (State.FAILED if fails else State.SUCCEEDED, 2, 1), point
         assert [words[0] for words in notes(Path(path))] == ["ran"] * POINTS[point, fails] + ["told"]
         assert follower.state is (State.CANCELLED if fails else State.SUCCEEDED)
 
@@ -185,7 +187,7 @@ while True:
 """
 
 
-def test_what_a_killed_web_process_had_submitted_is_kept_whole(
+def test_submits_of_a_killed_web_process_are_kept(
     huey: DurableHuey, tasks: SimpleNamespace, storage: Storage, tmp_path: Path
 ) -> None:
     output = tmp_path / "submitted.txt"
@@ -201,7 +203,7 @@ def test_what_a_killed_web_process_had_submitted_is_kept_whole(
     assert len(huey.jobs(task=tasks.quick, limit=100_000)) == 20 * callbacks  # all of a chord, or none
 
 
-def test_a_chord_whose_workers_are_killed_at_random_calls_back_once_with_all_values(
+def test_chord_under_random_kills_calls_back_once_with_all_results(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, dice: random.Random
 ) -> None:
     consumer = start(workers=2, max_losses=1000)

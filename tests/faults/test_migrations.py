@@ -38,13 +38,13 @@ def newer(tmp_path: Path) -> dict[str, str]:
     code = tmp_path / "newer"
     package = code / "jobqueue"
     shutil.copytree(Path(jobqueue.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "migrations" / "versions" / "newer.py").write_text(NEWER)
-    history = package / "migrations" / "__init__.py"
+    (package / "database" / "migrations" / "versions" / "newer.py").write_text(NEWER)
+    history = package / "database" / "migrations" / "__init__.py"
     history.write_text(history.read_text().replace(f'HEAD = "{migrations.HEAD}"', 'HEAD = "newer"'))
     return {"PYTHONPATH": f"{code}{os.pathsep}{KIT}", "MIGRATED": str(tmp_path / "migrated.txt")}
 
 
-def test_old_consumers_and_web_processes_go_on_while_a_newer_consumer_migrates(
+def test_old_processes_keep_working_while_a_newer_consumer_migrates(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, newer: dict[str, str], tmp_path: Path
 ) -> None:
     handles: list[JobHandle] = []
@@ -82,7 +82,7 @@ def start(storage):
 """
 
 
-def test_many_newer_starters_migrate_once_while_an_old_consumer_works(
+def test_many_newer_processes_migrate_once_beside_an_old_consumer(
     huey: DurableHuey,
     start: StartConsumer,
     tasks: SimpleNamespace,

@@ -102,7 +102,7 @@ def assert_undisturbed(*handles: JobHandle) -> None:
 
 
 @pytest.mark.parametrize("worker_type", ["process", "thread"])
-def test_a_crash_of_the_database_takes_no_job_from_living_workers(
+def test_database_crash_takes_no_job_from_living_workers(
     server: PostgresServer,
     huey: DurableHuey,
     start: StartConsumer,
@@ -127,7 +127,7 @@ def test_a_crash_of_the_database_takes_no_job_from_living_workers(
     assert [consumer.worker_pids() for consumer in consumers] == workers
 
 
-def test_a_revoked_job_is_not_run_though_the_database_crashes_right_after_its_claim(
+def test_revoked_job_does_not_run_after_a_database_crash(
     server: PostgresServer, start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path
 ) -> None:
     here, go = tmp_path / "here", tmp_path / "here.go"
@@ -144,7 +144,7 @@ def test_a_revoked_job_is_not_run_though_the_database_crashes_right_after_its_cl
 
 
 @pytest.mark.parametrize("moment", ["claimed", "ending"])
-def test_a_crash_right_after_a_claim_or_right_before_an_end_changes_nothing(
+def test_database_crash_around_a_claim_or_an_end_changes_nothing(
     server: PostgresServer,
     huey: DurableHuey,
     start: StartConsumer,
@@ -167,7 +167,7 @@ def test_a_crash_right_after_a_claim_or_right_before_an_end_changes_nothing(
     assert len(notes(Path(path))) == 1
 
 
-def test_what_ends_while_the_database_is_down_for_four_leases_is_written_when_it_is_back(
+def test_end_during_a_long_outage_is_written_when_the_database_is_back(
     server: PostgresServer, huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
 ) -> None:
     leases = {"lease_s": 1.0, "renew_s": 0.25}
@@ -200,7 +200,7 @@ def test_what_ends_while_the_database_is_down_for_four_leases_is_written_when_it
     assert len(began(path)) == 4
 
 
-def test_a_submit_in_an_outage_is_accepted_or_refused_whole(
+def test_submit_in_an_outage_is_accepted_or_refused_as_a_whole(
     server: PostgresServer, huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     start(workers=2)
@@ -241,7 +241,7 @@ def test_a_submit_in_an_outage_is_accepted_or_refused_whole(
     assert {job.state for job in callbacks} == {State.SUCCEEDED}
 
 
-def test_a_claim_whose_answer_is_lost_is_given_back_at_once_and_not_counted(
+def test_claim_without_an_answer_is_released_at_once(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path
 ) -> None:
     here = tmp_path / "here"
@@ -255,7 +255,7 @@ def test_a_claim_whose_answer_is_lost_is_given_back_at_once_and_not_counted(
     assert len(notes(Path(path))) == 1
 
 
-def test_a_claim_whose_answer_is_lost_in_a_crash_is_given_back_when_the_database_is_back(
+def test_claim_without_an_answer_is_released_after_a_database_crash(
     server: PostgresServer, huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path
 ) -> None:
     here, go = tmp_path / "here", tmp_path / "here.go"
@@ -274,7 +274,7 @@ def test_a_claim_whose_answer_is_lost_in_a_crash_is_given_back_when_the_database
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["database:up", "database:crashes"])
-def test_a_worker_that_dies_of_a_claim_whose_answer_is_lost_loses_nothing(
+def test_worker_that_dies_of_a_claim_without_an_answer_loses_no_job(
     server: PostgresServer,
     huey: DurableHuey,
     start: StartConsumer,
@@ -300,7 +300,7 @@ def test_a_worker_that_dies_of_a_claim_whose_answer_is_lost_loses_nothing(
     assert len(notes(Path(path))) == 1
 
 
-def test_an_end_whose_answer_is_lost_is_written_once(
+def test_end_without_an_answer_is_written_once(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path
 ) -> None:
     here = tmp_path / "here"
@@ -314,7 +314,7 @@ def test_an_end_whose_answer_is_lost_is_written_once(
     assert consumer.worker_pids() == workers
 
 
-def test_a_consumer_whose_bell_is_cut_as_it_begins_to_listen_goes_on(
+def test_consumer_whose_notifier_connection_is_cut_keeps_working(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, tmp_path: Path
 ) -> None:
     here = tmp_path / "here"
@@ -325,8 +325,8 @@ def test_a_consumer_whose_bell_is_cut_as_it_begins_to_listen_goes_on(
     assert consumer.process.poll() is None
 
 
-def test_a_connection_that_broke_in_a_refused_transaction_is_not_used_again(huey: DurableHuey) -> None:
-    """Its ROLLBACK fails too, and says nothing."""
+def test_connection_that_broke_in_a_transaction_is_not_reused(huey: DurableHuey) -> None:
+    """The ROLLBACK on that connection fails silently."""
     with pytest.raises(FenceRefused), huey.ledger.database.transaction() as tx:
         with pytest.raises(psycopg.OperationalError):
             tx.run("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -335,7 +335,7 @@ def test_a_connection_that_broke_in_a_refused_transaction_is_not_used_again(huey
 
 
 @pytest.mark.parametrize("what", ["step", "lock"])
-def test_what_postgres_cannot_hold_is_no_outage_to_wait_for(
+def test_value_that_postgres_refuses_is_not_taken_for_an_outage(
     start: StartConsumer, tasks: SimpleNamespace, what: str
 ) -> None:
     start()
@@ -345,10 +345,10 @@ def test_what_postgres_cannot_hold_is_no_outage_to_wait_for(
     assert handle.get_job().attempt == 1
 
 
-def test_a_server_that_ends_each_connection_as_soon_as_it_is_made_is_unavailable(
+def test_server_that_ends_every_connection_counts_as_unavailable(
     huey: DurableHuey, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a pooler does that has lost its own server."""
+    """A pooler that has lost its server behaves so."""
     connect = Postgres.connect
     broken = False
 
@@ -389,7 +389,7 @@ class Silence:
 
 @pytest.fixture(params=[pytest.param("paused", marks=pytest.mark.long), "cut"])
 def silence(request: pytest.FixtureRequest, server: PostgresServer, storage: Storage) -> Iterator[Silence]:
-    """Of a server that is stopped, or a network that drops all."""
+    """Make the database silent: its server is paused, or the network drops all data."""
     if request.param == "paused":
         yield Silence(storage, server.pause, server.resume)
         server.resume()
@@ -405,7 +405,7 @@ def through(proxy: Proxy, storage: Storage) -> Storage:
     )
 
 
-def test_a_silent_database_holds_no_submit_longer_than_said(
+def test_silent_database_delays_a_submit_no_longer_than_documented(
     short: dict[str, float], silence: Silence, huey: DurableHuey, start: StartConsumer
 ) -> None:
     start(postgres=short)
@@ -431,7 +431,7 @@ def test_a_silent_database_holds_no_submit_longer_than_said(
     new.storage.close()
 
 
-def test_a_consumer_looks_after_its_workers_while_the_database_is_silent(
+def test_consumer_supervises_its_workers_while_the_database_is_silent(
     short: dict[str, float],
     silence: Silence,
     huey: DurableHuey,
@@ -462,7 +462,7 @@ def test_a_consumer_looks_after_its_workers_while_the_database_is_silent(
     assert len(began(path)) == 6
 
 
-def test_a_consumer_that_is_told_to_stop_while_the_database_is_silent_stops(
+def test_consumer_stops_while_the_database_is_silent(
     short: dict[str, float],
     silence: Silence,
     huey: DurableHuey,
@@ -486,10 +486,10 @@ def test_a_consumer_that_is_told_to_stop_while_the_database_is_silent_stops(
     assert handle.get_job().losses == 1  # nobody could say that it was given back
 
 
-def test_a_claim_that_is_made_after_its_worker_gave_up_is_given_back_and_not_counted(
+def test_claim_made_after_its_worker_gave_up_is_released(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
-    """What a silent network still held is delivered when it speaks again, or a server reads it when it goes on."""
+    """The claim is delivered late: by the network, or read by the server when it resumes."""
     start()
     (consumer,) = huey.ledger.consumers.all()
     names = huey.messages.task_names()

@@ -17,7 +17,7 @@ def seconds_to_begin(huey: DurableHuey, handle: object) -> float:
     return (job.claimed_at - job.created_at).total_seconds()
 
 
-def test_interactive_starts_at_once_while_heavy_is_full_and_a_killed_worker_is_followed_by_one_like_it(
+def test_reserved_worker_starts_interactive_jobs_at_once_and_is_replaced_by_its_like(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, go: Path, path: str
 ) -> None:
     consumer = start(workers=2, queues="interactive,heavy:1")
@@ -42,7 +42,7 @@ def test_interactive_starts_at_once_while_heavy_is_full_and_a_killed_worker_is_f
     wait_until(lambda: all(handle.state is State.SUCCEEDED for handle in heavy))
 
 
-def test_a_place_that_is_freed_is_taken_at_once_by_a_worker_that_was_idle(
+def test_freed_place_under_a_limit_is_taken_at_once(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, go: Path, path: str
 ) -> None:
     start(workers=2, queues="heavy:1,interactive:1", per_owner=1)

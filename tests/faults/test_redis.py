@@ -44,9 +44,12 @@ FAULTS: dict[str, tuple[Callable[[ValkeyServer], None], Callable[[ValkeyServer],
 @only_redis_breaks
 @pytest.mark.parametrize(
     ("fault", "worker_type"),
-    [*((fault, "process") for fault in FAULTS), pytest.param("paused", "thread", marks=pytest.mark.long)],
+    [
+        *(pytest.param(fault, "process", marks=pytest.mark.promise if fault == "killed" else ()) for fault in FAULTS),
+        pytest.param("paused", "thread", marks=pytest.mark.long),
+    ],
 )
-def test_a_redis_that_fails_loses_nothing_and_keeps_no_submit_waiting(
+def test_failing_redis_loses_no_job_and_delays_no_submit(
     huey: DurableHuey,
     start: StartConsumer,
     tasks: SimpleNamespace,
@@ -79,7 +82,7 @@ def test_a_redis_that_fails_loses_nothing_and_keeps_no_submit_waiting(
 
 
 def assert_heard_again(tasks: SimpleNamespace) -> None:
-    """Once it was left alone for long enough, an idle worker begins at once again, again and again."""
+    """Wait until notifications arrive again: an idle worker begins several jobs at once."""
 
     def quick() -> bool:
         begun = time.monotonic()
@@ -91,7 +94,7 @@ def assert_heard_again(tasks: SimpleNamespace) -> None:
 
 
 @only_redis_breaks
-def test_a_stop_does_not_wait_for_a_redis_that_never_answers(
+def test_consumer_stops_without_waiting_for_redis(
     start: StartConsumer, tasks: SimpleNamespace, valkey: ValkeyServer
 ) -> None:
     consumer = start(workers=2)
@@ -105,7 +108,7 @@ def test_a_stop_does_not_wait_for_a_redis_that_never_answers(
 
 
 @only_redis_breaks
-def test_what_is_pushed_on_the_bell_wakes_and_does_nothing_else(
+def test_forged_notification_only_wakes_a_worker(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, valkey: ValkeyServer
 ) -> None:
     start(workers=1)
@@ -118,7 +121,7 @@ def test_what_is_pushed_on_the_bell_wakes_and_does_nothing_else(
 
 
 @both_break
-def test_when_both_fail_at_once_what_lives_goes_on_and_nothing_counts_as_lost(
+def test_failure_of_database_and_redis_together_loses_no_job(
     huey: DurableHuey,
     start: StartConsumer,
     tasks: SimpleNamespace,

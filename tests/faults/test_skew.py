@@ -19,7 +19,7 @@ UNKNOWN_AFTER = 2.5  # seconds
 
 
 @pytest.mark.parametrize("started_first", ["the one that lacks it", "the one that knows it"])
-def test_an_idle_consumer_leaves_a_task_that_its_code_lacks_to_one_that_knows_it(
+def test_consumer_leaves_unknown_tasks_to_one_that_knows_them(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, started_first: str
 ) -> None:
     """Old code lacks what is new, and new code what was removed."""
@@ -39,7 +39,7 @@ def test_an_idle_consumer_leaves_a_task_that_its_code_lacks_to_one_that_knows_it
     assert statistics.median(waited) < IDLE / 2  # it was rung for, not found by a look from time to time
 
 
-def test_a_task_that_nobody_knows_fails_with_a_reason_and_what_follows_it_is_told(
+def test_job_of_an_unknown_task_fails_with_a_reason(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     start(lacks=["quick"], unknown_after_s=UNKNOWN_AFTER)
@@ -61,7 +61,7 @@ def test_a_task_that_nobody_knows_fails_with_a_reason_and_what_follows_it_is_tol
     assert follower.state is not State.CANCELLED
 
 
-def test_while_a_consumer_that_knows_the_task_is_busy_the_job_waits(
+def test_job_waits_while_the_consumer_that_knows_its_task_is_busy(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
 ) -> None:
     start(unknown_after_s=UNKNOWN_AFTER)
@@ -77,7 +77,7 @@ def test_while_a_consumer_that_knows_the_task_is_busy_the_job_waits(
 
 
 @pytest.mark.parametrize("how", ["stopped", pytest.param("killed", marks=pytest.mark.long)])
-def test_the_time_of_an_unknown_task_begins_when_the_last_consumer_that_knew_it_is_gone(
+def test_unknown_task_times_out_after_its_last_consumer_is_gone(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path, how: str
 ) -> None:
     """However long the job had waited for a free worker until then."""
@@ -102,7 +102,7 @@ def test_the_time_of_an_unknown_task_begins_when_the_last_consumer_that_knew_it_
     assert "No worker knew its task" in job.error
 
 
-def test_a_handler_of_errors_that_only_new_code_knows_keeps_no_old_consumer_from_the_job(
+def test_old_consumer_runs_a_job_whose_error_handler_it_does_not_know(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     start(lacks=["told"])
@@ -124,5 +124,5 @@ def claimed_by(huey: DurableHuey, job_id: str) -> int:
 
 
 def now(huey: DurableHuey) -> float:
-    """By the database's clock."""
+    """Return the time by the database's clock."""
     return huey.ledger.consumers.heartbeat("nobody", [], 0)

@@ -17,7 +17,7 @@ TICK = 0.001  # seconds, in which SQLite's clock counts
 
 
 @pytest.mark.parametrize("times", [1, 10])
-def test_a_job_longer_than_the_grace_is_given_back_uncounted_and_ends_in_the_next_consumer(
+def test_job_longer_than_the_grace_period_is_released_and_ends_in_the_next_consumer(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, times: int
 ) -> None:
     consumer = start()
@@ -55,7 +55,7 @@ def moment(huey: DurableHuey, job_id: str, column: str) -> float | None:
 
 @pytest.mark.parametrize("worker_type", ["process", "thread"])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_job_that_ends_within_the_grace_succeeds_and_no_other_is_begun(
+def test_stopping_consumer_lets_short_jobs_end_and_begins_no_other(
     start: StartConsumer, tasks: SimpleNamespace, path: str, worker_type: str, signum: int
 ) -> None:
     consumer = start(worker_type=worker_type)
@@ -67,7 +67,7 @@ def test_a_job_that_ends_within_the_grace_succeeds_and_no_other_is_begun(
     assert (handle(), handle.get_job().returns, waiting.state) == (1, 0, State.QUEUED)
 
 
-def test_a_thread_that_does_not_end_within_the_grace_is_given_back_too(
+def test_job_in_a_thread_is_released_after_the_grace_period_too(
     start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     consumer = start(worker_type="thread", grace_s=0.5)
@@ -86,7 +86,7 @@ def test_an_idle_consumer_stops_at_once(start: StartConsumer, tasks: SimpleNames
     assert time.monotonic() - begun < 1.5
 
 
-def test_a_second_sigint_ends_the_grace(start: StartConsumer, tasks: SimpleNamespace, path: str) -> None:
+def test_second_sigint_ends_the_grace_period(start: StartConsumer, tasks: SimpleNamespace, path: str) -> None:
     consumer = start(grace_s=60)
     handle = tasks.slow_at_first(path)
     wait_until(lambda: notes(Path(path)))
@@ -98,7 +98,7 @@ def test_a_second_sigint_ends_the_grace(start: StartConsumer, tasks: SimpleNames
     assert (handle.state, handle.get_job().returns) == (State.QUEUED, 1)
 
 
-def test_a_worker_that_dies_during_the_grace_has_lost_its_job_and_the_stop_goes_on(
+def test_worker_that_dies_during_the_grace_period_loses_its_job_and_the_stop_continues(
     start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     consumer = start(grace_s=30)
@@ -112,7 +112,7 @@ def test_a_worker_that_dies_during_the_grace_has_lost_its_job_and_the_stop_goes_
     assert (handle.state, handle.get_job().losses, handle.get_job().returns) == (State.QUEUED, 1, 0)
 
 
-def test_sighup_starts_anew_and_the_jobs_go_on(
+def test_sighup_restarts_the_consumer_and_the_jobs_continue(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     consumer = start(grace_s=0.3)
@@ -126,7 +126,7 @@ def test_sighup_starts_anew_and_the_jobs_go_on(
     assert after["id"] != before["id"]
 
 
-def test_signals_to_a_worker_do_not_stop_it_but_stop_what_it_started(
+def test_signals_do_not_stop_a_worker_but_stop_its_children(
     start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     """A terminal's Ctrl-C reaches all processes: only the main one decides."""

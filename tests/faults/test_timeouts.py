@@ -15,7 +15,7 @@ FIRINGS = 1000
 SHORTEST, LONGEST = 0.0005, 0.015  # seconds
 
 
-def test_a_thousand_timeouts_around_ledger_calls_leave_no_job_running_and_no_connection_broken(
+def test_a_thousand_timeouts_leave_no_job_running_and_no_connection_broken(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, dice: random.Random
 ) -> None:
     consumer = start(workers=2)
@@ -37,7 +37,7 @@ def test_a_thousand_timeouts_around_ledger_calls_leave_no_job_running_and_no_con
     assert_all_is_well(huey, consumer, workers, tasks)
 
 
-def test_a_timeout_as_the_job_ends_is_one_or_the_other(
+def test_timeout_at_the_end_of_a_job_gives_either_a_success_or_a_timeout(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace
 ) -> None:
     consumer = start(workers=2)
@@ -59,7 +59,7 @@ def test_a_timeout_as_the_job_ends_is_one_or_the_other(
 
 
 @pytest.mark.parametrize("how", ["in a destructor", "in a loop that swallows exceptions"])
-def test_a_timeout_that_got_lost_comes_again(start: StartConsumer, tasks: SimpleNamespace, how: str) -> None:
+def test_swallowed_timeout_is_repeated(start: StartConsumer, tasks: SimpleNamespace, how: str) -> None:
     start()
     handle = tasks.deaf(how)
     wait_until(lambda: handle.state.ended)
@@ -67,7 +67,7 @@ def test_a_timeout_that_got_lost_comes_again(start: StartConsumer, tasks: Simple
     assert tasks.undisturbed(0.1).get(blocking=True, timeout=5) == "undisturbed"
 
 
-def test_a_timeout_in_a_call_that_hears_no_signal_ends_the_process_and_is_retried(
+def test_timeout_in_an_uninterruptible_call_ends_the_process_and_is_retried(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace
 ) -> None:
     consumer = start(workers=2)
@@ -81,7 +81,7 @@ def test_a_timeout_in_a_call_that_hears_no_signal_ends_the_process_and_is_retrie
     wait_until(lambda: len(consumer.worker_pids()) == 2 and not {*consumer.worker_pids()} & {*workers})
 
 
-def test_cancels_around_ledger_calls_end_the_job_and_break_nothing(
+def test_cancels_during_ledger_calls_end_the_job_and_break_nothing(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace
 ) -> None:
     consumer = start(workers=2)

@@ -40,7 +40,7 @@ class Batch:
     results: dict[str, Any] = field(default_factory=dict)  # without those that are to fail
 
     def submits(self) -> Iterator[Any]:
-        """What to enqueue: JOBS jobs in all."""
+        """Yield JOBS jobs to enqueue."""
         yield self.a_pipeline(2)
         yield self.a_nested_chord() if self.number % 2 else self.a_chord()
         for how in self.dice.choices(["", "later", *RETRIES], k=JOBS - len(self.hows)):
@@ -58,7 +58,7 @@ class Batch:
         return self.tasks.toils.s(self.path, name, seconds, how, id=name, **options)
 
     def value(self, member: Task) -> Any:
-        """What a chord's callback is given for it."""
+        """Return the value that a chord's callback gets for this job."""
         return self.results.get(member.id, "Error")
 
     def a_pipeline(self, length: int) -> Task:
@@ -80,7 +80,7 @@ class Batch:
 
 
 @pytest.mark.long
-def test_nothing_is_lost_and_nothing_counts_twice_whatever_is_killed(
+def test_random_kills_lose_no_job_and_count_none_twice(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, dice: Random
 ) -> None:
     consumers = [start(workers=WORKERS, max_losses=1000) for _ in range(2)]
@@ -130,7 +130,7 @@ def test_nothing_is_lost_and_nothing_counts_twice_whatever_is_killed(
 
 
 def assert_one_at_a_time(said: list[tuple[str, str]]) -> None:
-    """Whoever holds a lock to the end, nobody else gets it meanwhile."""
+    """Assert that no two attempts held a lock at the same time."""
     holder = ""
     for word, name in said:
         assert word == "began" or name == holder

@@ -21,7 +21,7 @@ POSTGRES = pytest.mark.parametrize("storage", ["postgres"], indirect=True)
 SHORT = {"HELD": 1}  # seconds
 
 
-def test_what_a_stopped_consumer_does_late_is_refused(
+def test_late_writes_of_a_paused_consumer_are_refused(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path, tmp_path: Path
 ) -> None:
     zombie = start(workers=len(LATE))
@@ -67,7 +67,7 @@ def test_what_a_stopped_consumer_does_late_is_refused(
     assert len(huey.jobs()) == 2 * len(LATE) + len(after)  # no handler of a late error among them
 
 
-def test_a_consumer_that_comes_back_tells_its_worker_that_the_job_is_gone(
+def test_resumed_consumer_interrupts_a_worker_whose_job_is_gone(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     zombie = start()
@@ -86,10 +86,11 @@ def test_a_consumer_that_comes_back_tells_its_worker_that_the_job_is_gone(
     assert zombie.worker_pids() == [worker]
 
 
-def test_a_worker_that_is_stopped_alone_loses_its_job_to_its_sibling_and_comes_back(
+@pytest.mark.promise
+def test_paused_worker_loses_its_job_to_another_and_works_again(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
-    """Its main process lives, and does not renew what nobody works on."""
+    """Its main process lives, but does not renew the lease of a paused worker."""
     consumer = start(workers=2)
     handle, follower = huey.enqueue(tasks.slow_at_first.s(path).then(tasks.quick))
     wait_until(lambda: notes(Path(path)))
@@ -109,7 +110,7 @@ def test_a_worker_that_is_stopped_alone_loses_its_job_to_its_sibling_and_comes_b
 
 
 def idle_in_transactions(huey: DurableHuey) -> list[Row]:
-    """Who has begun a transaction, and says nothing."""
+    """Return the sessions that are idle in a transaction."""
     with huey.ledger.database.statement() as tx:
         return tx.all(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
@@ -118,7 +119,7 @@ def idle_in_transactions(huey: DurableHuey) -> list[Row]:
 
 @POSTGRES
 @pytest.mark.parametrize("moment", ["END", "RELEASE", "SAVE_STEP"])
-def test_a_worker_that_is_stopped_amid_a_transaction_keeps_no_other_from_its_work(
+def test_worker_paused_in_a_transaction_blocks_no_other(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path, moment: str
 ) -> None:
     """The server takes back the rows that it holds; what it was about to write, it writes when it goes on."""
@@ -140,7 +141,7 @@ def test_a_worker_that_is_stopped_amid_a_transaction_keeps_no_other_from_its_wor
 
 
 @POSTGRES
-def test_a_main_process_that_is_stopped_amid_a_transaction_keeps_no_worker_from_its_work_and_goes_on(
+def test_main_process_paused_in_a_transaction_blocks_no_worker(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path, tmp_path: Path
 ) -> None:
     here = tmp_path / "here"
@@ -161,7 +162,7 @@ def test_a_main_process_that_is_stopped_amid_a_transaction_keeps_no_worker_from_
 
 
 @SQLITE
-def test_an_end_that_cannot_be_written_is_written_when_the_database_answers_again(
+def test_end_is_retried_until_the_database_answers(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
 ) -> None:
     """Locked by another writer for longer than statements wait, and longer than the lease."""
@@ -185,7 +186,7 @@ def test_an_end_that_cannot_be_written_is_written_when_the_database_answers_agai
 
 
 @SQLITE
-def test_an_outage_of_the_database_takes_no_job_from_a_living_consumer(
+def test_outage_takes_no_job_from_a_living_consumer(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
 ) -> None:
     """Leases run out meanwhile: whoever is back first gives the others time to say that they live."""
@@ -207,7 +208,7 @@ def test_an_outage_of_the_database_takes_no_job_from_a_living_consumer(
 
 
 @SQLITE
-def test_a_worker_that_dies_while_the_database_does_not_answer_has_lost_its_job_all_the_same(
+def test_worker_that_dies_in_an_outage_loses_its_job_afterwards(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     consumer = start(busy_timeout=0.2)

@@ -48,7 +48,7 @@ def roomy(folder: Path) -> bool:
 
 @pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Of a new database."""
+    """The URL of a new database."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/jobs.sqlite"
     else:

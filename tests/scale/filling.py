@@ -62,7 +62,7 @@ BODY = secrets.token_bytes(200)
 
 
 def finish(ledger: Ledger, count: int, every: float = 9) -> None:
-    """So many jobs have come and gone, one each `every` seconds."""
+    """Add so many finished jobs, one each `every` seconds."""
     with patient(ledger) as tx:
         in_series = {"message": MESSAGE, "rare": RARE, "ann": ANN, "stride": count // FEW}
         tx.run(spelled(ledger, FINISHED), count=count, every=every, **in_series)
@@ -73,14 +73,14 @@ def finish(ledger: Ledger, count: int, every: float = 9) -> None:
 
 
 def pile_up(ledger: Ledger, count: int, state: State, task: str) -> None:
-    """So many jobs wait, of eight tasks in turns. The statistics of the database say nothing of them yet."""
+    """Add so many waiting jobs of eight tasks in turn. The database has no statistics of them yet."""
     with patient(ledger) as tx:
         named = {"name": f"{state}-{task}-", "task": task, "state": state, "message": MESSAGE}
         tx.run(spelled(ledger, WAITING), count=count, **named)
 
 
 def tidy(ledger: Ledger) -> None:
-    """As a server's autovacuum would. SQLite has none, and nobody runs ANALYZE there."""
+    """Update the statistics, as a server's autovacuum would. SQLite has none, and nobody runs ANALYZE there."""
     if not ledger.database.dialect.one_writer:
         with patient(ledger) as tx:
             tx.run("VACUUM (ANALYZE)")

@@ -23,7 +23,7 @@ TIMED = 15
 
 @dataclass(frozen=True)
 class Growth:
-    """What grows: finished jobs, or those that wait in a state. Beside them ten are queued, which came last."""
+    """One way in which a ledger grows: finished jobs, or jobs that wait in a state. Ten queued jobs come last."""
 
     name: str
     finished: tuple[int, int] = (1_000, 1_000)
@@ -101,7 +101,7 @@ class Pair:
 
     @cached_property
     def taller(self) -> dict[str, int]:
-        """By how many levels each index has grown."""
+        """Return by how many levels each index has grown."""
         return {name: max(0, height - self.small.heights[name]) for name, height in self.large.heights.items()}
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What an operation of the ledger costs: the statements that it executes, and what the database reads for each.
+"""The cost of an operation of the ledger: its statements, and the rows and pages that the database reads for each.
 
 Postgres says so itself, of the very plans that it ran, prepared ones too: auto_explain sends each to the client. SQLite counts
 the instructions of its virtual machine, and tells a statement's plan when asked.
@@ -60,7 +60,7 @@ CONSTRAINTS = {
 
 @dataclass
 class Execution:
-    """Of one statement, by its name in statements.py or listing_statements.py."""
+    """One execution of a statement, by its name in tests/statements.py."""
 
     name: str
     rows: int = 0  # Postgres: that it looked at in tables and indexes
@@ -111,7 +111,7 @@ def metered() -> Iterator[list[Execution]]:
     if heard:
         assert len(plans) == len(executions)
     for execution, told in zip(executions, plans, strict=False):
-        read(execution, told["Submission"])
+        read(execution, told["Plan"])
 
 
 def name_of(sql: str) -> str:
@@ -127,7 +127,7 @@ def like(template: str) -> re.Pattern[str]:
 
 
 def read(execution: Execution, plan: dict[str, Any]) -> None:
-    """What a plan in Postgres's JSON says."""
+    """Add the figures of a plan in Postgres's JSON to an execution."""
     execution.blocks = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
     for node in nodes(plan):
         loops = node["Actual Loops"]

@@ -102,7 +102,7 @@ def claim(ledger: Ledger, _: Any = None) -> Any:
 
 
 def end_and_claim(ledger: Ledger, held: tuple[str, str]) -> None:
-    """As a worker does."""
+    """End a job and claim the next, as a worker does."""
     outcome = Outcome(result=RESULT)
     if ledger.may_end_and_claim(outcome, KNOWN):
         assert ledger.end_and_claim(*held, outcome, asking())[0]
@@ -127,7 +127,7 @@ def listed(**wanted: Any) -> Act:
 
 
 def finds(count: int, act: Act) -> Act:
-    """So many jobs, or else what it costs would say little."""
+    """Assert that it finds so many jobs: the cost of finding none says little."""
 
     def do(ledger: Ledger, given: Any) -> None:
         found = act(ledger, given)
@@ -142,7 +142,7 @@ def fire(before: bool) -> Act:
     def do(ledger: Ledger, watermark: float) -> None:
         job = new()
         fired = Timetable(ledger).fire(
-            SCHEDULE, watermark, watermark + 1, job, overlap="queue", made_up=False, said="then"
+            SCHEDULE, watermark, watermark + 1, job, overlap="queue", made_up=False, moment="then"
         )
         assert fired is (Fire.QUEUED if before else Fire.FIRED)
 
@@ -162,8 +162,8 @@ def scheduled(run: Callable[[Ledger], str]) -> Before:
     return do
 
 
-def teller(ledger: Ledger, held: tuple[str, str]) -> callbacks.Teller:
-    return callbacks.Teller(ledger, ClaimedJob(ledger, *held, attempt=1, owner=None))
+def teller(ledger: Ledger, held: tuple[str, str]) -> callbacks.UpdateWriter:
+    return callbacks.UpdateWriter(ledger, ClaimedJob(ledger, *held, attempt=1, owner=None))
 
 
 def said(ledger: Ledger) -> str:
@@ -358,7 +358,7 @@ OPERATIONS = [
         lambda ledger, held: ledger.entries.put_if_free(held[0], BODY, "another", None),
         lambda ledger: locked(ledger),
     ),
-    Operation("release a lock", lambda ledger, held: ledger.release(*held), lambda ledger: locked(ledger)),
+    Operation("release a lock", lambda ledger, held: ledger.entries.release_lock(*held), lambda ledger: locked(ledger)),
     Operation(
         "delete a stale lock",
         lambda ledger, held: ledger.entries.delete_stale_lock(held[0]),
@@ -448,7 +448,7 @@ def chord(ledger: Ledger) -> str:
 
 
 def failed_member(ledger: Ledger) -> str:
-    """Of a chord that waits for another, too."""
+    """Make a failed member of a chord that still waits for another member."""
     job_id, token = claimed(ledger, follower=submitted(ledger, pending=2, chord_size=2), chord_index=0)
     ledger.end(job_id, token, Outcome(state=State.FAILED))
     return job_id

@@ -38,9 +38,7 @@ def steps_of_claims(url: str, queued: int, caps: ConcurrencyLimits) -> list[tupl
     ],
     ids=["owner", "task"],
 )
-def test_a_claim_reads_none_of_the_jobs_that_have_no_place(
-    tmp_path: Path, caps: ConcurrencyLimits, owners: list[str]
-) -> None:
+def test_claim_reads_no_job_above_its_limit(tmp_path: Path, caps: ConcurrencyLimits, owners: list[str]) -> None:
     few, many = (steps_of_claims(f"sqlite:///{tmp_path}/{queued}.sqlite", queued, caps) for queued in (FEW, MANY))
     assert [owner for owner, _ in few] == owners
     assert many == few

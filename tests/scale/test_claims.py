@@ -42,7 +42,7 @@ def claim(ledger: Ledger) -> Row | None:
 
 
 def uncommitted_claim(stack: ExitStack, ledger: Ledger) -> Row | None:
-    """Of one that is held up amid its claim, until the stack ends."""
+    """Claim a job in a transaction that stays open until the stack ends."""
     tx = stack.enter_context(ledger.database.transaction())
     where = {"tasks": TASKS, "queues": None, "lately": []}
     claim = {"token": secrets.token_hex(16), "consumer": "consumer", "worker": "worker", "host": "host", "lease": 60}
@@ -50,23 +50,23 @@ def uncommitted_claim(stack: ExitStack, ledger: Ledger) -> Row | None:
 
 
 def jobs_in_turns(each: int) -> list[NewJob]:
-    """Of three tasks and three priorities."""
+    """Return jobs of three tasks and three priorities."""
     return [new(task, priority=n % 3) for n in range(each) for task in TASKS]
 
 
 def in_order(jobs: list[NewJob]) -> list[str]:
-    """By priority, and first in, first out."""
+    """Return the jobs' ids by priority, then in the order of their submits."""
     return [job.id for job in sorted(jobs, key=lambda job: -job.priority)]
 
 
-def test_one_claimer_gets_the_jobs_of_all_its_tasks_in_order(ledgers: list[Ledger]) -> None:
+def test_one_worker_claims_the_jobs_of_all_its_tasks_in_order(ledgers: list[Ledger]) -> None:
     jobs = jobs_in_turns(30)
     ledgers[0].submit(jobs)
     rows = [claim(ledgers[0]) for _ in range(len(jobs) + 1)]
     assert [row and row["id"] for row in rows] == [*in_order(jobs), None]
 
 
-def test_concurrent_claimers_get_work_as_long_as_there_is_some_and_each_task_in_order(ledgers: list[Ledger]) -> None:
+def test_concurrent_workers_claim_every_job_and_each_task_in_order(ledgers: list[Ledger]) -> None:
     jobs = jobs_in_turns(EACH)
     ledgers[0].submit(jobs)
     claimed: list[str] = []
@@ -93,14 +93,14 @@ def test_concurrent_claimers_get_work_as_long_as_there_is_some_and_each_task_in_
         assert off[EACH * 9 // 10] < CLAIMERS
 
 
-def test_a_claim_passes_by_what_others_are_taking_and_locks_nothing_else(ledgers: list[Ledger]) -> None:
+def test_claim_skips_locked_jobs_and_locks_only_its_own(ledgers: list[Ledger]) -> None:
     ledgers[0].submit([new(task) for task in TASKS])
     with ExitStack() as stack:
         taken = [uncommitted_claim(stack, ledger) for ledger in ledgers]
         assert [row and row["task"] for row in taken] == [*TASKS, None]
 
 
-def test_a_claim_takes_the_next_of_the_same_task_when_others_are_taking_the_first(ledgers: list[Ledger]) -> None:
+def test_claim_takes_the_next_job_of_a_task_whose_first_is_locked(ledgers: list[Ledger]) -> None:
     jobs = [new(TASKS[0]) for _ in ledgers]
     ledgers[0].submit(jobs)
     with ExitStack() as stack:

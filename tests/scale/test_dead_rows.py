@@ -33,7 +33,7 @@ def filled_ledger(postgres: str, finished: int) -> Iterator[tuple[Ledger, str]]:
         yield ledger, url
 
 
-def test_jobs_that_come_and_go_leave_a_claim_as_cheap_as_it_was(postgres: str, say: Say) -> None:
+def test_finished_jobs_do_not_slow_claims(postgres: str, say: Say) -> None:
     """A new entry takes the room of dead ones in its page of the index, as long as the queue is short."""
     with filled_ledger(postgres, finished=1_000) as (ledger, url):
         before = pages_of_a_claim(url)
@@ -43,7 +43,7 @@ def test_jobs_that_come_and_go_leave_a_claim_as_cheap_as_it_was(postgres: str, s
     assert after <= before + FEW
 
 
-def test_after_a_pile_of_jobs_a_claim_passes_by_their_entries_until_autovacuum_comes(say: Say) -> None:
+def test_claims_skip_dead_entries_until_autovacuum_runs(say: Say) -> None:
     """Dead entries are marked as such by the first claim that meets them, and the others skip them, many to a page."""
     with (
         PostgresServer(FAST | {"autovacuum_naptime": "1s"}) as server,
@@ -66,7 +66,7 @@ def test_after_a_pile_of_jobs_a_claim_passes_by_their_entries_until_autovacuum_c
 
 
 def vacuums_of_jobs(ledger: Ledger) -> int:
-    """As Postgres counts them: claims that wait for one would leave dead entries themselves, by the thousand."""
+    """Return how often autovacuum came, by Postgres's own count. Claims that wait for it would leave thousands of dead entries."""
     with filling.patient(ledger) as tx:
         row = tx.one("SELECT autovacuum_count FROM pg_stat_user_tables WHERE relname = 'jobs'")
     assert row is not None
@@ -74,7 +74,7 @@ def vacuums_of_jobs(ledger: Ledger) -> int:
 
 
 def pages_of_a_claim(url: str) -> int:
-    """Of the third: the first that comes by marks what it finds dead, for all that come after it.
+    """Return the cost of the third claim: the first one marks dead entries for those after it.
 
     Without the pages between the root of an index and its leaf: a pile leaves the levels that it built, which a vacuum keeps.
     """
@@ -107,7 +107,7 @@ END $do$
 
 
 def come_and_go(ledger: Ledger, submit: bool) -> None:
-    """So many jobs are claimed and end, first come, first served; each is submitted just before, or they all are there."""
+    """Claim and end so many jobs, in order. Each is submitted just before, or all of them are there already."""
     with filling.patient(ledger) as tx:
         cursor = ClientCursor(tx._cursor.connection)
         dialect = ledger.database.dialect

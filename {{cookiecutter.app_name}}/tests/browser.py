@@ -16,6 +16,8 @@ PASSWORD = "mountain river nine"  # of every user in the tests
 # The two callbacks of all panels, by their first outputs.
 LOOK = '{"job":["ALL"],"panel":["ALL"],"part":"status"}.children'
 ACT = '{"job":["ALL"],"panel":["ALL"],"part":"seen"}.data@'
+# The callback that starts a job from the panel of a page.
+START = '{{"job":["ALL"],"part":"trouble","start":"app/pages/{}"}}.children@'
 
 
 class Browser:
@@ -36,6 +38,10 @@ class Browser:
     def call(self, output: str, *values: Any, at: Any = ()) -> TestResponse:
         """Call a callback. See `asked`."""
         return self.client.post("/_dash-update-component", json=asked(output, *values, at=at), headers=HERE)
+
+    def start(self, page: str, *values: Any) -> TestResponse:
+        """Press the button of a page that starts a job. The values are of its Inputs and States."""
+        return self.call(START.format(page), *values, at=[{"job": ""}])
 
     def look(self, panel: str, *jobs: Any, **seen: Any) -> TestResponse:
         """Refresh the panels of these jobs. `seen` is what an earlier refresh stored on the page."""

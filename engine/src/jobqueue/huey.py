@@ -2,34 +2,27 @@
 
 Tasks, calls, pipelines, chords, signals and hooks are Huey's own. Only the transactions differ. A submit is one transaction with
 all jobs that follow. The end of an attempt is one transaction with its result, its retry and the jobs that it submitted. This
-module holds the methods that Huey calls or overrides, and the entry points to each package.
+module holds the entry points to each package; `overrides` holds the methods that Huey itself calls.
 """
 
-import logging
-import os
 import secrets
-import socket
 import sys
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from huey import signals
-from huey.api import Huey, PeriodicTask, Task, TaskWrapper, chord, group
-from huey.constants import WORKER_PROCESS, WORKER_THREAD, EmptyData
+from huey.api import PeriodicTask, Task, TaskWrapper, chord, group
+from huey.constants import WORKER_PROCESS, WORKER_THREAD
 
 from jobqueue.consumer.consumer import DurableConsumer
 from jobqueue.consumer.pruner import KEEP_DAYS, KEEP_JOBS
 from jobqueue.database.database import MEMORY, Database
 from jobqueue.datasets.cache import DatasetCache
 from jobqueue.datasets.dataset import KEEP, Dataset, Moment
-from jobqueue.execution.attempt import REPORTS, Attempt, current_attempt, ending_attempt
-from jobqueue.execution.executor import Executor, from_the_task
+from jobqueue.execution.executor import Executor
 from jobqueue.execution.job_log import LogLine
-from jobqueue.execution.retry import next_retry
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.jobs.history import Event
 from jobqueue.jobs.job import Job
@@ -44,15 +37,13 @@ from jobqueue.messages.signing import KeyRing, development_key, development_key_
 from jobqueue.monitoring.health import Check, health_checks
 from jobqueue.monitoring.workers import Worker, code_version, live_workers
 from jobqueue.notifier.notifier import notifier_for
+from jobqueue.overrides import LedgerHuey
 from jobqueue.schedules.recurrence import Minutes
 from jobqueue.schedules.schedule import Schedule, Where, find_zone
-from jobqueue.schedules.timetable import ScheduleNotFound, ScheduleStatus, Timetable
+from jobqueue.schedules.timetable import ScheduleStatus, Timetable, full_name
 from jobqueue.storage import LedgerStorage
 from jobqueue.tasks.discovery import Discovery
 from jobqueue.tasks.submitter import Submitter
-from jobqueue.tasks.task import DurableTaskWrapper
-
-logger = logging.getLogger("jobqueue.huey")
 
 T = TypeVar("T")
 
@@ -64,7 +55,7 @@ MAX_RESULT = 64_000_000  # bytes of a result, or of a step's value
 UNKNOWN_AFTER = 3600  # seconds that a job may wait for a consumer whose code has its task
 
 
-class DurableHuey(Huey):
+class DurableHuey(LedgerHuey):
     """Huey whose queue, schedule, results, locks and counters are one ledger in a SQL database.
 
     Example::
@@ -107,8 +98,6 @@ class DurableHuey(Huey):
     Raises ValueError for an invalid database_url, per_owner or timezone. The first use opens the database; before that nothing
     touches the disk or the network.
     """
-
-    storage: LedgerStorage
 
     def __init__(
         self,
@@ -155,9 +144,9 @@ class DurableHuey(Huey):
         self._secret_key_fallbacks = secret_key_fallbacks
         self._key_file = development_key_file(Database(self.database_url))
         self._temporary_key = secrets.token_hex()
-        self._immediate_lock = threading.RLock()
         self._discovery = Discovery(tasks_in, dash_app)
         huey_kwargs.setdefault("serializer", KeyRing(self.signing_keys))
+        self._immediate_lock = threading.RLock()
         super().__init__(name, **huey_kwargs)
         self._registry = DurableRegistry()
         self.messages = Messages(self._registry, self.serializer, self.utc)
@@ -178,11 +167,6 @@ class DurableHuey(Huey):
             max_result=max_result,
             published=self._cache_version,
         )
-
-    @property
-    def ledger(self) -> Ledger:
-        """The ledger. In immediate mode it is another one, in memory."""
-        return self.storage.ledger
 
     def signing_keys(self) -> list[str]:
         """Return the key that signs messages, followed by the earlier keys, which verify them too."""
@@ -231,9 +215,6 @@ class DurableHuey(Huey):
         )
 
     # --- tasks, schedules and datasets ---
-
-    def get_task_wrapper_class(self) -> type[TaskWrapper]:
-        return DurableTaskWrapper
 
     def discover(self) -> None:
         """Import every module that defines tasks: those of `tasks_in`, and `dash_app` if it has background callbacks."""
@@ -284,7 +265,7 @@ class DurableHuey(Huey):
 
         Raises ScheduleNotFound, DatabaseUnavailable.
         """
-        name = self._schedule_name(name)
+        name = full_name(name, self.periodic_tasks())
         timetable = Timetable(self.ledger)
         timetable.register({name: str(self.periodic_tasks()[name].schedule)})
         return timetable.pause(name)
@@ -296,7 +277,7 @@ class DurableHuey(Huey):
 
         Raises ScheduleNotFound, DatabaseUnavailable.
         """
-        return Timetable(self.ledger).resume(self._schedule_name(name))
+        return Timetable(self.ledger).resume(full_name(name, self.periodic_tasks()))
 
     def run_schedule(self, name: str) -> JobHandle:
         """Submit a schedule's job now, in addition to its due moments. Return its handle.
@@ -305,17 +286,9 @@ class DurableHuey(Huey):
 
         Raises ScheduleNotFound, QueueUnavailable.
         """
-        task = self.periodic_tasks()[self._schedule_name(name)]()
+        task = self.periodic_tasks()[full_name(name, self.periodic_tasks())]()
         self.enqueue(task)
         return JobHandle(self, task)
-
-    def _schedule_name(self, name: str) -> str:
-        names = [full for full in self.periodic_tasks() if name in (full, full.rpartition(".")[2])]
-        if len(names) != 1:
-            known = ", ".join(sorted(names or self.periodic_tasks())) or "none"
-            found = "Several schedules have" if names else "No schedule has"
-            raise ScheduleNotFound(f"{found} the name {name!r}. Known schedules: {known}.")
-        return names[0]
 
     def dataset(
         self,
@@ -458,13 +431,6 @@ class DurableHuey(Huey):
         row = self.reader.row(task.id)
         return self.submitter.reschedule(self.reader.task_of(task.id) if type(task) is Task else task, row, **changes)
 
-    def _submit_message(self, data: bytes, priority: float | None, ts: datetime | None) -> None:
-        """Submit a message from Huey's storage interface."""
-        task = self.deserialize_task(data)
-        task.priority = task.priority if priority is None else priority
-        task.eta = task.eta if ts is None else ts
-        self.enqueue(task)
-
     # --- running ---
 
     def create_consumer(self, **options: Any) -> Any:
@@ -481,102 +447,3 @@ class DurableHuey(Huey):
         self.discover()
         options.setdefault("worker_type", WORKER_PROCESS if sys.platform == "linux" else WORKER_THREAD)
         return DurableConsumer(self, **options)
-
-    def dequeue(self) -> Task | None:
-        """Claim the next due job for the calling thread. A consumer's workers use the executor instead."""
-        return self.claim(f"{socket.gethostname()}-{os.getpid()}", threading.current_thread().name)
-
-    def claim(self, consumer: str, worker: str) -> Task | None:
-        """Claim the next due job for a worker. Return None if there is no such job."""
-        return self.executor.claim(lambda: self.executor.request(consumer, worker))
-
-    def _claim_message(self) -> bytes | None:
-        task = self.dequeue()
-        return None if task is None else self.serialize_task(task)
-
-    def _run_immediately(self) -> None:
-        """Run all queued jobs and the jobs that they queue, before the submit returns. Do so in immediate mode only."""
-        if self.immediate:
-            with self._immediate_lock:  # another thread that runs jobs finishes them first
-                while (task := self.claim("immediate", uuid.uuid4().hex)) is not None:
-                    self.execute(task)
-
-    def execute(self, task: Task, timestamp: datetime | None = None) -> Any:
-        if hasattr(task, "attempt"):
-            return self.executor.execute(task).value
-        return super().execute(task, timestamp)
-
-    # --- Huey's calls at an attempt's end, collected on the attempt ---
-
-    def execute_as_huey(self, task: Task, timestamp: datetime) -> Any:
-        return super().execute(task, timestamp)
-
-    def _emit(self, signal: str, task: Task, *args: Any, **kwargs: Any) -> None:
-        attempt: Attempt | None = getattr(task, "attempt", None)
-        if attempt is not None and signal in REPORTS:
-            attempt.signal = signal
-            attempt.ending = True
-        super()._emit(signal, task, *args, **kwargs)
-
-    def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
-        exception.__traceback__ = from_the_task(exception.__traceback__)
-        metadata: dict[str, Any] = super().build_error_result(task, exception)
-        attempt: Attempt | None = getattr(task, "attempt", None)
-        if attempt is not None:
-            attempt.failure = metadata
-            attempt.exception = attempt.exception or exception
-        return metadata
-
-    def put_result(self, key: str, data: Any) -> None:
-        attempt = ending_attempt()
-        if attempt is None or key != attempt.id:
-            super().put_result(key, data)
-
-    def delete(self, key: str) -> Any:
-        attempt = current_attempt.get()
-        if attempt is None:
-            return super().delete(key)
-        if attempt.started and not attempt.ending:
-            return attempt.job.patiently(lambda: self.ledger.entries.release_lock(key, attempt.token))
-        attempt.deleted.append(key)  # the end deletes the revocation that this attempt used
-        return True
-
-    def revoke(self, task: Any, revoke_until: Any = None, revoke_once: bool = False) -> None:
-        """Revoke a task, as Huey does. A unique job that others submitted too continues for them."""
-        if not self.ledger.detach(task.id):
-            super().revoke(task, revoke_until, revoke_once)
-
-    def is_revoked(self, task: Any, timestamp: datetime | None = None, peek: bool = True) -> bool:
-        attempt: Attempt | None = getattr(task, "attempt", None)
-        if attempt is not None and not attempt.revoked:
-            return False  # the claim has checked
-        return bool(super().is_revoked(task, timestamp, peek))
-
-    def _requeue_task(self, task: Task, timestamp: datetime, retry_eta: datetime | None = None) -> None:
-        self.schedule_retry(task, None if retry_eta is None else self.messages.to_epoch(retry_eta))
-
-    def schedule_retry(self, task: Task, at: float | None = None) -> None:
-        """Note on the attempt that its job is tried again. The ledger's clock counts the pause."""
-        attempt: Attempt = task.attempt
-        task.retries -= 1
-        retry = attempt.retry = next_retry(task, attempt.exception, at)
-        logger.info("Job %s is tried again; %s retries are left after that.", attempt.id, task.retries)
-        self._emit(signals.SIGNAL_SCHEDULED if retry.at or retry.delay else signals.SIGNAL_ENQUEUED, task)
-
-    # --- results and locks ---
-
-    def result(self, id: str, *args: Any, **kwargs: Any) -> Any:
-        return JobHandle(self, Task(id=id)).get(*args, **kwargs)
-
-    def _result_handle(self, task: Task) -> JobHandle:
-        return JobHandle(self, task)
-
-    def _result_bytes(self, key: str) -> Any:
-        """Return a job's result in Huey's serialized form, for callers of the storage."""
-        value = JobHandle(self, Task(id=key))._get()
-        return value if value is EmptyData else self.serializer.serialize(value)
-
-    def flush_locks(self, *names: str) -> set[str]:
-        """Delete locks that no live job holds, such as those of a killed consumer. Return the names of the deleted ones."""
-        keys = {*self._locks, *(f"{self.name}.lock.{name.strip()}" for name in names)}
-        return {key.split(".lock.", 1)[-1] for key in keys if self.ledger.entries.delete_stale_lock(key)}

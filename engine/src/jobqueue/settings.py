@@ -187,7 +187,7 @@ def _sentence(problem: object) -> str:
 
 @dataclass(frozen=True)
 class Project:
-    """What an app's pyproject.toml says about it."""
+    """Names and texts from an app's pyproject.toml."""
 
     name: str  # of the distribution, the command and the queue
     title: str

@@ -7,6 +7,7 @@ import pytest
 from browser import PASSWORD
 
 from app import web
+from app.access import accounts
 from app.jobs import huey
 from app.pages import market_weights
 from app.portfolio import walk_forward
@@ -36,4 +37,4 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[DurableHuey]:
 @pytest.fixture
 def people(queue: DurableHuey) -> None:
     for name in ("ann", "ben", "eve"):
-        web.accounts.users.add(name, PASSWORD, admin=name == "eve")
+        accounts.users.add(name, PASSWORD, admin=name == "eve")

@@ -9,9 +9,11 @@ from dash import Dash, Input, Output, hooks, html
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app import callback_requests, web
+from app.access import accounts
+from app.access import jobs as access
 from app.settings import settings
 from jobqueue import DatabaseUnavailable, DurableHuey
+from jobqueue.dash import Errors
 from jobqueue.dash.manager import HueyManager
 from tests.engine.dash.background.page import NONE, Page
 
@@ -34,12 +36,13 @@ class UsersPage(Page):
 def app(people: None, queue: DurableHuey) -> Iterator[Dash]:
     """An app with a background callback, protected as app/web.py does it. Its manager serves no app that comes later."""
     attending = list(hooks._ns["setup"])
+    errors = Errors(access)
     server = Flask("background")
     app = Dash(
         "background",
         server=server,  # type: ignore[arg-type]
         background_callback_manager=HueyManager(queue),
-        on_error=web.in_a_notice,
+        on_error=errors.in_callback,
     )
     app.layout = html.Div()
 
@@ -55,11 +58,10 @@ def app(people: None, queue: DurableHuey) -> Iterator[Dash]:
             raise ValueError(SECRET)
         return SECRET
 
-    web.accounts.protect(server)
+    accounts.protect(server)
     server.config.update(ACCOUNTS=True, SECRET_KEY="of these tests")
-    server.register_error_handler(DatabaseUnavailable, web.before_any_page)
-    web.accounts.harden(server, app)
-    callback_requests.refuse_others(server, app)
+    errors.install(app)
+    accounts.harden(server, app)
     yield app
     for task in app._background_manager._tasks.values():  # type: ignore[union-attr]
         task.unregister()
@@ -67,7 +69,7 @@ def app(people: None, queue: DurableHuey) -> Iterator[Dash]:
     hooks._ns["setup"][:] = attending
 
 
-def test_a_callbacks_job_is_of_who_is_logged_in_and_others_can_neither_read_nor_cancel_it(
+def test_a_callbacks_job_belongs_to_its_user_and_others_can_neither_read_nor_cancel_it(
     app: Dash, queue: DurableHuey
 ) -> None:
     ann, ben, eve = (UsersPage(app, name) for name in ("ann", "ben", "eve"))
@@ -87,7 +89,7 @@ def test_a_callbacks_job_is_of_who_is_logged_in_and_others_can_neither_read_nor_
     assert ann.shown == {"out.children": SECRET}
 
 
-def test_without_a_log_in_a_callbacks_handle_is_worth_nothing(app: Dash) -> None:
+def test_a_callbacks_handle_is_useless_without_a_log_in(app: Dash) -> None:
     ann = UsersPage(app, "ann")
     call = ann.call("out.children")
     replayed = {"endId": ann.end_id, **call.handles}
@@ -97,17 +99,17 @@ def test_without_a_log_in_a_callbacks_handle_is_worth_nothing(app: Dash) -> None
     assert anybody.get("/_callback", query_string={"token": "x"}).status_code == 401
 
 
-def test_a_user_may_make_so_many_in_a_minute_and_is_told(
+def test_the_submit_limit_holds_for_background_callbacks(
     app: Dash, queue: DurableHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web.accounts, "settings", settings.model_copy(update={"submits": 1}))
+    monkeypatch.setattr(accounts, "settings", settings.model_copy(update={"submits": 1}))
     ann = UsersPage(app, "ann")
     call = ann.call("out.children")
     assert "You can submit at most 1 jobs per minute." in ann.post(call.body, {"Callback-Call": "1"}).text
     assert len(queue.jobs()) == 1
 
 
-def test_of_one_that_fails_its_user_is_told_in_a_notice_and_the_page_goes_on(app: Dash, queue: DurableHuey) -> None:
+def test_a_failed_callback_shows_a_notice_and_the_page_goes_on(app: Dash, queue: DurableHuey) -> None:
     ann = UsersPage(app, "ann")
     asked: dict[str, Any] = {"in": "a mistake"}
     call = ann.call("out.children", **asked).wait()
@@ -116,7 +118,7 @@ def test_of_one_that_fails_its_user_is_told_in_a_notice_and_the_page_goes_on(app
     assert "Something went wrong" in str(ann.shown) and SECRET not in str(ann.shown)
 
 
-def test_a_page_asks_again_where_the_database_does_not_say_who_asks(app: Dash, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_polls_again_after_the_database_was_unavailable(app: Dash, monkeypatch: pytest.MonkeyPatch) -> None:
     ann = UsersPage(app, "ann")
     call = ann.call("out.children")
 
@@ -124,7 +126,7 @@ def test_a_page_asks_again_where_the_database_does_not_say_who_asks(app: Dash, m
         raise DatabaseUnavailable("no route")
 
     with monkeypatch.context() as changed:
-        changed.setattr(web.accounts.sessions, "user", down)
+        changed.setattr(accounts.sessions, "user", down)
         assert call.poll(lost=True).status_code == 503
         assert ann.post(call.body, {"Callback-Call": "1"}).status_code == 503
     call.wait()

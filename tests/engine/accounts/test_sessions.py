@@ -1,4 +1,4 @@
-"""Sessions, cookies, and what every answer tells the browser, as OWASP's ASVS asks (docs/security.md names these tests)."""
+"""Sessions, cookies and security headers, as OWASP's ASVS asks (docs/security.md names these tests)."""
 
 import json
 import re
@@ -10,6 +10,7 @@ import pytest
 from browser import HERE, PASSWORD, Browser
 
 from app import web
+from app.access import accounts
 from jobqueue import DatabaseUnavailable, DurableHuey
 from jobqueue.accounts import forms, headers
 from jobqueue.accounts.sessions import IDLE, LONGEST_SESSION
@@ -31,12 +32,12 @@ def cookie_of(browser: Browser) -> str:
 # --- a session ---
 
 
-def test_a_session_is_a_long_random_number_of_the_servers(people: None, queue: DurableHuey) -> None:
-    tokens = [web.accounts.sessions.begin("ann") for _ in range(50)]
+def test_a_session_is_a_long_random_token_made_by_the_server(people: None, queue: DurableHuey) -> None:
+    tokens = [accounts.sessions.begin("ann") for _ in range(50)]
     assert len({*tokens}) == 50 and {len(token) for token in tokens} == {43}  # of 6 bits each
     with queue.ledger.database.statement() as tx:
         kept = str([dict(row) for row in tx.all("SELECT * FROM sessions")])
-    assert not any(token in kept for token in tokens)  # whoever reads the database can use none
+    assert not any(token in kept for token in tokens)  # a stolen database opens no session
 
 
 def test_each_log_in_begins_another_session_and_ends_the_one_before(people: None) -> None:
@@ -49,7 +50,7 @@ def test_each_log_in_begins_another_session_and_ends_the_one_before(people: None
     assert is_in(ann) and not is_in(before)
 
 
-def test_what_a_browser_held_before_the_log_in_is_not_what_it_holds_after(people: None) -> None:
+def test_a_log_in_replaces_the_browsers_cookie(people: None) -> None:
     browser = Browser()
     planted = cookie_of(browser)
     browser.send("/login", name="ann", password=PASSWORD)
@@ -60,7 +61,7 @@ def test_what_a_browser_held_before_the_log_in_is_not_what_it_holds_after(people
     assert not is_in(attacker) and is_in(browser)
 
 
-def test_a_session_is_over_when_one_logs_out(people: None) -> None:
+def test_logging_out_ends_the_session(people: None) -> None:
     ann, elsewhere = Browser("ann"), Browser("ann")
     held = cookie_of(ann)
     assert ann.send("/logout").location == "/login"
@@ -68,24 +69,24 @@ def test_a_session_is_over_when_one_logs_out(people: None) -> None:
     assert not is_in(ann) and is_in(elsewhere)
 
 
-def test_a_session_ends_when_it_is_not_used_or_has_grown_old(people: None) -> None:
+def test_a_session_ends_when_idle_or_too_old(people: None) -> None:
     ann = Browser("ann")
     for _ in range(LONGEST_SESSION // IDLE + 1):
         assert is_in(ann)
         pass_time(IDLE - 60)
-    assert not is_in(ann)  # used all along
+    assert not is_in(ann)  # though it was used all the time
     ben = Browser("ben")
     pass_time(IDLE)
     assert not is_in(ben)
 
 
-def test_all_sessions_of_a_user_end_with_the_password_or_the_user(people: None) -> None:
+def test_changing_the_password_or_removing_the_user_ends_all_sessions(people: None) -> None:
     here, elsewhere, ben = Browser("ann"), Browser("ann"), Browser("ben")
     here.send("/account", current=PASSWORD, new=OTHER)
     assert is_in(here) and not is_in(elsewhere) and is_in(ben)
-    web.accounts.users.set_password("ann", PASSWORD)
+    accounts.users.set_password("ann", PASSWORD)
     assert not is_in(here)
-    web.accounts.users.remove("ben")
+    accounts.users.remove("ben")
     assert not is_in(ben)
     assert Browser().send("/login", name="ben", password=PASSWORD).status_code == 401
 
@@ -99,9 +100,9 @@ def test_a_form_without_its_token_is_refused(people: None) -> None:
 
 
 @pytest.mark.parametrize("address", ["/logout", "/_dash-update-component"])
-def test_what_changes_something_is_not_a_get(people: None, address: str) -> None:
+def test_a_get_changes_nothing(people: None, address: str) -> None:
     ann = Browser("ann")
-    assert "hello-address" not in ann.get(address).text
+    assert "hello-name" not in ann.get(address).text
     assert is_in(ann)
 
 
@@ -117,7 +118,7 @@ def test_what_changes_something_is_not_a_get(people: None, address: str) -> None
         "evil",
     ],
 )
-def test_the_log_in_leads_nowhere_else(people: None, wanted: str) -> None:
+def test_the_log_in_redirects_to_no_other_host(people: None, wanted: str) -> None:
     assert Browser().send("/login", name="ann", password=PASSWORD, next=wanted).location == "/"
     assert Browser().send("/login", name="ann", password=PASSWORD, next="/hello?job=7").location == "/hello?job=7"
 
@@ -126,7 +127,8 @@ def test_the_log_in_leads_nowhere_else(people: None, wanted: str) -> None:
 
 PRODUCTION = """
 import sys
-from app.web import accounts, server
+from app.access import accounts
+from app.web import server
 from app.jobs import huey
 huey.immediate = True
 accounts.users.add("ann", "mountain river nine")
@@ -145,7 +147,7 @@ print(browser.get("/health", headers={"X-Forwarded-Proto": "http"}).status_code)
 """
 
 
-def test_in_production_the_cookie_is_for_https_alone_and_so_is_the_app() -> None:
+def test_in_production_the_app_and_its_cookie_require_https() -> None:
     settings = {
         "APP_ENV": "production", "SECRET_KEY": "k3yTh4tNobodyGuesses-0123456789abcdefg",
         "DATABASE_URL": "postgresql://ann:pw@127.0.0.1:1/none", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(KIT / "engine" / "src"),
@@ -162,7 +164,9 @@ def test_in_production_the_cookie_is_for_https_alone_and_so_is_the_app() -> None
     assert int(re.findall(r"max-age=(\d+)", hsts)[0]) >= 365 * 24 * 3600 and "includeSubDomains" in hsts
     assert plain == "308 https://localhost/hello?a=b"
     assert health == "200"
-    assert "ann logs in from 203.0.113.9" in done.stderr  # as the router saw it, not as the browser says
+    assert (
+        "ann logs in from 203.0.113.9" in done.stderr
+    )  # the address that the router saw, not the one that the browser claims
 
 
 # --- headers ---
@@ -172,7 +176,7 @@ def test_in_production_the_cookie_is_for_https_alone_and_so_is_the_app() -> None
     "address", ["/login", "/account", "/hello", "/no/such/page", "/_dash-layout", "/health", STATIC]
 )
 @pytest.mark.parametrize("name", [None, "ann"])
-def test_every_answer_has_the_headers(people: None, address: str, name: str | None) -> None:
+def test_every_response_has_the_security_headers(people: None, address: str, name: str | None) -> None:
     told = Browser(name).get(address).headers
     for header, value in headers.HEADERS.items():
         assert told[header] == value
@@ -183,31 +187,29 @@ def test_every_answer_has_the_headers(people: None, address: str, name: str | No
     assert re.fullmatch(r"'self'( 'sha256-[\w+/=]+')+", policy["script-src"])
 
 
-def test_the_policy_knows_a_pages_scripts_by_their_hash() -> None:
+def test_the_policy_allows_a_pages_inline_scripts_by_hash() -> None:
     assert headers.hashes("<script src=x></script><script type='application/json'>1</script>") == []
     assert headers.hashes("<p>x</p><script type='application/javascript'>1</script>") == [
         "'sha256-a4ayc/80/OGda4BO/1o/V0etpOqiLx1JwB5S3beHW0s='"
     ]
 
 
-def test_without_the_database_one_is_told_and_let_in_nowhere(people: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_database_requests_are_refused_in_words(people: None, monkeypatch: pytest.MonkeyPatch) -> None:
     ann = Browser("ann")
 
     def down(token: str) -> None:
         raise DatabaseUnavailable("no route")
 
-    monkeypatch.setattr(web.accounts.sessions, "user", down)
+    monkeypatch.setattr(accounts.sessions, "user", down)
     page = ann.get("/hello")
     assert page.status_code == 503 and page.text.startswith("The database does not answer.")
-    page = ann.client.get(
-        "/hello", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-    )  # as a browser asks
-    assert page.status_code == 503 and "<h1>The database does not answer</h1>" in page.text and "Try again" in page.text
-    told = json.loads(ann.call("hello-address.search", 1, "Ann").text)
+    page = ann.client.get("/hello", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})  # as browsers ask
+    assert page.status_code == 503 and "The database does not answer</h1>" in page.text and "Try again" in page.text
+    told = json.loads(ann.start("hello", 1, "Ann").text)
     assert told["response"] == {} and "The database does not answer" in str(told["sideUpdate"]["notices"])
 
 
-def test_nothing_is_kept_of_who_is_logged_in_where_nobody_has_to_be(queue: DurableHuey) -> None:
+def test_without_accounts_there_are_no_sessions_and_no_log_in_page(queue: DurableHuey) -> None:
     web.server.config.update(ACCOUNTS=False, SECRET_KEY=None)
     browser = web.server.test_client()
     assert browser.get("/hello").status_code == 200
@@ -216,6 +218,6 @@ def test_nothing_is_kept_of_who_is_logged_in_where_nobody_has_to_be(queue: Durab
     assert browser.get_cookie("session") is None
 
 
-def test_the_pages_need_no_script_of_their_own_and_no_other_host() -> None:
+def test_the_log_in_page_needs_no_script_and_no_other_host() -> None:
     text = Path(forms.__file__).read_text(encoding="utf-8")
     assert "<script" not in text and "http" not in text.replace("http-equiv", "")

@@ -14,7 +14,7 @@ def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobqueue.accounts.users.SCRYPT", "scrypt:512:8:1")
 
 
-def test_a_user_from_the_first_to_the_last(huey: DurableHuey) -> None:
+def test_the_life_of_a_user_and_a_session(huey: DurableHuey) -> None:
     users, sessions = Users(lambda: huey.ledger.database), Sessions(lambda: huey.ledger.database)
     assert not users.any() and users.all() == []
     users.add("ann", PASSWORD, admin=True)

@@ -1,4 +1,4 @@
-"""The ways to reach another's job: each is a 404, or refused; without a log-in, each is a 401, or leads to the log-in."""
+"""Every way to reach another user's job answers 404; without a log-in it answers 401 or redirects to the log-in."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from browser import HERE, Browser, asked
+from browser import HERE, START, Browser, asked
 from flask.sessions import SecureCookieSessionInterface
 from werkzeug.test import TestResponse
 
@@ -18,7 +18,6 @@ from jobqueue import DurableHuey, JobHandle
 
 HELLO, FRONTIER, ANALYSIS = "app.pages.hello", "app.pages.frontier", "app.pages.analysis"
 PAGE = "_pages_content.children"
-START = "analysis-address.search"
 PAST = "analysis-past.children"
 DOWNLOAD = "analysis-download.data"
 
@@ -26,7 +25,7 @@ SMALL = {"assets": ["AAPL", "JNJ", "XOM"], "risk": "variance", "training": 2520,
 SECRET = "Zanzibar"  # in Ann's job, and in what it returned
 
 
-# What Ben does with the id of a job of Ann's. Ways into the analysis get an analysis, the others a greeting.
+# Requests that Ben makes with the id of a job of Ann's, which is a greeting or an analysis.
 LOOKS: dict[str, Callable[[Browser, str], Any]] = {
     "the address of its page": lambda ben, job: ben.get(f"/hello?job={job}"),
     "the address of another task's page": lambda ben, job: ben.get(f"/analysis?job={job}"),
@@ -46,12 +45,12 @@ LOOKS: dict[str, Callable[[Browser, str], Any]] = {
 
 @pytest.fixture
 def jobs(people: None, queue: DurableHuey) -> list[JobHandle]:
-    """Ann's, one of which is done."""
+    """Two jobs of Ann's; the first has succeeded."""
     return [greet.using(owner="ann")(SECRET), analyse.using(owner="ann").schedule(kwargs=SMALL, delay=600)]
 
 
 @pytest.mark.parametrize("way", LOOKS)
-def test_to_another_users_job_each_way_is_a_404_as_to_none(jobs: list[JobHandle], way: str) -> None:
+def test_every_way_to_another_users_job_is_404_as_for_an_unknown_job(jobs: list[JobHandle], way: str) -> None:
     ben, unknown = Browser("ben"), str(uuid.uuid4())
     for job in jobs:
         before = job.get_job()
@@ -62,41 +61,41 @@ def test_to_another_users_job_each_way_is_a_404_as_to_none(jobs: list[JobHandle]
 
 
 def told(answer: TestResponse) -> str:
-    """But for the number that Dash gives each load of a page."""
+    """Return the response's text without the number that Dash gives to each load of a page."""
     return re.sub(r'"end_id":"[^"]*"', "", answer.text)
 
 
-def test_what_is_an_admins_reaches_the_same_jobs(jobs: list[JobHandle]) -> None:
-    """So that the ways above are known to lead there."""
+def test_an_admin_reaches_the_same_jobs(jobs: list[JobHandle]) -> None:
+    """This shows that the ways above lead to the jobs."""
     eve = Browser("eve")
     for way in LOOKS:
         assert all(LOOKS[way](eve, job.id).status_code in (200, 204) for job in jobs), way
     assert jobs[1].state == "succeeded"  # cancelled, and tried again
 
 
-def test_a_change_of_address_within_the_page_shows_nothing_of_it(jobs: list[JobHandle]) -> None:
+def test_changing_the_address_to_another_users_job_shows_nothing_of_it(jobs: list[JobHandle]) -> None:
     ben = Browser("ben")
     shown = ben.call(PAGE, "/hello", f"?job={jobs[0].id}").text
     assert "No such job" in shown and SECRET not in shown
 
 
-def test_it_cannot_be_laid_beside_ones_own(jobs: list[JobHandle]) -> None:
+def test_another_users_analysis_cannot_be_compared_with_ones_own(jobs: list[JobHandle]) -> None:
     own = analyse.using(owner="ben")(**SMALL)
     jobs.append(analyse.using(owner="ann")(**SMALL | {"assets": ["KO", "PEP"]}))
     for beside, drawn in ((jobs[2].id, 4), (own.id, 5)):
         shown = Browser("ben").look(ANALYSIS, own.id, given={"beside": beside}).text
         assert shown.count('"type":"Graph"') == drawn
-        assert ("The analysis to lay beside this one is not there" in shown) is (drawn == 4)
+        assert ("The analysis to compare with was not found" in shown) is (drawn == 4)
         assert "PEP" not in shown
 
 
-def test_it_is_in_no_list(jobs: list[JobHandle]) -> None:
+def test_another_users_job_is_in_no_list(jobs: list[JobHandle]) -> None:
     asks = lambda name: Browser(name).call(PAST, 0, {"job": None, "beside": None}).text  # noqa: E731
     assert jobs[1].id in asks("ann") and jobs[1].id in asks("eve")
     assert jobs[1].id not in asks("ben")
 
 
-def test_who_shares_a_run_reaches_it_by_their_own_handle_alone(people: None) -> None:
+def test_users_who_share_a_run_reach_it_only_by_their_own_handle(people: None) -> None:
     first, second = (greet.using(owner=name, unique=True).schedule((SECRET,), delay=60) for name in ("ann", "ben"))
     ben = Browser("ben")
     assert ben.look(HELLO, first.id).status_code == 404
@@ -105,13 +104,13 @@ def test_who_shares_a_run_reaches_it_by_their_own_handle_alone(people: None) -> 
     assert (first.state, second.state) == ("scheduled", "cancelled")
 
 
-def test_a_form_with_its_id_makes_a_job_of_ones_own(jobs: list[JobHandle], queue: DurableHuey) -> None:
+def test_a_form_with_another_jobs_id_makes_a_job_of_ones_own(jobs: list[JobHandle], queue: DurableHuey) -> None:
     form = jobs[1].id
     values = [*SMALL.values()]
-    answers = [Browser("ben").call(START, 1, form, *values[:4], 60).text for _ in range(2)]
+    answers = [Browser("ben").start("analysis", 1, form, *values[:4], 60).text for _ in range(2)]
     (own,) = queue.jobs(owner="ben")
     assert own.id != form
-    assert all(f'"search":"?job={own.id}"' in answer for answer in answers)
+    assert all(f'"href":"?job={own.id}"' in answer for answer in answers)
     assert jobs[1].state == "scheduled"
 
 
@@ -130,7 +129,7 @@ def test_a_forged_handle_finds_nothing(jobs: list[JobHandle], handle: Callable[[
 
 def ways_without(browser: Browser, job: str) -> list[tuple[str, int, str]]:
     got = [(way, LOOKS[way](browser, job)) for way in LOOKS]
-    got += [("a submit", browser.call("hello-address.search", 1, "Ann"))]
+    got += [("a submit", browser.start("hello", 1, "Ann"))]
     got += [(address, browser.get(address)) for address in ("/", "/hello", "/_dash-layout", "/_dash-dependencies")]
     return [(way, answer.status_code, answer.headers.get("Location", "")) for way, answer in got]
 
@@ -142,12 +141,12 @@ def all_are_refused(browser: Browser, job: str) -> bool:
     return len(found) > 12
 
 
-def test_without_a_log_in_pages_lead_to_it_and_callbacks_are_401(jobs: list[JobHandle], queue: DurableHuey) -> None:
+def test_without_a_log_in_pages_redirect_to_it_and_callbacks_are_401(jobs: list[JobHandle], queue: DurableHuey) -> None:
     assert all_are_refused(Browser(), jobs[0].id)
     assert len(queue.jobs()) == 2
 
 
-def test_a_session_that_is_over_is_none_though_its_cookie_comes_again(jobs: list[JobHandle]) -> None:
+def test_the_cookie_of_an_ended_session_is_refused(jobs: list[JobHandle]) -> None:
     ann = Browser("ann")
     cookie = ann.client.get_cookie("session")
     assert cookie is not None
@@ -167,7 +166,7 @@ FORGED = {
 
 
 @pytest.mark.parametrize("cookie", FORGED)
-def test_a_forged_cookie_is_no_session(jobs: list[JobHandle], cookie: str) -> None:
+def test_a_forged_cookie_opens_no_session(jobs: list[JobHandle], cookie: str) -> None:
     ann = Browser("ann")
     with ann.client.session_transaction() as session:
         forged = FORGED[cookie](dict(session))
@@ -191,12 +190,12 @@ def test_an_authorization_header_is_401(people: None, header: str) -> None:
     browser, headers = Browser(), HERE | {"Authorization": header}
     for address in ("/", "/hello", "/account", "/no/such/page", "/_dash-layout"):
         assert browser.client.get(address, headers=headers).status_code == 401
-    body = asked("hello-address.search", 1, "Ann")
+    body = asked(START.format("hello"), 1, "Ann", at=[{"job": ""}])
     assert browser.client.post("/_dash-update-component", json=body, headers=headers).status_code == 401
 
 
 @pytest.mark.parametrize("cookie", ["remember_token=ann|é", "=ann|é", "remember_token=ann|0000"])
-def test_a_cookie_that_would_outlive_sessions_is_not_read(people: None, cookie: str) -> None:
+def test_a_remember_me_cookie_is_not_read(people: None, cookie: str) -> None:
     answer = server.test_client(use_cookies=False).get("/", headers={"Cookie": cookie.encode().decode("latin-1")})
     assert answer.status_code == 302
 
@@ -211,11 +210,9 @@ def test_a_cookie_that_would_outlive_sessions_is_not_read(people: None, cookie: 
      {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"}, {}],
     ids=str,
 )  # fmt: skip
-def test_what_does_not_come_from_a_page_of_ours_is_refused(
-    people: None, queue: DurableHuey, headers: dict[str, str]
-) -> None:
+def test_requests_from_other_sites_are_refused(people: None, queue: DurableHuey, headers: dict[str, str]) -> None:
     ann = Browser("ann")
-    body = asked("hello-address.search", 1, "Ann")
+    body = asked(START.format("hello"), 1, "Ann", at=[{"job": ""}])
     for address in ("/_dash-update-component", "/login", "/account", "/logout", "/hello"):
         for kind in ({"json": body}, {"data": json.dumps(body), "content_type": "text/plain"}):
             assert ann.client.post(address, headers=headers, **kind).status_code == 403

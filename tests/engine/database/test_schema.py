@@ -24,6 +24,7 @@ def test_head_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [migrations.HEAD]
 
 
+@pytest.mark.empty_database
 def test_the_first_use_creates_the_schema(huey: DurableHuey) -> None:
     path = huey.ledger.database.path
     assert path is None or not path.exists()
@@ -31,6 +32,7 @@ def test_the_first_use_creates_the_schema(huey: DurableHuey) -> None:
     assert version(huey) == migrations.HEAD
 
 
+@pytest.mark.empty_database
 def test_migrating_twice_changes_nothing(huey: DurableHuey, make_huey: HueyFactory) -> None:
     huey.task(name="task")(lambda: 1)()
     huey.migrate()
@@ -46,6 +48,7 @@ def start(url):
 """
 
 
+@pytest.mark.empty_database
 def test_many_processes_that_start_at_once_create_one_schema_and_lose_no_job(huey: DurableHuey) -> None:
     ids = start_at_once(STARTERS, START, huey.database_url)
     assert {job.id for job in huey.jobs()} == set(ids)

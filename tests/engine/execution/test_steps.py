@@ -222,6 +222,7 @@ def test_lost_claim_raises_an_exception_that_except_exception_does_not_catch(hue
 # --- outside a worker ---
 
 
+@pytest.mark.empty_database
 def test_task_called_directly_has_an_inert_job(huey: DurableHuey) -> None:
     def plain() -> list[int]:
         job = current_job()

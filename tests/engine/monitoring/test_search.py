@@ -169,6 +169,7 @@ def test_page_takes_few_statements(listing: Listing, make: Make, statements: lis
     assert len(statements) == 1
 
 
+@pytest.mark.empty_database
 @pytest.mark.parametrize("storage", ["postgres"], indirect=True)
 def test_migration_continues_without_permission_to_create_an_extension(
     make_huey: Callable[..., DurableHuey], storage: Any

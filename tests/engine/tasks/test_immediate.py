@@ -118,6 +118,7 @@ def test_manual_retry_runs_immediately(huey: DurableHuey) -> None:
     assert handle() == 3
 
 
+@pytest.mark.empty_database
 def test_immediate_mode_writes_nothing_to_disk(huey: DurableHuey, tmp_path: Path) -> None:
     huey.task(name="task")(lambda: 1)()()
     assert list(tmp_path.iterdir()) == []

@@ -129,7 +129,7 @@ def test_running_job_waits_for_the_database_to_submit_many(
         outage.after(1)
         job = current_job()
         patiently = job.patiently
-        job.patiently = lambda ask: patiently(lambda: tried(ask))  # type: ignore[method-assign]
+        job.patiently = lambda query: patiently(lambda: tried(query))  # type: ignore[method-assign]
         return len(huey.enqueue_many([add.s(number) for number in range(5)]) or [])
 
     def tried(ask: Any) -> Any:

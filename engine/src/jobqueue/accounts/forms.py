@@ -1,4 +1,4 @@
-"""The log-in, account and error pages: plain HTML that looks like the app and needs no script.
+"""The log-in and account pages: plain HTML that looks like the app and needs no script.
 
 They are no Dash pages, because Dash serves nothing before the log-in.
 """
@@ -93,11 +93,6 @@ ACCOUNT = """
 </form>
 """
 
-TROUBLE = """
-<p>{{ message }}</p>
-<p><a href="">Try again</a></p>
-"""
-
 
 def login(
     title: str, token: str, wanted: str = "/", name: str = "", error: str = "", command: str | None = None
@@ -117,11 +112,6 @@ def account(title: str, token: str, name: str, error: str = "", must_change: boo
     """Return the page to change the password and to log out."""
     shown = {"token": token, "name": name, "must_change": must_change, "done": done, "home": not must_change}
     return _page(ACCOUNT, title, "Your account", error, **shown)
-
-
-def trouble(heading: str, message: str, title: str) -> str:
-    """Return a page that says what went wrong, for when no Dash page can be served."""
-    return _page(TROUBLE, title, heading, "", message=message)
 
 
 def _page(content: str, title: str, heading: str, error: str, **shown: object) -> str:

@@ -6,7 +6,7 @@ nothing. Pruning jobs does not change watermarks.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -219,3 +219,14 @@ class Timetable:
         """Resume a schedule. Moments missed during the pause are not made up. Return False if it was not paused."""
         with self.database.statement() as tx:
             return bool(tx.run(RESUME_SCHEDULE, name=name))
+
+
+def full_name(name: str, known: Iterable[str]) -> str:
+    """Return the full name of the one schedule with this full or short name. Raises ScheduleNotFound."""
+    full_names = sorted(known)
+    found = [full for full in full_names if name in (full, full.rpartition(".")[2])]
+    if len(found) != 1:
+        choices = ", ".join(found or full_names) or "none"
+        problem = "Several schedules have" if found else "No schedule has"
+        raise ScheduleNotFound(f"{problem} the name {name!r}. Known schedules: {choices}.")
+    return found[0]

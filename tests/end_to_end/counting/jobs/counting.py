@@ -38,7 +38,7 @@ def claimed(task: object) -> None:
 
 @huey.post_execute()
 def ending(task: object, value: object, error: object) -> None:
-    """It has returned, and its end is not written yet."""
+    """Wait, when the task has returned and its end is not written yet."""
     hold("ending")
 
 

@@ -1,0 +1,27 @@
+"""An app's jobs as its pages use them: access to the jobs that the visitor may see, and panels that show them."""
+
+from typing import Any
+
+from jobqueue.dash.access import Access
+from jobqueue.dash.panel import JobPanel
+
+
+class Jobs(Access):
+    """Access to one queue, and panels for its jobs.
+
+    Example, in the module that all pages import::
+
+        jobs = Jobs(huey, accounts.visitor)
+
+    and in a page::
+
+        panel = jobs.panel(__name__, task=greet)
+    """
+
+    def panel(self, name: str, **options: Any) -> JobPanel:
+        """Return a panel for jobs that the visitor may see.
+
+        :param name: the page's `__name__`.
+        :param options: as for JobPanel: task, show, title.
+        """
+        return JobPanel(self.huey, name, access=self, **options)
