@@ -4,13 +4,13 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Playwright, expect
 
@@ -118,11 +118,16 @@ def run(command: Sequence[str | Path], folder: Path, environment: dict[str, str]
 def started(command: Sequence[str], folder: Path, environment: dict[str, str], name: str) -> Iterator[None]:
     """Run a command while the code inside runs. Its output is in `name`.log."""
     with folder.joinpath(f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
         yield
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        running = psutil.Process(process.pid)
+        processes = [running, *running.children(recursive=True)]  # honcho gives each of its own a group of its own
+        for found in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.kill()
+        psutil.wait_procs(processes, timeout=WAIT)
         process.wait()
 
 
