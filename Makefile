@@ -1,11 +1,14 @@
 # make demo     bake the portfolio example to build/ and run it, on http://localhost:8050
-# make test     the tests: those that kill processes or drive a browser one at a time, at the end
-# make lint     style (ruff) and types (mypy), of the kit and of the template where it lies
-# make lock     pin the newest versions of all that the examples and the kit need
-# make faults   the tests that kill processes, alone, on every storage
-# make soak     the torture among them N=10 times: prints round, seed and pytest's closing line (pytest --seed 7 takes that
-#               seed's chances); TESTS=tests/faults repeats them all, STORAGES=sqlite on one storage
+# make test     the quick tests, for while you work: each part of the kit, and each promise once
+# make check    all that CI runs: lint, test, faults, scale and deploy, with the time of each. For before a merge
+# make lint     style (ruff), types (mypy) and the engine's layers (import-linter)
+# make faults   the tests that kill processes, on every storage; the engine's on Postgres; the long end-to-end tests
 # make scale    what an operation reads with a million finished jobs, and with a hundred thousand that wait
+# make deploy   install the engine, an app and the kit in empty environments, as users and hosts do; needs a package index
+# make wheel    build the engine into the template, and pin it there: before you commit a change of the engine
+# make lock     pin the newest versions of all that the examples and the kit need
+# make soak     the torture among the faults N=10 times: prints round, seed and pytest's closing line (pytest --seed 7 takes
+#               that seed's chances); TESTS=tests/faults repeats them all, STORAGES=sqlite on one storage
 # make bench    this queue beside its peers and where a job's time goes, what an idle app, the jobs page and what watching costs,
 #               a read of a dataset beside a bare request, and a claim beside pruning: an hour on a machine that does nothing else
 # make notebooks   run the notebooks, and store what they show for the tests to compare with
@@ -18,6 +21,8 @@ PEERS := build/bench-env
 DEMO := build/portfolio-desk
 BAKE := $(BIN)/cookiecutter --default-config --no-input
 TEMPLATE := {{cookiecutter.app_name}}
+SOURCE := $(CURDIR)/engine/src
+CHROMIUM_FOUND = CHROMIUM=$$($(BIN)/python tests/chromium.py) && export CHROMIUM
 
 help:
 	@sed -n '/^# /!q; s/^# //p' Makefile
@@ -28,7 +33,7 @@ venv: .venv/ready
 .venv/ready: requirements.txt
 $(PEERS)/ready: benchmarks/requirements.txt
 
-# With uv where there is one, with venv and pip where not.
+# With uv where there is one, with venv and pip where not. pip leaves a wheel of the same version as it is, so it is forced.
 .venv/ready $(PEERS)/ready:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than Python 3.11: name a newer one with make venv PYTHON=/path/to/python3"; exit 1; }
@@ -41,10 +46,11 @@ $(PEERS)/ready: benchmarks/requirements.txt
 	  test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D); \
 	  echo "Installing into $(@D): with pip, some minutes."; \
 	  $(@D)/bin/python -m pip install --quiet -r $<; \
+	  test $(@D) != .venv || $(@D)/bin/python -m pip install --quiet --no-deps --force-reinstall '$(TEMPLATE)'/vendor/*.whl; \
 	fi
 	@touch $@
 
-# Baked anew, but for var/ with its jobs.
+# Baked anew, but for var/ with its jobs. It runs on the wheel: `make wheel` brings the engine's changes into it.
 demo: venv
 	@mkdir -p $(DEMO)
 	find $(DEMO) -mindepth 1 -maxdepth 1 ! -name var -exec rm -rf {} +
@@ -54,9 +60,12 @@ demo: venv
 
 # Two at a time, but for those that keep time: they run at the end, and nothing beside them.
 test: venv
-	@CHROMIUM=$$($(BIN)/python tests/chromium.py) && export CHROMIUM && set -x && \
+	@$(CHROMIUM_FOUND) && set -x && \
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not long and not alone' --ignore=tests/faults --ignore=tests/scale && \
 	$(BIN)/python -m pytest -m 'not long and (alone or promise)' --ignore=tests/scale
+
+check: venv
+	@bin/check lint test faults scale deploy
 
 STORAGES ?= sqlite,postgres,postgres+valkey
 
@@ -64,7 +73,14 @@ STORAGES ?= sqlite,postgres,postgres+valkey
 faults: venv
 	$(BIN)/python -m pytest -n 2 tests/engine --storages postgres -k postgres
 	$(BIN)/python -m pytest tests/faults --storages $(STORAGES)
-	CHROMIUM=$$($(BIN)/python tests/chromium.py) $(BIN)/python -m pytest -m long tests/end_to_end
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m long tests/end_to_end
+
+# Minutes, and gigabytes of disk.
+scale: venv
+	$(BIN)/python -m pytest tests/scale
+
+deploy: venv
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m long tests/template tests/deploy
 
 N ?= 10
 TESTS ?= tests/faults/test_torture.py
@@ -75,17 +91,14 @@ soak: venv
 	  echo "$$said" | tail -n 2 | paste -sd' ' -; \
 	done
 
-# Not among `make test`: it takes minutes, and gigabytes of disk.
-scale: venv
-	$(BIN)/python -m pytest tests/scale
-
 # An app of its own, on a port of its own, beside whatever runs.
+bench: export PYTHONPATH := $(SOURCE)
 bench: venv $(PEERS)/ready
 	rm -rf build/bench
 	$(BAKE) --output-dir build/bench . app_name=bench
 	echo PORT=8059 > build/bench/bench/.env
-	CHROMIUM=$$($(BIN)/python tests/chromium.py) $(BIN)/python benchmarks/embedded.py --app build/bench/bench
-	CHROMIUM=$$($(BIN)/python tests/chromium.py) $(BIN)/python -m benchmarks.jobs_page
+	$(CHROMIUM_FOUND) && $(BIN)/python benchmarks/embedded.py --app build/bench/bench
+	$(CHROMIUM_FOUND) && $(BIN)/python -m benchmarks.jobs_page
 	$(PEERS)/bin/python -m benchmarks.peers
 	$(PEERS)/bin/python -m benchmarks.costs
 	$(BIN)/python benchmarks/datasets.py
@@ -96,27 +109,37 @@ notebooks: venv
 	$(BIN)/python notebooks/store.py
 
 screenshots: venv
-	@CHROMIUM=$$($(BIN)/python tests/chromium.py) && export CHROMIUM && set -x && \
-	PYTHONPATH='$(TEMPLATE)' PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m docs.screenshots
+	@$(CHROMIUM_FOUND) && set -x && \
+	PYTHONPATH='$(SOURCE):$(TEMPLATE)' PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m docs.screenshots
 
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	PYTHONPATH='$(SOURCE)' $(BIN)/lint-imports --no-logo --cache-dir .import_linter_cache engine/pyproject.toml
 	$(BIN)/mypy
-	cd '$(TEMPLATE)' && $(CURDIR)/$(BIN)/mypy --cache-dir $(CURDIR)/.mypy_cache
+	cd '$(TEMPLATE)' && MYPYPATH='$(SOURCE)' $(CURDIR)/$(BIN)/mypy --cache-dir $(CURDIR)/.mypy_cache
 
-UV_COMPILE = $(BIN)/uv pip compile --universal --upgrade --generate-hashes --python-version 3.11 --no-annotate \
+# Without the environment's check, which would refuse a wheel that does not have the pinned hash yet.
+wheel:
+	@test -x $(BIN)/python || $(MAKE) venv
+	$(BIN)/python engine/wheel.py
+
+UV_COMPILE = uv pip compile --universal --upgrade --generate-hashes --python-version 3.11 --no-annotate \
   --no-emit-index-url --custom-compile-command "make lock" --quiet
+PINNED := $(CURDIR)/templates/requirements
 
+# The engine's wheel is given by its path, as it is in the apps' own `make lock`.
+lock: export PATH := $(CURDIR)/$(BIN):$(PATH)
 lock: venv
 	rm -rf build/lock
 	$(BAKE) --output-dir build/lock . app_name=with-portfolio example=portfolio
 	$(BAKE) --output-dir build/lock . app_name=with-blank example=blank
-	$(UV_COMPILE) build/lock/with-portfolio/pyproject.toml --output-file templates/requirements-portfolio.txt
-	$(UV_COMPILE) build/lock/with-blank/pyproject.toml --constraint templates/requirements-portfolio.txt \
-	  --output-file templates/requirements-blank.txt
-	$(UV_COMPILE) pyproject.toml build/lock/with-portfolio/pyproject.toml --extra dev \
-	  --constraint templates/requirements-portfolio.txt --output-file requirements.txt
-	$(UV_COMPILE) benchmarks/requirements.in --output-file benchmarks/requirements.txt
+	cd build/lock/with-portfolio && printf '%s\n' ./vendor/*.whl | $(UV_COMPILE) pyproject.toml - -o $(PINNED)-portfolio.txt
+	grep == $(PINNED)-portfolio.txt | tr -d '\\' > build/lock/constraints.txt
+	cd build/lock/with-blank && printf '%s\n' ./vendor/*.whl | \
+	  $(UV_COMPILE) pyproject.toml - --constraint ../constraints.txt -o $(PINNED)-blank.txt
+	printf '%s\n' './$(TEMPLATE)'/vendor/*.whl | $(UV_COMPILE) pyproject.toml build/lock/with-portfolio/pyproject.toml - \
+	  --extra dev --constraint build/lock/constraints.txt -o requirements.txt
+	$(UV_COMPILE) benchmarks/requirements.in -o benchmarks/requirements.txt
 
-.PHONY: help venv demo test lint lock faults soak scale bench notebooks screenshots
+.PHONY: help venv demo test check lint faults scale deploy wheel lock soak bench notebooks screenshots

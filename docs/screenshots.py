@@ -1,7 +1,7 @@
-"""Takes docs/screens/ and writes docs/screens.md: every page of the portfolio example, light and dark, wide and on a phone.
+"""Take the pictures in docs/screens/ and write docs/screens.md: every page of the portfolio example, light and dark, desktop and phone.
 
-`make screenshots` runs it. The example is baked and runs as in production, honcho with its Procfile, and does real work: jobs that
-succeed, fail, are tried again, lose their worker, wait. A page that is added needs a scene here, which a test asks for.
+`make screenshots` runs this. It bakes the example and runs it as in production, with honcho and its Procfile. The example does real
+work: jobs succeed, fail, are retried, lose their worker, and wait. Each new page needs a scene here; a test checks this.
 """
 
 import contextlib
@@ -34,8 +34,8 @@ PAGE = DOCS / "screens.md"
 
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}  # pixels
-LONGEST = 2  # windows: a picture of a longer page ends there
-SLOW = 600  # seconds that the work may take where much else runs
+LONGEST = 2  # windows: pictures of longer pages are cut here
+SLOW = 600  # seconds: time limit of the work on a busy machine
 PASSWORD = "mountain river nine"
 HOUR = 3600  # seconds
 NOWHERE = "postgresql://ann@127.0.0.1:1/nowhere"
@@ -43,56 +43,58 @@ NOWHERE = "postgresql://ann@127.0.0.1:1/nowhere"
 
 @dataclass(frozen=True)
 class Scene:
-    """A page to take: `{done}` in its address is the id of the job that has that name in `Filled`."""
+    """A page to photograph. `{done}` in its address stands for the id of that job in `Filled`."""
 
     title: str
     words: str
     address: str
-    shown: str  # a selector of what is there once the page is
+    shown: str  # selector of an element that appears when the page is ready
     logged_in: bool = True
-    pressed: str | None = None  # a selector of what is clicked then
-    without_database: bool = False  # from now on there is none
+    pressed: str | None = None  # selector of an element to click then
+    without_database: bool = False  # stop the database before this scene and all later ones
 
 
 SCENES = {
-    "analysis": Scene("Analysis", "What to analyse, and what was analysed before.", "/analysis", "table"),
+    "analysis": Scene("Analysis", "Choose an analysis, and see earlier ones.", "/analysis", "table"),
     "analysis-running": Scene(
-        "An analysis that runs",
-        "Its address shows it again, in any browser.",
+        "A running analysis",
+        "Its address shows it in any browser.",
         "/analysis?job={running}",
         "[role=progressbar]",
     ),
     "analysis-done": Scene(
-        "What came of an analysis",
-        "Its worker was killed on the way, and it went on where it was.",
+        "A finished analysis",
+        "Its worker was killed during the run, and another continued.",
         "/analysis?job={done}",
         "#analysis-years .main-svg",
     ),
-    "frontier": Scene("Frontier", "A short job.", "/frontier?job={frontier}", ".js-plotly-plot .main-svg"),
-    "market": Scene(
-        "Market", "A dataset that a worker makes anew each minute.", "/market", "#market-charts .main-svg >> nth=-1"
+    "frontier": Scene(
+        "Frontier", "A short job and its chart.", "/frontier?job={frontier}", ".js-plotly-plot .main-svg"
     ),
-    "hello": Scene("Hello", "The page to copy.", "/hello?job={hello}", "text=Hello, Ann!"),
-    "jobs": Scene("Jobs", "What the queue is doing.", "/jobs", ".recharts-surface >> nth=-1"),
-    "job": Scene("A job that lost its worker", "What happened to it.", "/jobs/{done}", "text=Its worker died"),
+    "market": Scene(
+        "Market", "A dataset that a worker refreshes each minute.", "/market", "#market-charts .main-svg >> nth=-1"
+    ),
+    "hello": Scene("Hello", "The smallest page, for you to copy.", "/hello?job={hello}", "text=Hello, Ann!"),
+    "jobs": Scene("Jobs", "The state of the queue.", "/jobs", ".recharts-surface >> nth=-1"),
+    "job": Scene(
+        "A job that lost its worker", "Its history shows each attempt.", "/jobs/{done}", "text=Its worker died"
+    ),
     "job-failed": Scene(
         "A job that failed",
-        "Each attempt has its traceback.",
+        "Each attempt has a traceback.",
         "/jobs/{failed}",
         "text=Traceback of attempt 4",
         pressed="text=Traceback of attempt 1",
     ),
-    "schedules": Scene("Schedules", "What runs by itself.", "/jobs?tab=schedules", "text=Last:"),
-    "datasets": Scene(
-        "Datasets", "What is made again and again for pages to read.", "/jobs?tab=datasets", "text=As of"
-    ),
-    "workers": Scene("Workers", "Who works, on what.", "/jobs?tab=workers", "[aria-label=Workers] td"),
-    "login": Scene("Log in", "Where one has to.", "/login", "text=Log in", logged_in=False),
-    "account": Scene("Account", "Another password, and the way out.", "/account", "text=Current password"),
-    "not-found": Scene("Not found", "An address that leads nowhere.", "/nowhere", "text=There is no such page"),
+    "schedules": Scene("Schedules", "Jobs that run on a schedule.", "/jobs?tab=schedules", "text=Last:"),
+    "datasets": Scene("Datasets", "Data that workers refresh for pages to read.", "/jobs?tab=datasets", "text=As of"),
+    "workers": Scene("Workers", "Each worker and its current job.", "/jobs?tab=workers", "[aria-label=Workers] td"),
+    "login": Scene("Log in", "Production requires a login.", "/login", "text=Log in", logged_in=False),
+    "account": Scene("Account", "Change the password, and log out.", "/account", "text=Current password"),
+    "not-found": Scene("Not found", "An address without a page.", "/nowhere", "text=There is no such page"),
     "trouble": Scene(
         "Without the database",
-        "For as long as it does not answer.",
+        "Pages show this until the database answers again.",
         "/analysis",
         "text=The database does not answer",
         without_database=True,
@@ -102,7 +104,7 @@ SCENES = {
 
 @dataclass(frozen=True)
 class Filled:
-    """Ids of jobs."""
+    """The ids of the jobs that the pictures show."""
 
     done: str
     failed: str
@@ -182,23 +184,23 @@ def log_in(browser: Browser, app: RunningApp) -> Any:
 
 
 def take(page: Page, hidden: dict[str, str]) -> bytes:
-    """Once the page has come to rest; without what only this machine knows."""
+    """Take a picture once the page is still, with this machine's own names replaced."""
     size = page.viewport_size
     assert size is not None
     for _ in range(10):
         rest(page)
-        page.evaluate("scrollTo(0, 0)")  # or the header is drawn where a click has led
+        page.evaluate("scrollTo(0, 0)")  # a click may have scrolled, which would move the header
         page.evaluate(HIDE, hidden)
         height = page.evaluate("document.documentElement.scrollHeight")
         clip = {"x": 0, "y": 0, "width": size["width"], "height": min(height, LONGEST * size["height"])}
         taken = page.screenshot(full_page=True, clip=clip, animations="disabled")  # type: ignore[arg-type]
-        if not page.evaluate(HIDE, hidden):  # else it was told anew in that moment
+        if not page.evaluate(HIDE, hidden):  # otherwise a refresh has shown them again
             return taken
-    raise RuntimeError(f"{page.url} shows what only this machine knows, again and again.")
+    raise RuntimeError(f"{page.url} keeps showing names of this machine.")
 
 
 def rest(page: Page) -> None:
-    """Wait until nothing of the page is still to come, or moves; a page that goes on changing is taken as it is."""
+    """Wait until the page is complete and still. Give up waiting if it keeps changing."""
     page.wait_for_function("[...document.querySelectorAll('.mantine-Skeleton-root')].every(one => !one.offsetParent)")
     earlier = None
     for _ in range(6):
@@ -209,7 +211,7 @@ def rest(page: Page) -> None:
         earlier = now
 
 
-# Other words for those that only this machine knows, in all texts of the page; how many texts had some.
+# Replace this machine's own names in all texts of the page. Returns the number of changed texts.
 HIDE = r"""hidden => {
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     let found = 0;
@@ -229,9 +231,9 @@ HIDE = r"""hidden => {
 }"""
 
 
-# --- what they show ---
+# --- the work that they show ---
 
-# Some work for the charts, then a refresh of prices that cannot be had.
+# Work for the charts, then a refresh of prices that fails.
 MANY = """
 import json
 from app.jobs.analysis import analyse
@@ -245,10 +247,10 @@ for n in range(8):
     efficient_frontier.using(owner=ben)(SYMBOLS[: 4 + n], 5 + n)
     analyse.using(owner=ann)(SYMBOLS[n : n + 6], "variance", 1260, 252)
     if n % 3 == 0:
-        efficient_frontier.using(owner=ben)(["AAPL", "TSLA"])  # of which there are no prices
+        efficient_frontier.using(owner=ben)(["AAPL", "TSLA"])  # TSLA has no prices
 print(json.dumps({"failed": prices.refresh().id}))
 """
-# What is open, what runs, and what waits for it, as one analysis runs at a time.
+# The jobs whose pages are shown.
 OPEN = """
 import json
 from app.jobs.analysis import analyse
@@ -260,6 +262,7 @@ print(json.dumps({
     "hello": greet.using(owner="ann")("Ann", 2).id,
 }))
 """
+# One analysis runs at a time, so the others wait.
 REST = """
 import json
 from app.jobs.analysis import analyse
@@ -275,7 +278,7 @@ print(json.dumps({"running": running}))
 
 
 def fill(app: RunningApp, prices_url: str) -> Filled:
-    """Start the app, and let its workers do what the pages show. Returns while an analysis runs."""
+    """Start the app, and let its workers do the work that the pages show. Return while an analysis runs."""
     user(app, "ann", "--admin")
     user(app, "ben")
     settings = {"AUTH": "accounts", "WORKERS": "3", "QUEUES": "default,interactive,heavy:1"}
@@ -293,7 +296,9 @@ def fill(app: RunningApp, prices_url: str) -> Filled:
         for worker in huey.workers():
             if worker.job == ids["done"]:
                 psutil.Process(worker.pid).kill()
-        wait_until(lambda: all(huey.get_job(ids[name]).state is State.SUCCEEDED for name in ("done", "frontier", "hello")))
+        wait_until(
+            lambda: all(huey.get_job(ids[name]).state is State.SUCCEEDED for name in ("done", "frontier", "hello"))
+        )
         wait_until(lambda: huey.jobs(task="app.jobs.market.prices", state=State.SUCCEEDED))
         ids |= submit(app, REST)
         wait_until(lambda: (huey.get_job(ids["running"]).done or 0) > 100)
@@ -306,7 +311,7 @@ def wait_until(condition: Callable[[], object]) -> None:
     until = time.monotonic() + SLOW
     while not condition():
         if time.monotonic() > until:
-            raise TimeoutError(f"The work for the pictures was not done within {SLOW} s.")
+            raise TimeoutError(f"The work for the pictures took longer than {SLOW} s.")
         time.sleep(0.5)
 
 
@@ -319,13 +324,13 @@ def user(app: RunningApp, name: str, *options: str) -> None:
 
 
 def submit(app: RunningApp, code: str) -> dict[str, str]:
-    """In the app's own Python; returns the ids that it prints."""
+    """Run code in the app's folder, and return the ids that it prints."""
     told = subprocess.check_output([sys.executable, "-c", code], cwd=app.folder, text=True)
     return dict(json.loads(told))
 
 
 def put_back(app: RunningApp, before: str) -> None:
-    """As if the jobs before that one had come in over the last hour."""
+    """Spread the times of the jobs before that one over the last hour."""
     with contextlib.closing(sqlite3.connect(app.folder / "var" / "jobs.sqlite", timeout=SLOW)) as ledger, ledger:
         moved = ledger.execute(
             "SELECT seq FROM jobs WHERE seq < (SELECT seq FROM jobs WHERE id = ?) ORDER BY seq", [before]
@@ -339,7 +344,7 @@ def put_back(app: RunningApp, before: str) -> None:
 
 
 class Prices(BaseHTTPRequestHandler):
-    """Has all but one symbol's."""
+    """A server of prices that fails for one symbol."""
 
     def do_GET(self) -> None:
         if "JPM" in self.path:
@@ -355,14 +360,14 @@ class Prices(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def prices_that_fail() -> Iterator[str]:
-    """The address of a server of prices, one of which cannot be had."""
+    """Serve prices with one missing symbol, and yield the address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Prices)
     Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/{{symbol}}.csv"
     server.shutdown()
 
 
-# --- the page that shows them ---
+# --- docs/screens.md ---
 
 
 def picture(scene: str, scheme: str, size: str) -> str:
@@ -376,9 +381,9 @@ def pictures(scene: str) -> list[str]:
 def page() -> str:
     parts = [
         "# Every page",
-        "The portfolio example as an admin sees it, in light and dark, on a desk and on a phone. `make screenshots` bakes the example, "
-        "runs it, lets it work, and takes these pictures anew. The jobs in them are real; those of the charts were done within some "
-        "minutes and are spread over the hour. Of a long page its beginning is shown.",
+        "These pictures show the portfolio example to an admin: light and dark, on a desktop and on a phone. To take them again, run "
+        "`make screenshots`. It bakes the example, runs it, and takes the pictures. The jobs in them are real. The jobs in the charts "
+        "ran within some minutes; their times are spread over the hour. Pictures of long pages show the beginning.",
     ]
     for name, scene in SCENES.items():
         rows = [

@@ -1,6 +1,6 @@
-"""A screenshot as a PNG of 256 colours, which has a fourth of the bytes and looks the same: pages have few colours.
+"""Reduce a screenshot to a PNG of 256 colours. It looks the same, because pages have few colours, and has a fourth of the bytes.
 
-Chromium, which took it, says its pixels; nothing that reads pictures is needed.
+Chromium takes the screenshot and decodes its pixels, so no imaging library is needed.
 """
 
 import base64
@@ -27,11 +27,14 @@ PIXELS = """async png => {
 
 
 def small(png: bytes, blank: Page) -> bytes:
-    """`blank`: a page of any browser, at about:blank."""
+    """Return the reduced PNG.
+
+    :param blank: a page of any browser, at about:blank.
+    """
     width, height, pixels = blank.evaluate(PIXELS, base64.b64encode(png).decode())
-    packed = np.frombuffer(base64.b64decode(pixels), np.uint32)  # a pixel: red, green, blue, and opaque
+    packed = np.frombuffer(base64.b64decode(pixels), np.uint32)  # one number a pixel: red, green, blue, alpha
     palette, indices = _fewer(packed)
-    rows = np.zeros((height, 1 + width), np.uint8)  # before each row the filter that it went through: none
+    rows = np.zeros((height, 1 + width), np.uint8)  # each row starts with its filter, which is 0: none
     rows[:, 1:] = indices.reshape(height, width)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         [
@@ -44,13 +47,13 @@ def small(png: bytes, blank: Page) -> bytes:
 
 
 def _fewer(packed: NDArray[np.uint32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Some of the colours, a row each, and for each pixel the number of the nearest of them.
+    """Choose up to COLOURS colours. Return them, one in a row, and the index of the nearest one for each pixel.
 
-    First the commonest is taken, then again and again the one that would be missed most: by how many pixels, and how much.
+    The most common colour comes first. Each next one is the colour with the largest error so far, weighted by its pixels.
     """
     found, which, counts = np.unique(packed, return_inverse=True, return_counts=True)
     colours = found.view(np.uint8).reshape(-1, 4)[:, :3]
-    apart = np.full(len(found), np.inf)  # from the nearest that is taken, squared
+    apart = np.full(len(found), np.inf)  # squared distance to the nearest chosen colour
     nearest = np.zeros(len(found), np.uint8)
     taken: list[int] = []
     while len(taken) < min(COLOURS, len(found)):

@@ -21,7 +21,7 @@ PORTFOLIO = [
 # Left by who worked on the template, and copied with it.
 CACHES = ["__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"]
 EXAMPLE: str = "{{ cookiecutter.example }}"
-FOLDERS = ["app", "jobqueue", "notebooks", "tests"]
+FOLDERS = ["app", "notebooks", "tests"]
 
 
 def main() -> None:

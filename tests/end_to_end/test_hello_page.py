@@ -1,4 +1,4 @@
-"""The blank example's one page in Chromium: a greeting, and what a person reads when the job goes wrong."""
+"""The blank example's one page in Chromium: a greeting, its address, and the words for a job that goes wrong."""
 
 import subprocess
 import sys
@@ -6,13 +6,14 @@ import sys
 import pytest
 from playwright.sync_api import Page, expect
 
+from jobqueue import DurableHuey
 from tests.end_to_end.running import RunningApp
 
 pytestmark = pytest.mark.parametrize("app", ["blank"], indirect=True)
 
 WRONG = {
     "it raises": ("retries=1, retry_delay=1", 'raise ValueError(f"nobody is called {name}")', "nobody is called ann"),
-    "its result cannot be kept": ("retries=1", "return object()", "result is a builtins.object, which cannot be kept"),
+    "its result cannot be kept": ("retries=1", "return object()", "result is a builtins.object, which cannot be saved"),
 }
 
 
@@ -22,7 +23,7 @@ def greet(page: Page, app: RunningApp) -> None:
     page.get_by_role("button", name="Say hello").click()
 
 
-def test_a_greeting_comes_over_a_reload(app: RunningApp, watched: Page) -> None:
+def test_a_greeting_is_found_again_after_a_reload(app: RunningApp, watched: Page) -> None:
     app.start()
     greet(watched, app)
     expect(watched.get_by_text("thinking about ann")).to_be_visible()
@@ -39,6 +40,37 @@ def test_a_greeting_comes_over_a_reload(app: RunningApp, watched: Page) -> None:
     expect(watched.get_by_role("link", name="Jobs")).to_have_count(0)
 
 
+def test_a_double_click_starts_one_job(app: RunningApp, watched: Page) -> None:
+    app.start()
+    watched.goto(app.url)
+    watched.get_by_label("Your name").fill("ann")
+    watched.get_by_role("button", name="Say hello").dblclick()
+    expect(watched.get_by_text("Hello, ann!")).to_be_visible(timeout=15_000)
+    huey = DurableHuey("seen", f"sqlite:///{app.folder}/var/jobs.sqlite")
+    assert [job.args for job in huey.jobs()] == [("ann",)]
+    huey.storage.close()
+
+
+def test_each_job_has_its_address_back_and_forward(app: RunningApp, watched: Page) -> None:
+    app.start()
+    watched.goto(f"{app.url}/hello")
+    addresses: list[str] = []
+    for name in ("ann", "ben"):
+        watched.get_by_label("Your name").fill(name)
+        watched.get_by_role("button", name="Say hello").click()
+        expect(watched.get_by_text(f"Hello, {name}!")).to_be_visible(timeout=15_000)
+        addresses.append(watched.url)
+    assert addresses[0] != addresses[1]
+    watched.go_back()
+    expect(watched.get_by_text("Hello, ann!")).to_be_visible(timeout=15_000)
+    watched.go_back()
+    expect(watched.get_by_text("Hello,")).to_have_count(0)
+    watched.go_forward()
+    watched.go_forward()
+    expect(watched.get_by_text("Hello, ben!")).to_be_visible(timeout=15_000)
+    assert watched.url == addresses[1]
+
+
 @pytest.mark.parametrize("kind", WRONG)
 def test_error_is_a_sentence_with_its_traceback_folded(app: RunningApp, watched: Page, kind: str) -> None:
     options, body, sentence = WRONG[kind]
@@ -50,7 +82,7 @@ def test_error_is_a_sentence_with_its_traceback_folded(app: RunningApp, watched:
     expect(watched.get_by_text("Failed: ")).to_contain_text(sentence, timeout=15_000)
     traceback = watched.get_by_text("Traceback (most recent call last)")
     expect(traceback).not_to_be_visible()
-    watched.get_by_text("What is behind it").click()
+    watched.get_by_text("Details").click()
     expect(traceback).to_be_visible()
 
     job_id = watched.url.partition("job=")[2]

@@ -89,7 +89,7 @@ class Desk:
 
 # Notes whatever was on the page and is not, or is another, at any moment at which it might be painted.
 WATCH = """() => {
-    const parts = [".ag-row", ".ag-row a", "#jobs-tiles a", ".recharts-surface", "#jobs-updated"];
+    const parts = ["#jobs-rows tbody tr", "#jobs-rows a", "#jobs-tiles a", ".recharts-surface", "#jobs-updated"];
     const there = parts.map((part) => document.querySelector(part)), title = document.title;
     window.flickered = new Set();
     new MutationObserver(() => {
@@ -118,11 +118,11 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path, bake: Callable[..., Pat
 
 
 def rows(page: Page) -> list[str]:
-    return [row.inner_text() for row in page.locator(".ag-center-cols-container .ag-row").all()]
+    return [row.inner_text() for row in page.locator("#jobs-rows tbody tr").all()]
 
 
 def listed(page: Page, count: int) -> None:
-    expect(page.locator(".ag-center-cols-container .ag-row")).to_have_count(count, timeout=SLOW)
+    expect(page.locator("#jobs-rows tbody tr")).to_have_count(count, timeout=SLOW)
 
 
 def choose(page: Page, label: str, option: str) -> None:
@@ -139,11 +139,11 @@ def another_browser(page: Page, **options: Any) -> Page:
 
 def select(page: Page, *numbers: int) -> None:
     for number in numbers:
-        page.locator(".ag-row input[type=checkbox]").nth(number).check()
+        page.locator("#jobs-rows").get_by_role("checkbox").nth(number).check()
 
 
 def select_all(page: Page) -> None:
-    page.locator(".ag-header-select-all input").check()
+    page.get_by_label("Select all").check()
 
 
 def run_again(page: Page, button: str) -> None:
@@ -153,8 +153,8 @@ def run_again(page: Page, button: str) -> None:
 
 
 def dialog(page: Page) -> Locator:
-    """The one that asks; the grid's tooltips say that they are dialogs, too."""
-    return page.get_by_role("dialog").and_(page.locator("[aria-modal=true]"))
+    """Return the one that asks for confirmation."""
+    return page.get_by_role("dialog")
 
 
 def confirm(page: Page, act: str, jobs: str, said: str) -> None:
@@ -202,16 +202,19 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
     listed(page, 1)
     expect(page.get_by_label("Text")).to_have_value("DAY 17")
     page.get_by_label("Text").fill("there is no such error")
-    expect(page.get_by_text("No job fits all of these filters.")).to_be_visible()
+    expect(page.get_by_text("No job matches all of these filters.")).to_be_visible()
     page.get_by_role("button", name="Clear filters").click()
     listed(page, 25)
     assert "?" not in page.url
 
-    # On a phone one column of two lines stands for all but the state.
+    # On a phone the other columns are a second line of the task's.
     page.set_viewport_size({"width": 390, "height": 844})
-    expect(page.locator(".jobs-below").last).to_contain_text(re.compile("fail.* ago.*no price on day"))
+    expect(page.locator(".jobs-task").last).to_contain_text(re.compile("fail.* ago.*no price on day"))
+    expect(page.locator(".jobs-narrow").last).to_be_visible()
+    expect(page.get_by_role("columnheader", name="Waited")).to_have_count(0)
     page.set_viewport_size({"width": 1280, "height": 720})
-    expect(page.locator(".jobs-below")).to_have_count(0)
+    expect(page.locator(".jobs-narrow").last).not_to_be_visible()
+    expect(page.get_by_role("columnheader", name="Waited")).to_be_visible()
 
     # A link to this page leads to what it says, over and over.
     for _ in range(2):
@@ -230,7 +233,7 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
     expect(page.get_by_text(updated)).to_have_count(0, timeout=SLOW)
     assert page.evaluate("[...flickered]") == []
     page.get_by_role("button", name="Retry 2", exact=True).click()
-    page.get_by_role("button", name="Leave them").click()
+    page.get_by_role("button", name="Go back").click()
     expect(dialog(page)).to_have_count(0)
     page.get_by_role("button", name="Retry 2", exact=True).click()
     expect(dialog(page)).to_contain_text("Retry 2 jobs?")
@@ -243,7 +246,7 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
     page.get_by_role("button", name="Cancel 1", exact=True).click()
     page.get_by_role("button", name="Cancel 1 job").click()
     expect(page.get_by_text("Cancelled: 1 of 1 job.")).to_be_visible()
-    expect(page.get_by_text("No job fits all of these filters.")).to_be_visible()
+    expect(page.get_by_text("No job matches all of these filters.")).to_be_visible()
 
     # A job that fails: what happened, and again.
     page.goto(f"{app.url}/jobs?text=long&state=failed")
@@ -255,7 +258,7 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
     expect(page.get_by_role("cell", name="before")).to_be_visible()
     assert page.locator("b", has_text="longlong").count() == 0
     page.get_by_role("button", name="Retry").click()
-    expect(page.get_by_text("Put back by a person")).to_be_visible()
+    expect(page.get_by_text("Retried by a user")).to_be_visible()
     expect(page.get_by_text("Traceback of attempt 2")).to_be_visible(timeout=SLOW)
     run_again(page, "Run again as a new job")
     expect(page.get_by_text("Traceback of attempt 1")).to_be_visible(timeout=SLOW)
@@ -263,7 +266,7 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
     # One that runs: its progress moves, and it is cancelled.
     page.get_by_role("link", name="Jobs", exact=True).last.click()
     page.goto(f"{app.url}/jobs?state=running")
-    page.get_by_role("gridcell", name="hold", exact=True).focus()
+    page.get_by_role("link", name="hold", exact=True).focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("progressbar")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
@@ -317,7 +320,7 @@ def test_an_admin_has_every_control_over_everybodys_jobs(desk: Desk, watch: Watc
     # Jobs of two owners at once: retried, looked at where they run, and cancelled among others that this leaves alone.
     page.goto(f"{app.url}/jobs?task=app.jobs.seen.hold")
     listed(page, 2)
-    expect(page.get_by_role("gridcell", name=re.compile("^(ann|ben)$"))).to_have_count(2)
+    expect(page.get_by_role("cell", name=re.compile("^(ann|ben)$"))).to_have_count(2)
     select(page, 0, 1)
     page.get_by_role("button", name="Retry 2", exact=True).click()
     dialog(page).get_by_role("button", name="Close").click()
@@ -335,8 +338,8 @@ def test_an_admin_has_every_control_over_everybodys_jobs(desk: Desk, watch: Watc
     listed(page, 25)
     select_all(page)
     page.get_by_role("button", name="Cancel 2", exact=True).click()
-    expect(dialog(page)).to_contain_text("23 of those selected are left alone")
-    page.get_by_role("button", name="Leave them").click()
+    expect(dialog(page)).to_contain_text("23 of the selected jobs are not affected")
+    page.get_by_role("button", name="Go back").click()
     confirm(page, "Cancel", "2 jobs", "Cancelled: 2 of 2 jobs.")
 
     # The other owner's alone, and one of theirs.
@@ -354,9 +357,9 @@ def test_an_admin_has_every_control_over_everybodys_jobs(desk: Desk, watch: Watc
         page.go_back()
         expect(page.get_by_role("textbox", name="State")).to_have_value("")
     page.locator("#jobs-window").get_by_text("Last 24 hours").click()
-    expect(page.get_by_text("Ended in each 30 min, by UTC")).to_be_visible()
+    expect(page.get_by_text("Ended in each 30 min, in UTC")).to_be_visible()
     page.reload()
-    expect(page.get_by_text("Ended in each 30 min, by UTC")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("Ended in each 30 min, in UTC")).to_be_visible(timeout=SLOW)
 
     # What a dataset was made by, once more.
     page.get_by_role("tab", name="Datasets").click()
@@ -389,7 +392,7 @@ def test_an_owner_has_every_control_over_their_own_jobs_alone(desk: Desk, watch:
 
     # What is everybody's is not there, wherever an address leads.
     def has_no_more_than_the_list() -> None:
-        expect(page.get_by_role("gridcell", name="fail", exact=True).first).to_be_visible()
+        expect(page.get_by_role("cell", name="fail", exact=True).first).to_be_visible()
         for control in (page.get_by_role("tab"), page.get_by_role("button", name="Run now"), page.locator("#jobs-window"),
                         page.get_by_label("Owner"), page.get_by_role("columnheader", name="Owner")):  # fmt: skip
             expect(control.filter(visible=True)).to_have_count(0)
@@ -406,7 +409,7 @@ def test_an_owner_has_every_control_over_their_own_jobs_alone(desk: Desk, watch:
     has_no_more_than_the_list()
     for query in ("owner=ben&state=running", "text=longlong", f"text={bens[0].id}"):
         page.goto(f"{app.url}/jobs?{query}")
-        expect(page.get_by_text("No job fits all of these filters.")).to_be_visible()
+        expect(page.get_by_text("No job matches all of these filters.")).to_be_visible()
     for job in bens:
         answer = page.goto(f"{app.url}/jobs/{job.id}")
         assert answer is not None and answer.status == 404
@@ -433,7 +436,7 @@ def test_an_owner_has_every_control_over_their_own_jobs_alone(desk: Desk, watch:
     shared = watch(another_browser(page))
     shared.goto(page.url)
     log_in(shared, "ben")
-    expect(shared.get_by_text("No job fits all of these filters.")).to_be_visible()
+    expect(shared.get_by_text("No job matches all of these filters.")).to_be_visible()
     shared.get_by_role("button", name="Clear filters").click()
     listed(shared, 2)
 

@@ -89,7 +89,7 @@ def ready_to_work_it_out(app: RunningApp, page: Page, draws: int) -> Locator:
     log_in(page, "ann", PASSWORD)
     page.get_by_role("button", name="Refresh now").click()
     charts_are_shown(page)
-    return page.get_by_role("button", name="Work it out")
+    return page.get_by_role("button", name="Compute")
 
 
 def how_it_ended(app: RunningApp) -> list[tuple[str, str | None]]:
@@ -99,7 +99,7 @@ def how_it_ended(app: RunningApp) -> list[tuple[str, str | None]]:
 
 def work_it_out(page: Page) -> None:
     """Starts it, and sees it run."""
-    start = page.get_by_role("button", name="Work it out")
+    start = page.get_by_role("button", name="Compute")
     start.click()
     expect(start).to_be_disabled()
     expect(page.get_by_text(re.compile(r"^history \d+ of \d+$"))).to_be_visible(timeout=SLOW)

@@ -1,4 +1,4 @@
-"""A ledger of its own for every test, on every storage."""
+"""Fixtures: a new ledger for each test, on each storage."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,7 +40,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def storage_or_stock(request: pytest.FixtureRequest, tmp_path: Path, shared: Path) -> Iterator[Storage | None]:
-    """None is stock Huey's."""
+    """Return a storage, or None for Huey's own."""
     if request.param == "stock":
         yield None
     else:
@@ -50,7 +50,7 @@ def storage_or_stock(request: pytest.FixtureRequest, tmp_path: Path, shared: Pat
 
 @pytest.fixture
 def hueys() -> Iterator[list[Huey]]:
-    """Whatever a test made: closed in the end."""
+    """Collect the Hueys that a test makes, and close them at its end."""
     made: list[Huey] = []
     yield made
     for huey in made:
@@ -59,7 +59,7 @@ def hueys() -> Iterator[list[Huey]]:
 
 @pytest.fixture
 def make_huey(storage: Storage, hueys: list[Huey]) -> HueyFactory:
-    """Another DurableHuey on the same database, as a second process would have it."""
+    """Return a function that makes another DurableHuey on the same database, like a second process."""
 
     def make(**options: Any) -> DurableHuey:
         return durable(hueys, **(storage._asdict() | options))
@@ -69,16 +69,16 @@ def make_huey(storage: Storage, hueys: list[Huey]) -> HueyFactory:
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the ledger is asked from now on."""
-    asked: list[str] = []
+    """Collect every SQL statement that is executed from now on."""
+    executed: list[str] = []
     execute = Transaction._execute
 
-    def counted(self: Transaction, sql: str, params: dict[str, Any]) -> None:
-        asked.append(sql)
+    def record(self: Transaction, sql: str, params: dict[str, Any]) -> None:
+        executed.append(sql)
         execute(self, sql, params)
 
-    monkeypatch.setattr(Transaction, "_execute", counted)
-    return asked
+    monkeypatch.setattr(Transaction, "_execute", record)
+    return executed
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def huey(make_huey: HueyFactory) -> DurableHuey:
 
 @pytest.fixture
 def make_any_huey(storage_or_stock: Storage | None, tmp_path: Path, hueys: list[Huey]) -> Callable[..., Huey]:
-    """Huey's own SqliteHuey, then ours: what Huey documents must hold on both."""
+    """Return a function that makes a Huey: its own SqliteHuey, then DurableHuey. Both must behave as Huey documents."""
 
     def make(**options: Any) -> Huey:
         if storage_or_stock is not None:
@@ -105,6 +105,7 @@ def any_huey(make_any_huey: Callable[..., Huey]) -> Huey:
 
 
 def durable(hueys: list[Huey], **options: Any) -> DurableHuey:
+    """Make a DurableHuey that the test closes at its end."""
     huey = DurableHuey("tests", **({"secret_key": "a key for tests"} | options))
     hueys.append(huey)
     return huey

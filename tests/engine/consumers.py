@@ -1,4 +1,4 @@
-"""Consumers for the tests: real ones in processes of their own; a worker in the test's thread where that is enough."""
+"""Consumers for tests: real ones in their own processes, or a simple worker in the test's thread."""
 
 import os
 import signal
@@ -14,13 +14,16 @@ from huey.api import Huey
 
 import jobqueue
 from tests.waiting import INTERVAL
-from tests.waiting import wait_until as wait_until  # for those who wait for what is here
+from tests.waiting import wait_until as wait_until  # for tests that import it from here
 
-TEMPLATE = Path(jobqueue.__file__).parents[1]  # what the tests import, their consumers import too
+TEMPLATE = Path(jobqueue.__file__).parents[1]  # consumers import the same engine as the tests
 
 
 def work(huey: Huey, until: Callable[[], object] = lambda: True, timeout: float = 5.0) -> None:
-    """Be the worker and the scheduler: run all that is due, and what becomes due before the condition holds."""
+    """Run all jobs that are due in this thread, and continue until the condition holds.
+
+    :param timeout: seconds to wait for the condition once nothing is left to run.
+    """
     end = time.monotonic() + timeout
     while True:
         if hasattr(huey, "ledger"):
@@ -34,13 +37,13 @@ def work(huey: Huey, until: Callable[[], object] = lambda: True, timeout: float 
         elif until():
             return
         elif time.monotonic() >= end:
-            raise TimeoutError(f"Not so within {timeout:g} s, with nothing left to run.")
+            raise TimeoutError(f"The condition did not hold within {timeout:g} s, and no job is left to run.")
         else:
             time.sleep(INTERVAL)
 
 
 def environment(*folders: Path, **variables: str) -> dict[str, str]:
-    """This process's environment, with the template and other folders to import from."""
+    """Return this process's environment, with the engine and other folders on the import path."""
     paths = [str(TEMPLATE), *map(str, folders)]
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"} | variables
 
@@ -64,18 +67,19 @@ print(*[queue.get(timeout=20) for _ in processes], sep="\\n")
 
 
 def start_at_once(n: int, code: str, *args: object, **variables: str) -> list[str]:
-    """What `start(*args)`, which the code defines, returns in each of n processes that begin it at the same moment.
+    """Call `start(*args)` in n processes at the same moment. Return what each call returned, as text.
 
-    `variables`: of their environment.
+    :param code: the Python source that defines `start`.
+    :param variables: added to the environment of the processes.
     """
-    script = AT_ONCE.format(code=code, n=n)  # each is a fork of one that has imported all: no import sets them apart
+    script = AT_ONCE.format(code=code, n=n)  # forks of a process that has imported everything start at the same moment
     command = [sys.executable, "-c", script, *map(str, args)]
     environ = environment(**variables)
     return subprocess.run(command, env=environ, stdout=-1, text=True, check=True, timeout=30).stdout.splitlines()
 
 
 class ConsumerProcess:
-    """A consumer's main process. Its workers are found by their parent, as an operator would."""
+    """The main process of a consumer. It finds its workers as an operator would, as child processes."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
         self.process = process
@@ -86,21 +90,22 @@ class ConsumerProcess:
         return self.process.pid
 
     def worker_pids(self) -> list[int]:
-        """Its living children; a thread consumer has none."""
+        """Return the process ids of its live children. A consumer with thread workers has none."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         with suppress(FileNotFoundError):
             return [int(pid) for pid in children.read_text().split() if alive(int(pid))]
         return []
 
     def send(self, signum: int) -> None:
+        """Send a signal to the main process."""
         self.process.send_signal(signum)
 
     def wait(self, timeout: float = 10.0) -> int:
-        """The exit code."""
+        """Wait for the main process to end, and return its exit code."""
         return self.process.wait(timeout)
 
     def kill_all(self) -> None:
-        """kill -9 of the main process and its workers."""
+        """Kill the main process and its workers with SIGKILL."""
         workers = self.worker_pids()
         for pid in [self.pid, *workers]:
             kill(pid)
@@ -110,7 +115,7 @@ class ConsumerProcess:
 
 @contextmanager
 def consumer_process(command: Sequence[str], log: Path, **options: Any) -> Iterator[ConsumerProcess]:
-    """Start it; whatever happens, nothing of it is left afterwards. Its output is in `log`."""
+    """Start a consumer with its output in `log`. Kill all of its processes at the end of the block."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, *command], stdout=output, stderr=subprocess.STDOUT, start_new_session=True, **options
@@ -120,17 +125,18 @@ def consumer_process(command: Sequence[str], log: Path, **options: Any) -> Itera
         yield consumer
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # stopped ones too
+            os.killpg(process.pid, signal.SIGKILL)  # this ends stopped processes too
         process.wait()
 
 
 def kill(pid: int, signum: int = signal.SIGKILL) -> None:
+    """Send a signal to a process, if it exists."""
     with suppress(ProcessLookupError):
         os.kill(pid, signum)
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that is dead and not yet waited for does not."""
+    """Return whether a process runs. A zombie does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

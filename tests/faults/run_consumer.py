@@ -18,7 +18,7 @@ from tests.faults import crash_points
 from tests.faults.fault_jobs import schedules_on, table_on, tasks_on
 from tests.faults.moments import at
 
-TURN = 0.05  # seconds between two looks of a main process that is to die many times
+TICK = 0.05  # seconds between two passes of a main loop that is to die many times
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
 
 def die_again_and_again(huey: DurableHuey, folder: Path) -> None:
     """Returns in a child that is to run; the parent starts another when it has died at a crash point."""
-    jobqueue.consumer.consumer.TURN = TURN
+    jobqueue.consumer.consumer.TICK = TICK
 
     while (pid := os.fork()) != 0:
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

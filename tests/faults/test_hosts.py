@@ -111,7 +111,7 @@ def test_host_disconnected_for_less_than_a_lease_keeps_its_jobs(
     wait_until(lambda: len(notes(Path(path))) == 2)
     start(workers=2, through=other.storage, postgres=SHORT, **leases)
     one.cut()
-    wait_until(lambda: "out of touch" in cut_off.log.read_text())
+    wait_until(lambda: "cannot reach its database" in cut_off.log.read_text())
     go.touch()
     one.join()
     joined = time.monotonic()

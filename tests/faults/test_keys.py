@@ -78,7 +78,9 @@ def test_job_with_a_forged_message_fails_and_nothing_is_unpickled(
             assert follower.state is State.CANCELLED
     for job in map(huey.get_job, wrong):
         assert (job.state, job.attempt) == (State.FAILED, 1)
-        assert job.error.startswith("The job cannot be read, and was not run: The signature does not verify")
+        assert job.error.startswith(
+            "The job's message cannot be read, so it did not run: The signature does not verify"
+        )
     assert {handle.get(blocking=True, timeout=10) for handle in others} == {"other"}
     assert not off.exists()
     assert consumer.worker_pids() == workers

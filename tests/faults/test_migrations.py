@@ -69,7 +69,7 @@ def test_old_processes_keep_working_while_a_newer_consumer_migrates(
     assert {(job.state, job.attempt) for job in huey.jobs(limit=len(handles))} == {(State.SUCCEEDED, 1)}
     assert revision(huey) == "newer"
     log = (tmp_path / "consumer.log").read_text()
-    assert not [word for word in (" ERROR ", "Traceback", "out of touch", "No claim") if word in log]
+    assert not [word for word in (" ERROR ", "Traceback", "cannot reach its database", "Cannot claim") if word in log]
     print(f"{before} jobs before the migration, {len(handles) - before} after it")
 
 

@@ -444,7 +444,7 @@ def test_consumer_supervises_its_workers_while_the_database_is_silent(
     handles = [tasks.waits(path, str(go)) for _ in range(4)]
     wait_until(lambda: len(began(path)) == 4)
     silence.begin()
-    wait_until(lambda: all("out of touch" in consumer.log.read_text() for consumer in consumers))
+    wait_until(lambda: all("cannot reach its database" in consumer.log.read_text() for consumer in consumers))
     workers = [consumer.worker_pids() for consumer in consumers]
     for victim, _ in workers:
         kill(victim)

@@ -76,7 +76,7 @@ def test_timeout_in_an_uninterruptible_call_ends_the_process_and_is_retried(
     wait_until(lambda: all(handle.state.ended for handle in handles), timeout=10)
     failed, retried = (handle.get_job() for handle in handles)
     assert (failed.state, failed.attempt, failed.losses) == (State.FAILED, 1, 0)
-    assert failed.error == "Timed out: it took longer than it may, in a call that could not be interrupted."
+    assert failed.error == "Timed out: the attempt exceeded its timeout in a call that could not be interrupted."
     assert (retried.state, retried.attempt, retried.losses) == (State.SUCCEEDED, 2, 0)
     wait_until(lambda: len(consumer.worker_pids()) == 2 and not {*consumer.worker_pids()} & {*workers})
 

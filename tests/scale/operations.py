@@ -142,7 +142,7 @@ def fire(before: bool) -> Act:
     def do(ledger: Ledger, watermark: float) -> None:
         job = new()
         fired = Timetable(ledger).fire(
-            SCHEDULE, watermark, watermark + 1, job, overlap="queue", made_up=False, said="then"
+            SCHEDULE, watermark, watermark + 1, job, overlap="queue", made_up=False, moment="then"
         )
         assert fired is (Fire.QUEUED if before else Fire.FIRED)
 
@@ -162,8 +162,8 @@ def scheduled(run: Callable[[Ledger], str]) -> Before:
     return do
 
 
-def teller(ledger: Ledger, held: tuple[str, str]) -> callbacks.Teller:
-    return callbacks.Teller(ledger, ClaimedJob(ledger, *held, attempt=1, owner=None))
+def teller(ledger: Ledger, held: tuple[str, str]) -> callbacks.UpdateWriter:
+    return callbacks.UpdateWriter(ledger, ClaimedJob(ledger, *held, attempt=1, owner=None))
 
 
 def said(ledger: Ledger) -> str:

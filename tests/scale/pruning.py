@@ -59,7 +59,7 @@ def pruner(url: str, pause: float = 0.0) -> Iterator[tuple[Event, Connection]]:
 def prune(url: str, pause: float, may: Event, tell: Connection) -> None:
     """All but the newest job, and those that come after it."""
     deleted = []
-    for piece in Pruner(Retention(Database(url)), keep_days=None, keep_jobs=1).pieces():
+    for piece in Pruner(Retention(Database(url)), keep_days=None, keep_jobs=1).batches():
         deleted.append(piece)
         may.wait()
         time.sleep(pause)

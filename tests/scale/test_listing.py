@@ -57,7 +57,7 @@ PLANS: dict[str, set[str]] = {
     "PAGE": LISTED,
     "PAGE_OF_HANDLES": {"handles_of_owner", "jobs (id)"},
     "ENDS": {"jobs (seq)"},
-    "AT": {"jobs (seq)"},
+    "OLDER_AT": {"jobs (seq)"},
     "TASK_NAMES": {"jobs_of_task"},
     "STATES": {"jobs (id)"},
     "STEPS": {"steps (job_id, name)"},
@@ -69,8 +69,8 @@ PLANS: dict[str, set[str]] = {
     "ENDED_IN_EACH": {"jobs_ended"},
     "SOME_ENDED": {"jobs_ended"},
 }
-SEARCHES_NOTHING = {"WORDS"}
-PARTS = {"FOUND", "FOUND_BY_TEXT", "NEWEST_ERRORS", "ERRORS_BY_WORDS"}
+SEARCHES_NOTHING = {"WORD_INDEX"}
+PARTS = {"SHOWN", "SHOWN_OF_HANDLE", "FOUND", "FOUND_BY_TEXT", "NEWEST_ERRORS", "ERRORS_BY_WORDS", "STATE_OF_HANDLE"}
 
 
 @dataclass(frozen=True)

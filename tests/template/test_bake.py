@@ -9,20 +9,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import baking
 from tests.baking import Bake
 
-# In every app. The engine's own are the template's, whatever they are.
+# In every app, beside the engine's wheel.
 FILES = """
 .env .gitignore .python-version Makefile Procfile Procfile.dev README.md app.json pyproject.toml requirements.txt
-app/__init__.py app/__main__.py app/about.py app/account_pages.py app/accounts.py app/callback_requests.py
-app/cli.py app/headers.py app/settings.py app/users.py app/visible.py app/web.py
+app/__init__.py app/__main__.py app/callback_requests.py app/settings.py app/visible.py app/web.py
 app/assets/charts.css app/assets/colours.css app/assets/session.js
 app/jobs/__init__.py app/jobs/hello.py
 app/pages/__init__.py app/pages/hello.py app/pages/not_found_404.py
-conftest.py development.py
-tests/browser.py tests/conftest.py tests/test_about.py tests/test_accounts.py tests/test_cli.py tests/test_hello.py
-tests/test_settings.py tests/test_web.py
+conftest.py
+tests/browser.py tests/conftest.py tests/test_accounts.py tests/test_hello.py
+tests/test_web.py
 """.split()
 # Only where the example is the portfolio.
 PORTFOLIO = """
@@ -43,14 +44,16 @@ CACHES = ("__pycache__", "_cache")
 
 
 def test_the_exact_files_are_made(app: Path, example: str) -> None:
-    engine = {name for name in files(baking.TEMPLATE) if name.startswith("jobqueue/")}
-    assert sorted(files(app)) == sorted({*FILES, *engine, *(PORTFOLIO if example == "portfolio" else ())})
+    (wheel,) = baking.TEMPLATE.glob("vendor/*.whl")
+    assert sorted(files(app)) == sorted(
+        [*FILES, f"vendor/{wheel.name}", *(PORTFOLIO if example == "portfolio" else [])]
+    )
 
 
 def test_no_jinja_is_left(app: Path) -> None:
     for name in files(app):
         assert "cookiecutter" not in name
-        if not name.endswith((".py", ".ipynb", ".js", ".css")):
+        if not name.endswith((".py", ".ipynb", ".js", ".css", ".whl")):
             assert not re.search(r"\{[{%#]|[}%#]\}|cookiecutter", app.joinpath(name).read_text()), name
 
 
@@ -108,19 +111,22 @@ def test_git_keeps_neither_settings_nor_ledger_nor_environment(app: Path, tmp_pa
     assert set(listed.stdout.splitlines()) == files(app) - {".env"}
 
 
-def test_it_is_clean_and_typed(app: Path, tmp_path: Path) -> None:
-    mypy = ["mypy", f"--cache-dir={tmp_path}"]
+def test_it_is_clean_and_typed(app: Path, example: str, installed: Bake, tmp_path: Path) -> None:
+    python = installed(example=example) / ".venv" / "bin" / "python"  # it has the wheel, whose types mypy reads
+    mypy = ["mypy", f"--cache-dir={tmp_path}", f"--python-executable={python}"]
     for check in (["ruff", "check", "--no-cache"], ["ruff", "format", "--check", "--no-cache"], mypy):
-        done = subprocess.run([baking.PROGRAMS / check[0], *check[1:]], cwd=app, capture_output=True, text=True)
+        command = [str(baking.PROGRAMS / check[0]), *check[1:]]
+        done = subprocess.run(command, cwd=app, env=baking.without_source(), capture_output=True, text=True)
         assert done.returncode == 0, f"{' '.join(check)}\n{done.stdout}{done.stderr}"
 
 
+@pytest.mark.parametrize("example", ["blank", pytest.param("portfolio", marks=pytest.mark.long)], indirect=True)
 def test_its_own_tests_pass(example: str, installed: Bake, tmp_path: Path) -> None:
     python = installed(example=example) / ".venv" / "bin" / "python"
     done = subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'base'}"],
         cwd=installed(example=example),
-        env=baking.with_programs(python.parent),
+        env=baking.in_the_app(installed(example=example)),
         capture_output=True,
         text=True,
     )
@@ -130,7 +136,10 @@ def test_its_own_tests_pass(example: str, installed: Bake, tmp_path: Path) -> No
 def test_its_command_is_installed_under_its_name(installed: Bake, bake: Bake) -> None:
     app = installed(example="blank")
     command = app / ".venv" / "bin" / bake(example="blank").name
-    told = subprocess.run([command, "--help"], cwd=app, check=True, capture_output=True, text=True).stdout
+    environment = baking.in_the_app(app)
+    told = subprocess.run(
+        [command, "--help"], cwd=app, env=environment, check=True, capture_output=True, text=True
+    ).stdout
     for part in ("worker", "jobs", "doctor"):
         assert part in told
 

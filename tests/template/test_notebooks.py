@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +29,14 @@ def cells(path: Path) -> list[Any]:
 
 
 def test_the_tour_shows_what_is_stored() -> None:
-    done = pytest_in(baking.KIT, Path(sys.executable), "--nbval", "--nbval-current-env", TOUR)
+    done = pytest_in(baking.KIT, baking.with_programs(), "--nbval", "--nbval-current-env", TOUR)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_apps_own_tests_run_its_notebook(installed: Bake) -> None:
     """That they pass, another test sees."""
     app = installed(example="portfolio")
-    done = pytest_in(app, app / ".venv" / "bin" / "python", "--collect-only")
+    done = pytest_in(app, baking.in_the_app(app), "--collect-only")
     assert "notebooks/prices.ipynb::Cell 0" in done.stdout, done.stdout + done.stderr
 
 
@@ -66,6 +65,6 @@ def test_a_stored_notebook_is_small(path: Path) -> None:
     assert path.stat().st_size < LARGEST
 
 
-def pytest_in(folder: Path, python: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=folder, env=baking.with_programs(python.parent), capture_output=True, text=True)
+def pytest_in(folder: Path, environment: dict[str, str], *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)

@@ -23,5 +23,6 @@ def test_the_dataset_of_the_readme_is_read_in_a_baked_app(installed: Bake, tmp_p
     (tmp_path / "prices.csv").write_text("day,AAPL\n2022-01-03,10.5\n2022-01-04,11.5\n")
     (tmp_path / "fresh.py").write_text(code[1])
     command = [str(app / ".venv" / "bin" / "python"), "-c", READ]
-    shown = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    environment = baking.in_the_app(app)
+    shown = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout
     assert shown == "11.5 2 False\n"

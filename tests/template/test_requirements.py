@@ -28,7 +28,7 @@ def test_every_pin_has_a_hash_and_none_names_an_index(app: Path) -> None:
         assert "://" not in text
         assert "--index-url" not in text
         for entry in re.sub(r"\\\n\s*", "", text).splitlines():
-            assert entry.startswith("#") or re.search(r"==[^ ]+ .*--hash=sha256:[0-9a-f]{64}", entry), entry
+            assert entry.startswith("#") or re.search(r"(==[^ ]+|\.whl) .*--hash=sha256:[0-9a-f]{64}", entry), entry
 
 
 def test_the_kit_has_what_both_examples_pin(app: Path) -> None:
@@ -49,6 +49,21 @@ def test_blank_installs_nothing_of_the_portfolio_example(bake: Bake) -> None:
     assert "skfolio" not in bake("blank").joinpath("pyproject.toml").read_text()
 
 
+def test_every_dependency_of_the_engine_is_pinned_within_its_bounds(app: Path) -> None:
+    pins = pinned(app / "requirements.txt")
+    engine = baking.KIT / "engine"
+    wanted = [*dependencies(engine), *(found for extra in extras(app) for found in dependencies(engine, extra))]
+    assert len(wanted) > 10
+    for dependency in wanted:
+        found = pins.get(canonicalize_name(dependency.name), [])
+        assert found and all(dependency.specifier.contains(version) for version in found), f"{dependency}: {found}"
+
+
+def extras(app: Path) -> set[str]:
+    """Return the engine's extras that an app asks for."""
+    return next(wanted.extras for wanted in dependencies(app) if wanted.name == "dash-jobqueue")
+
+
 def dependencies(project: Path, extra: str = "") -> list[Requirement]:
     about = tomllib.loads(project.joinpath("pyproject.toml").read_text())["project"]
     listed = about["optional-dependencies"][extra] if extra else about["dependencies"]
@@ -56,8 +71,10 @@ def dependencies(project: Path, extra: str = "") -> list[Requirement]:
 
 
 def pinned(requirements: Path) -> Pins:
-    """Name -> its versions: there are several where they differ between platforms."""
+    """Return the versions of each name. They may differ between platforms. The engine's is in the name of its wheel."""
     pins: Pins = {}
-    for name, version in re.findall(r"^([\w.-]+)==([^ ;]+)", requirements.read_text(), re.MULTILINE):
+    text = requirements.read_text()
+    lines = re.findall(r"^([\w.-]+)==([^ ;]+)|^\./.*/([^/-]+)-([^-]+)-py3-none-any\.whl ", text, re.MULTILINE)
+    for name, version in [(line[0] or line[2], line[1] or line[3]) for line in lines]:
         pins.setdefault(canonicalize_name(name), []).append(Version(version))
     return pins

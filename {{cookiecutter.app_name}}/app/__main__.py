@@ -1,6 +1,13 @@
-"""`python -m app`: the same as the command that the app installs."""
+"""The command line: `python -m app`, or the app's name once it is installed."""
 
-from app.cli import main
+from jobqueue.accounts.cli import user_commands
+from jobqueue.cli import commands
+
+from app.jobs import huey
+from app.settings import project, settings
+
+main = commands(huey, settings)
+main.add_command(user_commands(huey, project.title))
 
 if __name__ == "__main__":
     main(prog_name="python -m app")

@@ -1,4 +1,4 @@
-"""A browser's part, for tests: it logs in, sends forms, and calls callbacks as pages do."""
+"""A browser for tests: it logs in, sends forms, and calls callbacks as pages do."""
 
 import json
 import re
@@ -10,12 +10,14 @@ from werkzeug.test import TestResponse
 
 from app.web import app, server
 
-HERE = {"Origin": "http://localhost"}  # what a browser says of a page of ours
-PASSWORD = "mountain river nine"  # of everybody in the tests
+HERE = {"Origin": "http://localhost"}  # a browser adds it to requests from a page of this app
+PASSWORD = "mountain river nine"  # of every user in the tests
 
-# The two callbacks of all panels, by the first of their outputs.
+# The two callbacks of all panels, by their first outputs.
 LOOK = '{"job":["ALL"],"panel":["ALL"],"part":"status"}.children'
 ACT = '{"job":["ALL"],"panel":["ALL"],"part":"seen"}.data@'
+# The callback that starts a job from the panel of a page.
+START = '{{"job":["ALL"],"part":"trouble","start":"app/pages/{}"}}.children@'
 
 
 class Browser:
@@ -34,25 +36,30 @@ class Browser:
         return self.client.post(form, data={"token": token[1] if token else ""} | fields, headers=HERE)
 
     def call(self, output: str, *values: Any, at: Any = ()) -> TestResponse:
-        """See `asked`."""
+        """Call a callback. See `asked`."""
         return self.client.post("/_dash-update-component", json=asked(output, *values, at=at), headers=HERE)
 
+    def start(self, page: str, *values: Any) -> TestResponse:
+        """Press the button of a page that starts a job. The values are of its Inputs and States."""
+        return self.call(START.format(page), *values, at=[{"job": ""}])
+
     def look(self, panel: str, *jobs: Any, **seen: Any) -> TestResponse:
-        """At the panels of these jobs; `seen` is what an earlier look left on the page."""
+        """Refresh the panels of these jobs. `seen` is what an earlier refresh stored on the page."""
         known: list[dict[str, Any]] = [{"next": str(uuid.uuid4()), "given": {}, **seen} for _ in jobs]
         return self.call(LOOK, [1], None, known, [None], at=[{"panel": panel, "job": job} for job in jobs])
 
     def press(self, act: str, panel: str, job: Any, new_id: Any = None) -> TestResponse:
-        """A button of a job's panel; `new_id` is that of the job which "run again" makes."""
+        """Press a button of a job's panel. `new_id` is the id of the job that "run again" makes."""
         known: dict[str, Any] = {"next": new_id or str(uuid.uuid4()), "given": {}}
         return self.call(ACT, [1], None, [known], [0], at=[{"panel": panel, "job": job, "act": act}])
 
 
 def asked(output: str, *values: Any, at: Any = ()) -> dict[str, Any]:
-    """What a page sends to call a callback, which is named by its outputs, or by how the first of several begins.
+    """Return the request by which a page calls a callback.
 
-    The values are of the callback's inputs, then of its states. `at` says which components are on the page, where the
-    callback names a pattern: a pattern's value has one for each of them.
+    :param output: the callback's outputs, or the beginning of the first of several.
+    :param values: of its inputs, then of its states. The value of a pattern is a list, with one for each component.
+    :param at: the ids of the components on the page that patterns match.
     """
     output = next(name for name in app.callback_map if name == output or name.startswith(f"..{output}"))
     declared = app.callback_map[output]
@@ -74,7 +81,7 @@ def asked(output: str, *values: Any, at: Any = ()) -> dict[str, Any]:
 
 
 def _part(declared: dict[str, str], at: Any, *value: Any) -> Any:
-    """Of a pattern there is one for each component; what its ids leave open the page has once."""
+    """Return one input, state or output; for a pattern, a list with one for each component."""
     name = declared["property"]
     if not declared["id"].startswith("{"):
         return {"id": declared["id"], "property": name} | ({"value": value[0]} if value else {})

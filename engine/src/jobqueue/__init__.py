@@ -1,9 +1,13 @@
-"""A durable job queue for Dash apps: Huey on a ledger in a SQL database. These are its public names."""
+"""A durable job queue for Dash apps: Huey on a ledger in a SQL database.
+
+This package re-exports the public names. Import them from here: the modules below may move. Values of the public classes are
+stored in messages, so each class is pickled as `jobqueue.<name>`, which earlier and later versions of the code have too.
+"""
 
 from jobqueue.codec.values import ResultNotEncodable, ResultTooLarge
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.datasets.dataset import Dataset, DatasetInfo, EmptyDataset, NotReady, VersionNotFound
-from jobqueue.execution.current_job import current_job
+from jobqueue.execution.current_job import SubmitRefused, current_job
 from jobqueue.execution.job_log import LogLine
 from jobqueue.huey import DurableHuey
 from jobqueue.interrupts import ClaimLost
@@ -19,7 +23,7 @@ from jobqueue.schedules.timetable import ScheduleNotFound, ScheduleStatus
 from jobqueue.tasks.submission import ArgumentsTooLarge
 from jobqueue.tasks.submitter import QueueUnavailable
 
-__version__ = "0.1.0"  # in the addresses of what a browser loads from here
+__version__ = "0.2.0"  # part of the addresses of the engine's browser assets
 
 __all__ = [
     "ArgumentsTooLarge",
@@ -45,6 +49,7 @@ __all__ = [
     "ScheduleStatus",
     "ScheduleNotFound",
     "State",
+    "SubmitRefused",
     "Unreadable",
     "VersionNotFound",
     "Worker",
@@ -52,3 +57,11 @@ __all__ = [
     "current_job",
     "every",
 ]
+
+# Pickle names a class by its module. Values of these classes are task arguments in stored messages. During a deploy both old and
+# new code must find them, so they are pickled under this package, wherever their modules are.
+for _name in __all__:
+    _value = globals()[_name]
+    if isinstance(_value, type) and _value.__module__.startswith("jobqueue."):
+        _value.__module__ = "jobqueue"
+del _name, _value

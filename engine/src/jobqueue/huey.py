@@ -1,8 +1,8 @@
-"""DurableHuey: Huey whose queue is a ledger in a SQL database.
+"""DurableHuey: a Huey whose queue is a ledger in a SQL database.
 
-Tasks, calls, pipelines, chords, signals and hooks are Huey's own. Only the time of writing differs: a submit is one
-transaction with everything that follows from it, and the end of an attempt is one transaction with its result, its retry and
-the jobs that it submitted. This module holds what Huey forces on it, and one door to each package below.
+Tasks, calls, pipelines, chords, signals and hooks are Huey's own. Only the transactions differ. A submit is one transaction with
+all jobs that follow. The end of an attempt is one transaction with its result, its retry and the jobs that it submitted. This
+module holds the methods that Huey calls or overrides, and the entry points to each package.
 """
 
 import logging
@@ -58,41 +58,54 @@ T = TypeVar("T")
 
 LEASE = 15  # seconds that a claim holds unless it is renewed
 RENEW = 5  # seconds between renewals
-GRACE = 25  # seconds that running jobs may go on after SIGTERM
+GRACE = 25  # seconds that running jobs may continue after SIGTERM
 MAX_ARGUMENTS = 1_000_000  # bytes of a job's message
 MAX_RESULT = 64_000_000  # bytes of a result, or of a step's value
-UNKNOWN_AFTER = 3600  # seconds that a job may wait for code that has its task
+UNKNOWN_AFTER = 3600  # seconds that a job may wait for a consumer whose code has its task
 
 
 class DurableHuey(Huey):
     """Huey whose queue, schedule, results, locks and counters are one ledger in a SQL database.
 
-    :param name: of the queue, for example the app's.
-    :param database_url: `postgresql://user:password@host/name`, in any form that hosts hand out, or
-        `sqlite:////abs/path.sqlite`; by default a file under var/ in the working directory.
-    :param redis_url: `redis://` or `rediss://`: wakes idle workers. Without it Postgres does, or a look at the SQLite file.
-    :param tasks_in: the package whose modules hold the tasks; a consumer imports them all.
-    :param dash_app: the module that makes the Dash app; a consumer imports it where that makes a HueyManager, and a callback in
-        its folder is one of the background.
-    :param secret_key: signs messages. If none is given one is made at first use, beside the SQLite file, or under var/ in
-        the working directory, which is right on one's own machine alone.
-    :param secret_key_fallbacks: earlier keys, under which waiting jobs were signed.
+    Example::
+
+        huey = DurableHuey("app", os.environ["DATABASE_URL"], tasks_in="app.jobs", secret_key=os.environ["SECRET_KEY"])
+
+        @huey.task(retries=2)
+        def analyse(tickers): ...
+
+        handle = analyse(["AAPL", "MSFT"])   # in the web process
+
+    Run the workers with Huey's own script: `huey_consumer app.jobs.huey -w 4`.
+
+    :param name: the queue's name, for example the app's.
+    :param database_url: `postgresql://user:password@host/name`, in any form that hosting services use, or
+        `sqlite:////abs/path.sqlite`. By default a SQLite file under var/ in the working directory.
+    :param redis_url: `redis://` or `rediss://`. Redis wakes idle workers and caches datasets. Without it, Postgres wakes the
+        workers; with SQLite they poll.
+    :param tasks_in: the package whose modules define the tasks. A consumer imports all of them.
+    :param dash_app: the module that makes the Dash app. A consumer imports it if the app has background callbacks: if its
+        source names a HueyManager, and a module in its folder has a callback with `background=`.
+    :param secret_key: the key that signs messages. By default a key is made at first use and kept in a file, beside the SQLite
+        file or under var/ in the working directory. Use that default on a development machine only.
+    :param secret_key_fallbacks: earlier keys, which still verify the messages of waiting jobs.
     :param lease_s: seconds that a claim holds unless it is renewed.
     :param renew_s: seconds between renewals.
-    :param grace_s: seconds that running jobs may go on after SIGTERM, before they are given back.
-    :param max_losses: workers that may die on one job before it fails as poison.
+    :param grace_s: seconds that running jobs may continue after SIGTERM, before they are released.
+    :param max_losses: the number of workers that may die while they run a job, before it fails as poison.
     :param unknown_after_s: seconds that a job may wait for a consumer whose code has its task, before it fails.
-    :param per_owner: how many jobs of one owner may run at once, across all consumers; None for as many as there are workers.
-    :param max_arguments: bytes that a job's arguments may take.
-    :param max_result: bytes that a job's result, or a step's value, may take.
-    :param keep_days: days after its end in which a job is kept, with its result; 0 or None keeps it for ever.
-    :param keep_jobs: the newest jobs that are kept, however many days; 0 or None keeps them all.
-    :param version: of the code, as `workers` tells it; by default what the host says in the environment.
-    :param timezone: of schedules that have none of their own: an IANA name.
-    :param place: of schedules by the sun that have none: a city that astral knows, or degrees north and east.
-    :param huey_kwargs: Huey's own: results, store_intermediate_errors, utc, immediate.
+    :param per_owner: the number of jobs of one owner that may run at once, across all consumers. None for no limit.
+    :param max_arguments: the most bytes of a job's arguments.
+    :param max_result: the most bytes of a job's result, or of a step's value.
+    :param keep_days: days after its end for which a job and its result are kept. 0 or None for no limit.
+    :param keep_jobs: the number of the newest jobs that are kept. 0 or None for no limit.
+    :param version: the version of the code, which `workers` reports. By default the commit that the host's environment names.
+    :param timezone: an IANA name: the default time zone for schedules.
+    :param place: the default place for schedules by the sun: a city that astral knows, or (degrees north, degrees east).
+    :param huey_kwargs: Huey's own options: results, store_intermediate_errors, utc, immediate.
 
-    Nothing touches the disk or the network before the first use.
+    Raises ValueError for an invalid database_url, per_owner or timezone. The first use opens the database; before that nothing
+    touches the disk or the network.
     """
 
     storage: LedgerStorage
@@ -137,12 +150,12 @@ class DurableHuey(Huey):
         self.version = version or code_version()
         self.timezone = find_zone(timezone)
         self.place = place
-        self.datasets: dict[str, Dataset[Any]] = {}  # of this code, by name
+        self.datasets: dict[str, Dataset[Any]] = {}  # the datasets of this code, by full name
         self._secret_key = secret_key
         self._secret_key_fallbacks = secret_key_fallbacks
         self._key_file = development_key_file(Database(self.database_url))
-        self._throw_away_key = secrets.token_hex()
-        self._one_at_a_time = threading.RLock()
+        self._temporary_key = secrets.token_hex()
+        self._immediate_lock = threading.RLock()
         self._discovery = Discovery(tasks_in, dash_app)
         huey_kwargs.setdefault("serializer", KeyRing(self.signing_keys))
         super().__init__(name, **huey_kwargs)
@@ -168,14 +181,15 @@ class DurableHuey(Huey):
 
     @property
     def ledger(self) -> Ledger:
+        """The ledger. In immediate mode it is another one, in memory."""
         return self.storage.ledger
 
     def signing_keys(self) -> list[str]:
-        """Return the key that signs messages, then the earlier ones that verify them too."""
+        """Return the key that signs messages, followed by the earlier keys, which verify them too."""
         if self._secret_key:
             return [self._secret_key, *self._secret_key_fallbacks]
         if self._key_file is None or self.immediate:
-            return [self._throw_away_key]
+            return [self._temporary_key]
         return [development_key(self._key_file)]
 
     # --- storage ---
@@ -200,11 +214,14 @@ class DurableHuey(Huey):
             self.storage.dataset_cache.put(version.name, version.body)
 
     def migrate(self) -> None:
-        """Migrate the ledger's schema to its newest version now. Otherwise the first use does so."""
+        """Migrate the ledger's schema to its newest version now. By default the first use does so.
+
+        Raises DatabaseUnavailable.
+        """
         self.ledger.database.migrate()
 
     def check(self) -> list[Check]:
-        """Check the database, Redis, the key and the workers, and return the findings."""
+        """Check the database, Redis, the signing key and the workers, and return the findings. Errors are findings too."""
         return health_checks(
             self.ledger,
             self.storage.notifier,
@@ -219,11 +236,11 @@ class DurableHuey(Huey):
         return DurableTaskWrapper
 
     def discover(self) -> None:
-        """Import every module that defines tasks. See `tasks_in` and `dash_app`."""
+        """Import every module that defines tasks: those of `tasks_in`, and `dash_app` if it has background callbacks."""
         self._discovery.discover()
 
     def when_discovered(self, hook: Callable[[], None]) -> None:
-        """Call the hook whenever a consumer has imported all modules that define tasks."""
+        """Register a hook to call after `discover` has imported all modules that define tasks."""
         self._discovery.when_discovered(hook)
 
     def tasks_by_name(self) -> dict[str, type[Task]]:
@@ -231,14 +248,22 @@ class DurableHuey(Huey):
         return self.messages.tasks_by_name()
 
     def name_of(self, task: TaskWrapper) -> str:
-        """Return a task's full name, as in Job.task."""
+        """Return a task's full name, such as "app.jobs.analysis.analyse"."""
         return self.messages.name_of(task)
 
     def periodic_task(self, validate_datetime: Callable[[datetime], bool], *args: Any, **options: Any) -> Any:
-        """Huey's decorator. When the task runs is given by `every(...)`, `cron(...)`, Huey's `crontab(...)`, or a function.
+        """Decorate a function to run as a job at each due moment of a schedule.
 
-        A function is called with each minute, and returns whether the task is due. Raises ValueError if the schedule needs a
-        place, and there is none.
+        Example::
+
+            @huey.periodic_task(every("weekday at 18:00"))
+            def close_of_day(): ...
+
+        :param validate_datetime: `every(...)`, `cron(...)`, Huey's `crontab(...)`, or a function that is called with each
+            minute and returns whether the task is due.
+        :param options: as for `task`.
+
+        Raises ValueError if the schedule needs a place and has none.
         """
         when = validate_datetime
         schedule = when if isinstance(when, Schedule) else Schedule(rule=Minutes(when, self.messages.from_epoch))
@@ -253,9 +278,11 @@ class DurableHuey(Huey):
         return Timetable(self.ledger).status({name: task.schedule for name, task in self.periodic_tasks().items()})
 
     def pause_schedule(self, name: str) -> bool:
-        """Pause a schedule until it is resumed, for all consumers. Return False if it was paused already.
+        """Pause a schedule for all consumers until it is resumed. Return False if it was paused already.
 
-        `name`: the task's full or short name. Raises ScheduleNotFound.
+        :param name: the task's full or short name.
+
+        Raises ScheduleNotFound, DatabaseUnavailable.
         """
         name = self._schedule_name(name)
         timetable = Timetable(self.ledger)
@@ -263,14 +290,21 @@ class DurableHuey(Huey):
         return timetable.pause(name)
 
     def resume_schedule(self, name: str) -> bool:
-        """Resume a schedule. What was due while it was paused is not made up. Return False if it was not paused.
+        """Resume a schedule. Moments missed during the pause are not made up. Return False if it was not paused.
 
-        Raises ScheduleNotFound.
+        :param name: the task's full or short name.
+
+        Raises ScheduleNotFound, DatabaseUnavailable.
         """
         return Timetable(self.ledger).resume(self._schedule_name(name))
 
     def run_schedule(self, name: str) -> JobHandle:
-        """Submit a schedule's job now, in addition to its due moments. Raises ScheduleNotFound."""
+        """Submit a schedule's job now, in addition to its due moments. Return its handle.
+
+        :param name: the task's full or short name.
+
+        Raises ScheduleNotFound, QueueUnavailable.
+        """
         task = self.periodic_tasks()[self._schedule_name(name)]()
         self.enqueue(task)
         return JobHandle(self, task)
@@ -292,14 +326,21 @@ class DurableHuey(Huey):
         as_of: Callable[[Any], Moment] | None = None,
         **options: Any,
     ) -> Callable[[Callable[[], T]], Dataset[T]]:
-        """Make the function's return value a dataset: each due moment saves its next version, and `.read()` returns the newest.
+        """Decorate a function to make a dataset: each due moment saves a version, and `.read()` returns the newest.
 
-        :param schedule: as for `periodic_task`: every("15 minutes").
-        :param stale_after: "1 hour", seconds or a timedelta, after which the content counts as stale.
-        :param keep: number of versions to keep.
-        :param as_of: returns the time that a value describes: `lambda prices: prices.index[-1]`. By default the time at which
-            it was saved.
-        :param options: of the periodic task: retries, retry_delay, timeout, name.
+        Example::
+
+            @huey.dataset(every("15 minutes"), stale_after="1 hour")
+            def prices() -> pd.DataFrame: ...
+
+        :param schedule: the due moments, as for `periodic_task`.
+        :param stale_after: the age from which the content counts as stale: a text such as "1 hour", seconds, or a timedelta.
+        :param keep: the number of versions to keep.
+        :param as_of: returns the time that a value describes, a datetime or a date, for example
+            `lambda prices: prices.index[-1]`. By default the time at which it was saved.
+        :param options: the periodic task's options: retries, retry_delay, timeout, name.
+
+        Raises ValueError for an impossible stale_after, keep or schedule.
         """
 
         def decorate(function: Callable[[], T]) -> Dataset[T]:
@@ -326,7 +367,7 @@ class DurableHuey(Huey):
         return JobHandle(self, Task(id=job_id))
 
     def get_job(self, job_id: str) -> Job:
-        """Return a job as it is now. Raises JobNotFound."""
+        """Return a job in its present state. Raises JobNotFound."""
         return self.reader.get(job_id)
 
     def jobs(
@@ -336,11 +377,19 @@ class DurableHuey(Huey):
         owner: str | None = None,
         limit: int = 50,
     ) -> list[Job]:
-        """Return jobs, newest first. `task` is a task function or its full name."""
+        """Return the jobs that match every condition given, newest first.
+
+        :param task: a task, or its full name.
+        :param state: a state.
+        :param owner: the user that the jobs belong to.
+        :param limit: the most jobs to return.
+
+        Raises DatabaseUnavailable.
+        """
         return self.reader.list(task, state, owner, limit)
 
     def history(self, job_id: str) -> list[Event]:
-        """Return what happened to a job, oldest first. Raises JobNotFound."""
+        """Return a job's events, oldest first. Raises JobNotFound."""
         return self.reader.history(job_id)
 
     def log(self, job_id: str) -> list[LogLine]:
@@ -348,12 +397,12 @@ class DurableHuey(Huey):
         return self.reader.log(job_id)
 
     def ahead(self, job_id: str, most: int = 1000) -> int | None:
-        """Count the queued jobs of its queue that will be claimed before this one, up to `most`.
+        """Return the number of queued jobs that will be claimed before this one, at most `most`.
 
-        None if the job is not queued. The count is for one queue: a worker that serves several takes turns between them, and
-        claims jobs of higher priority from the others first. Where owners take turns, a job's place is settled at its submit,
-        but an owner with nothing queued still comes in at the front, so the count may grow. Jobs that wait for a concurrency
-        limit, or for a worker that knows their task, are counted too.
+        Return None if the job is not queued. Only the job's own queue counts. A worker that serves several queues takes turns
+        between them, and claims jobs of higher priority from the others first. A submit fixes a job's place, but the first job
+        of an owner with nothing queued is placed at the front, so the number may grow. Jobs that wait for a concurrency limit,
+        or for a worker that knows their task, are counted too.
         """
         return self.ledger.reading.ahead(job_id, most)
 
@@ -366,39 +415,51 @@ class DurableHuey(Huey):
         return live_workers(self.ledger.consumers, self.lease_s)
 
     def retry_job(self, job_id: str) -> bool:
-        """Queue a failed or cancelled job again. Return False if it is neither."""
+        """Queue a failed or cancelled job again. Return False if it is in another state or does not exist."""
         retried = self.ledger.retry(job_id)
         self._run_immediately()
         return retried
 
     def again(self, job_id: str, new_id: str | None = None) -> JobHandle:
-        """Submit a job's task and arguments once more, as a new job of whoever submits it. Raises JobNotFound, Unreadable."""
+        """Submit a job's task and arguments once more, as a new job. Return its handle.
+
+        The new job belongs to the owner of the code that submits it, or else to the old job's owner.
+
+        :param new_id: the new job's id. By default a random one.
+
+        Raises JobNotFound, Unreadable, QueueUnavailable.
+        """
         return self.submitter.again(self.reader.task_of(job_id), self.reader.row(job_id), new_id)
 
     # --- submitting ---
 
     def enqueue(self, task: Task | group | chord) -> Any:
-        """Accept a task with everything that follows it, in one transaction. Raises QueueUnavailable, ArgumentsTooLarge."""
+        """Submit a task and the jobs that follow it, in one transaction.
+
+        Return a handle, a ResultGroup or a ChordResult, as Huey does. Raises QueueUnavailable if the database does not answer,
+        ArgumentsTooLarge for more than `max_arguments` bytes.
+        """
         result = self.submitter.enqueue(task)
         return result if self.results else None
 
     def enqueue_many(self, tasks: Iterable[Task | group | chord]) -> list[Any] | None:
-        """Accept many tasks, a thousand in a transaction, each with everything that follows it.
+        """Submit many tasks and the jobs that follow them, a thousand tasks in each transaction.
 
-        Return what `enqueue` returns for each, in their order. All tasks are checked before any is accepted. Raises
-        ArgumentsTooLarge. Raises QueueUnavailable with the handles that were `accepted` before the database failed: calling
-        it again with the same tasks accepts the others, and doubles none.
+        Return the result of `enqueue` for each, in their order. All tasks are checked before the first is accepted.
+
+        Raises ArgumentsTooLarge. Raises QueueUnavailable if the database fails; its `accepted` has the results so far. Calling
+        this again with the same tasks accepts the others, and makes no second job.
         """
         results = self.submitter.enqueue_many(tasks)
         return results if self.results else None
 
     def reschedule(self, task: Task, **changes: Any) -> Any:
-        """Put a new job in the place of this task's, as JobHandle.reschedule does."""
+        """Replace a task's job by a new job at another time, as JobHandle.reschedule does."""
         row = self.reader.row(task.id)
         return self.submitter.reschedule(self.reader.task_of(task.id) if type(task) is Task else task, row, **changes)
 
     def _submit_message(self, data: bytes, priority: float | None, ts: datetime | None) -> None:
-        """Accept a message from Huey's storage interface."""
+        """Submit a message from Huey's storage interface."""
         task = self.deserialize_task(data)
         task.priority = task.priority if priority is None else priority
         task.eta = task.eta if ts is None else ts
@@ -407,18 +468,22 @@ class DurableHuey(Huey):
     # --- running ---
 
     def create_consumer(self, **options: Any) -> Any:
-        """Huey's, with Huey's options. Workers are processes on Linux and threads elsewhere, unless `worker_type` is given.
+        """Create a consumer, after importing the modules that define tasks.
 
-        `queues`: the queues that its workers serve, as "interactive,heavy:1" or a list of such parts. Here one worker at most
-        serves `heavy`, and all of them serve `interactive`. Without it every worker serves every queue. Raises ValueError
-        for another form, and if a worker would serve no queue.
+        :param worker_type: "process" or "thread". By default "process" on Linux, "thread" elsewhere.
+        :param queues: the queues that its workers serve, such as "interactive,heavy:1", or a list of such parts. In this
+            example at most one worker serves `heavy`, and all of them serve `interactive`. By default every worker serves
+            every queue.
+        :param options: Huey's other options, such as `workers`.
+
+        Raises ValueError if `queues` has another form or leaves a worker without a queue.
         """
         self.discover()
         options.setdefault("worker_type", WORKER_PROCESS if sys.platform == "linux" else WORKER_THREAD)
         return DurableConsumer(self, **options)
 
     def dequeue(self) -> Task | None:
-        """Attempt the next job for the calling thread. A consumer's workers use the executor."""
+        """Claim the next due job for the calling thread. A consumer's workers use the executor instead."""
         return self.claim(f"{socket.gethostname()}-{os.getpid()}", threading.current_thread().name)
 
     def claim(self, consumer: str, worker: str) -> Task | None:
@@ -430,9 +495,9 @@ class DurableHuey(Huey):
         return None if task is None else self.serialize_task(task)
 
     def _run_immediately(self) -> None:
-        """In immediate mode, run what a submit queued, and what that queues, before the submit returns."""
+        """Run all queued jobs and the jobs that they queue, before the submit returns. Do so in immediate mode only."""
         if self.immediate:
-            with self._one_at_a_time:  # another thread's claimed jobs have ended when this one goes on
+            with self._immediate_lock:  # another thread that runs jobs finishes them first
                 while (task := self.claim("immediate", uuid.uuid4().hex)) is not None:
                     self.execute(task)
 
@@ -441,7 +506,7 @@ class DurableHuey(Huey):
             return self.executor.execute(task).value
         return super().execute(task, timestamp)
 
-    # --- what Huey does at an attempt's end, collected on the attempt ---
+    # --- Huey's calls at an attempt's end, collected on the attempt ---
 
     def execute_as_huey(self, task: Task, timestamp: datetime) -> Any:
         return super().execute(task, timestamp)
@@ -473,25 +538,25 @@ class DurableHuey(Huey):
             return super().delete(key)
         if attempt.started and not attempt.ending:
             return attempt.job.patiently(lambda: self.ledger.entries.release_lock(key, attempt.token))
-        attempt.deleted.append(key)  # the end deletes a revocation that this attempt uses up
+        attempt.deleted.append(key)  # the end deletes the revocation that this attempt used
         return True
 
     def revoke(self, task: Any, revoke_until: Any = None, revoke_once: bool = False) -> None:
-        """Huey's. A unique job goes on for others who submitted the same."""
+        """Revoke a task, as Huey does. A unique job that others submitted too continues for them."""
         if not self.ledger.detach(task.id):
             super().revoke(task, revoke_until, revoke_once)
 
     def is_revoked(self, task: Any, timestamp: datetime | None = None, peek: bool = True) -> bool:
         attempt: Attempt | None = getattr(task, "attempt", None)
         if attempt is not None and not attempt.revoked:
-            return False  # the claim has looked
+            return False  # the claim has checked
         return bool(super().is_revoked(task, timestamp, peek))
 
     def _requeue_task(self, task: Task, timestamp: datetime, retry_eta: datetime | None = None) -> None:
         self.schedule_retry(task, None if retry_eta is None else self.messages.to_epoch(retry_eta))
 
     def schedule_retry(self, task: Task, at: float | None = None) -> None:
-        """Note on the attempt that the same job is tried again. The ledger's clock counts its pause."""
+        """Note on the attempt that its job is tried again. The ledger's clock counts the pause."""
         attempt: Attempt = task.attempt
         task.retries -= 1
         retry = attempt.retry = next_retry(task, attempt.exception, at)
@@ -507,11 +572,11 @@ class DurableHuey(Huey):
         return JobHandle(self, task)
 
     def _result_bytes(self, key: str) -> Any:
-        """Return a job's result as Huey would have stored it, for callers of the storage."""
+        """Return a job's result in Huey's serialized form, for callers of the storage."""
         value = JobHandle(self, Task(id=key))._get()
         return value if value is EmptyData else self.serializer.serialize(value)
 
     def flush_locks(self, *names: str) -> set[str]:
-        """Delete the locks that no live job holds: those of a consumer that was killed."""
+        """Delete locks that no live job holds, such as those of a killed consumer. Return the names of the deleted ones."""
         keys = {*self._locks, *(f"{self.name}.lock.{name.strip()}" for name in names)}
         return {key.split(".lock.", 1)[-1] for key in keys if self.ledger.entries.delete_stale_lock(key)}

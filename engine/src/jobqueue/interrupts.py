@@ -1,9 +1,9 @@
-"""Timeouts and cancels, raised inside a running task but never inside a statement of the ledger.
+"""Interrupts of a running task: timeouts and cancels, raised in the task but never inside a database statement.
 
-A signal can land between any two bytecodes. An exception that lands in the middle of a database call leaves a connection
-that nobody can use, so interrupts wait while a ledger statement runs and are raised when it is done. An interrupt names
-the token of the claim it means: what comes late never hits the worker's next job. After one, the task has AGAIN seconds
-to clean up before the next.
+A signal can arrive between any two bytecodes. An exception in the middle of a database call would leave the connection unusable.
+So an interrupt that arrives during a statement is raised when the statement is done. An interrupt names the token of the claim
+that it is meant for, so a late one never hits the worker's next job. After an interrupt the task has AGAIN seconds to clean up
+before the next.
 """
 
 import threading
@@ -11,71 +11,74 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-AGAIN = 5.0  # seconds from one interrupt to the next, if the first got lost or was swallowed
+AGAIN = 5.0  # seconds between two interrupts, in case the task swallowed the first
 
 
 class ClaimLost(KeyboardInterrupt):
-    """The job was cancelled, or given to another worker: this attempt has no one to work for.
+    """The attempt's claim is gone: the job was cancelled, or another worker claimed it.
 
-    A KeyboardInterrupt, so that `except Exception` in a task does not swallow it and Huey takes it for an interruption.
+    This is a KeyboardInterrupt, so `except Exception` in a task does not catch it, and Huey treats it as an interruption.
     """
 
 
 class OutOfTime(KeyboardInterrupt):
-    """The task's time has been over for a while, and it goes on: it swallowed the TaskTimeout that said so."""
+    """The task still runs some time after its timeout, because it swallowed the TaskTimeout."""
 
 
-# Asked when an interrupt is about to be raised: the exception, or None if there is no reason (any more).
+# Called just before an interrupt is raised. Returns the exception, or None if the interrupt is no longer needed.
 Reason = Callable[[], BaseException | None]
 
 
 class _Interrupts(threading.local):
-    """What a thread knows: how deep it is in ledger statements, whose job it runs, and what came in the meantime."""
+    """The state of one thread: how deeply it defers interrupts, the claim that it works for, and pending interrupts."""
 
     def __init__(self) -> None:
         self.depth = 0
         self.token: str | None = None
         self.pending: list[tuple[str, Reason]] = []
-        self.spared_until = 0.0  # by time.monotonic()
+        self.quiet_until = 0.0  # by time.monotonic(): no interrupt is raised before
 
 
-_here = _Interrupts()
+_state = _Interrupts()
 
 
 class deferred:
-    """While inside, interrupts wait; leaving the outermost one raises what came."""
+    """A block during which this thread's interrupts wait. The end of the outermost block raises the first one that is due."""
 
     def __enter__(self) -> None:
-        _here.depth += 1
+        _state.depth += 1
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        _here.depth -= 1
-        while _here.depth == 0 and _here.pending:
-            request(*_here.pending.pop(0))
+        _state.depth -= 1
+        while _state.depth == 0 and _state.pending:
+            request(*_state.pending.pop(0))
 
 
 def expose(token: str) -> None:
-    """From now on this thread may be interrupted, on behalf of that claim."""
-    _here.pending.clear()
-    _here.spared_until = 0.0
-    _here.token = token
+    """Allow interrupts of this thread on behalf of the claim with this token."""
+    _state.pending.clear()
+    _state.quiet_until = 0.0
+    _state.token = token
 
 
 def shield() -> None:
-    """From now on nothing interrupts this thread."""
-    _here.token = None
+    """Stop interrupts of this thread until the next `expose`."""
+    _state.token = None
 
 
 def request(token: str | None, reason: Reason) -> None:
-    """Interrupt this thread, at once or after its statement, if it works for that token and there is a reason."""
-    if token is None or token != _here.token:
+    """Interrupt this thread if it works for this token. Inside a `deferred` block, do so at its end.
+
+    :param reason: returns the exception to raise, or None to raise nothing.
+    """
+    if token is None or token != _state.token:
         return
-    if _here.depth:
-        _here.pending.append((token, reason))
+    if _state.depth:
+        _state.pending.append((token, reason))
         return
-    if time.monotonic() < _here.spared_until:
+    if time.monotonic() < _state.quiet_until:
         return
     exception = reason()
-    if exception is not None and token == _here.token:
-        _here.spared_until = time.monotonic() + AGAIN
+    if exception is not None and token == _state.token:
+        _state.quiet_until = time.monotonic() + AGAIN
         raise exception

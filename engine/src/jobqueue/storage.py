@@ -1,7 +1,7 @@
-"""Huey's storage interface, all of it, on the ledger.
+"""Huey's storage interface on the ledger.
 
-DurableHuey submits, claims and ends jobs on the ledger itself; this is what the rest of Huey (results, revocations,
-locks, rate limits, counters, flushes) and its users reach for. Reading a result never removes it.
+DurableHuey submits, claims and ends jobs on the ledger directly. The rest of Huey uses this interface: results, revocations,
+locks, rate limits, counters and flushes. Reading a result never removes it.
 """
 
 import itertools
@@ -19,13 +19,15 @@ from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.states import State
 from jobqueue.notifier.notifier import Notifier
 
-FIRST_LOOK, LAST_LOOK = 0.005, 0.25  # seconds between two looks for a result, in the beginning and after a while
+SHORTEST_POLL, LONGEST_POLL = 0.005, 0.25  # seconds between two queries for a result, at first and later
 
 
 class LedgerStorage(BaseStorage):
-    """`as_result(job_id)` gives a job's result in Huey's own bytes, or EmptyData.
+    """Huey's storage, backed by the ledger.
 
-    `submit(message, run_at)` accepts a message.
+    :param as_result: returns a job's result in Huey's serialized form, or EmptyData.
+    :param submit: accepts a message with its priority and the time to run it.
+    :param claim: claims the next job, and returns its message or None.
     """
 
     blocking = True
@@ -55,7 +57,7 @@ class LedgerStorage(BaseStorage):
             self.dataset_cache.close()
         self.ledger.database.close()
 
-    # The queue and the schedule are states of jobs.
+    # --- the queue and the schedule: states of jobs ---
 
     def enqueue(self, data: bytes, priority: float | None = None) -> None:
         self._submit(data, priority, None)
@@ -76,7 +78,7 @@ class LedgerStorage(BaseStorage):
         self._submit(data, None, ts)
 
     def read_schedule(self, ts: datetime) -> list[bytes]:
-        """Due jobs are queued by the sweep, without passing through here."""
+        """Return no messages. A consumer's sweep queues due jobs in the ledger."""
         return []
 
     def schedule_size(self) -> int:
@@ -89,11 +91,11 @@ class LedgerStorage(BaseStorage):
         self._cancel_all(State.SCHEDULED)
 
     def _cancel_all(self, state: State) -> None:
-        while ids := self.ledger.reading.ids(state):  # a cancel may queue what follows
+        while ids := self.ledger.reading.ids(state):  # a cancel may queue the next job of a pipeline
             for job_id in ids:
                 self.ledger.cancel(job_id, "Flushed.")
 
-    # Keys and values: a key may be a job's id, and then the value is its result.
+    # --- keys and values: a key may be a job's id, whose value is its result ---
 
     def put_data(self, key: str, value: bytes, is_result: bool = False) -> None:
         self.ledger.entries.put(key, value)
@@ -116,7 +118,7 @@ class LedgerStorage(BaseStorage):
         return self.peek_data(key) is not EmptyData
 
     def put_if_empty(self, key: str, value: bytes, ttl: float | None = None) -> bool:
-        """A lock belongs to the claim that takes it, and is free again when that claim is over."""
+        """Take a lock. It belongs to the claim of the calling job, and is free again when that claim ends."""
         job, tries = current_job(), itertools.count()
         return job.patiently(lambda: self.ledger.entries.put_if_free(key, value, job.token, ttl, again=next(tries) > 0))
 
@@ -124,7 +126,7 @@ class LedgerStorage(BaseStorage):
         self, key: str, timeout: float | None = None, backoff: float = 1.15, max_delay: float = 1.0
     ) -> bool:
         until = None if timeout is None else time.monotonic() + timeout
-        delay = FIRST_LOOK
+        delay = SHORTEST_POLL
         try:
             while not (self.ledger.reading.has_ended(key) or self.has_data_for_key(key)):
                 left = max_delay if until is None else until - time.monotonic()
@@ -134,11 +136,11 @@ class LedgerStorage(BaseStorage):
                     self.notifier.wait(min(left, max_delay))
                 else:
                     time.sleep(min(left, delay))
-                    delay = min(delay * backoff, max_delay, LAST_LOOK)
+                    delay = min(delay * backoff, max_delay, LONGEST_POLL)
             return True
         finally:
             if self.notifier.sees_commits:
-                self.notifier.close()  # threads that listen may be many, and short-lived
+                self.notifier.close()  # free the connection: many short-lived threads may wait
 
     def result_store_size(self) -> int:
         return len(self.ledger.entries.result_ids()) + len(self.ledger.entries.all())
@@ -151,7 +153,7 @@ class LedgerStorage(BaseStorage):
     def flush_results(self) -> None:
         self.ledger.entries.flush_results()
 
-    # Counters.
+    # --- counters ---
 
     def incr(self, key: str, amount: int = 1) -> int:
         return current_job().patiently(lambda: self.ledger.entries.add(key, amount))

@@ -1,4 +1,4 @@
-"""Every value that the codec takes comes back as it was; every other one is refused, in words that help."""
+"""The codec decodes every supported value unchanged, and refuses every other one with an error that helps."""
 
 import enum
 import math
@@ -77,8 +77,8 @@ def column(values: Any, dtype: Any = None) -> pd.DataFrame:
     return pd.DataFrame({"a": pd.Series(values, dtype=dtype)})
 
 
-# Common in real work: these must be kept.
-KEPT: dict[str, Any] = {
+# Common in real work: the codec must support these.
+COMMON: dict[str, Any] = {
     "no rows": pd.DataFrame({"a": pd.Series([], dtype="float64"), "b": pd.Series([], dtype="str")}),
     "no columns": pd.DataFrame(index=[1, 2, 3]),
     "nothing": pd.DataFrame(),
@@ -145,8 +145,8 @@ KEPT: dict[str, Any] = {
     "a frame deep in a tree": {"by year": [({2020: column([1.5])}, np.arange(2)), b""], ("a", 1): pd.Series([1])},
 }
 
-# Rarer, and easy to get wrong: kept or refused, but never saved as something else.
-AWKWARD: dict[str, Any] = {
+# Unusual, and easy to get wrong: the codec may refuse these, but must never change them.
+UNUSUAL: dict[str, Any] = {
     "two kinds of columns": with_columns([1, "a"]),
     "tuples as columns": with_columns(pd.Index([("a", 1), ("b", 2)], tupleize_cols=False)),
     "booleans as columns": with_columns([True, False]),
@@ -193,19 +193,19 @@ AWKWARD: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", KEPT)
-def test_what_people_return_is_kept_exactly(name: str) -> None:
-    assert_same(decode(*encode(KEPT[name])), KEPT[name])
+@pytest.mark.parametrize("name", COMMON)
+def test_common_values_are_decoded_unchanged(name: str) -> None:
+    assert_same(decode(*encode(COMMON[name])), COMMON[name])
 
 
-@pytest.mark.parametrize("name", AWKWARD)
+@pytest.mark.parametrize("name", UNUSUAL)
 @pytest.mark.filterwarnings("default:The DataFrame has:UserWarning")  # a warning is not a refusal
-def test_an_awkward_value_is_kept_exactly_or_refused(name: str) -> None:
+def test_an_unusual_value_is_decoded_unchanged_or_refused(name: str) -> None:
     try:
-        saved = encode(AWKWARD[name])
+        saved = encode(UNUSUAL[name])
     except ResultNotEncodable:
         return
-    assert_same(decode(*saved), AWKWARD[name])
+    assert_same(decode(*saved), UNUSUAL[name])
 
 
 CELLS: dict[str, st.SearchStrategy[Any]] = {
@@ -248,7 +248,7 @@ def test_every_frame_of_common_types_comes_back_equal(frame: pd.DataFrame) -> No
     assert_same(decode(*encode(frame)), frame)
 
 
-def test_a_figure_comes_back_as_a_figure_that_draws_the_same() -> None:
+def test_a_figure_is_decoded_as_a_figure_that_draws_the_same() -> None:
     figure = go.Figure(go.Scatter(x=DAYS, y=np.array([1.0, 2.0]), name="équité"), layout={"title": {"text": "$x$"}})
     again = decode(*encode({"figure": figure}))["figure"]
     assert type(again) is go.Figure
@@ -260,7 +260,7 @@ def test_a_figure_comes_back_as_a_figure_that_draws_the_same() -> None:
 
 
 class Model:
-    """Stands for whatever a person might return: fitted models, connections, clients."""
+    """A stand-in for an arbitrary object, such as a fitted model or a connection."""
 
 
 class Colour(enum.IntEnum):
@@ -290,7 +290,7 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_kept_is_refused_naming_type_place_and_remedy(name: str) -> None:
+def test_an_unsupported_value_is_refused_with_its_type_place_and_remedy(name: str) -> None:
     value, words = REFUSED[name]
     with pytest.raises(ResultNotEncodable) as refusal:
         encode(value)
@@ -299,14 +299,14 @@ def test_what_cannot_be_kept_is_refused_naming_type_place_and_remedy(name: str) 
 
 
 @pytest.mark.parametrize("depth", [50, 100, 200, 400, 100_000])
-def test_what_is_nested_too_deeply_to_be_read_anywhere_is_refused(depth: int) -> None:
+def test_a_value_nested_too_deeply_to_decode_is_refused(depth: int) -> None:
     value: Any = 1
     for _ in range(depth):
         value = [value]
 
-    def below(frames: int) -> Any:
-        """A web server's stack."""
-        return decode(*saved) if frames == 0 else below(frames - 1)
+    def decode_deep(frames: int) -> Any:
+        """Decode below this number of frames, as in a web server."""
+        return decode(*saved) if frames == 0 else decode_deep(frames - 1)
 
     try:
         saved = encode(value)
@@ -314,19 +314,19 @@ def test_what_is_nested_too_deeply_to_be_read_anywhere_is_refused(depth: int) ->
         assert depth > 50
         assert "nested deeper than" in str(refusal)
         return
-    assert below(300) == value
+    assert decode_deep(300) == value
 
 
-def test_bytes_cut_short_or_of_another_type_are_not_decoded() -> None:
+def test_truncated_bytes_and_unknown_media_types_are_not_decoded() -> None:
     media_type, body = encode([b"abc", np.arange(3)])
-    with pytest.raises(ValueError, match="cut short"):
+    with pytest.raises(ValueError, match="truncated"):
         decode(media_type, body[:-1])
-    with pytest.raises(ValueError, match="'image/png' is not known"):
+    with pytest.raises(ValueError, match="'image/png' is unknown"):
         decode("image/png", body)
     assert media_type == TREE
 
 
-# --- sameness: equal, of one type, to the last bit that a person could see ---
+# --- equality of value, type and every visible detail ---
 
 
 def assert_same(again: Any, value: Any) -> None:
@@ -347,7 +347,7 @@ def assert_same(again: Any, value: Any) -> None:
             assert_same(one, other)
     elif isinstance(value, dict):
         assert_same(list(again.items()), list(value.items()))
-    elif type(value) is int:  # repr refuses great ones
+    elif type(value) is int:  # repr refuses very large ones
         assert again == value
     elif isinstance(value, set | frozenset):
         assert sorted(map(repr, again)) == sorted(map(repr, value))

@@ -67,7 +67,7 @@ PERIODIC = """
 @huey.periodic_task(every("second", overlap="queue"))
 def each_second():
     note("each second")
-    return object()  # nobody keeps it
+    return object()  # no result is stored
 
 @huey.periodic_task(crontab(minute="59", hour="23", day="31", month="2"))
 def never():
@@ -83,7 +83,7 @@ Start = Callable[..., ConsumerProcess]
 
 @pytest.fixture
 def module(tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An app's module, imported here as the web process would have it."""
+    """An app's module, imported in this process as in a web process."""
     (tmp_path / "queue_of_tests.py").write_text(MODULE.format(storage=storage._asdict()))
     monkeypatch.syspath_prepend(tmp_path)
     import queue_of_tests  # type: ignore[import-not-found]
@@ -115,7 +115,7 @@ def notes(module: Any) -> list[str]:
 
 @pytest.mark.parametrize("options", [(), ("-k", "process"), ("-k", "process", "-w", "2"), ("-w", "4")], ids=" ".join)
 def test_hueys_own_script_runs_the_consumer(module: Any, huey_consumer: Start, options: tuple[str, ...]) -> None:
-    early = module.add(1, 2)  # before there is a consumer
+    early = module.add(1, 2)  # before any consumer runs
     consumer = huey_consumer(*options)
     assert early.get(blocking=True, timeout=10) == 3
     flaky = module.flaky()
@@ -135,23 +135,23 @@ def test_hueys_own_script_runs_the_consumer(module: Any, huey_consumer: Start, o
     assert notes(module) == ["startup"] * workers + ["shutdown"] * workers
 
 
-def test_a_timeout_ends_a_process_workers_job_wherever_it_is(module: Any, huey_consumer: Start) -> None:
+def test_timeout_interrupts_a_job_in_a_worker_process_anywhere(module: Any, huey_consumer: Start) -> None:
     huey_consumer("-k", "process")
     handle = module.endless()
     wait_until(lambda: handle.state is State.FAILED)
     job = handle.get_job()
-    assert job.error == "Timed out: it took longer than the 0.3 s that it may."
+    assert job.error == "Timed out: it ran longer than its timeout of 0.3 s."
     assert 0.25 < (job.ended_at - job.claimed_at).total_seconds() < 1
 
 
 @pytest.mark.parametrize("kind", ["thread", "process"])
-def test_a_worker_is_replaced_after_so_many_tasks(module: Any, huey_consumer: Start, kind: str) -> None:
+def test_worker_is_replaced_after_max_tasks(module: Any, huey_consumer: Start, kind: str) -> None:
     huey_consumer("-k", kind, "-M", "2")
     assert [module.add(i, 0).get(blocking=True, timeout=10) for i in range(5)] == list(range(5))
     assert notes(module).count("shutdown") >= 2
 
 
-def test_a_submit_is_begun_at_once_by_an_idle_consumer(module: Any, huey_consumer: Start) -> None:
+def test_idle_consumer_starts_a_submitted_job_immediately(module: Any, huey_consumer: Start) -> None:
     huey_consumer("-k", "process")
     module.add(1, 2).get(blocking=True, timeout=10)
     waits = []
@@ -162,15 +162,13 @@ def test_a_submit_is_begun_at_once_by_an_idle_consumer(module: Any, huey_consume
     assert sorted(waits)[5] < 0.5
 
 
-def test_jobs_run_side_by_side(module: Any, huey_consumer: Start) -> None:
+def test_workers_run_jobs_in_parallel(module: Any, huey_consumer: Start) -> None:
     huey_consumer("-k", "process", "-w", "3")
-    pids = module.meet.map([3, 3, 3]).get(blocking=True, timeout=10)  # none ends before the last has begun
+    pids = module.meet.map([3, 3, 3]).get(blocking=True, timeout=10)  # none ends before the last has started
     assert len(set(pids)) == 3
 
 
-def test_a_schedule_fires_once_for_each_moment_across_consumers_but_those_told_to_run_none(
-    module: Any, tmp_path: Path, huey_consumer: Start
-) -> None:
+def test_schedule_fires_once_per_moment_across_consumers(module: Any, tmp_path: Path, huey_consumer: Start) -> None:
     source = tmp_path / "queue_of_tests.py"
     source.write_text(source.read_text() + PERIODIC)
     huey: DurableHuey = module.huey
@@ -179,7 +177,7 @@ def test_a_schedule_fires_once_for_each_moment_across_consumers_but_those_told_t
     assert huey.jobs() == []
     consumers = [huey_consumer("-k", "process") for _ in range(2)]
     wait_until(lambda: len(huey.jobs()) >= 2)
-    third = huey_consumer("-k", "process")  # a restart is no new fire
+    third = huey_consumer("-k", "process")  # a restart fires nothing again
     wait_until(lambda: len(huey.ledger.consumers.all()) == 4)
     enough = len(huey.jobs()) + 2
     wait_until(lambda: len(huey.jobs()) >= enough)

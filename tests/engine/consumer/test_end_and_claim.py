@@ -1,4 +1,4 @@
-"""A worker writes an end and claims its next job in one statement, where the database is a trip away."""
+"""One statement writes an end and claims the worker's next job, on databases behind a network."""
 
 import os
 import threading
@@ -44,9 +44,7 @@ def make_worker(huey: DurableHuey) -> MakeWorker:
     return make
 
 
-def test_it_goes_from_job_to_job_with_a_statement_each(
-    huey: DurableHuey, make_worker: MakeWorker, statements: list[str]
-) -> None:
+def test_worker_takes_one_statement_per_job(huey: DurableHuey, make_worker: MakeWorker, statements: list[str]) -> None:
     double = huey.task(name="double")(lambda number: 2 * number)
     handles = [double(number) for number in range(3)]
     statements.clear()
@@ -56,7 +54,7 @@ def test_it_goes_from_job_to_job_with_a_statement_each(
     assert [[event.name for event in handle.history()] for handle in handles] == [["submitted", "claimed", "ended"]] * 3
 
 
-def test_a_job_that_another_follows_ends_by_itself_and_what_follows_comes_next(
+def test_job_with_a_follower_ends_without_a_claim_and_the_follower_is_next(
     huey: DurableHuey, make_worker: MakeWorker, statements: list[str]
 ) -> None:
     double = huey.task(name="double")(lambda number: 2 * number)
@@ -70,7 +68,7 @@ def test_a_job_that_another_follows_ends_by_itself_and_what_follows_comes_next(
     assert results.get() == [2, 4]
 
 
-def test_it_claims_no_more_once_it_is_to_stop(huey: DurableHuey, make_worker: MakeWorker) -> None:
+def test_stopping_worker_claims_no_job_with_its_last_end(huey: DurableHuey, make_worker: MakeWorker) -> None:
     worker = make_worker()
     stops = huey.task(name="stops")(worker.stop_flag.set)
     first, second = stops(), stops()
@@ -78,7 +76,7 @@ def test_it_claims_no_more_once_it_is_to_stop(huey: DurableHuey, make_worker: Ma
     assert (first.state, second.state, second.get_job().attempt) == (State.SUCCEEDED, State.QUEUED, 0)
 
 
-def test_it_claims_no_more_when_it_is_to_be_replaced(huey: DurableHuey, make_worker: MakeWorker) -> None:
+def test_worker_at_its_task_limit_claims_no_job_with_its_last_end(huey: DurableHuey, make_worker: MakeWorker) -> None:
     nothing = huey.task(name="nothing")(lambda: None)
     handles = [nothing() for _ in range(3)]
     with pytest.raises(WorkerRecycle):
@@ -87,7 +85,7 @@ def test_it_claims_no_more_when_it_is_to_be_replaced(huey: DurableHuey, make_wor
     assert handles[2].get_job().attempt == 0
 
 
-def test_one_that_cannot_be_read_fails_and_the_worker_goes_on(huey: DurableHuey, make_worker: MakeWorker) -> None:
+def test_unreadable_next_job_fails_and_the_worker_continues(huey: DurableHuey, make_worker: MakeWorker) -> None:
     nothing = huey.task(name="nothing")(lambda: None)
     handles = [nothing() for _ in range(3)]
     with huey.ledger.database.statement() as tx:
@@ -99,7 +97,7 @@ def test_one_that_cannot_be_read_fails_and_the_worker_goes_on(huey: DurableHuey,
 
 
 @pytest.mark.parametrize("written", [False, True], ids=["nothing:written", "both:written"])
-def test_without_an_answer_the_end_counts_once_and_the_claim_is_given_back(
+def test_lost_answer_counts_the_end_once_and_releases_the_claim(
     huey: DurableHuey, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch, written: bool
 ) -> None:
     ran: list[int] = []
@@ -136,7 +134,7 @@ def test_without_an_answer_the_end_counts_once_and_the_claim_is_given_back(
 
 @pytest.mark.parametrize("held", [True, False], ids=["held", "cancelled"])
 @pytest.mark.parametrize("more", [True, False], ids=["another:waits", "none:waits"])
-def test_who_may_not_write_the_end_is_given_nothing(huey: DurableHuey, held: bool, more: bool) -> None:
+def test_refused_end_claims_no_job(huey: DurableHuey, held: bool, more: bool) -> None:
     nothing = huey.task(name="nothing")(lambda: None)
     first = nothing()
     tasks = [first.get_job().task]
@@ -154,7 +152,7 @@ def test_who_may_not_write_the_end_is_given_nothing(huey: DurableHuey, held: boo
     assert second is None or held or (second.state, second.get_job().attempt) == (State.QUEUED, 0)
 
 
-def test_a_job_that_another_began_to_follow_meanwhile_ends_by_itself(
+def test_job_that_got_a_follower_meanwhile_ends_without_a_claim(
     huey: DurableHuey, make_worker: MakeWorker, statements: list[str]
 ) -> None:
     nothing = huey.task(name="nothing")(lambda: None)
@@ -176,7 +174,7 @@ def test_a_job_that_another_began_to_follow_meanwhile_ends_by_itself(
     assert late.state is State.SCHEDULED
 
 
-def test_a_stop_after_a_lost_answer_counts_nothing_against_the_job(
+def test_stop_after_a_lost_answer_does_not_count_as_a_loss(
     huey: DurableHuey, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = make_worker()
@@ -197,7 +195,7 @@ def test_a_stop_after_a_lost_answer_counts_nothing_against_the_job(
     assert (job.state, job.returns, job.losses) == (State.QUEUED, 1, 0)
 
 
-def test_one_whose_input_cannot_be_read_for_an_outage_is_given_back(
+def test_next_job_is_released_if_an_outage_hides_its_input(
     huey: DurableHuey, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = huey.task(name="nothing")(lambda: None)

@@ -1,6 +1,6 @@
-"""What consumers do about schedules, here without their processes: `turn` is what a main process calls five times a second.
+"""The scheduler of consumers, without their processes. A main process calls `fire_due` five times a second; here the tests do.
 
-Time that has passed is a watermark that is set back.
+To let time pass, a test sets a watermark back.
 """
 
 import logging
@@ -12,7 +12,7 @@ import pytest
 from huey import crontab, signals
 
 from jobqueue import DurableHuey, Schedule, ScheduleNotFound, State, every
-from jobqueue.consumer.scheduler import STILL, Scheduler
+from jobqueue.consumer.scheduler import ASLEEP, Scheduler
 from jobqueue.jobs.job import Job
 from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import wait_until, work
@@ -21,81 +21,79 @@ SECOND, MINUTE = 1.0, 60.0  # seconds
 
 
 def scheduler(huey: DurableHuey, consumer: str) -> Scheduler:
-    """The scheduler of a consumer with this code."""
+    """Return the scheduler of a consumer with this code."""
     ledger, tasks = huey.ledger, huey.periodic_tasks
     return Scheduler(huey.name, consumer, ledger, huey.submitter, huey._emit, tasks, huey.lease_s)
 
 
 class Clocked:
-    """A huey with one schedule, and the consumers that have its code."""
+    """A huey with one schedule, and consumers with its code."""
 
     def __init__(self, huey: DurableHuey, schedule: Any, function: Callable[[], Any] = lambda: None) -> None:
         self.huey = huey
         huey.periodic_task(schedule, name="task")(function)
 
     def consumer(self, name: str = "a consumer") -> Scheduler:
-        firing = scheduler(self.huey, name)
-        firing.begin()
-        return firing
+        running = scheduler(self.huey, name)
+        running.start()
+        return running
 
-    def turn(self, firing: Scheduler) -> None:
-        firing.turn(now(self.huey))
+    def fire_due(self, running: Scheduler) -> None:
+        running.fire_due(now(self.huey))
 
     def set_back(self, seconds: float) -> None:
-        """All this was so long ago, and nobody was there since."""
+        """Pretend that the last check was `seconds` earlier and that no consumer ran since."""
         with self.huey.ledger.database.statement() as tx:
             tx.run("UPDATE schedules SET watermark = watermark - :seconds", seconds=seconds)
 
     def fires(self) -> list[Job]:
-        """Their jobs, oldest first."""
+        """Return the schedule's jobs, oldest first."""
         return self.huey.jobs(limit=1000)[::-1]
 
-    def look(self) -> Any:
-        (look,) = self.huey.schedules()
-        return look
+    def status(self) -> Any:
+        (status,) = self.huey.schedules()
+        return status
 
 
 def now(huey: DurableHuey) -> float:
-    """By the database's clock."""
+    """Return the database's time."""
     return huey.ledger.consumers.heartbeat("nobody", [], 0)
 
 
-def at_leisure(huey: DurableHuey) -> None:
-    """Go on when the minute has some seconds left, so that what follows sees one minute."""
+def wait_until_early_in_the_minute(huey: DurableHuey) -> None:
+    """Wait until the current minute has some seconds left, so that the test runs within one minute."""
     wait_until(lambda: now(huey) % MINUTE < 55, timeout=MINUTE)
 
 
 @pytest.fixture
 def minutely(huey: DurableHuey) -> Clocked:
-    at_leisure(huey)
+    wait_until_early_in_the_minute(huey)
     return Clocked(huey, every("minute"))
 
 
-def test_a_schedule_that_is_new_is_not_due_at_once(minutely: Clocked) -> None:
-    minutely.turn(minutely.consumer())
+def test_new_schedule_is_not_due_immediately(minutely: Clocked) -> None:
+    minutely.fire_due(minutely.consumer())
     assert minutely.fires() == []
-    assert (minutely.look().last_due, minutely.look().last_job, minutely.look().note) == (None, None, "")
+    assert (minutely.status().last_due, minutely.status().last_job, minutely.status().note) == (None, None, "")
 
 
-def test_each_moment_has_one_job_whoever_comes_first_and_however_late(
-    make_huey: HueyFactory, huey: DurableHuey
-) -> None:
+def test_each_due_moment_has_one_job_however_late_and_many_consumers(make_huey: HueyFactory, huey: DurableHuey) -> None:
     clocked = [Clocked(made, every("second", overlap="queue")) for made in (huey, make_huey())]
     emitted: list[str] = []
     for each in clocked:
         each.huey.signal(signals.SIGNAL_ENQUEUED)(lambda _, task: emitted.append(task.id))
     a, b = (each.consumer(name) for each, name in zip(clocked, "ab", strict=True))
 
-    def both_turn() -> list[Job]:
-        clocked[0].turn(a)
-        clocked[1].turn(b)
+    def both_fire() -> list[Job]:
+        clocked[0].fire_due(a)
+        clocked[1].fire_due(b)
         return clocked[0].fires()
 
-    wait_until(lambda: len(both_turn()) >= 2)
+    wait_until(lambda: len(both_fire()) >= 2)
     late = now(huey) + 2.5
     wait_until(lambda: now(huey) > late)
-    fires = both_turn()
-    assert len(fires) >= 4  # each by itself: both consumers ran all the time
+    fires = both_fire()
+    assert len(fires) >= 4  # one for each moment: both consumers ran all the time
     dues = [fire.due_at.timestamp() for fire in fires if fire.due_at]
     assert dues == [dues[0] + n for n in range(len(fires))]
     assert not any(fire.made_up for fire in fires)
@@ -103,34 +101,32 @@ def test_each_moment_has_one_job_whoever_comes_first_and_however_late(
     assert emitted == [fire.id for fire in fires]
 
 
-def test_what_was_missed_while_no_consumer_ran_is_made_up_once(minutely: Clocked) -> None:
+def test_moment_missed_while_no_consumer_ran_is_made_up_once(minutely: Clocked) -> None:
     minutely.consumer()
     minutely.set_back(3 * MINUTE)
-    minutely.turn(minutely.consumer("the next"))
+    minutely.fire_due(minutely.consumer("the next"))
     (fire,) = minutely.fires()
     last = now(minutely.huey) // MINUTE * MINUTE
     assert (fire.due_at, fire.made_up) == (datetime.fromtimestamp(last, UTC), True)
-    assert minutely.look().note.endswith("was made up: no consumer ran then.")
-    minutely.turn(minutely.consumer("the one after"))
+    assert minutely.status().note.endswith("was made up: no consumer ran then.")
+    minutely.fire_due(minutely.consumer("the one after"))
     assert len(minutely.fires()) == 1
 
 
-def test_what_was_missed_longer_ago_than_its_grace_is_not_made_up_and_that_is_said(
-    make_huey: HueyFactory, huey: DurableHuey
-) -> None:
-    at_leisure(huey)
+def test_moment_missed_beyond_its_grace_is_not_made_up_but_noted(make_huey: HueyFactory, huey: DurableHuey) -> None:
+    wait_until_early_in_the_minute(huey)
     clocked = Clocked(huey, every("minute", grace=0))
     clocked.consumer()
     clocked.set_back(3 * MINUTE)
-    clocked.turn(clocked.consumer("the next"))
+    clocked.fire_due(clocked.consumer("the next"))
     assert clocked.fires() == []
-    assert "was missed: no consumer ran within its grace of 0 s." in clocked.look().note
-    clocked.turn(clocked.consumer("the one after"))
+    assert "was missed: no consumer ran within its grace of 0 s." in clocked.status().note
+    clocked.fire_due(clocked.consumer("the one after"))
     assert clocked.fires() == []
 
 
-def test_a_consumer_that_starts_leaves_what_was_due_before_to_others_that_may_live(huey: DurableHuey) -> None:
-    """And makes it up when none does, though its grace, one period, is over by then."""
+def test_starting_consumer_leaves_earlier_moments_to_live_consumers(huey: DurableHuey) -> None:
+    """If no other consumer fires it, the moment is made up, although its grace of one period has passed."""
     clocked = Clocked(huey, every("second", overlap="queue"))
     huey.ledger.consumers.register("another", "host", 1, 1, [])
     clocked.consumer()
@@ -138,10 +134,10 @@ def test_a_consumer_that_starts_leaves_what_was_due_before_to_others_that_may_li
     starts = clocked.consumer("starts")
     begun = now(huey)
     wait_until(lambda: now(huey) > begun + 1.2)
-    clocked.turn(starts)
+    clocked.fire_due(starts)
     assert clocked.fires() == []
     huey.ledger.consumers.deregister("another")
-    clocked.turn(starts)
+    clocked.fire_due(starts)
     fires = clocked.fires()
     assert [fire.made_up for fire in fires] == [True] + [False] * (len(fires) - 1)
     dues = [fire.due_at.timestamp() for fire in fires if fire.due_at]
@@ -149,78 +145,76 @@ def test_a_consumer_that_starts_leaves_what_was_due_before_to_others_that_may_li
     assert dues[0] <= begun < dues[-1]
 
 
-def test_a_main_process_that_stood_still_makes_up_one(minutely: Clocked) -> None:
-    firing = minutely.consumer()
-    minutely.turn(firing)
+def test_consumer_that_was_suspended_makes_up_one_moment(minutely: Clocked) -> None:
+    running = minutely.consumer()
+    minutely.fire_due(running)
     minutely.set_back(3 * MINUTE)
-    firing.turn(now(minutely.huey) + STILL + MINUTE)  # its clock went on: the machine slept
+    running.fire_due(now(minutely.huey) + ASLEEP + MINUTE)  # the machine slept, and the clock went on
     assert [fire.made_up for fire in minutely.fires()] == [True]
 
 
 def test_pruned_history_fires_nothing_again(minutely: Clocked) -> None:
     minutely.consumer()
     minutely.set_back(MINUTE)
-    minutely.turn(minutely.consumer())
+    minutely.fire_due(minutely.consumer())
     assert len(minutely.fires()) == 1
     with minutely.huey.ledger.database.statement() as tx:
         tx.run("DELETE FROM jobs")
-    minutely.turn(minutely.consumer("the next"))
+    minutely.fire_due(minutely.consumer("the next"))
     assert minutely.fires() == []
 
 
-def test_a_job_that_is_there_is_not_made_again_even_if_the_watermark_is_lost(minutely: Clocked) -> None:
+def test_job_is_not_inserted_twice_even_if_the_watermark_is_lost(minutely: Clocked) -> None:
     minutely.consumer()
     minutely.set_back(MINUTE)
-    minutely.turn(minutely.consumer())
+    minutely.fire_due(minutely.consumer())
     minutely.set_back(MINUTE)
-    minutely.turn(minutely.consumer())
+    minutely.fire_due(minutely.consumer())
     assert len(minutely.fires()) == 1
 
 
-# --- the run before it still goes on ---
+# --- overlap with the previous run ---
 
 
-def next_due(clocked: Clocked, firing: Scheduler) -> None:
-    """Take turns until the next moment has been dealt with."""
-    before = clocked.look().upcoming(1)
+def next_due(clocked: Clocked, running: Scheduler) -> None:
+    """Let the scheduler run until the next moment is handled."""
+    before = clocked.status().upcoming(1)
     wait_until(lambda: now(clocked.huey) >= before[0].timestamp())
-    clocked.turn(firing)
+    clocked.fire_due(running)
 
 
 @pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING])
-def test_a_fire_whose_run_before_it_goes_on_is_skipped_and_that_is_said(huey: DurableHuey, state: State) -> None:
+def test_moment_is_skipped_and_noted_while_the_previous_run_has_not_ended(huey: DurableHuey, state: State) -> None:
     clocked = Clocked(huey, every("second"))
-    firing = clocked.consumer()
-    clocked.turn(firing)
-    next_due(clocked, firing)
+    running = clocked.consumer()
+    clocked.fire_due(running)
+    next_due(clocked, running)
     task = huey.claim("a consumer", "a worker") if state is State.RUNNING else None
-    next_due(clocked, firing)
+    next_due(clocked, running)
     (fire,) = clocked.fires()
-    assert clocked.look().note.endswith(f"was skipped: the run before it, job {fire.id}, was still {state}.")
+    assert clocked.status().note.endswith(f"was skipped: the previous run, job {fire.id}, was still {state}.")
     huey.execute(task or huey.dequeue())
-    next_due(clocked, firing)
+    next_due(clocked, running)
     assert len(clocked.fires()) == 2
-    assert clocked.look().note == ""
+    assert clocked.status().note == ""
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_with_overlap_queue_it_runs_when_the_one_before_it_has_ended_however_that_ended(
-    huey: DurableHuey, fails: bool
-) -> None:
+def test_overlap_queue_runs_the_job_after_any_end_of_the_previous_run(huey: DurableHuey, fails: bool) -> None:
     def run() -> object:
         if fails:
             raise ValueError("no luck")
-        return object()  # which nobody could keep, and nobody wants
+        return object()  # a value that cannot be stored, and that no job needs
 
     clocked = Clocked(huey, every("second", overlap="queue"), run)
-    firing = clocked.consumer()
-    clocked.turn(firing)
+    running = clocked.consumer()
+    clocked.fire_due(running)
     for _ in range(2):
-        next_due(clocked, firing)
+        next_due(clocked, running)
     first, second, *_ = clocked.fires()
     assert (first.state, second.state) == (State.QUEUED, State.WAITING)
-    assert " was queued: the run before it, job " in clocked.look().note
+    assert " was queued: the previous run, job " in clocked.status().note
     work(huey)
     assert {fire.state for fire in clocked.fires()} == {State.FAILED if fails else State.SUCCEEDED}
     first, second, *_ = clocked.fires()
@@ -228,15 +222,15 @@ def test_with_overlap_queue_it_runs_when_the_one_before_it_has_ended_however_tha
 
 
 @pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
-def test_a_fire_is_made_up_beside_a_run_that_nobody_was_there_to_begin_and_not_beside_one_that_goes_on(
+def test_moment_is_made_up_only_if_the_previous_run_never_started(
     huey: DurableHuey,
 ) -> None:
     clocked = Clocked(huey, every("second"))
 
     def start_later() -> list[Job]:
-        after = clocked.look().upcoming(1)[0].timestamp()
+        after = clocked.status().upcoming(1)[0].timestamp()
         wait_until(lambda: now(huey) >= after)
-        clocked.turn(clocked.consumer())
+        clocked.fire_due(clocked.consumer())
         return clocked.fires()
 
     clocked.consumer()
@@ -245,33 +239,33 @@ def test_a_fire_is_made_up_beside_a_run_that_nobody_was_there_to_begin_and_not_b
     while (task := huey.claim("a consumer", "a worker")) is not None:
         last = task
     assert len(start_later()) == 2
-    assert f"job {last.id}, was still running" in clocked.look().note
+    assert f"job {last.id}, was still running" in clocked.status().note
 
 
 # --- paused, resumed, run now ---
 
 
-def test_a_paused_schedule_is_not_due_until_it_is_resumed_and_that_is_not_made_up(minutely: Clocked) -> None:
+def test_paused_schedule_is_not_due_and_pause_is_not_made_up(minutely: Clocked) -> None:
     huey = minutely.huey
-    assert huey.pause_schedule("task")  # before any consumer was there
+    assert huey.pause_schedule("task")  # before any consumer ran
     assert not huey.pause_schedule("task")
     minutely.set_back(3 * MINUTE)
-    firing = minutely.consumer()
-    minutely.turn(firing)
-    assert minutely.look().paused_at
+    running = minutely.consumer()
+    minutely.fire_due(running)
+    assert minutely.status().paused_at
     assert minutely.fires() == []
     assert huey.resume_schedule("task")
     assert not huey.resume_schedule("task")
-    minutely.turn(firing)
-    minutely.turn(minutely.consumer("the next"))
+    minutely.fire_due(running)
+    minutely.fire_due(minutely.consumer("the next"))
     assert minutely.fires() == []
-    assert minutely.look().paused_at is None
+    assert minutely.status().paused_at is None
     minutely.set_back(MINUTE)
-    minutely.turn(minutely.consumer("the one after"))
+    minutely.fire_due(minutely.consumer("the one after"))
     assert len(minutely.fires()) == 1
 
 
-def test_a_schedule_is_run_now_besides_what_is_due(minutely: Clocked) -> None:
+def test_run_schedule_submits_a_job_besides_the_due_moments(minutely: Clocked) -> None:
     huey = minutely.huey
     huey.pause_schedule("task")
     handle = huey.run_schedule("task")
@@ -280,9 +274,9 @@ def test_a_schedule_is_run_now_besides_what_is_due(minutely: Clocked) -> None:
     assert (job.state, job.due_at, job.made_up) == (State.SUCCEEDED, None, False)
 
 
-def test_an_unknown_schedule_is_answered_with_those_there_are(minutely: Clocked) -> None:
-    name = minutely.look().name
-    assert minutely.look().short_name == "task"
+def test_unknown_schedule_name_is_refused_with_the_known_names(minutely: Clocked) -> None:
+    name = minutely.status().name
+    assert minutely.status().short_name == "task"
     for do in (minutely.huey.pause_schedule, minutely.huey.resume_schedule, minutely.huey.run_schedule):
         with pytest.raises(ScheduleNotFound, match=f"No schedule has the name 'tsak'. Known schedules: {name}."):
             do("tsak")
@@ -291,46 +285,42 @@ def test_an_unknown_schedule_is_answered_with_those_there_are(minutely: Clocked)
 # --- the code changes ---
 
 
-def test_a_schedule_whose_phrase_changed_takes_the_new_one_and_makes_up_nothing_of_it(
-    make_huey: HueyFactory, minutely: Clocked
-) -> None:
+def test_changed_phrase_takes_effect_from_now_on(make_huey: HueyFactory, minutely: Clocked) -> None:
     minutely.consumer()
     minutely.set_back(5 * MINUTE)
     changed = Clocked(make_huey(), every("2 minutes"))
-    changed.turn(changed.consumer())
+    changed.fire_due(changed.consumer())
     assert changed.fires() == []
-    assert str(changed.look().schedule) == "every 2 minutes"
+    assert str(changed.status().schedule) == "every 2 minutes"
     changed.set_back(4 * MINUTE)
-    changed.turn(changed.consumer())
+    changed.fire_due(changed.consumer())
     assert [fire.due_at.minute % 2 for fire in changed.fires() if fire.due_at] == [0]
 
 
-def test_a_schedule_that_was_removed_is_dropped_when_no_consumer_has_it(
-    make_huey: HueyFactory, minutely: Clocked
-) -> None:
+def test_removed_schedule_is_dropped_when_no_consumer_has_it(make_huey: HueyFactory, minutely: Clocked) -> None:
     minutely.huey.pause_schedule("task")
-    name = minutely.look().name
+    name = minutely.status().name
     without = make_huey()
     without.ledger.consumers.register("of older code", "host", 1, 1, [name])
-    firing = scheduler(without, "of newer code")
-    firing.turn(now(without))
-    assert minutely.look().paused_at
+    running = scheduler(without, "of newer code")
+    running.fire_due(now(without))
+    assert minutely.status().paused_at
     without.ledger.consumers.deregister("of older code")
-    scheduler(without, "the next").turn(now(without))
+    scheduler(without, "the next").fire_due(now(without))
     assert without.schedules() == []
-    assert minutely.look().paused_at is None
-    at_leisure(minutely.huey)
+    assert minutely.status().paused_at is None
+    wait_until_early_in_the_minute(minutely.huey)
     back = minutely.consumer()
-    minutely.turn(back)
-    assert minutely.fires() == []  # as new
+    minutely.fire_due(back)
+    assert minutely.fires() == []  # registered as new
 
 
-def test_a_schedule_that_was_dropped_by_others_is_taken_in_again(minutely: Clocked) -> None:
-    firing = minutely.consumer()
+def test_schedule_dropped_by_other_consumers_is_registered_again(minutely: Clocked) -> None:
+    running = minutely.consumer()
     with minutely.huey.ledger.database.statement() as tx:
         tx.run("DELETE FROM schedules")
     for _ in range(2):
-        minutely.turn(firing)
+        minutely.fire_due(running)
     assert minutely.fires() == []
     with minutely.huey.ledger.database.statement() as tx:
         assert tx.one("SELECT 1 FROM schedules") is not None
@@ -339,35 +329,37 @@ def test_a_schedule_that_was_dropped_by_others_is_taken_in_again(minutely: Clock
 # --- functions that Huey takes ---
 
 
-def test_hueys_crontab_is_due_in_its_minutes_and_made_up_like_any(huey: DurableHuey) -> None:
-    at_leisure(huey)
+def test_hueys_crontab_is_due_in_its_minutes_and_made_up(huey: DurableHuey) -> None:
+    wait_until_early_in_the_minute(huey)
     clocked = Clocked(huey, crontab(minute="*/2", strict=True))
     clocked.consumer()
     clocked.set_back(5 * MINUTE)
-    clocked.turn(clocked.consumer())
+    clocked.fire_due(clocked.consumer())
     (fire,) = clocked.fires()
     assert fire.made_up and fire.due_at
     assert fire.due_at.minute % 2 == 0
     assert 0 <= now(huey) - fire.due_at.timestamp() < 2 * MINUTE
-    (due,) = clocked.look().upcoming(1)
+    (due,) = clocked.status().upcoming(1)
     assert due == fire.due_at + timedelta(minutes=2)
 
 
-def test_a_function_that_fails_hinders_no_other_schedule(huey: DurableHuey, caplog: pytest.LogCaptureFixture) -> None:
-    at_leisure(huey)
+def test_failing_schedule_function_does_not_affect_other_schedules(
+    huey: DurableHuey, caplog: pytest.LogCaptureFixture
+) -> None:
+    wait_until_early_in_the_minute(huey)
     clocked = Clocked(huey, lambda moment: 1 / 0)
     huey.periodic_task(every("minute"), name="another")(lambda: None)
     clocked.consumer()
     clocked.set_back(MINUTE)
     with caplog.at_level(logging.ERROR):
-        clocked.turn(clocked.consumer())
+        clocked.fire_due(clocked.consumer())
     assert [fire.name for fire in clocked.fires()] == ["another"]
-    assert "task cannot be read" in caplog.text
+    assert "Cannot compute when" in caplog.text
 
 
-def test_days_without_the_sun_are_skipped_and_that_is_said(huey: DurableHuey, caplog: pytest.LogCaptureFixture) -> None:
-    schedule: Schedule = every("day at sunset", place=(89.9, 0.0))  # where it sets once a year or so
+def test_days_without_sunset_are_skipped_and_logged(huey: DurableHuey, caplog: pytest.LogCaptureFixture) -> None:
+    schedule: Schedule = every("day at sunset", place=(89.9, 0.0))  # near the pole, where the sun sets once a year
     clocked = Clocked(huey, schedule)
     with caplog.at_level(logging.INFO):
-        clocked.turn(clocked.consumer())
+        clocked.fire_due(clocked.consumer())
     assert "the sun does not rise or set on" in caplog.text

@@ -1,7 +1,8 @@
-"""What the ledger keeps of a callback: told to each page once and in order, under a claim that holds, and no longer."""
+"""Updates of a background callback: each page gets each once and in order, and only the current claim writes them."""
 
 import json
 import math
+import pickle
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from jobqueue import ClaimLost, DurableHuey, State
 from jobqueue.dash import callback_updates as callbacks
-from jobqueue.dash.callback_updates import CallbackSnapshot, Concealed, Teller
+from jobqueue.dash.callback_updates import CallbackSnapshot, Concealed, UpdateWriter
 from jobqueue.execution.attempt import Attempt
 
 
@@ -26,20 +27,20 @@ def claim(huey: DurableHuey) -> Attempt:
     return claim
 
 
-def test_each_page_is_told_what_it_was_not_told_yet(huey: DurableHuey, claim: Attempt) -> None:
-    teller = Teller(huey.ledger, claim.job)
-    teller.property("a", "children", '"one"', add=False)
-    teller.property("b", "data", '{"__dash_patch_update": "", "operations": [1]}', add=True)
+def test_a_page_gets_each_update_once(huey: DurableHuey, claim: Attempt) -> None:
+    writer = UpdateWriter(huey.ledger, claim.job)
+    writer.property("a", "children", '"one"', add=False)
+    writer.property("b", "data", '{"__dash_patch_update": "", "operations": [1]}', add=True)
     first = callbacks.snapshot(huey.ledger, claim.id, 0)
     assert first.properties == {
         "a": {"children": "one"},
         "b": {"data": {"__dash_patch_update": "", "operations": [1]}},
     }
 
-    teller.property("b", "data", '{"__dash_patch_update": "", "operations": [2]}', add=True)
-    teller.property("a", "children", '"two"', add=False)
-    teller.progress("[1]")
-    teller.close()
+    writer.property("b", "data", '{"__dash_patch_update": "", "operations": [2]}', add=True)
+    writer.property("a", "children", '"two"', add=False)
+    writer.progress("[1]")
+    writer.close()
     then = callbacks.snapshot(huey.ledger, claim.id, first.told)
     assert then.properties["a"] == {"children": "two"}
     assert then.properties["b"]["data"]["operations"] == [2]
@@ -48,37 +49,35 @@ def test_each_page_is_told_what_it_was_not_told_yet(huey: DurableHuey, claim: At
     assert callbacks.snapshot(huey.ledger, claim.id, 0).properties["b"]["data"]["operations"] == [1, 2]
 
 
-def test_the_next_attempt_goes_on_counting(huey: DurableHuey, claim: Attempt) -> None:
-    Teller(huey.ledger, claim.job).property("a", "children", "1", add=False)
+def test_the_next_attempt_continues_the_numbers(huey: DurableHuey, claim: Attempt) -> None:
+    UpdateWriter(huey.ledger, claim.job).property("a", "children", "1", add=False)
     told = callbacks.snapshot(huey.ledger, claim.id, 0).told
     huey.ledger.mark_lost(claim.id, claim.token, "worker")
     task = huey.dequeue()
     assert task is not None
-    Teller(huey.ledger, task.attempt.job).property("a", "children", "2", add=False)
+    UpdateWriter(huey.ledger, task.attempt.job).property("a", "children", "2", add=False)
     assert callbacks.snapshot(huey.ledger, claim.id, told).properties == {"a": {"children": 2}}
 
 
-def test_an_attempt_that_has_lost_its_claim_says_nothing(huey: DurableHuey, claim: Attempt) -> None:
-    teller = Teller(huey.ledger, claim.job)
+def test_an_attempt_without_its_claim_writes_no_update(huey: DurableHuey, claim: Attempt) -> None:
+    writer = UpdateWriter(huey.ledger, claim.job)
     huey.ledger.cancel(claim.id)
     with pytest.raises(ClaimLost):
-        teller.property("a", "children", "1", add=False)
+        writer.property("a", "children", "1", add=False)
     with pytest.raises(ClaimLost):
-        teller.progress("[1]")
+        writer.progress("[1]")
     assert callbacks.snapshot(huey.ledger, claim.id, 0) == CallbackSnapshot(State.CANCELLED)
 
 
-def test_of_much_progress_in_a_moment_the_last_is_written(huey: DurableHuey, claim: Attempt) -> None:
-    teller = Teller(huey.ledger, claim.job)
+def test_quick_progress_is_written_as_its_last_value(huey: DurableHuey, claim: Attempt) -> None:
+    writer = UpdateWriter(huey.ledger, claim.job)
     for done in range(1000):
-        teller.progress(f"[{done}]")
-    teller.close()
+        writer.progress(f"[{done}]")
+    writer.close()
     assert callbacks.snapshot(huey.ledger, claim.id, 0).progress == [999]
 
 
-def test_a_question_is_answered_by_a_job_that_succeeded_as_long_as_somebody_asks(
-    huey: DurableHuey, claim: Attempt
-) -> None:
+def test_a_successful_job_answers_a_question_until_it_expires(huey: DurableHuey, claim: Attempt) -> None:
     callbacks.to_be_answered_by(huey.ledger, "how much", claim.id)
     assert callbacks.answered_by(huey.ledger, "how much", None) is None
     huey.execute(claim.task)
@@ -89,14 +88,30 @@ def test_a_question_is_answered_by_a_job_that_succeeded_as_long_as_somebody_asks
     assert callbacks.snapshot(huey.ledger, claim.id, 0) == CallbackSnapshot(State.SUCCEEDED, answered=True, answer=None)
 
 
-def test_a_concealed_argument_shows_itself_only_to_who_asks() -> None:
+def test_a_concealed_argument_shows_its_value_only_when_revealed() -> None:
     concealed = Concealed({"cookie": "secret"})
     assert "secret" not in f"{concealed} {concealed!r}"
     assert concealed.reveal() == {"cookie": "secret"}
 
 
-def test_what_a_job_said_goes_with_it(huey: DurableHuey, claim: Attempt) -> None:
-    Teller(huey.ledger, claim.job).property("a", "children", "1", add=False)
+def test_a_concealed_argument_is_stored_under_the_path_of_the_last_version() -> None:
+    """Stored messages name jobqueue.callbacks.Concealed, and workers of the last version know no other path."""
+    stored = pickle.dumps(Concealed("secret"))
+    assert b"jobqueue.callbacks" in stored and b"jobqueue.dash" not in stored
+    old = (
+        b"cjobqueue.callbacks\nConcealed\n)\x81}\x8c\x08_pickledC"
+        + bytes([len(inner := pickle.dumps("x"))])
+        + inner
+        + b"sb."
+    )
+    for message in (stored, old):
+        revealed = pickle.loads(message)
+        assert type(revealed) is Concealed
+    assert revealed.reveal() == "x"
+
+
+def test_a_jobs_updates_are_deleted_with_it(huey: DurableHuey, claim: Attempt) -> None:
+    UpdateWriter(huey.ledger, claim.job).property("a", "children", "1", add=False)
     callbacks.to_be_answered_by(huey.ledger, "how much", claim.id)
     huey.execute(claim.task)
     huey.ledger.retention.prune_jobs(0, 10, math.inf, sys.maxsize)
@@ -106,7 +121,7 @@ def test_what_a_job_said_goes_with_it(huey: DurableHuey, claim: Attempt) -> None
 
 
 @pytest.mark.parametrize(("named", "page"), [("with_none", "callback()"), ("with_one", "callback(background = True)")])
-def test_a_worker_imports_the_app_where_a_page_has_a_background_callback(
+def test_a_worker_imports_the_app_if_a_page_has_a_background_callback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, page: str
 ) -> None:
     package = tmp_path / named

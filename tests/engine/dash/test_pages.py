@@ -1,4 +1,4 @@
-"""The jobs pages as a browser asks for them: what they show to whom, what they do, and what they refuse."""
+"""The jobs pages as a browser requests them: what they show, what they do, and what they refuse."""
 
 import logging
 import time
@@ -22,7 +22,7 @@ from jobqueue import DurableHuey, JobHandle, JobNotFound, State, codec, every
 from jobqueue.dash import pages
 from jobqueue.dash.formatting import ago, size, span
 from jobqueue.dash.pages import overview
-from jobqueue.dash.pages import query as asked
+from jobqueue.dash.pages import query as queries
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.monitoring.search import DEEPEST, Filter, Listing
 
@@ -37,7 +37,7 @@ class Who:
 
 @dataclass
 class Site:
-    """An app with these pages. `who` asks."""
+    """An app with these pages. `who` is the visitor."""
 
     huey: DurableHuey
     app: Dash
@@ -53,7 +53,7 @@ class Site:
         return self.client.get(address)
 
     def call(self, output: str, *values: Any, pressed: Any = None) -> TestResponse:
-        """A callback by its first output, with the values of its inputs and states; `pressed`: a button of many."""
+        """Call a callback by its first output, with the values of its Inputs and States. `pressed`: the id of a button of a pattern."""
         self.get("/jobs")
         (name,) = [name for name in self.app.callback_map if name.strip(".").split("...")[0] == output]
         declared, given = self.app.callback_map[name], iter(values)
@@ -86,12 +86,12 @@ class Site:
         return dict(response.get_json()["response"])
 
     def listed(self, **given: Any) -> list[str]:
-        return [row["id"] for row in self.overview(**given)["jobs-grid"]["rowData"]]
+        return list(self.overview(**given)["jobs-listed"]["data"])
 
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Site]:
-    """In immediate mode: a job has ended when its submit returns. What Dash keeps for a process is put by meanwhile."""
+    """Make an app in immediate mode, in which a submit returns when the job has ended. Dash's globals are restored afterwards."""
     huey = DurableHuey("pages", immediate=True)
     kept, known = dict(dash.page_registry), (list(GLOBAL_CALLBACK_LIST), dict(GLOBAL_CALLBACK_MAP))
     for of_others in dash.page_registry, GLOBAL_CALLBACK_LIST, GLOBAL_CALLBACK_MAP:
@@ -117,7 +117,7 @@ def made() -> Iterator[Site]:
 
 @pytest.fixture
 def site(made: Site) -> Site:
-    """With an empty ledger."""
+    """Return the app with an empty ledger."""
     made.huey.storage.close()
     made.huey.storage = made.huey.get_immediate_storage()
     for task in made.huey.periodic_tasks().values():
@@ -125,6 +125,15 @@ def site(made: Site) -> Site:
     made.huey.datasets.clear()
     made.who = None
     return made
+
+
+def texts(component: Any) -> list[str]:
+    """Return the texts of a component and of those in it."""
+    if isinstance(component, str):
+        return [component]
+    if isinstance(component, list):
+        return [text for part in component for text in texts(part)]
+    return texts(component["props"].get("children", [])) if isinstance(component, dict) else []
 
 
 def delayed(site: Site, owner: str | None = None) -> JobHandle:
@@ -140,28 +149,29 @@ def test_a_filter_in_the_address_is_in_the_controls(site: Site) -> None:
     assert "value='failed'" in layout and "'label': 'gone'" in layout and repr(HTML) in layout
 
 
-def test_what_makes_no_sense_in_an_address_is_left_out(site: Site) -> None:
-    none = asked.read({"state": "x", "time": ["a"], "tab": "../", "page": "-1", "owner": {"a": 1}, "queue": None})
-    assert none == asked.Asked() and asked.read(None) == asked.read("x") == none
-    assert asked.read({"page": "9" * 30}).offset < DEEPEST
+def test_an_address_with_unknown_values_is_read_without_them(site: Site) -> None:
+    none = queries.read({"state": "x", "time": ["a"], "tab": "../", "page": "-1", "owner": {"a": 1}, "queue": None})
+    assert none == queries.Query() and queries.read(None) == queries.read("x") == none
+    assert queries.read({"page": "9" * 30}).offset < DEEPEST
 
 
-def test_jobs_are_listed_by_what_was_asked_for_and_nothing_of_them_is_html(site: Site) -> None:
+def test_the_list_has_the_jobs_of_the_query_as_text(site: Site) -> None:
     fails = site.huey.task(name="fails")(lambda words: 1 / 0 if words is None else int(words))
     job, other = fails(HTML), delayed(site)
     shown = site.overview(state="failed")
-    (row,) = shown["jobs-grid"]["rowData"]
-    assert row["id"] == job.id and row["state"] == "failed" and HTML in row["says"]
+    ((job_id, live),) = shown["jobs-listed"]["data"].items()
+    assert job_id == job.id and live["state"] == "failed" and HTML in live["says"]
+    assert any(HTML in text for text in texts(shown["jobs-rows"]["children"]))
     assert site.listed(state="scheduled", task=site.huey.name_of(site.delayed)) == [other.id]
     empty = site.overview(state="failed", task=site.huey.name_of(site.delayed))
-    assert empty["jobs-grid"]["rowData"] == [] and "No job fits" in str(empty["jobs-none"])
+    assert empty["jobs-listed"]["data"] == {} and "No job matches" in str(empty["jobs-none"])
 
 
-def test_without_any_job_it_says_so(site: Site) -> None:
+def test_an_empty_list_says_so(site: Site) -> None:
     assert "No jobs yet" in str(site.overview()["jobs-none"])
 
 
-def test_when_the_database_does_not_answer_it_says_so_and_keeps_what_is_there(
+def test_an_outage_of_the_database_is_said_and_leaves_the_page_as_it_is(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -175,12 +185,12 @@ def test_when_the_database_does_not_answer_it_says_so_and_keeps_what_is_there(
 def test_a_look_is_a_handful_of_queries_and_the_list_alone_after_anothers(
     site: Site, statements: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which is what pages that stay open cost; benchmarks/jobs_page.py measures it."""
+    """benchmarks/jobs_page.py measures what open pages cost."""
     site.huey.task(name="ends")(lambda: None)()
     drawn = {"at": 0, "rates": time.time(), "of": "hour"}
 
     def looked(kept: float, seen: dict[str, Any] | None) -> int:
-        monkeypatch.setattr(overview, "KEPT", kept)
+        monkeypatch.setattr(overview, "SHARED_S", kept)
         statements.clear()
         assert site.call("jobs-trouble.children", {}, 0, None, seen).status_code == 200
         return len(statements)
@@ -188,12 +198,26 @@ def test_a_look_is_a_handful_of_queries_and_the_list_alone_after_anothers(
     tiles, workers, the_list = 4, 2, 1
     assert looked(0, drawn) == tiles + workers + the_list
     assert looked(60, drawn) == the_list
-    monkeypatch.setattr(overview, "RATES_EVERY", 0)
+    monkeypatch.setattr(overview, "CHARTS_S", 0)
     counts, times_of_a_stretch = 1, 1
     assert looked(60, None) == the_list + counts + times_of_a_stretch
     site.who = Who("ann")
     own, of_shared_runs = 1, 1
     assert looked(0, drawn) == own + workers + the_list + of_shared_runs
+
+
+def test_the_table_is_sent_again_only_when_more_than_ages_and_progress_have_changed(site: Site) -> None:
+    job = delayed(site)
+
+    def refresh(seen: Any) -> dict[str, Any]:
+        return dict(site.call("jobs-trouble.children", {}, 0, None, seen).get_json()["response"])
+
+    first = refresh(None)
+    assert "starts in" in first["jobs-listed"]["data"][job.id]["says"]
+    again = refresh(first["jobs-seen"]["data"])
+    assert "jobs-rows" not in again and again["jobs-listed"]["data"].keys() == {job.id}
+    job.cancel()
+    assert "jobs-rows" in refresh(again["jobs-seen"]["data"])
 
 
 def test_a_jobs_page_has_its_timeline_arguments_steps_and_log(site: Site) -> None:
@@ -212,9 +236,7 @@ def test_a_jobs_page_has_its_timeline_arguments_steps_and_log(site: Site) -> Non
     assert again.keys() == {"job-trouble", "job-seen"}  # what has not changed is not drawn again
 
 
-def test_a_jobs_page_says_when_the_database_does_not_answer_and_leaves_the_rest(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_outage_of_the_database_leaves_a_jobs_page_as_it_is(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: str) -> None:
         raise DatabaseUnavailable("no route")
 
@@ -237,7 +259,7 @@ def test_a_schedule_is_shown_paused_resumed_and_run(site: Site, caplog: pytest.L
     assert len(site.huey.jobs()) == 1
 
 
-def test_what_a_page_shows_already_is_not_told_again(site: Site) -> None:
+def test_a_part_that_the_page_shows_already_is_not_sent_again(site: Site) -> None:
     site.huey.periodic_task(every("day at 07:30"), name="daily")(lambda: None)
 
     def look(seen: Any) -> dict[str, Any]:
@@ -277,7 +299,7 @@ def test_a_dataset_is_shown_without_its_content_and_refreshed(
 
 
 def press(site: Site, pressed: dict[str, str]) -> TestResponse:
-    """A button of a schedule or a dataset."""
+    """Press a button of a schedule or a dataset."""
     site.get("/jobs")
     name = next(n for n, c in site.app.callback_map.items() if "schedule" in str(c["inputs"]))
     parts = [part.rpartition(".")[::2] for part in name.strip(".").split("...")]
@@ -296,7 +318,7 @@ def press(site: Site, pressed: dict[str, str]) -> TestResponse:
 # --- what it does, and for whom ---
 
 
-def test_selected_jobs_are_cancelled_and_retried_and_each_act_is_logged(
+def test_selected_jobs_are_cancelled_and_retried_and_each_action_is_logged(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.who = Who("eve", admin=True)
@@ -323,7 +345,7 @@ def test_run_again_is_one_job_however_often_it_is_pressed(site: Site) -> None:
     assert [(one.args, one.owner) for one in site.huey.jobs()] == [((4,), "ann")] * 2
 
 
-def test_one_sees_ones_own_jobs_whatever_is_asked_for_and_an_admin_all(site: Site) -> None:
+def test_a_visitor_sees_only_their_own_jobs_and_an_admin_all(site: Site) -> None:
     anns, bens = delayed(site, "ann"), delayed(site, "ben")
     site.who = Who("ben")
     for filters in ({}, {"owner": "ann"}, {"owner": ""}, {"text": anns.id}, {"tab": "schedules"}, {"tab": "workers"}):
@@ -336,8 +358,8 @@ def test_one_sees_ones_own_jobs_whatever_is_asked_for_and_an_admin_all(site: Sit
     assert site.listed(owner="ann") == [anns.id]
 
 
-def test_who_sees_ones_own_jobs_alone_is_led_to_nothing_else(site: Site) -> None:
-    """Nor by an address that an admin passed on."""
+def test_a_visitor_without_admin_rights_has_only_the_list(site: Site) -> None:
+    """A link from an admin changes nothing."""
     layout = dash.page_registry["jobqueue.dash.pages"]["layout"]
     for who, tab, owner in ((Who("ben"), "jobs", ""), (Who("eve", admin=True), "workers", "ann")):
         site.who = who
@@ -346,7 +368,7 @@ def test_who_sees_ones_own_jobs_alone_is_led_to_nothing_else(site: Site) -> None
         assert ("?tab=workers" in str(layout())) is who.admin
 
 
-def test_an_address_may_end_in_a_slash_and_is_404_where_its_job_is_not_there(site: Site) -> None:
+def test_an_address_may_end_in_a_slash_and_is_a_404_for_an_unknown_job(site: Site) -> None:
     job = delayed(site, "ann")
     site.who = Who("ann")
     assert [site.get(f"/jobs{rest}").status_code for rest in ("", "/", f"/{job.id}", f"/{job.id}/")] == [200] * 4
@@ -359,7 +381,7 @@ FOREIGN = ["page", "look", "cancel", "retry", "again", "bulk cancel", "bulk retr
 
 
 @pytest.mark.parametrize("way", FOREIGN)
-def test_somebody_elses_job_is_as_one_that_does_not_exist(site: Site, way: str) -> None:
+def test_another_users_job_does_not_exist(site: Site, way: str) -> None:
     job = delayed(site, "ann")
     if way.endswith(("retry", "again")):
         job.cancel()
@@ -384,13 +406,13 @@ def test_somebody_elses_job_is_as_one_that_does_not_exist(site: Site, way: str) 
 
 
 @pytest.mark.parametrize("act", ["pause", "resume", "run", "refresh"])
-def test_schedules_and_datasets_are_an_admins(site: Site, act: str) -> None:
+def test_only_admins_act_on_schedules_and_datasets(site: Site, act: str) -> None:
     site.huey.dataset(every("hour"), name="prices")(lambda: [1])
     (name,) = site.huey.periodic_tasks()
     site.who = Who("ben")
     assert press(site, {"act": act, "jobs": "schedule", "name": name}).status_code == 404
-    (look,) = site.huey.schedules()
-    assert look.paused_at is None and site.huey.jobs() == []
+    (schedule,) = site.huey.schedules()
+    assert schedule.paused_at is None and site.huey.jobs() == []
 
 
 anything: st.SearchStrategy[Any] = st.recursive(
@@ -401,23 +423,23 @@ anything: st.SearchStrategy[Any] = st.recursive(
 
 
 @settings(max_examples=60, deadline=None)
-@given(given=st.dictionaries(st.sampled_from([*vars(asked.Asked()), "other"]), anything), seen=anything)
-def test_whatever_a_page_sends_is_answered(made: Site, given: Any, seen: Any) -> None:
+@given(given=st.dictionaries(st.sampled_from([*vars(queries.Query()), "other"]), anything), seen=anything)
+def test_any_values_are_answered(made: Site, given: Any, seen: Any) -> None:
     made.who = None
     assert made.call("jobs-trouble.children", given, seen, seen, seen).status_code == 200
     assert made.call("jobs-said.children", 1, seen).status_code in (200, 204)
     assert made.call("job-trouble.children", 1, None, seen, given).status_code == 404
 
 
-def test_times_and_sizes_are_in_words() -> None:
+def test_durations_and_sizes_as_text() -> None:
     assert [span(s) for s in (None, 0.04, 9, 60, 3600, 90_000, 400_000)] == [
-        "", "0.0 s", "9.0 s", "60 s", "60 min", "25 h 0 min", "4 d 15 h"
+        "", "0 s", "9 s", "60 s", "60 min", "25 h 0 min", "4 d 15 h"
     ]  # fmt: skip
     assert [ago(0.2), ago(61), size(None), size(12), size(5000), size(3 << 20)] == [
         "now", "61 s ago", "", "12 bytes", "5 KiB", "3 MiB"
     ]  # fmt: skip
 
 
-def test_a_filter_leaves_open_what_was_not_asked() -> None:
-    assert asked.Asked().filter(None) == Filter()
-    assert asked.Asked(owner="ann").filter("ben").owner == "ben"
+def test_an_empty_query_does_not_filter() -> None:
+    assert queries.Query().filter(None) == Filter()
+    assert queries.Query(owner="ann").filter("ben").owner == "ben"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobqueue import DurableHuey, Job, State
-from jobqueue.dash.formatting import in_words
+from jobqueue.dash.formatting import whole_span
 from jobqueue.dash.status_text import Glance, glance, sentence, time_left
 
 MINUTE = timedelta(minutes=1)
@@ -24,30 +24,30 @@ def job() -> Iterator[Job]:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"state": State.WAITING}, "Waits for another job to end."),
+        ({"state": State.WAITING}, "Waiting for another job to end."),
         ({"state": State.QUEUED, "attempt": 0}, "In the queue."),
-        ({"state": State.QUEUED, "attempt": 0, "created_at": -5 * MINUTE}, "all workers are busy, or none runs"),
+        ({"state": State.QUEUED, "attempt": 0, "created_at": -5 * MINUTE}, "Waiting for a free worker for 5 min."),
         ({"state": State.QUEUED, "attempt": 1, "losses": 1}, "for attempt 2: the worker was lost."),
-        ({"state": State.QUEUED, "attempt": 1, "returns": 1}, "the worker was stopped before it had ended."),
+        ({"state": State.QUEUED, "attempt": 1, "returns": 1}, "the worker was stopped."),
         ({"state": State.SCHEDULED, "attempt": 0, "run_at": 10.1 * MINUTE}, "Starts in 10 min."),
         (
             {"state": State.SCHEDULED, "attempt": 1, "run_at": 10.1 * MINUTE, "error": "OSError: no route"},
-            "Attempt 1 failed, and the next starts in 10 min: OSError: no route",
+            "Attempt 1 failed. The next starts in 10 min: OSError: no route",
         ),
         ({"state": State.RUNNING}, "Running."),
         ({"state": State.RUNNING, "attempt": 2, "losses": 1}, "Running, attempt 2: the worker was lost."),
         (
             {"state": State.QUEUED, "attempt": 1, "losses": 1, "has_steps": True, "done": 211, "total": 335},
-            "In the queue again, for attempt 2: the worker was lost. It goes on after 211 of 335.",
+            "In the queue again, for attempt 2: the worker was lost. It continues after 211 of 335.",
         ),
-        ({"state": State.RUNNING, "attempt": 2, "error": "OSError"}, "Running, attempt 2: the one before failed."),
+        ({"state": State.RUNNING, "attempt": 2, "error": "OSError"}, "Running, attempt 2: the last attempt failed."),
         (
             {"state": State.RUNNING, "attempt": 2, "losses": 1, "has_steps": False, "done": 5, "total": 9},
-            "Running, attempt 2: the worker was lost. It begins from the start.",
+            "Running, attempt 2: the worker was lost. It starts from the beginning.",
         ),
         (
             {"state": State.RUNNING, "attempt": 2, "returns": 1, "has_steps": True},
-            "before it had ended. The steps that it has finished are kept.",
+            "the worker was stopped. Finished steps are kept.",
         ),
         ({"state": State.SUCCEEDED, "claimed_at": -10 * MINUTE, "ended_at": 0 * MINUTE}, "Done in 10 min."),
         ({"state": State.FAILED, "error": "ValueError: no"}, "Failed: ValueError: no"),
@@ -61,11 +61,11 @@ def test_each_state_is_a_sentence(job: Job, changes: dict[str, object], words: s
     assert words in sentence(replace(job, **changes))  # type: ignore[arg-type]
 
 
-def test_an_attempt_after_a_crash_says_where_it_goes_on_until_it_has(job: Job) -> None:
-    """What progress says is the lost attempt's until this one has passed over the steps that are kept."""
+def test_an_attempt_after_a_crash_says_where_it_continues(job: Job) -> None:
+    """Until it has passed the saved steps, the progress is that of the lost attempt."""
     again = replace(job, state=State.RUNNING, attempt=2, losses=1, has_steps=True, done=211, total=335)
     first = glance(again)
-    assert sentence(again, None, first) == "Running, attempt 2: the worker was lost. It goes on after 211 of 335."
+    assert sentence(again, None, first) == "Running, attempt 2: the worker was lost. It continues after 211 of 335."
     assert sentence(replace(again, done=212), None, first) == "Running, attempt 2: the worker was lost."
     assert sentence(replace(again, has_steps=None), None, first) == "Running, attempt 2: the worker was lost."
 
@@ -73,30 +73,30 @@ def test_an_attempt_after_a_crash_says_where_it_goes_on_until_it_has(job: Job) -
 @pytest.mark.parametrize(
     ("ahead", "words"),
     [
-        (0, "In the queue, the next."),
-        (1, "In the queue, behind 1 other."),
-        (12, "In the queue, behind 12 others."),
-        (1000, "In the queue, behind 1,000 others or more."),
+        (0, "In the queue, next in line."),
+        (1, "In the queue, behind 1 other job."),
+        (12, "In the queue, behind 12 other jobs."),
+        (1000, "In the queue, behind 1,000 other jobs or more."),
     ],
 )
-def test_a_queued_jobs_place_is_said(job: Job, ahead: int, words: str) -> None:
+def test_a_queued_job_shows_its_place_in_line(job: Job, ahead: int, words: str) -> None:
     assert sentence(replace(job, state=State.QUEUED, attempt=0), ahead) == words
 
 
-def test_the_time_left_follows_from_how_fast_the_attempt_has_been(job: Job) -> None:
+def test_the_time_left_follows_from_the_attempts_speed(job: Job) -> None:
     half = replace(job, state=State.RUNNING, done=5, total=10, claimed_at=datetime.now(UTC) - 10 * MINUTE)
     assert time_left(half) == "about 10 min left"
 
 
-def test_an_attempt_after_a_crash_is_measured_from_the_first_look_at_it(job: Job) -> None:
-    """It began with what was done before: counted from its start it would seem faster than it is."""
+def test_an_attempt_after_a_crash_is_measured_from_the_first_glance(job: Job) -> None:
+    """It began with saved steps. Measured from its start, it would seem too fast."""
     again = replace(job, state=State.RUNNING, attempt=2, done=200, total=300)
     assert time_left(again) == ""
     later = replace(again, done=210)
     assert time_left(later, Glance(2, time.time() - 600, 200)) == "about 1 h 30 min left"
 
 
-def test_the_first_look_is_kept_until_another_attempt(job: Job) -> None:
+def test_the_first_glance_is_kept_until_the_next_attempt(job: Job) -> None:
     running = replace(job, state=State.RUNNING, done=3, total=9)
     first = glance(running)
     assert first is not None and first.done == 3
@@ -110,7 +110,7 @@ def test_the_first_look_is_kept_until_another_attempt(job: Job) -> None:
     ("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (180, "3 min"), (4800, "80 min"), (9000, "2 h 30 min")]
 )
 def test_durations_are_in_the_unit_that_fits(seconds: float, words: str) -> None:
-    assert in_words(seconds) == words
+    assert whole_span(seconds) == words
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_durations_are_in_the_unit_that_fits(seconds: float, words: str) -> None
         ({"state": State.FAILED, "returns": 5, "has_steps": False}, False),
     ],
 )  # fmt: skip
-def test_a_job_that_is_given_back_again_and_again_without_a_step_says_what_would_help(
+def test_a_job_that_is_released_again_and_again_without_a_step_gives_a_hint(
     job: Job, changes: dict[str, object], hinted: bool
 ) -> None:
-    assert ("Save what it has done with job.step(...)" in replace(job, **changes).hint) is hinted  # type: ignore[arg-type]
+    assert ("Save partial results with job.step(...)" in replace(job, **changes).hint) is hinted  # type: ignore[arg-type]

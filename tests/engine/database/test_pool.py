@@ -1,4 +1,4 @@
-"""The connections of a process: at most so many, in turns, and whole."""
+"""The pool limits a process's connections, serves threads in turn, and hands out only working connections."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +12,8 @@ from tests.engine.conftest import HueyFactory
 from tests.waiting import wait_until
 
 
-class Line:
-    """A connection that can break."""
+class Connection:
+    """A stand-in for a connection that can break."""
 
     def __init__(self) -> None:
         self.is_open = True
@@ -23,10 +23,10 @@ class Line:
 
 
 def make(size: int = 1, timeout: float = 5.0) -> Pool:
-    return Pool(Line, lambda line: line.is_open, size, timeout)
+    return Pool(Connection, lambda connection: connection.is_open, size, timeout)
 
 
-def test_a_connection_is_used_again_and_one_that_broke_meanwhile_is_not() -> None:
+def test_a_working_connection_is_used_again_and_a_broken_one_is_not() -> None:
     pool = make()
     first = pool.take()
     pool.give_back(first)
@@ -39,7 +39,7 @@ def test_a_connection_is_used_again_and_one_that_broke_meanwhile_is_not() -> Non
     assert not second.is_open and pool.take().is_open
 
 
-def test_who_waits_too_long_is_told_and_the_next_one_gets_it_all_the_same() -> None:
+def test_a_thread_that_waits_too_long_gets_an_error_and_takes_no_later_connection() -> None:
     pool = make(size=2, timeout=0.05)
     taken = [pool.take(), pool.take()]
     with pytest.raises(AllInUse, match=r"All 2 connections of this process have been in use for 0\.05 s"):
@@ -48,7 +48,7 @@ def test_who_waits_too_long_is_told_and_the_next_one_gets_it_all_the_same() -> N
     assert pool.take().is_open
 
 
-def test_who_waits_comes_before_who_has_just_had_one() -> None:
+def test_a_waiting_thread_comes_before_one_that_just_had_a_connection() -> None:
     pool = make()
     mine = pool.take()
     with ThreadPoolExecutor(1) as thread:
@@ -63,16 +63,16 @@ def test_who_waits_comes_before_who_has_just_had_one() -> None:
             assert again.result(5) is mine
 
 
-def test_a_place_is_not_lost_with_one_who_could_not_connect() -> None:
-    pool = Pool(lambda: next(lines), lambda line: True, 1, 0.05)
-    lines: Any = iter([])
+def test_a_failed_connect_does_not_use_up_a_place_in_the_pool() -> None:
+    pool = Pool(lambda: next(connections), lambda connection: True, 1, 0.05)
+    connections: Any = iter([])
     with pytest.raises(StopIteration):
         pool.take()
-    lines = iter([Line()])
+    connections = iter([Connection()])
     assert pool.take().is_open
 
 
-def test_closed_it_closes_what_comes_back() -> None:
+def test_a_closed_pool_closes_connections_that_are_given_back() -> None:
     pool = make(size=2)
     free, taken = pool.take(), pool.take()
     pool.give_back(free)
@@ -82,20 +82,20 @@ def test_closed_it_closes_what_comes_back() -> None:
     assert not taken.is_open
 
 
-def test_many_threads_share_few_connections_and_each_gets_its_turns() -> None:
+def test_many_threads_share_few_connections_and_all_finish() -> None:
     pool = make(size=2)
     at_once, most = 0, 0
     lock = threading.Lock()
 
     def visit(_: int) -> None:
         nonlocal at_once, most
-        line = pool.take()
+        connection = pool.take()
         with lock:
             at_once += 1
             most = max(most, at_once)
         with lock:
             at_once -= 1
-        pool.give_back(line)
+        pool.give_back(connection)
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(visit, range(2000)))
@@ -103,7 +103,7 @@ def test_many_threads_share_few_connections_and_each_gets_its_turns() -> None:
 
 
 @pytest.mark.parametrize("at", ["BEGIN", "UPDATE", "COMMIT"])
-def test_ctrl_c_amid_a_transaction_leaves_none_open_into_which_the_next_submit_would_fall(
+def test_ctrl_c_inside_a_transaction_leaves_no_transaction_open_for_the_next_submit(
     huey: DurableHuey, make_huey: HueyFactory, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     dialect = type(huey.ledger.database.dialect)
@@ -111,7 +111,7 @@ def test_ctrl_c_amid_a_transaction_leaves_none_open_into_which_the_next_submit_w
     interrupts = [KeyboardInterrupt]
 
     class Interrupted:
-        """A cursor; Ctrl-C comes when it has executed that."""
+        """A cursor that raises KeyboardInterrupt once, after the statement that `at` names."""
 
         def __init__(self, cursor: Any) -> None:
             self._cursor = cursor
@@ -130,5 +130,5 @@ def test_ctrl_c_amid_a_transaction_leaves_none_open_into_which_the_next_submit_w
     with pytest.raises(KeyboardInterrupt):
         first.cancel()
     second = nothing()
-    assert make_huey().job(second.id).state == "queued"  # as another process sees it
+    assert make_huey().job(second.id).state == "queued"  # read through another connection
     assert not interrupts

@@ -1,4 +1,4 @@
-"""The schema is made at the first use, once, whoever starts at the same moment; importing the package touches nothing."""
+"""The first use creates the schema, exactly once even if many processes start together. Importing the package writes nothing."""
 
 import os
 import subprocess
@@ -18,14 +18,14 @@ from tests.engine.consumers import environment, start_at_once, work
 STARTERS = 16  # processes that start at the same moment
 
 
-def test_head_is_alembics_head() -> None:
+def test_head_is_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
     assert ScriptDirectory.from_config(config).get_heads() == [migrations.HEAD]
 
 
 @pytest.mark.empty_database
-def test_the_first_use_makes_the_schema(huey: DurableHuey) -> None:
+def test_the_first_use_creates_the_schema(huey: DurableHuey) -> None:
     path = huey.ledger.database.path
     assert path is None or not path.exists()
     assert huey.jobs() == []
@@ -33,7 +33,7 @@ def test_the_first_use_makes_the_schema(huey: DurableHuey) -> None:
 
 
 @pytest.mark.empty_database
-def test_to_migrate_twice_changes_nothing(huey: DurableHuey, make_huey: HueyFactory) -> None:
+def test_migrating_twice_changes_nothing(huey: DurableHuey, make_huey: HueyFactory) -> None:
     huey.task(name="task")(lambda: 1)()
     huey.migrate()
     other = make_huey()
@@ -49,14 +49,14 @@ def start(url):
 
 
 @pytest.mark.empty_database
-def test_many_starters_on_a_new_database_make_one_schema_and_lose_no_job(huey: DurableHuey) -> None:
+def test_many_processes_that_start_at_once_create_one_schema_and_lose_no_job(huey: DurableHuey) -> None:
     ids = start_at_once(STARTERS, START, huey.database_url)
     assert {job.id for job in huey.jobs()} == set(ids)
     assert len(ids) == STARTERS
     assert version(huey) == migrations.HEAD
 
 
-def test_a_schema_newer_than_this_code_is_left_alone_and_used(huey: DurableHuey, make_huey: HueyFactory) -> None:
+def test_a_schema_newer_than_this_code_is_used_without_change(huey: DurableHuey, make_huey: HueyFactory) -> None:
     huey.migrate()
     with huey.ledger.database.transaction() as tx:
         tx.run("UPDATE alembic_version SET version_num = '9999'")
@@ -70,11 +70,11 @@ def test_a_schema_newer_than_this_code_is_left_alone_and_used(huey: DurableHuey,
 
 @pytest.mark.parametrize("storage", ["postgres"], indirect=True)
 def test_a_migration_may_wait_longer_than_other_transactions(huey: DurableHuey) -> None:
-    asked = "SELECT current_setting('idle_in_transaction_session_timeout') AS idle, current_setting('lock_timeout') AS locked"
+    query = "SELECT current_setting('idle_in_transaction_session_timeout') AS idle, current_setting('lock_timeout') AS locked"
     with huey.ledger.database.dialect.migrating() as connection:
-        assert tuple(connection.exec_driver_sql(asked).one()) == ("1min", "0")
+        assert tuple(connection.exec_driver_sql(query).one()) == ("1min", "0")
     with huey.ledger.database.statement() as tx:
-        assert dict(tx.one(asked) or {}) == {"idle": "5s", "locked": "5s"}
+        assert dict(tx.one(query) or {}) == {"idle": "5s", "locked": "5s"}
 
 
 def version(huey: DurableHuey) -> str | None:
@@ -105,7 +105,7 @@ print(sorted(heavy), os.listdir())
 """
 
 
-def test_importing_and_declaring_touches_no_disk_and_imports_nothing_heavy(tmp_path: Path) -> None:
+def test_importing_an_app_writes_no_file_and_imports_no_heavy_library(tmp_path: Path) -> None:
     environ = environment() | {"PYTHONDONTWRITEBYTECODE": "1"}
     run = subprocess.run(
         [sys.executable, "-c", IMPORT], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=30
@@ -122,14 +122,16 @@ def test_by_default_the_ledger_is_a_file_in_var(tmp_path: Path, monkeypatch: pyt
     assert {"my-app.sqlite", "secret_key"} <= set(names)
 
 
-def test_a_relative_url_means_one_file_wherever_a_task_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_url_means_one_file_even_if_a_task_changes_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     huey = DurableHuey("tests", "sqlite:///var/jobs.sqlite", secret_key="k")
 
     @huey.task()
     def task() -> str:
         os.chdir(tmp_path.parent)
-        huey.storage.close()  # as a fork or a lost connection would: the next statement opens a new one
+        huey.storage.close()  # as before a fork: the next statement opens a new connection
         return current_job().step("a", str, "value")
 
     handle = task()
@@ -140,7 +142,7 @@ def test_a_relative_url_means_one_file_wherever_a_task_goes(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "postgresql+asyncpg://user:secret@host/db", "secret"])
-def test_a_database_that_is_not_supported_is_refused_without_telling_the_password(url: str) -> None:
+def test_an_unsupported_database_is_refused_without_showing_the_password(url: str) -> None:
     with pytest.raises(ValueError, match="SQLite and Postgres are supported: ") as refusal:
         DurableHuey("tests", url)
     assert "secret" not in str(refusal.value)
@@ -153,17 +155,17 @@ def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None
         huey.jobs()
 
 
-def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a database, but more than a hundred bytes of text. " * 9)
     huey = DurableHuey("tests", f"sqlite:///{tmp_path}/notes.txt", secret_key="k")
     with pytest.raises(DatabaseUnavailable, match="notes.txt"):
         huey.jobs()
 
 
-# --- doctor ---
+# --- checks ---
 
 
-def test_the_checks_say_what_is_well_and_what_to_do_about_the_rest(huey: DurableHuey) -> None:
+def test_each_check_passes_or_gives_a_remedy(huey: DurableHuey) -> None:
     checks = {check.name: check for check in huey.check()}
     of_servers = {"connections": True} if huey.ledger.database.path is None else {}
     of_servers |= {"redis": True} if huey.redis_url else {}
@@ -180,7 +182,7 @@ def test_the_checks_say_what_is_well_and_what_to_do_about_the_rest(huey: Durable
     assert "2" in workers.detail and "host" in workers.detail
 
 
-def test_the_checks_go_no_further_than_a_database_that_does_not_answer(tmp_path: Path) -> None:
+def test_the_checks_stop_at_a_database_that_does_not_answer(tmp_path: Path) -> None:
     (tmp_path / "folder.sqlite").mkdir()
     huey = DurableHuey("tests", f"sqlite:///{tmp_path}/folder.sqlite", secret_key="k")
     (check,) = huey.check()

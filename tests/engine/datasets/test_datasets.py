@@ -1,4 +1,4 @@
-"""Datasets: versions that a periodic job saves, whole or not at all, and that many read for next to nothing."""
+"""Datasets: a periodic job saves versions, whole or not at all, and reading them is cheap."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from plotly.graph_objects import Figure
 
 from jobqueue import DatabaseUnavailable, DurableHuey, EmptyDataset, NotReady, VersionNotFound, codec
 from jobqueue.database.database import Transaction
-from jobqueue.datasets import single_flight as asking
+from jobqueue.datasets import single_flight
 from jobqueue.datasets.dataset import Dataset
 from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import work
@@ -39,7 +39,7 @@ def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
 
 
 class World:
-    """What a dataset is made of: tests change it. What is an exception is raised."""
+    """The source of a dataset, which tests change. If the content is an exception, the refresh raises it."""
 
     def __init__(self) -> None:
         self.content: Any = frame(1)
@@ -61,13 +61,13 @@ def world() -> World:
 
 @pytest.fixture
 def prices(huey: DurableHuey, world: World) -> Dataset[Any]:
-    """As its worker has it."""
+    """The dataset in the worker's process."""
     return world.dataset(huey)
 
 
 @pytest.fixture
 def seen(make_huey: HueyFactory, world: World) -> Dataset[Any]:
-    """The same, as another process has it."""
+    """The same dataset in another process."""
     return world.dataset(make_huey())
 
 
@@ -80,7 +80,7 @@ def refresh(dataset: Dataset[Any], content: Any = None, world: World | None = No
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Those that were executed."""
+    """Record the executed statements."""
     executed: list[str] = []
     execute = Transaction._execute
 
@@ -94,7 +94,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A media type for each decoding."""
+    """Record the media types of all values that are decoded."""
     media_types: list[str] = []
     decode = codec.decode
 
@@ -106,7 +106,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return media_types
 
 
-# --- what is saved is what is read ---
+# --- saving and reading ---
 
 
 CONTENTS = [
@@ -119,14 +119,14 @@ CONTENTS = [
 ]
 
 
-def test_what_a_refresh_returned_another_process_reads(prices: Dataset[Any], seen: Dataset[Any], world: World) -> None:
+def test_another_process_reads_the_value_of_a_refresh(prices: Dataset[Any], seen: Dataset[Any], world: World) -> None:
     for content in CONTENTS:
         refresh(prices, content, world)
         assert codec.encode(seen.read()) == codec.encode(content)
         assert type(seen.read()) is type(content)
 
 
-def test_a_figure_and_an_array_are_read_as_they_were(prices: Dataset[Any], seen: Dataset[Any], world: World) -> None:
+def test_figures_and_arrays_are_read_unchanged(prices: Dataset[Any], seen: Dataset[Any], world: World) -> None:
     refresh(prices, {"figure": Figure(data=[{"y": [1, 2]}]), "array": np.arange(4.0)}, world)
     first = seen.read()
     first["figure"].update_layout(title="mine")
@@ -135,7 +135,7 @@ def test_a_figure_and_an_array_are_read_as_they_were(prices: Dataset[Any], seen:
         first["array"][0] = 9
 
 
-def test_what_a_reader_does_to_its_frame_no_other_sees(prices: Dataset[Any], seen: Dataset[Any]) -> None:
+def test_readers_do_not_see_each_others_changes(prices: Dataset[Any], seen: Dataset[Any]) -> None:
     refresh(prices)
     mine = seen.read()
     mine.iloc[0, 0] = -1
@@ -145,7 +145,7 @@ def test_what_a_reader_does_to_its_frame_no_other_sees(prices: Dataset[Any], see
     same(seen.read(), frame(1))
 
 
-def test_the_newest_version_is_read_and_earlier_ones_as_long_as_they_are_kept(
+def test_newest_version_and_kept_earlier_versions_can_be_read(
     huey: DurableHuey, make_huey: HueyFactory, world: World
 ) -> None:
     prices, seen = world.dataset(huey, keep=2), world.dataset(make_huey(), keep=2)
@@ -158,22 +158,22 @@ def test_the_newest_version_is_read_and_earlier_ones_as_long_as_they_are_kept(
         seen.read(version=1)
 
 
-def test_calling_it_runs_the_function_and_saves_nothing(prices: Dataset[Any]) -> None:
+def test_calling_a_dataset_runs_its_function_and_saves_nothing(prices: Dataset[Any]) -> None:
     same(prices(), frame(1))
-    same(prices.task.func(), frame(1))  # what `jobs run` calls
+    same(prices.task.func(), frame(1))  # as `jobs run` calls it
     assert prices.info().version is None
 
 
-def test_in_immediate_mode_a_refresh_is_read_at_once(world: World) -> None:
+def test_refresh_in_immediate_mode_can_be_read_immediately(world: World) -> None:
     prices = world.dataset(DurableHuey("tests", immediate=True))
     prices.refresh()
     same(prices.read(), frame(1))
 
 
-# --- what a look tells ---
+# --- info ---
 
 
-def test_a_look_tells_all_about_the_newest_version(huey: DurableHuey, world: World) -> None:
+def test_info_describes_the_newest_version(huey: DurableHuey, world: World) -> None:
     last_day = timedelta(days=1)
     prices = world.dataset(huey, stale_after=last_day, as_of=lambda prices: prices.index[-1])
     handle = prices.refresh()
@@ -187,7 +187,7 @@ def test_a_look_tells_all_about_the_newest_version(huey: DurableHuey, world: Wor
     assert info.size == len(codec.encode(frame(1))[1])
 
 
-def test_it_is_stale_when_it_is_older_than_it_may_be(huey: DurableHuey, world: World) -> None:
+def test_dataset_is_stale_from_its_stale_after_age_on(huey: DurableHuey, world: World) -> None:
     now = datetime.now(UTC)
     prices = world.dataset(huey, stale_after="1 hour", as_of=lambda content: content["at"])
     refresh(prices, {"at": now - timedelta(hours=2)}, world)
@@ -199,40 +199,36 @@ def test_it_is_stale_when_it_is_older_than_it_may_be(huey: DurableHuey, world: W
 @pytest.mark.parametrize(
     ("stale_after", "seconds"), [("90 seconds", 90), ("1 hour", 3600), ("2 days", 172800), (5, 5), (None, None)]
 )
-def test_how_old_it_may_be_is_said_in_words(
-    huey: DurableHuey, world: World, stale_after: Any, seconds: float | None
-) -> None:
+def test_stale_after_accepts_words(huey: DurableHuey, world: World, stale_after: Any, seconds: float | None) -> None:
     expected = None if seconds is None else timedelta(seconds=seconds)
     assert world.dataset(huey, stale_after=stale_after).stale_after == expected
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [({"stale_after": "soon"}, "stale_after='soon': it is a duration"), ({"keep": 0}, "keeps one version at least")],
+    [({"stale_after": "soon"}, "stale_after='soon' is not a duration"), ({"keep": 0}, "keeps at least one version")],
     ids=str,
 )
-def test_what_makes_no_sense_is_refused(
-    huey: DurableHuey, world: World, options: dict[str, Any], sentence: str
-) -> None:
+def test_invalid_options_are_refused(huey: DurableHuey, world: World, options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         world.dataset(huey, **options)
 
 
-# --- a refresh that fails ---
+# --- failed refreshes ---
 
 FAILURES = {
     "raises": (RuntimeError("no route to the exchange"), "RuntimeError: no route to the exchange"),
-    "none": (None, "EmptyDataset: .*prices came to nothing (None), so no version was made of it."),
-    "no rows": (frame(1).iloc[:0], "EmptyDataset: .*prices came to nothing (a DataFrame without rows)"),
-    "no columns": (frame(1)[[]], "EmptyDataset: .*prices came to nothing (a DataFrame without rows)"),
-    "no items": ([], "EmptyDataset: .*prices came to nothing (a list without rows)"),
-    "not kept": (object(), "result is a builtins.object, which cannot be kept"),
+    "none": (None, "EmptyDataset: .*prices returned None, so no version was made."),
+    "no rows": (frame(1).iloc[:0], "EmptyDataset: .*prices returned a DataFrame without rows"),
+    "no columns": (frame(1)[[]], "EmptyDataset: .*prices returned a DataFrame without rows"),
+    "no items": ([], "EmptyDataset: .*prices returned a list without rows"),
+    "not kept": (object(), "result is a builtins.object, which cannot be saved"),
 }
 
 
 @pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("failure", FAILURES)
-def test_a_refresh_that_fails_leaves_the_last_version_and_shows(
+def test_failed_refresh_keeps_the_last_version_and_shows_its_error(
     prices: Dataset[Any], seen: Dataset[Any], world: World, failure: str
 ) -> None:
     content, sentence = FAILURES[failure]
@@ -248,28 +244,28 @@ def test_a_refresh_that_fails_leaves_the_last_version_and_shows(
     assert (seen.info().version, seen.info().error, seen.info().failed_job_id) == (2, "", None)
 
 
-def test_a_value_that_is_larger_than_a_result_may_be_is_refused(make_huey: HueyFactory, world: World) -> None:
+def test_value_larger_than_max_result_is_refused(make_huey: HueyFactory, world: World) -> None:
     prices = world.dataset(make_huey(max_result=100))
     refresh(prices)
-    assert "the queue keeps 100 of a result" in prices.info().error and prices.info().version is None
+    assert "the limit for a result or a step is 100 " in prices.info().error and prices.info().version is None
 
 
-def test_an_attempt_that_fails_shows_before_the_next_begins(huey: DurableHuey, world: World) -> None:
+def test_error_of_a_failed_attempt_shows_before_the_retry(huey: DurableHuey, world: World) -> None:
     prices = world.dataset(huey, retries=1, retry_delay=60)
     refresh(prices, ValueError("at first"), world)
     assert prices.info().error == "ValueError: at first"
 
 
-def test_a_refresh_outside_of_a_worker_refuses_what_is_empty_too(prices: Dataset[Any], world: World) -> None:
+def test_empty_value_is_refused_outside_a_worker_too(prices: Dataset[Any], world: World) -> None:
     world.content = []
     with pytest.raises(EmptyDataset):
         prices.task.func()
 
 
-# --- before the first ---
+# --- before the first version ---
 
 
-def test_a_dataset_without_a_version_says_what_to_do(prices: Dataset[Any], world: World) -> None:
+def test_read_without_a_version_says_what_to_do(prices: Dataset[Any], world: World) -> None:
     with pytest.raises(NotReady, match=r"prices has no version yet.*prices\.refresh\(\)") as not_ready:
         prices.read()
     assert "failed" not in str(not_ready.value)
@@ -280,22 +276,22 @@ def test_a_dataset_without_a_version_says_what_to_do(prices: Dataset[Any], world
         prices.read()
 
 
-def test_a_read_waits_for_the_first_version_if_asked_to(prices: Dataset[Any], seen: Dataset[Any]) -> None:
+def test_read_can_wait_for_the_first_version(prices: Dataset[Any], seen: Dataset[Any]) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(seen.read, wait=60)
         refresh(prices)
         same(waiting.result(60), frame(1))
 
 
-def test_a_read_waits_no_longer_than_it_was_asked_to(prices: Dataset[Any]) -> None:
+def test_read_waits_no_longer_than_requested(prices: Dataset[Any]) -> None:
     with pytest.raises(NotReady):
         prices.read(wait=0.05)
 
 
-# --- what a read costs ---
+# --- the cost of a read ---
 
 
-def test_an_unchanged_read_costs_one_query_and_decodes_nothing(
+def test_repeated_read_costs_one_query_and_decodes_nothing(
     prices: Dataset[Any], seen: Dataset[Any], statements: list[str], decoded: list[str]
 ) -> None:
     refresh(prices)
@@ -308,7 +304,7 @@ def test_an_unchanged_read_costs_one_query_and_decodes_nothing(
     assert len(decoded) == 1
 
 
-def test_many_threads_ask_together_and_decode_a_new_version_once(
+def test_many_threads_share_queries_and_decode_a_new_version_once(
     prices: Dataset[Any],
     seen: Dataset[Any],
     world: World,
@@ -322,36 +318,36 @@ def test_many_threads_ask_together_and_decode_a_new_version_once(
     statements.clear()
     decoded.clear()
     joined: list[None] = []
-    question = seen._newest._question
+    query = seen._newest._query
 
     class Joined(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
             joined.append(None)
             return super().wait(timeout)
 
-    class Question(asking._Call[Any]):
+    class CountedCall(single_flight._Call[Any]):
         def __init__(self) -> None:
             super().__init__()
-            self.over = Joined()
+            self.done = Joined()
 
     def answers_when_all_wait() -> Any:
         wait_until(lambda: len(joined) >= READERS - 1)
-        return question()
+        return query()
 
-    monkeypatch.setattr(asking, "_Call", Question)
-    monkeypatch.setattr(seen._newest, "_question", answers_when_all_wait)
+    monkeypatch.setattr(single_flight, "_Call", CountedCall)
+    monkeypatch.setattr(seen._newest, "_query", answers_when_all_wait)
     with ThreadPoolExecutor(READERS) as pool:
         numbers = list(pool.map(lambda _: seen.read().iloc[0, 0], range(READERS)))
     assert numbers == [2] * READERS
     assert len(decoded) == 1
-    assert len(statements) <= 4  # two questions, and what the new version is
+    assert len(statements) <= 4  # two queries for the newest version, and one for its bytes
 
 
-def test_an_answer_is_never_older_than_its_question(
+def test_read_never_returns_a_version_older_than_its_request(
     prices: Dataset[Any], seen: Dataset[Any], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refresh(prices, frame(1), world)
-    ask, asked, go = seen._newest._question, threading.Event(), threading.Event()
+    ask, asked, go = seen._newest._query, threading.Event(), threading.Event()
 
     def slowly() -> Any:
         answer = ask()
@@ -360,7 +356,7 @@ def test_an_answer_is_never_older_than_its_question(
             assert go.wait(10)
         return answer
 
-    monkeypatch.setattr(seen._newest, "_question", slowly)
+    monkeypatch.setattr(seen._newest, "_query", slowly)
     with ThreadPoolExecutor(2) as pool:
         before = pool.submit(lambda: seen.read().iloc[0, 0])
         assert asked.wait(10)
@@ -373,30 +369,28 @@ def test_an_answer_is_never_older_than_its_question(
 
 
 @pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
-def test_a_database_that_does_not_answer_is_told_to_all_who_asked_and_forgotten(
-    prices: Dataset[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_database_error_is_raised_and_not_cached(prices: Dataset[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     refresh(prices)
     with monkeypatch.context() as down:
 
         def no_route() -> None:
             raise DatabaseUnavailable("no route")
 
-        down.setattr(prices._newest, "_question", no_route)
+        down.setattr(prices._newest, "_query", no_route)
         with pytest.raises(DatabaseUnavailable):
             prices.read()
     assert len(prices.read()) == 3
 
 
-# --- two at the same time ---
+# --- concurrency ---
 
 
-def test_a_version_that_is_replaced_while_it_is_read_is_not_missed(
+def test_version_replaced_during_a_read_is_read_again(
     huey: DurableHuey, make_huey: HueyFactory, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prices, seen = world.dataset(huey, keep=1), world.dataset(make_huey(), keep=1)
     refresh(prices, frame(1), world)
-    monkeypatch.setattr(seen, "_cache", lambda: None)  # it comes from the database
+    monkeypatch.setattr(seen, "_cache", lambda: None)  # so that it reads from the database
     versions = seen._ledger().versions
     version = versions.get
 
@@ -409,7 +403,7 @@ def test_a_version_that_is_replaced_while_it_is_read_is_not_missed(
     assert seen.read().iloc[0, 0] == 2
 
 
-def test_two_refreshes_that_end_together_are_two_versions(make_huey: HueyFactory, world: World) -> None:
+def test_two_refreshes_that_end_together_make_two_versions(make_huey: HueyFactory, world: World) -> None:
     datasets = [world.dataset(make_huey()) for _ in range(2)]
     handles = [dataset.refresh() for dataset in datasets]
     tasks = [dataset.task.huey.dequeue() for dataset in datasets]
@@ -420,7 +414,7 @@ def test_two_refreshes_that_end_together_are_two_versions(make_huey: HueyFactory
     assert datasets[0].task.huey.ledger.versions.kept(datasets[0].name) == [1, 2]
 
 
-def test_the_late_version_of_a_worker_that_was_taken_for_dead_is_refused(
+def test_late_version_of_a_worker_that_lost_its_claim_is_refused(
     huey: DurableHuey, make_huey: HueyFactory, world: World
 ) -> None:
     prices, again = world.dataset(huey), world.dataset(make_huey())
@@ -448,7 +442,7 @@ def bodies(statements: list[str]) -> int:
 
 
 @with_redis
-def test_a_new_version_comes_from_redis(prices: Dataset[Any], seen: Dataset[Any], statements: list[str]) -> None:
+def test_new_version_is_read_from_redis(prices: Dataset[Any], seen: Dataset[Any], statements: list[str]) -> None:
     refresh(prices)
     same(seen.read(), frame(1))
     assert bodies(statements) == 0
@@ -464,7 +458,7 @@ SPOILED: dict[str, Callable[[bytes], bytes]] = {
 
 
 @with_redis
-def test_what_redis_has_is_taken_only_if_the_ledger_means_it(
+def test_copy_in_redis_is_used_only_if_its_digest_is_in_the_ledger(
     prices: Dataset[Any], make_huey: HueyFactory, world: World, storage: Storage, copy_key: str
 ) -> None:
     refresh(prices)
@@ -478,7 +472,7 @@ def test_what_redis_has_is_taken_only_if_the_ledger_means_it(
 
 
 @with_redis
-def test_a_redis_that_was_emptied_or_holds_something_else_under_the_name_changes_nothing(
+def test_emptied_or_foreign_redis_content_does_not_affect_reads(
     prices: Dataset[Any], make_huey: HueyFactory, world: World, storage: Storage, copy_key: str
 ) -> None:
     refresh(prices)

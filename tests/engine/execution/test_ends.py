@@ -1,4 +1,4 @@
-"""An attempt's end is one transaction with its result and all that comes of it; whoever is too late changes nothing."""
+"""Ends: an attempt's end is one transaction with its result and its follow-ups. A late attempt changes nothing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,14 +15,12 @@ Snapshot = Callable[[], dict[str, Any]]
 
 @pytest.fixture
 def snapshot(make_huey: HueyFactory) -> Snapshot:
-    """What another process sees: each job's state by its task's name, and whether it has a result."""
+    """Return what another process sees: each job's state by its task's name, and whether it has a result."""
     other = make_huey()
     return lambda: {job.name: (str(job.state), other.job(job.id).is_ready()) for job in other.jobs()}
 
 
-def test_a_job_its_result_and_what_follows_are_seen_at_once_or_not_at_all(
-    huey: DurableHuey, snapshot: Snapshot
-) -> None:
+def test_state_result_and_followers_of_a_job_become_visible_together(huey: DurableHuey, snapshot: Snapshot) -> None:
     seen: list[Any] = []
     huey.post_execute("look")(lambda task, value, error: seen.append(snapshot()) if task.name == "first" else None)
     second = huey.task(name="second")(lambda value: value)
@@ -37,7 +35,7 @@ def test_a_job_its_result_and_what_follows_are_seen_at_once_or_not_at_all(
     ]
 
 
-def test_an_error_and_its_handler_are_seen_at_once_or_not_at_all(huey: DurableHuey, snapshot: Snapshot) -> None:
+def test_error_and_its_handler_become_visible_together(huey: DurableHuey, snapshot: Snapshot) -> None:
     @huey.task()
     def fails() -> None:
         raise ValueError
@@ -54,7 +52,7 @@ def test_an_error_and_its_handler_are_seen_at_once_or_not_at_all(huey: DurableHu
     assert snapshot() == {"fails": ("failed", True), "handler": ("queued", False)}
 
 
-def test_what_a_running_job_submits_is_accepted_at_once(huey: DurableHuey, snapshot: Snapshot) -> None:
+def test_jobs_submitted_by_a_running_job_are_accepted_immediately(huey: DurableHuey, snapshot: Snapshot) -> None:
     seen: list[Any] = []
     child = huey.task(name="child")(lambda: None)
 
@@ -79,9 +77,7 @@ LATE: dict[str, Callable[[DurableHuey, str], object]] = {
 
 @pytest.mark.parametrize("what", LATE)
 @pytest.mark.parametrize("end", ["a result", "an error", "a retry"])
-def test_the_end_of_an_attempt_that_is_no_longer_the_jobs_is_dropped_with_all_that_comes_of_it(
-    huey: DurableHuey, what: str, end: str
-) -> None:
+def test_end_of_an_attempt_that_lost_its_claim_changes_nothing(huey: DurableHuey, what: str, end: str) -> None:
     ran: list[str] = []
     follower = huey.task(name="follower")(lambda *args: ran.append("follower"))
     huey.signal("complete", "error", "retrying")(lambda signal, task, *args: follower())
@@ -100,12 +96,12 @@ def test_the_end_of_an_attempt_that_is_no_longer_the_jobs_is_dropped_with_all_th
     job = huey.job(claimed.id)
     assert job.state is (State.CANCELLED if what == "cancelled" else State.QUEUED)
     assert (job.get_job().error in ("", "cancelled"), job.is_ready()) == (True, False)
-    assert len(huey.jobs()) == 2  # the late one, and what was to follow it
+    assert len(huey.jobs()) == 2  # the late job, and its follower
     assert ran == []
 
 
-def test_an_attempt_that_ends_while_the_next_one_runs_leaves_it_alone(huey: DurableHuey) -> None:
-    """The zombie, in one process: two claims of one job, of which the first ends last."""
+def test_late_end_of_an_attempt_does_not_affect_the_next_attempt(huey: DurableHuey) -> None:
+    """Two claims of one job, of which the first ends last, in one process."""
     first_claim = huey.task(name="task")(lambda: "first")()
     one = huey.claim("consumer-1", "worker")
     assert one is not None
@@ -128,7 +124,7 @@ UNREADABLE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("how", UNREADABLE)
-def test_a_message_that_cannot_be_read_fails_its_job_and_tells_what_follows(huey: DurableHuey, how: str) -> None:
+def test_unreadable_message_fails_its_job_and_cancels_followers(huey: DurableHuey, how: str) -> None:
     ran: list[Any] = []
     task = huey.task(name="task", retries=3)(ran.append)
     first, second = huey.enqueue(task.s(1).then(task))

@@ -1,4 +1,4 @@
-"""Attempts that fail: what is tried again, when, what the result then is, and who is told."""
+"""Failed attempts: retries, their delays, the final result, and error handlers."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ PAUSE = 0.1  # seconds
 
 
 def outcome(handle: Any) -> Any:
-    """A result, or the error's text."""
+    """Return the result, or the error's text."""
     try:
         return handle.get()
     except TaskException as error:
@@ -29,7 +29,7 @@ def outcome(handle: Any) -> Any:
 
 
 class Flaky:
-    """Raises the exceptions it is given, one at each call, then returns what came of it."""
+    """Task that raises the given exceptions, one in each call, and then returns."""
 
     def __init__(self, *exceptions: Callable[[], BaseException] | BaseException) -> None:
         self.left = list(exceptions)
@@ -51,7 +51,7 @@ class Flaky:
         return [after - before for before, after in zip(self.times, self.times[1:], strict=False)]
 
 
-# How a task fails, with which options -> calls, and what the handle says in the end. No pauses here.
+# How a task fails, and its options -> the number of calls, and the final result. Without pauses.
 ATTEMPTS: dict[str, tuple[list[BaseException], dict[str, Any], int, str]] = {
     "no failure": ([], {}, 1, "done"),
     "once, no retries": ([ValueError("a")], {}, 1, "ValueError('a')"),
@@ -71,7 +71,7 @@ ATTEMPTS: dict[str, tuple[list[BaseException], dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize("case", ATTEMPTS)
-def test_an_attempt_that_failed_is_tried_again_as_declared(any_huey: Huey, case: str) -> None:
+def test_failed_attempt_is_retried_as_the_task_declares(any_huey: Huey, case: str) -> None:
     exceptions, options, calls, said = ATTEMPTS[case]
     flaky = Flaky(*exceptions)
     handle = any_huey.task(name="flaky", **options)(lambda: flaky())()
@@ -80,7 +80,7 @@ def test_an_attempt_that_failed_is_tried_again_as_declared(any_huey: Huey, case:
     assert (flaky.calls, outcome(handle)) == (calls, said)
 
 
-def test_options_of_a_call_override_those_of_the_task(any_huey: Huey) -> None:
+def test_options_of_a_call_override_options_of_the_task(any_huey: Huey) -> None:
     flaky = Flaky(ValueError(), ValueError())
     any_huey.task(name="flaky", retries=0)(lambda: flaky())(retries=2, retry_delay=0)
     work(any_huey)
@@ -100,7 +100,7 @@ PAUSES: dict[str, tuple[dict[str, Any], list[Callable[[], BaseException]], list[
 
 
 @pytest.mark.parametrize("case", PAUSES)
-def test_the_pause_before_another_try_is_what_was_asked(any_huey: Huey, case: str) -> None:
+def test_pause_before_a_retry_is_as_requested(any_huey: Huey, case: str) -> None:
     options, exceptions, pauses = PAUSES[case]
     flaky = Flaky(*exceptions)
     handle = any_huey.task(name="flaky", **options)(lambda: flaky())()
@@ -110,7 +110,7 @@ def test_the_pause_before_another_try_is_what_was_asked(any_huey: Huey, case: st
         assert pause >= expected * PAUSE - 0.01
 
 
-def test_while_a_retry_is_due_the_job_is_scheduled_and_says_why(huey: DurableHuey) -> None:
+def test_job_waiting_for_a_retry_is_scheduled_and_shows_its_error(huey: DurableHuey) -> None:
     @huey.task(retries=1, retry_delay=60)
     def fails() -> None:
         raise ValueError("the market is closed")
@@ -124,7 +124,7 @@ def test_while_a_retry_is_due_the_job_is_scheduled_and_says_why(huey: DurableHue
 
 
 def paused(huey: DurableHuey, job_id: str) -> float:
-    """Run the job, which fails, and put off the next attempt to now. Returns the pause that it was given, in seconds."""
+    """Run the job, which fails, and make its next attempt due now. Return the pause that it had, in seconds."""
     work(huey)
     with huey.ledger.database.statement() as tx:
         row = tx.one("SELECT run_at - queued_at AS pause FROM jobs WHERE id = :id", id=job_id)
@@ -133,7 +133,7 @@ def paused(huey: DurableHuey, job_id: str) -> float:
     return float(row["pause"])
 
 
-def test_a_backoff_grows_to_an_hour_and_no_further(huey: DurableHuey) -> None:
+def test_backoff_stops_growing_at_an_hour(huey: DurableHuey) -> None:
     @huey.task(retries=9, retry_delay=10, retry_backoff=10)
     def fails() -> None:
         raise ValueError
@@ -143,7 +143,7 @@ def test_a_backoff_grows_to_an_hour_and_no_further(huey: DurableHuey) -> None:
         assert expected <= paused(huey, handle.id) <= expected * (1 + JITTER)
 
 
-def test_a_pause_that_is_longer_from_the_start_stays_as_it_is(huey: DurableHuey) -> None:
+def test_retry_delay_above_the_backoff_limit_stays_unchanged(huey: DurableHuey) -> None:
     @huey.task(retries=9, retry_delay=2 * LONGEST_PAUSE, retry_backoff=10)
     def fails() -> None:
         raise ValueError
@@ -153,7 +153,7 @@ def test_a_pause_that_is_longer_from_the_start_stays_as_it_is(huey: DurableHuey)
         assert 2 * LONGEST_PAUSE <= paused(huey, handle.id) <= 2 * LONGEST_PAUSE * (1 + JITTER)
 
 
-def test_jobs_that_failed_together_are_not_tried_again_together(huey: DurableHuey) -> None:
+def test_jobs_that_failed_together_are_retried_at_different_times(huey: DurableHuey) -> None:
     @huey.task(retries=1, retry_delay=100)
     def fails() -> None:
         raise ValueError
@@ -164,9 +164,7 @@ def test_jobs_that_failed_together_are_not_tried_again_together(huey: DurableHue
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_the_error_of_an_attempt_is_seen_before_the_last_one_if_so_wanted(
-    make_any_huey: Callable[..., Huey], kept: bool
-) -> None:
+def test_intermediate_errors_are_stored_if_enabled(make_any_huey: Callable[..., Huey], kept: bool) -> None:
     huey = make_any_huey(store_intermediate_errors=kept)
     handled: list[str] = []
     seen: list[Any] = []
@@ -188,7 +186,7 @@ def test_the_error_of_an_attempt_is_seen_before_the_last_one_if_so_wanted(
     assert handled == ["ValueError('a')"] * (2 if kept else 1)
 
 
-def test_an_error_says_what_went_wrong_with_the_traceback_behind_it(any_huey: Huey) -> None:
+def test_error_is_a_sentence_with_a_traceback(any_huey: Huey) -> None:
     @any_huey.task()
     def fails() -> None:
         raise ValueError("a")
@@ -205,7 +203,7 @@ def test_an_error_says_what_went_wrong_with_the_traceback_behind_it(any_huey: Hu
 # --- error handlers ---
 
 
-def test_an_error_handler_is_called_once_for_each_attempt_with_the_exception(any_huey: Huey) -> None:
+def test_error_handler_runs_once_per_failed_attempt_with_the_exception(any_huey: Huey) -> None:
     handled: list[Any] = []
 
     @any_huey.task(retries=2)
@@ -221,7 +219,7 @@ def test_an_error_handler_is_called_once_for_each_attempt_with_the_exception(any
     assert handled == [("desk", ValueError, "a")] * 3
 
 
-def test_error_handlers_follow_one_another(any_huey: Huey) -> None:
+def test_error_handlers_can_be_chained(any_huey: Huey) -> None:
     handled: list[str] = []
 
     @any_huey.task()
@@ -241,7 +239,7 @@ def test_error_handlers_follow_one_another(any_huey: Huey) -> None:
     assert handled == ["second"]
 
 
-def test_the_handler_of_a_group_hears_of_each_failed_member(any_huey: Huey) -> None:
+def test_error_handler_of_a_group_runs_for_each_failed_member(any_huey: Huey) -> None:
     from huey import group
 
     handled: list[str] = []
@@ -266,7 +264,7 @@ class Unpicklable(Exception):
 
 
 @pytest.mark.parametrize("retries", [0, 2])
-def test_an_exception_that_cannot_be_pickled_is_an_error_as_any_other(huey: DurableHuey, retries: int) -> None:
+def test_exception_that_cannot_be_pickled_fails_the_job_as_usual(huey: DurableHuey, retries: int) -> None:
     @huey.task(retries=retries)
     def fails() -> None:
         raise Unpicklable("no luck")
@@ -279,9 +277,7 @@ def test_an_exception_that_cannot_be_pickled_is_an_error_as_any_other(huey: Dura
 
 
 @pytest.mark.parametrize("retries", [0, 2])
-def test_a_handler_that_cannot_be_given_the_exception_does_not_keep_the_job_from_ending(
-    huey: DurableHuey, retries: int
-) -> None:
+def test_job_ends_even_if_its_error_handler_cannot_get_the_exception(huey: DurableHuey, retries: int) -> None:
     @huey.task(retries=retries)
     def fails() -> None:
         raise Unpicklable("no luck")
@@ -296,14 +292,14 @@ def test_a_handler_that_cannot_be_given_the_exception_does_not_keep_the_job_from
     assert (job.state, job.attempt, job.error) == (State.FAILED, retries + 1, "Unpicklable: no luck")
 
 
-# --- odd ends ---
+# --- special cases ---
 
 
 def raise_(error: BaseException) -> None:
     raise error
 
 
-# what a task does -> the sentence; each is an attempt that failed, and is tried again
+# what a task does -> the error. Each fails the attempt, which is retried.
 ODD_ENDS: dict[str, tuple[Callable[[], object], str]] = {
     "sys.exit": (lambda: raise_(SystemExit(3)), "SystemExit(3)"),
     "asyncio cancels": (lambda: raise_(asyncio.CancelledError()), "CancelledError"),
@@ -316,7 +312,7 @@ ODD_ENDS: dict[str, tuple[Callable[[], object], str]] = {
 
 
 @pytest.mark.parametrize("what", ODD_ENDS)
-def test_however_a_task_fails_it_is_a_failed_attempt_and_the_worker_goes_on(
+def test_any_failure_of_a_task_fails_its_attempt_and_the_worker_continues(
     huey: DurableHuey, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL + 1)  # pytest-xdist cannot report a log that is not valid text
@@ -329,7 +325,7 @@ def test_however_a_task_fails_it_is_a_failed_attempt_and_the_worker_goes_on(
     assert isinstance(outcome(handle), str)
 
 
-def test_a_result_that_cannot_be_kept_fails_the_job_for_good(huey: DurableHuey) -> None:
+def test_result_that_cannot_be_stored_fails_the_job_without_retry(huey: DurableHuey) -> None:
     @huey.task(retries=5)
     def fit() -> object:
         return {"model": object()}
@@ -343,7 +339,7 @@ def test_a_result_that_cannot_be_kept_fails_the_job_for_good(huey: DurableHuey) 
         assert word in outcome(handle)
 
 
-def test_a_keyboard_interrupt_from_within_is_a_loss_and_the_third_is_poison(huey: DurableHuey) -> None:
+def test_keyboard_interrupt_from_the_task_counts_as_a_loss(huey: DurableHuey) -> None:
     @huey.task(retries=9)
     def interrupts_itself() -> None:
         raise KeyboardInterrupt
@@ -355,16 +351,14 @@ def test_a_keyboard_interrupt_from_within_is_a_loss_and_the_third_is_poison(huey
     assert "died 3 times" in job.error or "interrupted" in job.error
 
 
-def test_a_job_of_a_task_that_no_worker_knows_is_left_for_one_that_does(
-    huey: DurableHuey, make_huey: HueyFactory
-) -> None:
+def test_job_of_an_unknown_task_waits_for_a_worker_that_knows_it(huey: DurableHuey, make_huey: HueyFactory) -> None:
     newer = make_huey().task(name="newer")(lambda: 3)
     handle = newer()
     work(huey)
     assert handle.state is State.QUEUED
 
 
-def test_a_message_that_does_not_fit_its_task_fails_it_with_a_sentence(huey: DurableHuey) -> None:
+def test_message_that_does_not_fit_its_task_fails_the_job_with_a_sentence(huey: DurableHuey) -> None:
     @huey.task(retries=3)
     def task(a: int) -> None:
         pass
@@ -375,7 +369,7 @@ def test_a_message_that_does_not_fit_its_task_fails_it_with_a_sentence(huey: Dur
     assert "missing 1 required positional argument: 'a'" in handle.get_job().error
 
 
-def test_in_a_thread_a_timeout_ends_the_attempt_at_its_next_progress(huey: DurableHuey) -> None:
+def test_timeout_in_a_thread_ends_the_attempt_at_its_next_progress(huey: DurableHuey) -> None:
     @huey.task(timeout=0.05, retries=1)
     def endless() -> None:
         while True:

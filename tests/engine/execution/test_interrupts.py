@@ -1,4 +1,4 @@
-"""Interrupts wait while a ledger statement runs, name the claim they mean, and come once at most."""
+"""Interrupts: they wait for a running ledger statement, name one claim, and come at most once."""
 
 import threading
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ def shielded() -> Iterator[None]:
     shield()
 
 
-def test_outside_of_a_statement_an_interrupt_comes_at_once() -> None:
+def test_interrupt_outside_a_statement_is_immediate() -> None:
     expose("token")
     with pytest.raises(ClaimLost, match="gone"):
         request("token", REASON)
 
 
-def test_within_a_statement_it_waits_until_the_outermost_one_is_done() -> None:
+def test_interrupt_waits_for_the_outermost_statement() -> None:
     done: list[str] = []
     expose("token")
     with pytest.raises(ClaimLost), deferred():
@@ -34,7 +34,7 @@ def test_within_a_statement_it_waits_until_the_outermost_one_is_done() -> None:
     assert done == ["inner", "outer"]
 
 
-def test_it_waits_in_the_ledgers_own_statements(huey: DurableHuey) -> None:
+def test_interrupt_waits_for_statements_of_the_ledger(huey: DurableHuey) -> None:
     done: list[str] = []
     expose("token")
     with pytest.raises(ClaimLost), huey.ledger.database.transaction() as tx:
@@ -42,18 +42,18 @@ def test_it_waits_in_the_ledgers_own_statements(huey: DurableHuey) -> None:
         tx.run("INSERT INTO counters (key, value) VALUES ('written', 1)")
         done.append("written")
     assert done == ["written"]
-    assert huey.ledger.entries.add("written", 0) == 1  # committed, and the connection is well
+    assert huey.ledger.entries.add("written", 0) == 1  # it is committed, and the connection still works
 
 
 @pytest.mark.parametrize("token", [None, "another"])
-def test_one_that_means_another_claim_is_ignored(token: str | None) -> None:
+def test_interrupt_for_another_claim_is_ignored(token: str | None) -> None:
     expose("token")
     request(token, REASON)
     with deferred():
         request(token, REASON)
 
 
-def test_one_that_comes_when_nothing_may_be_interrupted_is_ignored() -> None:
+def test_interrupt_is_ignored_while_no_task_runs() -> None:
     request("token", REASON)
     expose("token")
     shield()
@@ -62,7 +62,7 @@ def test_one_that_comes_when_nothing_may_be_interrupted_is_ignored() -> None:
         request("token", REASON)
 
 
-def test_one_without_a_reason_any_more_is_ignored_and_a_later_one_still_comes() -> None:
+def test_interrupt_without_a_reason_is_ignored_and_a_later_one_works() -> None:
     expose("token")
     request("token", lambda: None)
     with deferred():
@@ -71,7 +71,7 @@ def test_one_without_a_reason_any_more_is_ignored_and_a_later_one_still_comes() 
         request("token", REASON)
 
 
-def test_a_claim_is_interrupted_once_at_most() -> None:
+def test_claim_is_interrupted_at_most_once() -> None:
     expose("token")
     with pytest.raises(ClaimLost), deferred():
         request("token", REASON)
@@ -79,7 +79,7 @@ def test_a_claim_is_interrupted_once_at_most() -> None:
     request("token", REASON)
 
 
-def test_what_waited_for_one_claim_does_not_hit_the_next() -> None:
+def test_deferred_interrupt_does_not_hit_the_next_claim() -> None:
     expose("one")
     with deferred():
         request("one", REASON)
@@ -88,7 +88,7 @@ def test_what_waited_for_one_claim_does_not_hit_the_next() -> None:
         pass
 
 
-def test_an_error_of_the_statement_gives_way_to_the_interrupt_that_waited() -> None:
+def test_deferred_interrupt_replaces_an_error_of_the_statement() -> None:
     expose("token")
     with pytest.raises(ClaimLost) as raised, deferred():
         request("token", REASON)
@@ -96,7 +96,7 @@ def test_an_error_of_the_statement_gives_way_to_the_interrupt_that_waited() -> N
     assert isinstance(raised.value.__context__, LookupError)
 
 
-def test_each_thread_is_interrupted_for_itself() -> None:
+def test_threads_are_interrupted_independently() -> None:
     expose("token")
     errors: list[BaseException] = []
 
@@ -115,7 +115,7 @@ def test_each_thread_is_interrupted_for_itself() -> None:
     assert len(errors) == 1
 
 
-def test_no_except_exception_swallows_it() -> None:
+def test_except_exception_does_not_catch_an_interrupt() -> None:
     expose("token")
     with pytest.raises(ClaimLost):
         try:

@@ -1,4 +1,4 @@
-"""What a job logs is kept with it: the last lines, each with its attempt, as far as a worker came."""
+"""Job logs: the last lines that a job logged, each with its attempt, also after its worker died."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import work
 from tests.waiting import wait_until
 
-TICK = timedelta(milliseconds=5)  # of SQLite's clock one, and some for numbers
+TICK = timedelta(milliseconds=5)  # the resolution of SQLite's clock, and some for rounding
 
 task_logger = logging.getLogger("app.jobs.of_these_tests")
 
@@ -31,7 +31,7 @@ def texts(huey: DurableHuey, job_id: str) -> list[str]:
     return [line.text for line in huey.log(job_id)]
 
 
-def test_what_any_logger_says_while_the_task_runs_is_kept_in_order_and_nothing_else(huey: DurableHuey) -> None:
+def test_log_keeps_all_lines_logged_while_the_task_runs_and_no_others(huey: DurableHuey) -> None:
     @huey.task()
     def task() -> None:
         task_logger.info("fetched %s rows", 12)
@@ -58,7 +58,7 @@ def test_what_any_logger_says_while_the_task_runs_is_kept_in_order_and_nothing_e
     assert job.claimed_at - TICK <= first.at <= third.at <= job.ended_at + TICK
 
 
-def test_each_attempt_is_told_apart(huey: DurableHuey) -> None:
+def test_log_lines_name_their_attempt(huey: DurableHuey) -> None:
     @huey.task(retries=2)
     def task() -> None:
         for n in range(LINES // 2):
@@ -73,7 +73,7 @@ def test_each_attempt_is_told_apart(huey: DurableHuey) -> None:
     assert (kept[0].text, kept[-1].text) == ("0 of 2", f"{LINES // 2 - 1} of 3")
 
 
-def test_a_flood_costs_little_and_leaves_its_last_lines(huey: DurableHuey, statements: list[str]) -> None:
+def test_flood_of_log_lines_costs_little_and_keeps_the_last_lines(huey: DurableHuey, statements: list[str]) -> None:
     flood = 100_000
 
     @huey.task()
@@ -96,7 +96,7 @@ def test_a_flood_costs_little_and_leaves_its_last_lines(huey: DurableHuey, state
     assert handle() < 10
 
 
-def test_what_was_logged_can_be_read_while_the_job_runs_and_outlives_its_worker(
+def test_log_can_be_read_while_the_job_runs_and_survives_its_worker(
     huey: DurableHuey, make_huey: HueyFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "INTERVAL", 0.01)
@@ -123,7 +123,7 @@ def test_what_was_logged_can_be_read_while_the_job_runs_and_outlives_its_worker(
     assert [(line.attempt, line.text) for line in handle.log()] == [(1, "before the end"), (2, "the second time")]
 
 
-def test_jobs_in_threads_have_each_its_own_lines(huey: DurableHuey) -> None:
+def test_jobs_in_threads_have_separate_logs(huey: DurableHuey) -> None:
     both = threading.Barrier(2)
 
     @huey.task()
@@ -143,7 +143,9 @@ def test_jobs_in_threads_have_each_its_own_lines(huey: DurableHuey) -> None:
     }
 
 
-def test_what_cannot_be_formatted_fails_no_job(huey: DurableHuey, capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_record_that_cannot_be_formatted_fails_no_job(
+    huey: DurableHuey, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Unprintable:
         def __str__(self) -> str:
             raise RuntimeError("no text")
@@ -163,7 +165,7 @@ def test_what_cannot_be_formatted_fails_no_job(huey: DurableHuey, capsys: pytest
     assert "no text" in capsys.readouterr().err
 
 
-def test_a_timeout_that_lands_in_logging_is_raised_after_it(huey: DurableHuey) -> None:
+def test_timeout_during_logging_is_raised_after_it(huey: DurableHuey) -> None:
     class Slow:
         def __str__(self) -> str:
             interrupts.request(current_job().token, lambda: TaskTimeout("over"))
@@ -183,7 +185,7 @@ def test_a_timeout_that_lands_in_logging_is_raised_after_it(huey: DurableHuey) -
     assert "over" in handle.get_job().error
 
 
-def test_a_tasks_fork_logs_for_itself(huey: DurableHuey) -> None:
+def test_lines_of_a_tasks_fork_are_not_kept(huey: DurableHuey) -> None:
     @huey.task()
     def task() -> None:
         pid = os.fork()
@@ -198,7 +200,7 @@ def test_a_tasks_fork_logs_for_itself(huey: DurableHuey) -> None:
     assert texts(huey, handle.id) == ["from the task"]
 
 
-def test_the_root_has_its_handlers_as_before_when_nothing_runs(huey: DurableHuey) -> None:
+def test_root_logger_is_unchanged_when_no_job_runs(huey: DurableHuey) -> None:
     before = logging.getLogger().handlers[:]
     during: list[logging.Handler] = []
     handle = huey.task(name="task")(lambda: during.extend(logging.getLogger().handlers))()
@@ -210,9 +212,7 @@ def test_the_root_has_its_handlers_as_before_when_nothing_runs(huey: DurableHuey
         huey.log("nobody")
 
 
-def test_where_nobody_set_up_logging_warnings_are_printed_as_python_has_it(
-    huey: DurableHuey, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_warnings_are_printed_if_logging_is_not_configured(huey: DurableHuey, monkeypatch: pytest.MonkeyPatch) -> None:
     printed: list[str] = []
 
     class Printer(logging.Handler):
@@ -233,7 +233,7 @@ def test_where_nobody_set_up_logging_warnings_are_printed_as_python_has_it(
     assert texts(huey, handle.id) == ["quiet", "loud"]
 
 
-def test_info_of_the_tasks_own_packages_is_let_through_where_no_level_was_chosen() -> None:
+def test_info_lines_of_the_tasks_packages_are_logged_unless_a_level_is_set() -> None:
     chosen, unset = logging.getLogger("a_package_with_a_level"), logging.getLogger("a_package_without")
     chosen.setLevel(logging.ERROR)
     logs.pass_on_info(["a_package_with_a_level.jobs.task", "a_package_without.jobs.task"])

@@ -1,4 +1,4 @@
-"""A job's steps and progress; and the inert job of code that runs outside a worker."""
+"""Steps and progress of a job, and the inert job outside a worker."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from jobqueue.execution.current_job import PROGRESS_INTERVAL, CurrentJob, workin
 from tests.engine.consumers import environment, work
 
 
-def test_an_attempt_gets_what_an_earlier_one_saved(huey: DurableHuey) -> None:
+def test_attempt_gets_step_values_that_an_earlier_attempt_saved(huey: DurableHuey) -> None:
     ran: list[str] = []
 
     def fit(name: str, *, power: int) -> Any:
@@ -35,7 +35,7 @@ def test_an_attempt_gets_what_an_earlier_one_saved(huey: DurableHuey) -> None:
     assert ran == ["one", "two"]
 
 
-def test_steps_are_kept_when_the_worker_dies_the_job_is_given_back_and_a_person_tries_again(huey: DurableHuey) -> None:
+def test_steps_survive_a_dead_worker_a_release_and_a_manual_retry(huey: DurableHuey) -> None:
     ran: list[int] = []
 
     @huey.task()
@@ -56,7 +56,7 @@ def test_steps_are_kept_when_the_worker_dies_the_job_is_given_back_and_a_person_
     assert (handle(), ran) == (4, [1])
 
 
-def test_a_steps_value_is_as_decoded_the_first_time_too(huey: DurableHuey) -> None:
+def test_step_returns_the_decoded_value_the_first_time_too(huey: DurableHuey) -> None:
     seen: list[Any] = []
     made: list[Any] = []
 
@@ -76,7 +76,7 @@ def test_a_steps_value_is_as_decoded_the_first_time_too(huey: DurableHuey) -> No
     assert len(made) == 1
 
 
-def test_a_step_name_used_twice_in_an_attempt_is_an_error(huey: DurableHuey) -> None:
+def test_step_name_used_twice_in_an_attempt_is_an_error(huey: DurableHuey) -> None:
     @huey.task()
     def analyse() -> None:
         current_job().step("fit", int)
@@ -84,11 +84,11 @@ def test_a_step_name_used_twice_in_an_attempt_is_an_error(huey: DurableHuey) -> 
 
     handle = analyse()
     work(huey)
-    assert handle.get_job().error.startswith("ValueError: The step 'fit' is there twice in this job.")
+    assert handle.get_job().error.startswith("ValueError: The step name 'fit' is used twice in this job.")
 
 
 @pytest.mark.parametrize("name", [1, ("window", 1), None])
-def test_a_step_whose_name_is_not_text_is_refused_or_found_again(huey: DurableHuey, name: Any) -> None:
+def test_step_name_that_is_not_text_is_refused_or_found_on_retry(huey: DurableHuey, name: Any) -> None:
     ran: list[int] = []
 
     @huey.task(retries=1)
@@ -107,7 +107,7 @@ def test_a_step_whose_name_is_not_text_is_refused_or_found_again(huey: DurableHu
     assert (handle.state, ran) == (State.SUCCEEDED, [1])
 
 
-def test_a_step_that_failed_is_run_again(huey: DurableHuey) -> None:
+def test_failed_step_runs_again(huey: DurableHuey) -> None:
     ran: list[int] = []
 
     def fit() -> int:
@@ -121,7 +121,7 @@ def test_a_step_that_failed_is_run_again(huey: DurableHuey) -> None:
     assert (handle(), len(ran)) == (3, 2)
 
 
-def test_a_step_whose_value_cannot_be_kept_fails_the_job_for_good(huey: DurableHuey) -> None:
+def test_step_value_that_cannot_be_stored_fails_the_job_without_retry(huey: DurableHuey) -> None:
     handle = huey.task(name="analyse", retries=3)(lambda: current_job().step("fit", object))()
     work(huey)
     job = handle.get_job()
@@ -129,7 +129,7 @@ def test_a_step_whose_value_cannot_be_kept_fails_the_job_for_good(huey: DurableH
     assert "builtins.object" in job.error
 
 
-def test_steps_may_run_in_threads_of_the_task(huey: DurableHuey) -> None:
+def test_steps_run_in_threads_of_the_task(huey: DurableHuey) -> None:
     @huey.task()
     def analyse() -> int:
         job = current_job()
@@ -148,7 +148,7 @@ def test_steps_may_run_in_threads_of_the_task(huey: DurableHuey) -> None:
 # --- progress ---
 
 
-def test_progress_is_written_twice_a_second_at_most(huey: DurableHuey) -> None:
+def test_progress_is_written_at_most_twice_a_second(huey: DurableHuey) -> None:
     seen: list[Any] = []
 
     @huey.task()
@@ -163,10 +163,10 @@ def test_progress_is_written_twice_a_second_at_most(huey: DurableHuey) -> None:
     count()
     work(huey)
     assert seen[0] == (0, 200, "")
-    assert len(seen) <= 3  # of 200: at once, and one for each half second
+    assert len(seen) <= 3  # of 200 reports: the first, and one for each half second
 
 
-def test_progress_that_was_held_back_is_written_with_the_next_step(huey: DurableHuey) -> None:
+def test_withheld_progress_is_written_with_the_next_step(huey: DurableHuey) -> None:
     seen: list[Any] = []
 
     @huey.task()
@@ -184,7 +184,7 @@ def test_progress_that_was_held_back_is_written_with_the_next_step(huey: Durable
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_last_progress_is_written_with_the_end(huey: DurableHuey, fails: bool) -> None:
+def test_last_progress_is_written_with_the_end(huey: DurableHuey, fails: bool) -> None:
     @huey.task()
     def count() -> None:
         for i in range(12):
@@ -197,7 +197,7 @@ def test_the_last_progress_is_written_with_the_end(huey: DurableHuey, fails: boo
     assert handle.progress == (12, 12, "window 12")
 
 
-def test_a_claim_that_is_over_is_told_by_an_exception_that_no_except_exception_swallows(huey: DurableHuey) -> None:
+def test_lost_claim_raises_an_exception_that_except_exception_does_not_catch(huey: DurableHuey) -> None:
     told: list[str] = []
 
     @huey.task()
@@ -223,13 +223,13 @@ def test_a_claim_that_is_over_is_told_by_an_exception_that_no_except_exception_s
 
 
 @pytest.mark.empty_database
-def test_called_directly_a_task_has_an_inert_job(huey: DurableHuey) -> None:
+def test_task_called_directly_has_an_inert_job(huey: DurableHuey) -> None:
     def plain() -> list[int]:
         job = current_job()
         values = [job.step(f"fit:{i}", lambda i=i: i) for i in range(3)]
         job.progress(3, 3, "done")
         assert (job.id, job.owner, job.attempt) == (None, None, 1)
-        with pytest.raises(ValueError, match="'fit:1' is there twice"):
+        with pytest.raises(ValueError, match="'fit:1' is used twice"):
             job.step("fit:1", int)
         with pytest.raises(ResultNotEncodable):
             job.step("model", object)
@@ -240,7 +240,7 @@ def test_called_directly_a_task_has_an_inert_job(huey: DurableHuey) -> None:
     assert huey.ledger.database.path is None or not huey.ledger.database.path.exists()
 
 
-def test_progress_of_an_inert_job_is_shown_where_it_is_asked_for() -> None:
+def test_progress_of_an_inert_job_goes_to_its_report_function() -> None:
     shown: list[Any] = []
     with working_for(CurrentJob(report=lambda *args: shown.append(args))):
         current_job().progress(1, 2, "fetching")
@@ -248,7 +248,7 @@ def test_progress_of_an_inert_job_is_shown_where_it_is_asked_for() -> None:
     assert shown == [(1, 2, "fetching")]
 
 
-def test_the_current_job_is_the_inner_one_and_then_the_outer_again() -> None:
+def test_current_job_is_the_inner_one_then_the_outer_one_again() -> None:
     outer, inner = CurrentJob(), CurrentJob()
     with working_for(outer):
         with pytest.raises(LookupError), working_for(inner):
@@ -257,7 +257,7 @@ def test_the_current_job_is_the_inner_one_and_then_the_outer_again() -> None:
         assert current_job() is outer
 
 
-def test_a_thread_of_the_task_has_no_job_of_its_own(huey: DurableHuey) -> None:
+def test_thread_of_a_task_has_no_current_job(huey: DurableHuey) -> None:
     ids: list[Any] = []
 
     @huey.task()
@@ -271,7 +271,7 @@ def test_a_thread_of_the_task_has_no_job_of_its_own(huey: DurableHuey) -> None:
     assert ids == [None]
 
 
-def test_a_notebook_shows_a_bar() -> None:
+def test_notebook_shows_a_progress_bar() -> None:
     script = (
         "import sys; sys.modules['ipykernel'] = sys\n"
         "from jobqueue import current_job\n"

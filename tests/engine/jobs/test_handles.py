@@ -1,4 +1,4 @@
-"""What a handle knows and can do beside Huey's: states, owners, cancel, retry by a person, looks and lists of jobs."""
+"""Handles: states, owners, cancel, manual retry, and lists of jobs."""
 
 import dataclasses
 import threading
@@ -17,7 +17,7 @@ from tests.engine.consumers import work
 
 
 class World:
-    """What the tasks here meet: it is down until somebody puts it up."""
+    """An outside service that is down until a test brings it up."""
 
     def __init__(self) -> None:
         self.up = False
@@ -31,7 +31,7 @@ def world() -> World:
 
 @pytest.fixture
 def fetch(huey: DurableHuey, world: World) -> Any:
-    """A task that fails as long as the world is down, and then returns its argument."""
+    """A task that fails while the service is down, and otherwise returns its argument."""
 
     @huey.task()
     def fetch(value: Any, *more: Any) -> Any:
@@ -53,10 +53,10 @@ def collect(huey: DurableHuey, world: World) -> Any:
     return collect
 
 
-# --- looking ---
+# --- reading jobs ---
 
 
-def test_a_look_tells_all_that_is_known_of_a_job(huey: DurableHuey, fetch: Any) -> None:
+def test_get_job_returns_everything_about_a_job(huey: DurableHuey, fetch: Any) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     handle = fetch.using(owner="ann")("AAPL", priority=3)
     queued = handle.get_job()
@@ -79,9 +79,7 @@ def test_a_look_tells_all_that_is_known_of_a_job(huey: DurableHuey, fetch: Any) 
         failed.state = State.QUEUED
 
 
-def test_a_handle_is_found_again_by_its_id_in_another_process(
-    huey: DurableHuey, make_huey: HueyFactory, fetch: Any
-) -> None:
+def test_handle_is_found_by_its_id_in_another_process(huey: DurableHuey, make_huey: HueyFactory, fetch: Any) -> None:
     handle = fetch(1)
     again = make_huey().job(handle.id)
     assert isinstance(again, JobHandle)
@@ -91,7 +89,7 @@ def test_a_handle_is_found_again_by_its_id_in_another_process(
 @pytest.mark.parametrize(
     "job_id", ["", "no-such-job", "x" * 100_000, "\0", "\ud800", "'; DROP TABLE jobs; --", "%", "é", None, 3]
 )
-def test_an_unknown_id_of_any_kind_is_not_found(huey: DurableHuey, fetch: Any, job_id: Any) -> None:
+def test_unknown_id_raises_job_not_found(huey: DurableHuey, fetch: Any, job_id: Any) -> None:
     fetch(1)
     for ask in (huey.job, huey.get_job):
         with pytest.raises(JobNotFound):
@@ -100,7 +98,7 @@ def test_an_unknown_id_of_any_kind_is_not_found(huey: DurableHuey, fetch: Any, j
     assert issubclass(JobNotFound, LookupError)
 
 
-def test_a_handle_of_a_job_that_is_gone_says_so(huey: DurableHuey) -> None:
+def test_handle_of_a_deleted_job_raises_job_not_found(huey: DurableHuey) -> None:
     from huey.api import Task
 
     handle = JobHandle(huey, Task(id="gone"))
@@ -137,9 +135,7 @@ def test_jobs_are_listed(huey: DurableHuey, fetch: Any, which: str) -> None:
     assert all(isinstance(job, Job) and job.traceback == "" for job in jobs)
 
 
-def test_what_was_asked_is_unreadable_under_another_key_but_the_rest_is_seen(
-    make_huey: HueyFactory, fetch: Any
-) -> None:
+def test_only_arguments_are_unreadable_under_another_key(make_huey: HueyFactory, fetch: Any) -> None:
     job = make_huey(secret_key="another").get_job(fetch(1).id)
     assert job.state is State.QUEUED
     with pytest.raises(Unreadable, match=f"{job.id}.*signature"):
@@ -164,17 +160,17 @@ def test_every_way_to_submit_takes_an_owner(huey: DurableHuey, fetch: Any, way: 
     assert {job.owner for job in huey.jobs()} == {"ann", None}
 
 
-def test_what_follows_belongs_to_the_owner_of_what_it_follows(huey: DurableHuey, fetch: Any, collect: Any) -> None:
+def test_following_job_belongs_to_the_owner_of_the_first(huey: DurableHuey, fetch: Any, collect: Any) -> None:
     huey.enqueue(fetch.using(owner="ann").s(1).then(fetch).then(fetch))
     assert [job.owner for job in huey.jobs()] == ["ann"] * 3
 
 
-def test_a_task_in_a_pipeline_may_have_an_owner_of_its_own(huey: DurableHuey, fetch: Any) -> None:
+def test_task_in_a_pipeline_can_have_its_own_owner(huey: DurableHuey, fetch: Any) -> None:
     huey.enqueue(fetch.using(owner="ann").s(1).then(fetch.using(owner="bob").s(2)))
     assert [(job.args, job.owner) for job in huey.jobs()] == [((2,), "bob"), ((1,), "ann")]
 
 
-def test_a_job_submitted_by_a_job_belongs_to_the_same_owner(huey: DurableHuey) -> None:
+def test_job_submitted_by_a_job_has_the_same_owner(huey: DurableHuey) -> None:
     child = huey.task(name="child")(lambda *args: None)
     handler = huey.task(name="handler")(lambda *args: None)
 
@@ -194,7 +190,7 @@ def test_a_job_submitted_by_a_job_belongs_to_the_same_owner(huey: DurableHuey) -
 
 
 @pytest.mark.parametrize("by", ["its handle", "its id"])
-def test_a_rescheduled_job_is_the_same_in_all_but_its_time(huey: DurableHuey, fetch: Any, by: str) -> None:
+def test_rescheduled_job_differs_only_in_its_time(huey: DurableHuey, fetch: Any, by: str) -> None:
     handle = fetch.using(owner="ann").schedule((1,), delay=60, priority=7, retries=2, expires=3600)
     again = (handle if by == "its handle" else huey.job(handle.id)).reschedule(delay=120)
     old, new = handle.get_job(), again.get_job()
@@ -204,7 +200,7 @@ def test_a_rescheduled_job_is_the_same_in_all_but_its_time(huey: DurableHuey, fe
     assert (new.run_at - old.run_at).total_seconds() == pytest.approx(60, abs=2)
 
 
-def test_a_rescheduled_member_of_a_chord_takes_its_place(
+def test_rescheduled_chord_member_takes_the_old_ones_place(
     huey: DurableHuey, fetch: Any, collect: Any, world: World
 ) -> None:
     world.up = True
@@ -217,7 +213,7 @@ def test_a_rescheduled_member_of_a_chord_takes_its_place(
 # --- cancel ---
 
 
-def test_a_waiting_job_is_cancelled_with_what_follows_it(huey: DurableHuey, fetch: Any, world: World) -> None:
+def test_waiting_job_is_cancelled_with_its_followers(huey: DurableHuey, fetch: Any, world: World) -> None:
     world.up = True
     first, second, third = huey.enqueue(fetch.s(1).then(fetch, 2).then(fetch, 3))
     assert second.cancel()
@@ -227,7 +223,7 @@ def test_a_waiting_job_is_cancelled_with_what_follows_it(huey: DurableHuey, fetc
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.SCHEDULED])
-def test_a_job_that_has_not_begun_is_cancelled_at_once(
+def test_job_that_has_not_started_is_cancelled_immediately(
     huey: DurableHuey, fetch: Any, world: World, state: State
 ) -> None:
     handle = fetch(1) if state is State.QUEUED else fetch.schedule((1,), delay=60)
@@ -241,7 +237,7 @@ def test_a_job_that_has_not_begun_is_cancelled_at_once(
 
 
 @pytest.mark.parametrize("up", [True, False])
-def test_a_job_that_has_ended_cannot_be_cancelled(huey: DurableHuey, fetch: Any, world: World, up: bool) -> None:
+def test_ended_job_cannot_be_cancelled(huey: DurableHuey, fetch: Any, world: World, up: bool) -> None:
     world.up = up
     handle = fetch(1)
     work(huey)
@@ -250,7 +246,7 @@ def test_a_job_that_has_ended_cannot_be_cancelled(huey: DurableHuey, fetch: Any,
     assert handle.get_job() == before
 
 
-def test_a_running_job_that_is_cancelled_learns_it_at_its_next_step(huey: DurableHuey) -> None:
+def test_cancelled_running_job_is_interrupted_at_its_next_step(huey: DurableHuey) -> None:
     went_on: list[str] = []
 
     @huey.task(retries=3)
@@ -258,7 +254,7 @@ def test_a_running_job_that_is_cancelled_learns_it_at_its_next_step(huey: Durabl
         assert huey.job(str(current_job().id)).cancel()
         try:
             current_job().step("a", lambda: 1)
-        except Exception:  # the task's own carefulness does not swallow it
+        except Exception:  # the task's own handler does not catch it
             went_on.append("except")
         went_on.append("after")
 
@@ -267,7 +263,7 @@ def test_a_running_job_that_is_cancelled_learns_it_at_its_next_step(huey: Durabl
     assert (handle.state, handle.get_job().attempt, went_on) == (State.CANCELLED, 1, [])
 
 
-def test_a_cancelled_member_is_skipped_by_its_chord(huey: DurableHuey, fetch: Any, collect: Any, world: World) -> None:
+def test_chord_skips_a_cancelled_member(huey: DurableHuey, fetch: Any, collect: Any, world: World) -> None:
     world.up = True
     result = huey.enqueue(chord([fetch.s(1), fetch.s(2)], collect.s()))
     next(iter(result.results)).cancel()
@@ -275,7 +271,7 @@ def test_a_cancelled_member_is_skipped_by_its_chord(huey: DurableHuey, fetch: An
     assert result() == ["SKIPPED", "2"]
 
 
-def test_whoever_waits_for_a_job_sees_it_cancelled(huey: DurableHuey, fetch: Any) -> None:
+def test_blocking_get_returns_when_the_job_is_cancelled(huey: DurableHuey, fetch: Any) -> None:
     handle = fetch.schedule((1,), delay=60)
     canceller = threading.Timer(0.1, handle.cancel)
     canceller.start()
@@ -284,10 +280,10 @@ def test_whoever_waits_for_a_job_sees_it_cancelled(huey: DurableHuey, fetch: Any
     canceller.join()
 
 
-# --- retry by a person ---
+# --- manual retry ---
 
 
-def test_a_failed_job_is_tried_again_and_its_old_error_is_gone(huey: DurableHuey, fetch: Any, world: World) -> None:
+def test_retry_of_a_failed_job_clears_its_error(huey: DurableHuey, fetch: Any, world: World) -> None:
     handle = fetch(1)
     work(huey)
     with pytest.raises(TaskException):
@@ -301,17 +297,17 @@ def test_a_failed_job_is_tried_again_and_its_old_error_is_gone(huey: DurableHuey
     assert (handle.get(), handle.get_job().attempt) == (1, 2)
 
 
-def test_a_cancelled_job_is_tried_again(huey: DurableHuey, fetch: Any, world: World) -> None:
+def test_cancelled_job_can_be_retried(huey: DurableHuey, fetch: Any, world: World) -> None:
     world.up = True
     handle = fetch.schedule((1,), delay=60)
     handle.cancel()
     assert handle.retry()
-    assert handle.state is State.QUEUED  # a person wants it now
+    assert handle.state is State.QUEUED  # a manual retry does not wait for the retry delay
     work(huey)
     assert handle() == 1
 
 
-def test_an_expired_job_is_tried_again_without_its_expiry(huey: DurableHuey, fetch: Any, world: World) -> None:
+def test_retry_of_an_expired_job_drops_its_expiry(huey: DurableHuey, fetch: Any, world: World) -> None:
     world.up = True
     handle = fetch(1, expires=-1)
     work(huey)
@@ -322,7 +318,7 @@ def test_an_expired_job_is_tried_again_without_its_expiry(huey: DurableHuey, fet
 
 
 @pytest.mark.parametrize("state", [State.WAITING, State.SCHEDULED, State.QUEUED, State.SUCCEEDED])
-def test_a_job_that_neither_failed_nor_was_cancelled_is_not_tried_again(
+def test_only_failed_and_cancelled_jobs_can_be_retried(
     huey: DurableHuey, fetch: Any, world: World, state: State
 ) -> None:
     world.up = True
@@ -339,7 +335,7 @@ def test_a_job_that_neither_failed_nor_was_cancelled_is_not_tried_again(
 
 
 @pytest.mark.parametrize("asked", [0, 1, 2])
-def test_a_failed_pipeline_goes_on_from_where_it_failed_whichever_part_is_tried_again(
+def test_retry_of_any_part_continues_a_failed_pipeline_where_it_failed(
     huey: DurableHuey, fetch: Any, world: World, asked: int
 ) -> None:
     first, second, third = huey.enqueue(
@@ -357,7 +353,7 @@ def test_a_failed_pipeline_goes_on_from_where_it_failed_whichever_part_is_tried_
         assert (second(), third()) == (2, [2])
 
 
-def test_a_pipeline_tried_again_twice_runs_what_follows_once(huey: DurableHuey, fetch: Any, world: World) -> None:
+def test_pipeline_retried_twice_runs_its_next_job_once(huey: DurableHuey, fetch: Any, world: World) -> None:
     first, second = huey.enqueue(fetch.s(1).then(fetch, 2))
     for _ in range(2):
         work(huey)
@@ -369,9 +365,7 @@ def test_a_pipeline_tried_again_twice_runs_what_follows_once(huey: DurableHuey, 
     assert (first(), second()) == (1, 2)
 
 
-def test_a_chord_waits_for_a_member_that_is_tried_again(
-    huey: DurableHuey, fetch: Any, collect: Any, world: World
-) -> None:
+def test_chord_waits_for_a_retried_member(huey: DurableHuey, fetch: Any, collect: Any, world: World) -> None:
     result = huey.enqueue(chord([fetch.s(1), fetch.s(2, delay=60)], collect.s()))
     work(huey)
     one, two = result.results
@@ -385,7 +379,7 @@ def test_a_chord_waits_for_a_member_that_is_tried_again(
     assert world.ran == [1, 1, ("collected", [1, world.ran[-1][1][1]])]
 
 
-def test_a_member_tried_again_after_its_chord_is_over_is_not_counted_again(
+def test_member_retried_after_its_chord_ended_is_not_counted_again(
     huey: DurableHuey, fetch: Any, collect: Any, world: World
 ) -> None:
     result = huey.enqueue(chord([fetch.s(1), fetch.s(2)], collect.s()))
@@ -399,9 +393,7 @@ def test_a_member_tried_again_after_its_chord_is_over_is_not_counted_again(
     assert [member.get() for member in result.results] == [1, 2]
 
 
-def test_a_member_pipeline_tried_again_is_counted_once(
-    huey: DurableHuey, fetch: Any, collect: Any, world: World
-) -> None:
+def test_retried_member_pipeline_is_counted_once(huey: DurableHuey, fetch: Any, collect: Any, world: World) -> None:
     result = huey.enqueue(chord([fetch.s(1).then(fetch, 2), fetch.s(3, delay=60)], collect.s()))
     work(huey)
     tail, other = result.results
@@ -415,7 +407,7 @@ def test_a_member_pipeline_tried_again_is_counted_once(
     assert result() == ["2", "SKIPPED"]
 
 
-def test_a_cancelled_callback_tried_again_collects_what_its_members_did(
+def test_retried_callback_collects_its_members_results(
     huey: DurableHuey, fetch: Any, collect: Any, world: World
 ) -> None:
     world.up = True
@@ -428,7 +420,7 @@ def test_a_cancelled_callback_tried_again_collects_what_its_members_did(
     assert result() == ["1", "2"]
 
 
-def test_a_cancelled_callback_stays_so_when_a_member_is_tried_again(
+def test_cancelled_callback_stays_cancelled_when_a_member_is_retried(
     huey: DurableHuey, fetch: Any, collect: Any, world: World
 ) -> None:
     result = huey.enqueue(chord([fetch.s(1)], collect.s(priority=-1)))
@@ -442,7 +434,7 @@ def test_a_cancelled_callback_stays_so_when_a_member_is_tried_again(
     assert (member.state, result.callback.state) == (State.SUCCEEDED, State.CANCELLED)
 
 
-def test_what_was_a_poison_may_be_tried_again_three_times_more(huey: DurableHuey, fetch: Any) -> None:
+def test_retried_poison_job_may_lose_three_more_workers(huey: DurableHuey, fetch: Any) -> None:
     handle = fetch(1)
     for _ in range(3):
         claimed = huey.claim("consumer", "worker")
@@ -456,12 +448,12 @@ def test_what_was_a_poison_may_be_tried_again_three_times_more(huey: DurableHuey
 # --- states and progress as types ---
 
 
-def test_states_are_text_and_know_whether_they_are_the_end() -> None:
+def test_states_are_text_and_know_whether_they_are_final() -> None:
     assert [str(state) for state in State if state.ended] == ["succeeded", "failed", "cancelled"]
     assert State("queued") == "queued"
 
 
-def test_progress_is_seen_through_the_handle(huey: DurableHuey) -> None:
+def test_handle_shows_progress(huey: DurableHuey) -> None:
     @huey.task()
     def task() -> None:
         current_job().progress(3, 12, "fetching")

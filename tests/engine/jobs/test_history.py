@@ -1,4 +1,4 @@
-"""A job keeps what happened to it: each attempt, where it ran, and why it ended. (test_transitions.py: each event.)"""
+"""The history of a job: each attempt, where it ran, and why it ended. test_transitions.py tests each event."""
 
 from datetime import timedelta
 from typing import Any
@@ -20,7 +20,7 @@ def names(huey: DurableHuey, job_id: str) -> list[str]:
     return [event.name for event in huey.history(job_id)]
 
 
-def test_each_attempt_is_told_with_where_and_when_it_ran_and_why_it_ended(huey: DurableHuey) -> None:
+def test_history_has_time_host_and_outcome_of_each_attempt(huey: DurableHuey) -> None:
     @huey.task(retries=1)
     def divide() -> None:
         raise ZeroDivisionError('line one\nline \u2028 "two"')
@@ -53,7 +53,7 @@ def test_each_attempt_is_told_with_where_and_when_it_ran_and_why_it_ended(huey: 
     assert abs(times[-1] - look.ended_at) < timedelta(milliseconds=5)
 
 
-def test_what_follows_a_job_keeps_its_own_part_of_the_story(huey: DurableHuey) -> None:
+def test_following_job_has_its_own_history(huey: DurableHuey) -> None:
     @huey.task()
     def fail_once(seen: list[int] = []) -> int:  # noqa: B006
         seen.append(1)
@@ -75,7 +75,7 @@ def test_what_follows_a_job_keeps_its_own_part_of_the_story(huey: DurableHuey) -
     assert names(huey, last.id) == ["submitted", "abandoned", "put back", "released", "claimed", "ended"]
 
 
-def test_a_chords_callback_is_released_once(huey: DurableHuey) -> None:
+def test_chord_callback_is_released_once(huey: DurableHuey) -> None:
     @huey.task()
     def member() -> int:
         return 1
@@ -89,7 +89,7 @@ def test_a_chords_callback_is_released_once(huey: DurableHuey) -> None:
     assert names(huey, handle.callback.id) == ["submitted", "released", "claimed", "ended"]
 
 
-def test_a_reason_to_cancel_is_kept_though_the_job_is_tried_again(huey: DurableHuey) -> None:
+def test_reason_for_a_cancel_stays_in_the_history_after_a_retry(huey: DurableHuey) -> None:
     handle = huey.task(name="task")(lambda: 1)()
     new = handle.reschedule(delay=3600)
     handle.retry()
@@ -97,7 +97,7 @@ def test_a_reason_to_cancel_is_kept_though_the_job_is_tried_again(huey: DurableH
     assert new.id in handle.history()[1].error
 
 
-def test_a_claim_that_was_never_heard_of_is_given_back(huey: DurableHuey) -> None:
+def test_claim_without_an_answer_is_released(huey: DurableHuey) -> None:
     huey.ledger.submit([NewJob(id="job", task="task", message=b"")])
     huey.ledger.claim(ClaimRequest(tasks=["task"], **CLAIM))
     assert huey.ledger.consumers.release_unheard("consumer", ["worker-1"], ["another"], left_s=120) == ["job"]
@@ -105,10 +105,10 @@ def test_a_claim_that_was_never_heard_of_is_given_back(huey: DurableHuey) -> Non
     assert huey.history("job")[-1].worker == "worker-1"
 
 
-def test_of_a_long_history_the_newest_is_kept(huey: DurableHuey) -> None:
+def test_long_history_keeps_the_newest_events(huey: DurableHuey) -> None:
     ledger: Ledger = huey.ledger
     ledger.submit([NewJob(id="job", task="task", message=b"")])
-    with ledger.database.statement() as tx:  # as hundreds of attempts would
+    with ledger.database.statement() as tx:  # as after hundreds of attempts
         tx.run("UPDATE jobs SET events = :events", events='["given back",1,1]\n' * (_EVENTS_KEPT // 10))
     ledger.claim(ClaimRequest(tasks=["task"], **CLAIM))
     trace = ("application/vnd.jobqueue.error+json", b'{"traceback": "%s the end"}' % (b"x" * 2 * TRACEBACK))
@@ -122,6 +122,6 @@ def test_of_a_long_history_the_newest_is_kept(huey: DurableHuey) -> None:
     assert len(history[-1].traceback) == TRACEBACK
 
 
-def test_a_job_that_is_not_there_has_none(huey: DurableHuey) -> None:
+def test_unknown_job_has_no_history(huey: DurableHuey) -> None:
     with pytest.raises(JobNotFound):
         huey.history("nobody")

@@ -1,4 +1,4 @@
-"""Locks and rate limits, as Huey documents them; and a lock that dies with its holder, which Huey has not."""
+"""Locks and rate limits work as Huey documents them. In addition, a lock is released when its holder dies."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ def ran() -> list[Any]:
     return []
 
 
-def test_who_finds_a_lock_taken_fails_and_it_is_free_afterwards(any_huey: Huey, ran: list[Any]) -> None:
+def test_a_task_that_finds_a_lock_taken_fails_and_the_lock_is_free_afterwards(any_huey: Huey, ran: list[Any]) -> None:
     @any_huey.task()
     def outer() -> None:
         with any_huey.lock_task("report"):
@@ -44,7 +44,7 @@ def test_who_finds_a_lock_taken_fails_and_it_is_free_afterwards(any_huey: Huey, 
     assert ran == [True, "inner"]
 
 
-def test_who_is_locked_out_and_has_retries_tries_again(any_huey: Huey, ran: list[Any]) -> None:
+def test_a_task_that_finds_a_lock_taken_is_retried(any_huey: Huey, ran: list[Any]) -> None:
     lock = any_huey.lock_task("report")
 
     @any_huey.task(retries=100, retry_delay=0.1)
@@ -55,7 +55,7 @@ def test_who_is_locked_out_and_has_retries_tries_again(any_huey: Huey, ran: list
     lock.acquire()
     handle = report()
     work(any_huey)
-    assert handle() is None  # no error while another try is due
+    assert handle() is None  # no error while a retry is due
     lock.clear()
     work(any_huey, until=handle.is_ready)
     assert handle() == "done"
@@ -72,7 +72,7 @@ def test_a_lock_cannot_be_taken_twice(any_huey: Huey) -> None:
         any_huey.lock_task("report").acquire()
 
 
-def test_a_lock_with_a_time_is_free_after_it(huey: DurableHuey) -> None:  # stock SqliteHuey's goes by whole seconds
+def test_a_lock_with_a_ttl_is_free_after_it(huey: DurableHuey) -> None:  # SqliteHuey's counts whole seconds
     taken = time.monotonic()
     huey.lock_task("report", ttl=0.1).acquire()
     wait_until(lambda: not huey.is_locked("report"))
@@ -88,12 +88,12 @@ def test_flushed_locks_are_free_again(any_huey: Huey) -> None:
     assert not any_huey.is_locked("a")
 
 
-# --- ours: a lock belongs to the claim that took it ---
+# --- DurableHuey: a lock belongs to the claim that took it ---
 
 
 @pytest.fixture
 def two_claims(huey: DurableHuey) -> tuple[Any, Any]:
-    """Two jobs that run, each on a worker of its own."""
+    """Claim two jobs, each for its own worker."""
     task = huey.task(name="task")(lambda: None)
     task(), task()
     return huey.claim("consumer", "worker-1").attempt, huey.claim("consumer", "worker-2").attempt  # type: ignore[union-attr]
@@ -112,7 +112,7 @@ def test_a_lock_is_free_when_its_holder_died(huey: DurableHuey, two_claims: tupl
     assert huey.is_locked("report")
 
 
-def test_a_lock_of_a_job_that_runs_is_not_flushed(huey: DurableHuey, two_claims: tuple[Any, Any]) -> None:
+def test_a_lock_of_a_running_job_is_not_flushed(huey: DurableHuey, two_claims: tuple[Any, Any]) -> None:
     holder, _ = two_claims
     with working_for(holder.job):
         huey.lock_task("report").acquire()
@@ -122,7 +122,7 @@ def test_a_lock_of_a_job_that_runs_is_not_flushed(huey: DurableHuey, two_claims:
     assert huey.flush_locks("report") == {"report"}
 
 
-def test_who_lost_its_claim_does_not_open_the_lock_of_the_next_holder(huey: DurableHuey) -> None:
+def test_an_attempt_that_lost_its_claim_does_not_release_the_lock_of_the_next_holder(huey: DurableHuey) -> None:
     taken, look_at_it = threading.Event(), threading.Event()
     seen: list[bool] = []
 
@@ -153,7 +153,7 @@ def test_who_lost_its_claim_does_not_open_the_lock_of_the_next_holder(huey: Dura
 
 
 def held_by(huey: DurableHuey) -> tuple[str, str]:
-    """The consumer and the worker of the only job that runs."""
+    """Return the consumer and the worker of the only running job."""
     with huey.ledger.database.statement() as tx:
         (job,) = tx.all("SELECT consumer, worker FROM jobs WHERE state = 'running'")
     return job["consumer"], job["worker"]
@@ -162,7 +162,7 @@ def held_by(huey: DurableHuey) -> tuple[str, str]:
 # --- rate limits ---
 
 
-def test_above_its_limit_a_job_waits_for_the_next_window(any_huey: Huey, ran: list[Any]) -> None:
+def test_a_job_above_its_rate_limit_waits_for_the_next_window(any_huey: Huey, ran: list[Any]) -> None:
     @any_huey.task()
     @any_huey.rate_limit("quotes", limit=2, per=1)
     def quote(symbol: str) -> str:
@@ -173,12 +173,12 @@ def test_above_its_limit_a_job_waits_for_the_next_window(any_huey: Huey, ran: li
     handles = [quote(symbol) for symbol in "abc"]
     work(any_huey)
     assert ran == ["a", "b"]
-    assert handles[2]() is None  # it waits, which is no error
+    assert handles[2]() is None  # it waits, without an error
     work(any_huey, until=handles[2].is_ready)
     assert ran == ["a", "b", "c"]
 
 
-def test_a_limit_without_retries_is_an_error(any_huey: Huey) -> None:
+def test_a_job_above_a_rate_limit_without_retry_fails(any_huey: Huey) -> None:
     limit = any_huey.rate_limit("quotes", limit=1, per=60, retry=False)
 
     @any_huey.task()
@@ -195,7 +195,7 @@ def test_a_limit_without_retries_is_an_error(any_huey: Huey) -> None:
     assert limit.current_usage() == 2
 
 
-def test_a_limit_with_a_retry_delay_waits_for_that(any_huey: Huey, ran: list[Any]) -> None:
+def test_a_rate_limited_task_is_retried_after_its_retry_delay(any_huey: Huey, ran: list[Any]) -> None:
     limit = any_huey.rate_limit("quotes", limit=1, per=60)
 
     @any_huey.task(retry_delay=0.1)
@@ -210,7 +210,7 @@ def test_a_limit_with_a_retry_delay_waits_for_that(any_huey: Huey, ran: list[Any
     assert ran == ["a", "b"]
 
 
-def test_a_limit_holds_outside_of_tasks_too(any_huey: Huey) -> None:
+def test_a_rate_limit_also_holds_outside_tasks(any_huey: Huey) -> None:
     limit = any_huey.rate_limit("quotes", limit=1, per=60)
     beginning_of_a_second()
     with limit, pytest.raises(RateLimitExceeded), limit:
@@ -218,6 +218,6 @@ def test_a_limit_holds_outside_of_tasks_too(any_huey: Huey) -> None:
 
 
 def beginning_of_a_second() -> None:
-    """A window of one second has at least half of it left."""
+    """Wait until at least half of the current one-second window is left."""
     while time.time() % 1 > 0.5:
         pass

@@ -1,4 +1,4 @@
-"""Named queues, caps, and turns between owners: which job is claimed next, and which is not, yet."""
+"""The order of claims: named queues, priorities, turns between owners, and concurrency limits."""
 
 import secrets
 import threading
@@ -30,7 +30,7 @@ def submit(ledger: Ledger, *ids: str, task: str = TASKS[0], **given: Any) -> Non
 
 
 class Worker:
-    """Claims one job after the other; `ends` writes how the last one ended."""
+    """A worker that claims one job after the other. `ends` ends the last one with success."""
 
     def __init__(self, ledger: Ledger, queues: Sequence[str] | None = None, tasks: Sequence[str] = TASKS) -> None:
         self.ledger = ledger
@@ -62,7 +62,7 @@ class Worker:
         self.ledger.end(*self.held, Outcome())
 
     def works(self) -> Iterator[str]:
-        """The ids of all that it can get, one after the other."""
+        """Claim and end jobs until there are none. Yield their ids."""
         while (job_id := self.claims()) is not None:
             yield job_id
             self.ends()
@@ -71,7 +71,7 @@ class Worker:
 # --- queues ---
 
 
-def test_a_worker_takes_jobs_of_its_queues_and_one_without_a_list_of_every_queue(ledger: Ledger) -> None:
+def test_a_worker_claims_jobs_of_its_queues_or_of_every_queue_if_it_has_none(ledger: Ledger) -> None:
     submit(ledger, "slow", queue="heavy")
     submit(ledger, "quick", queue="interactive")
     submit(ledger, "plain")
@@ -80,14 +80,14 @@ def test_a_worker_takes_jobs_of_its_queues_and_one_without_a_list_of_every_queue
     assert {*Worker(ledger).works()} == {"slow", "plain"}
 
 
-def test_a_worker_of_several_queues_takes_from_them_in_turns(ledger: Ledger) -> None:
+def test_a_worker_of_several_queues_claims_from_them_in_turns(ledger: Ledger) -> None:
     for queue in ("a", "b", "c"):
         submit(ledger, *(f"{queue}{n}" for n in range(3)), queue=queue)
     served = [job_id[0] for job_id in Worker(ledger).works()]
     assert [sorted(served[n : n + 3]) for n in (0, 3, 6)] == [["a", "b", "c"]] * 3
 
 
-def test_priority_goes_before_turns_and_queues(ledger: Ledger) -> None:
+def test_priority_comes_before_turns_and_queues(ledger: Ledger) -> None:
     submit(ledger, "a1", "a2", queue="a")
     submit(ledger, "b1", queue="b")
     submit(ledger, "a3", queue="a", priority=1)
@@ -95,13 +95,13 @@ def test_priority_goes_before_turns_and_queues(ledger: Ledger) -> None:
     assert {*worked} == {"a1", "a2", "b1"}
 
 
-def test_without_owners_it_is_first_in_first_out_whatever_the_task(ledger: Ledger) -> None:
+def test_jobs_without_owners_are_claimed_in_the_order_of_their_submission(ledger: Ledger) -> None:
     for n in range(6):
         submit(ledger, str(n), task=TASKS[n // 2 % 2])
     assert [*Worker(ledger).works()] == ["0", "1", "2", "3", "4", "5"]
 
 
-def test_a_task_says_its_queue_and_a_submit_may_say_another(huey: DurableHuey) -> None:
+def test_a_task_has_a_queue_and_a_submit_may_choose_another(huey: DurableHuey) -> None:
     task = huey.task(queue="heavy", name="task")(lambda: None)
     plain = huey.task(name="plain")(lambda: None)
     handles = [
@@ -131,11 +131,11 @@ def test_a_retry_stays_in_its_queue(huey: DurableHuey) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "Heavy", "1st", "a b", "a,b", "a:1", "é", None, 3])
-def test_a_name_that_no_queue_has_is_refused(huey: DurableHuey, name: Any) -> None:
-    with pytest.raises(ValueError, match="is no name for a queue"):
+def test_an_invalid_queue_name_is_refused(huey: DurableHuey, name: Any) -> None:
+    with pytest.raises(ValueError, match="is not a valid name for a queue"):
         huey.task(queue=name)(lambda: None)
     if name is not None:
-        with pytest.raises(ValueError, match="is no name for a queue"):
+        with pytest.raises(ValueError, match="is not a valid name for a queue"):
             huey.task(name="task")(lambda: None).using(queue=name)
 
 
@@ -152,17 +152,17 @@ def test_a_name_that_no_queue_has_is_refused(huey: DurableHuey, name: Any) -> No
         (["a", "b:1"], 1, [["a", "b"]]),
     ],
 )
-def test_each_worker_has_a_list_of_queues(text: Any, workers: int, lists: Any) -> None:
+def test_queues_are_shared_out_among_the_workers(text: Any, workers: int, lists: Any) -> None:
     assert share_out(parse(text), workers) == lists
 
 
 @pytest.mark.parametrize("text", ["heavy:0", "heavy:-1", "heavy:x", "heavy:", "a,a", "Heavy", "heavy:1:2", "heavy:1"])
-def test_queues_that_cannot_be_served_are_refused_in_a_sentence(huey: DurableHuey, text: str) -> None:
+def test_queues_that_cannot_be_served_are_refused_with_a_full_sentence(huey: DurableHuey, text: str) -> None:
     with pytest.raises(ValueError, match=r"\.$"):
         huey.create_consumer(queues=text, workers=2)
 
 
-def test_doctor_tells_of_a_queue_with_jobs_that_nobody_serves(huey: DurableHuey) -> None:
+def test_a_check_reports_a_queue_with_jobs_that_no_worker_serves(huey: DurableHuey) -> None:
     submit(huey.ledger, "job", queue="heavy")
     huey.ledger.consumers.register("consumer", "host", 1, 1, TASKS, ["default"])
     (check,) = [check for check in huey.check() if check.name == "queues"]
@@ -172,7 +172,7 @@ def test_doctor_tells_of_a_queue_with_jobs_that_nobody_serves(huey: DurableHuey)
     assert "queues" not in {check.name for check in huey.check()}
 
 
-def test_a_job_in_a_queue_that_nobody_serves_waits_and_is_not_unknown(ledger: Ledger) -> None:
+def test_a_job_in_a_queue_that_no_worker_serves_waits_and_does_not_fail(ledger: Ledger) -> None:
     submit(ledger, "job", queue="heavy")
     with ledger.database.statement() as tx:
         tx.run("UPDATE jobs SET queued_at = 1")
@@ -199,7 +199,7 @@ def test_the_first_job_of_another_owner_is_next(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("first, second", [("ann", None), (None, "ann")])
-def test_jobs_without_an_owner_take_turns_as_those_of_one_owner(
+def test_jobs_without_an_owner_take_turns_like_jobs_of_one_owner(
     ledger: Ledger, first: str | None, second: str | None
 ) -> None:
     submit(ledger, *(f"first {n}" for n in range(MANY)), owner=first)
@@ -210,7 +210,7 @@ def test_jobs_without_an_owner_take_turns_as_those_of_one_owner(
     assert "second" in {job_id for job_id, _ in zip(worker.works(), range(2), strict=False)}
 
 
-def test_owners_who_come_again_and_again_with_one_job_keep_nobody_waiting(ledger: Ledger) -> None:
+def test_owners_who_keep_submitting_single_jobs_do_not_starve_an_owner_with_many(ledger: Ledger) -> None:
     submit(ledger, *(f"ann {n}" for n in range(10)), owner="ann")
     others = ["bob", "eve", "joe"]
     worker = Worker(ledger)
@@ -228,7 +228,7 @@ def test_owners_who_come_again_and_again_with_one_job_keep_nobody_waiting(ledger
     assert shares["ann"] == 10, shares
 
 
-def test_turns_are_by_priority_and_queue(ledger: Ledger) -> None:
+def test_turns_are_separate_for_each_priority_and_queue(ledger: Ledger) -> None:
     submit(ledger, *(f"ann {n}" for n in range(5)), owner="ann")
     submit(ledger, "ann high", owner="ann", priority=1)
     submit(ledger, "ann elsewhere", owner="ann", queue="heavy")
@@ -248,7 +248,7 @@ def test_jobs_submitted_one_by_one_or_in_bulk_have_the_same_turns(ledger: Ledger
     assert sorted(job_id.split()[1] for job_id in Worker(ledger).works()) == ["0", "0", "1", "1", "2", "2"]
 
 
-def test_a_job_that_is_given_back_keeps_its_turn(ledger: Ledger) -> None:
+def test_a_released_job_keeps_its_turn(ledger: Ledger) -> None:
     submit(ledger, "ann 0", "ann 1", owner="ann")
     worker = Worker(ledger)
     assert worker.claims() == "ann 0"
@@ -256,7 +256,7 @@ def test_a_job_that_is_given_back_keeps_its_turn(ledger: Ledger) -> None:
     assert worker.claims() == "ann 0"
 
 
-def test_a_jobs_place_is_how_many_are_claimed_before_it(ledger: Ledger) -> None:
+def test_a_jobs_place_is_the_number_of_jobs_claimed_before_it(ledger: Ledger) -> None:
     submit(ledger, *(f"ann {n}" for n in range(4)), owner="ann")
     submit(ledger, "bob 0", "bob 1", owner="bob", task=TASKS[1])
     submit(ledger, "urgent 0", "urgent 1", priority=1)
@@ -269,49 +269,49 @@ def test_a_jobs_place_is_how_many_are_claimed_before_it(ledger: Ledger) -> None:
     assert ledger.reading.ahead("ann 0", MANY) is None
 
 
-def test_a_place_is_counted_only_so_far(ledger: Ledger) -> None:
+def test_a_place_is_counted_up_to_a_limit(ledger: Ledger) -> None:
     submit(ledger, *(f"{n}" for n in range(5)), priority=1)
     submit(ledger, "last", "really")
     assert [ledger.reading.ahead("really", most) for most in (3, 6, 7)] == [3, 6, 6]
 
 
-# --- caps ---
+# --- concurrency limits ---
 
 
 @pytest.fixture
-def capped(huey: DurableHuey) -> Ledger:
-    """Of x two may run at once."""
+def limited(huey: DurableHuey) -> Ledger:
+    """Return a ledger in which two jobs of the first task may run at once."""
     huey.limits.of_task[TASKS[0]] = 2
     return huey.ledger
 
 
-def test_no_more_of_a_task_run_at_once_than_it_says_and_others_go_on(capped: Ledger) -> None:
-    submit(capped, "x1", "x2", "x3")
-    submit(capped, "y1", task=TASKS[1])
-    workers = [Worker(capped) for _ in range(4)]
+def test_no_more_jobs_of_a_task_run_at_once_than_its_limit_and_others_go_on(limited: Ledger) -> None:
+    submit(limited, "x1", "x2", "x3")
+    submit(limited, "y1", task=TASKS[1])
+    workers = [Worker(limited) for _ in range(4)]
     assert [worker.claims() for worker in workers] == ["x1", "x2", "y1", None]
     workers[0].ends()
     assert workers[3].claims() == "x3"
 
 
 @pytest.mark.parametrize("how", ["lost", "given back", "retried", "cancelled"])
-def test_a_place_is_free_again_however_an_attempt_is_over(capped: Ledger, how: str) -> None:
-    submit(capped, "x1", "x2", "x3")
-    first, second, third = (Worker(capped) for _ in range(3))
+def test_a_place_under_a_limit_is_free_again_however_the_attempt_ends(limited: Ledger, how: str) -> None:
+    submit(limited, "x1", "x2", "x3")
+    first, second, third = (Worker(limited) for _ in range(3))
     assert [first.claims(), second.claims(), third.claims()] == ["x1", "x2", None]
     match how:
         case "lost":
-            capped.mark_lost(*first.held, "w")
+            limited.mark_lost(*first.held, "w")
         case "given back":
-            capped.release_one(*first.held)
+            limited.release_one(*first.held)
         case "retried":
-            capped.end(*first.held, Outcome(retry=Retry(delay=60, retries=0, retry_delay=0)))
+            limited.end(*first.held, Outcome(retry=Retry(delay=60, retries=0, retry_delay=0)))
         case "cancelled":
-            capped.cancel("x1")
+            limited.cancel("x1")
     assert third.claims() == ("x1" if how in ("lost", "given back") else "x3")
 
 
-def test_no_more_of_an_owner_run_at_once_than_the_app_allows(make_huey: HueyFactory) -> None:
+def test_no_more_jobs_of_an_owner_run_at_once_than_its_limit(make_huey: HueyFactory) -> None:
     ledger = make_huey(per_owner=1).ledger
     submit(ledger, *(f"ann {n}" for n in range(20)), owner="ann")
     submit(ledger, "ann y", task=TASKS[1], owner="ann")
@@ -325,16 +325,16 @@ def test_no_more_of_an_owner_run_at_once_than_the_app_allows(make_huey: HueyFact
 
 
 @pytest.mark.parametrize(
-    "caps", [ConcurrencyLimits(of_task={TASKS[0]: 2}), ConcurrencyLimits(per_owner=2)], ids=["task", "owner"]
+    "limits", [ConcurrencyLimits(of_task={TASKS[0]: 2}), ConcurrencyLimits(per_owner=2)], ids=["task", "owner"]
 )
-def test_a_cap_holds_under_claims_at_the_same_moment(make_huey: HueyFactory, caps: ConcurrencyLimits) -> None:
+def test_a_limit_holds_for_concurrent_claims(make_huey: HueyFactory, limits: ConcurrencyLimits) -> None:
     ledgers = [make_huey().ledger for _ in range(4)]
     submit(ledgers[0], *map(str, range(24)), owner="ann")
     running: list[int] = []
     start = threading.Barrier(len(ledgers))
 
     def work(ledger: Ledger) -> None:
-        ledger.limits = caps
+        ledger.limits = limits
         worker = Worker(ledger)
         start.wait(10)
         while ledger.reading.count(State.QUEUED):
@@ -349,28 +349,30 @@ def test_a_cap_holds_under_claims_at_the_same_moment(make_huey: HueyFactory, cap
 
 
 @pytest.mark.parametrize("held", [{"of_task": {TASKS[0]: 1}}, {"per_owner": 1}], ids=["task", "owner"])
-def test_the_end_of_a_job_with_a_cap_rings_for_those_who_wait(huey: DurableHuey, held: dict[str, Any]) -> None:
+def test_the_end_of_a_job_with_a_limit_notifies_the_queues_that_wait_for_it(
+    huey: DurableHuey, held: dict[str, Any]
+) -> None:
     ledger = huey.ledger
     ledger.limits = ConcurrencyLimits(**held)
     submit(ledger, "1", queue="heavy", owner="ann")
     submit(ledger, "2", owner="ann")
     worker = Worker(ledger, ["heavy"])
     assert worker.claims() == "1"
-    rung: list[str] = []
-    ledger.notify = rung.extend
+    notified: list[str] = []
+    ledger.notify = notified.extend
     worker.ends()
-    assert rung == ["default"]
+    assert notified == ["default"]
 
 
 @pytest.mark.parametrize("most", [0, -1, 1.5, "2", True])
-def test_a_cap_that_is_none_is_refused(huey: DurableHuey, make_huey: HueyFactory, most: Any) -> None:
+def test_an_invalid_limit_is_refused(huey: DurableHuey, make_huey: HueyFactory, most: Any) -> None:
     with pytest.raises(ValueError, match="1 or more"):
         huey.task(concurrency=most)(lambda: None)
     with pytest.raises(ValueError, match="1 or more"):
         make_huey(per_owner=most)
 
 
-def test_a_task_says_how_many_of_it_run_at_once(huey: DurableHuey) -> None:
+def test_a_task_may_limit_how_many_of_its_jobs_run_at_once(huey: DurableHuey) -> None:
     task = huey.task(concurrency=1, name="task")(lambda: None)
     task(), task()
     claims = [huey.claim("c", f"w{n}") for n in range(2)]

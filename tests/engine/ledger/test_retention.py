@@ -1,4 +1,4 @@
-"""What ended long ago is deleted with all that was kept of it, and nothing that another job may still need."""
+"""Pruning deletes old jobs with everything that belongs to them, and keeps what another job may still need."""
 
 import logging
 import math
@@ -45,16 +45,17 @@ def age(ledger: Ledger, *ids: str, by: float = OLD) -> None:
 
 
 def prune(ledger: Ledger, keep_days: float | None = 30, keep_jobs: int | None = None) -> int:
-    """Once through the history: how many it deleted."""
-    return sum(Pruner(ledger.retention, keep_days, keep_jobs).pieces())
+    """Prune the whole history once. Return how many jobs were deleted."""
+    return sum(Pruner(ledger.retention, keep_days, keep_jobs).batches())
 
 
 def left(ledger: Ledger) -> list[str]:
+    """Return the ids of the jobs that are left, in the order of their submission."""
     with ledger.database.statement() as tx:
         return [row["id"] for row in tx.all("SELECT id FROM jobs ORDER BY seq")]
 
 
-def test_a_job_goes_with_all_that_was_kept_of_it(huey: DurableHuey) -> None:
+def test_a_job_is_pruned_with_everything_that_belongs_to_it(huey: DurableHuey) -> None:
     @huey.task()
     def task() -> int:
         logging.getLogger("app").warning("logged")
@@ -64,7 +65,7 @@ def test_a_job_goes_with_all_that_was_kept_of_it(huey: DurableHuey) -> None:
     revoked = task()
     revoked.revoke()
     work(huey)
-    revoked.revoke()  # once more, of which nothing is left to use up
+    revoked.revoke()  # again, after its end: no claim consumes this revocation
     age(huey.ledger, old.id, revoked.id)
     assert prune(huey.ledger) == 2
     with huey.ledger.database.statement() as tx:
@@ -80,13 +81,13 @@ def test_a_job_goes_with_all_that_was_kept_of_it(huey: DurableHuey) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, None])
-def test_what_is_to_be_kept_for_ever_is(ledger: Ledger, keep: int | None) -> None:
+def test_nothing_is_pruned_without_a_retention_setting(ledger: Ledger, keep: int | None) -> None:
     finish(ledger, "job")
     age(ledger, "job", by=100 * OLD)
     assert prune(ledger, keep, keep) == 0
 
 
-def test_only_what_has_ended_goes_however_long_ago_it_was_submitted(ledger: Ledger) -> None:
+def test_only_ended_jobs_are_pruned_however_long_ago_they_were_submitted(ledger: Ledger) -> None:
     ledger.submit([NewJob(id=name, task=TASK, message=b"", **given) for name, given in UNFINISHED.items()])
     finish(ledger, "ended today")
     with ledger.database.statement() as tx:
@@ -104,7 +105,7 @@ UNFINISHED: dict[str, dict[str, Any]] = {
 }
 
 
-def test_what_a_follower_may_still_need_stays_as_long_as_that_does(ledger: Ledger) -> None:
+def test_a_job_is_kept_as_long_as_a_job_that_depends_on_it(ledger: Ledger) -> None:
     ledger.submit([NewJob(id="callback", task=TASK, message=b"", pending=2, chord_size=2)])
     finish(ledger, "member", follower="callback", chord_index=0)
     age(ledger, "member")
@@ -114,13 +115,13 @@ def test_what_a_follower_may_still_need_stays_as_long_as_that_does(ledger: Ledge
     age(ledger, "late member")
     assert prune(ledger) == 0  # it runs
     ledger.end("callback", TOKEN, Outcome(state=State.FAILED))
-    assert prune(ledger) == 0  # it may be put back
+    assert prune(ledger) == 0  # it may be retried
     assert len(ledger.reading.chord_members("callback")) == 2
     age(ledger, "callback")
     assert prune(ledger) == 3
 
 
-def test_whoever_was_given_a_recent_result_has_it_for_a_day(ledger: Ledger) -> None:
+def test_a_cached_result_is_kept_for_a_day_after_it_was_given_to_a_new_handle(ledger: Ledger) -> None:
     cached: dict[str, Any] = {"task": TASK, "message": b"", "unique_key": "key", "cache_for": 2 * OLD}
     ledger.submit([NewJob(id="run", handle="first", **cached)])
     ledger.claim(ClaimRequest(tasks=[TASK], **CLAIM))
@@ -137,7 +138,7 @@ def test_whoever_was_given_a_recent_result_has_it_for_a_day(ledger: Ledger) -> N
     assert prune(ledger) == 1
 
 
-def test_of_the_newest_so_many_are_kept_however_young_the_rest_is(
+def test_keep_jobs_keeps_only_the_newest_jobs_however_young_the_others_are(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruning, "COUNTED", 3)
@@ -154,7 +155,7 @@ def test_of_the_newest_so_many_are_kept_however_young_the_rest_is(
     assert left(ledger) == ids[-5:]
 
 
-def test_a_piece_is_one_batch_and_when_all_is_looked_at_it_rests(
+def test_a_pruner_deletes_one_batch_at_a_time_and_pauses_after_the_last(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruning, "BATCH", 2)
@@ -164,15 +165,15 @@ def test_a_piece_is_one_batch_and_when_all_is_looked_at_it_rests(
         finish(ledger, job_id)
     age(ledger, *ids)
     pruner = Pruner(ledger.retention, 30, None)
-    assert [pruner.piece() for _ in range(5)] == [2, 2, 1, 0, 0]
+    assert [pruner.prune_batch() for _ in range(5)] == [2, 2, 1, 0, 0]
     finish(ledger, "old")
     age(ledger, "old")
-    assert pruner.piece() == 0
+    assert pruner.prune_batch() == 0
     pruner._due_at = time.monotonic()
-    assert pruner.piece() == 1
+    assert pruner.prune_batch() == 1
 
 
-def test_after_a_piece_that_took_long_the_next_is_due_later_but_within_a_second(
+def test_after_a_slow_batch_the_next_one_is_due_later_but_within_a_second(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruning, "BATCH", 1)
@@ -182,14 +183,14 @@ def test_after_a_piece_that_took_long_the_next_is_due_later_but_within_a_second(
         finish(ledger, job_id)
     age(ledger, *ids)
     pruner = Pruner(ledger.retention, 30, None)
-    assert [pruner.piece() for _ in range(2)] == [1, 0]
+    assert [pruner.prune_batch() for _ in range(2)] == [1, 0]
     assert pruner._due_at <= time.monotonic() + 1
-    wait_until(lambda: pruner.piece() == 1)
+    wait_until(lambda: pruner.prune_batch() == 1)
     assert left(ledger) == []
 
 
 @pytest.mark.parametrize("storage", ["postgres"], indirect=True)
-def test_pruners_and_people_do_not_wait_for_each_other(ledger: Ledger, make_huey: HueyFactory) -> None:
+def test_pruning_and_a_retry_by_a_user_do_not_wait_for_each_other(ledger: Ledger, make_huey: HueyFactory) -> None:
     for job_id in ("held", "free"):
         finish(ledger, job_id, State.FAILED)
     age(ledger, "held", "free")
@@ -203,7 +204,7 @@ def test_pruners_and_people_do_not_wait_for_each_other(ledger: Ledger, make_huey
 
 
 @pytest.mark.parametrize("storage", ["postgres"], indirect=True)
-def test_nobody_who_works_waits_for_a_batch(
+def test_no_worker_waits_for_a_batch_of_pruning(
     ledger: Ledger, make_huey: HueyFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger.submit([NewJob(id="running", task=TASK, message=b"")])
@@ -211,14 +212,14 @@ def test_nobody_who_works_waits_for_a_batch(
     ledger.submit([NewJob(id="queued", task=TASK, message=b"", priority=-1)])
     finish(ledger, "old")
     age(ledger, "running", "queued", "old")
-    monkeypatch.setattr(postgres, "HELD", 1)  # second: who waits longer than that for rows is refused
+    monkeypatch.setattr(postgres, "HELD", 1)  # second that a statement waits for locked rows
     other = make_huey().ledger
     claimed: list[str] = []
     run = Transaction.run
 
     def run_and_work(tx: Transaction, statement: str, **params: Any) -> int:
         changed = run(tx, statement, **params)
-        if statement == sql.PRUNE_REVOCATIONS:  # the last: now the batch holds all that it ever does
+        if statement == sql.PRUNE_REVOCATIONS:  # the last statement of a batch, which then holds all of its locks
             other.submit([NewJob(id="new", task=TASK, message=b"", priority=-2)])
             row = other.claim(ClaimRequest(tasks=[TASK], **CLAIM))
             claimed.append(row["id"] if row else "")
@@ -238,9 +239,7 @@ def test_nobody_who_works_waits_for_a_batch(
     assert left(ledger) == ["running", "queued", "new"]
 
 
-def test_keys_whose_time_has_long_been_over_go_too_however_many(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_entries_that_expired_long_ago_are_pruned_in_batches(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruning, "BATCH", 1)
     for key in ("expired", "expired too", "expired as well"):
         ledger.entries.put_if_free(key, b"", None, ttl=-2 * DAY)
@@ -250,10 +249,10 @@ def test_keys_whose_time_has_long_been_over_go_too_however_many(
     assert set(ledger.entries.all()) == {"expired a moment ago", "for ever"}
 
 
-def test_a_consumer_prunes_a_piece_at_a_turn(huey: DurableHuey) -> None:
+def test_a_consumer_prunes_one_batch_in_each_turn(huey: DurableHuey) -> None:
     finish(huey.ledger, "old")
     age(huey.ledger, "old")
     consumer = huey.create_consumer(worker_type="thread")
     consumer.notifier.expect(1)
-    consumer._turn(0)
+    consumer._tick(0)
     assert left(huey.ledger) == []

@@ -1,4 +1,4 @@
-"""TRANSITIONS is the truth: in each state each event does what the table says, and where it says nothing, nothing."""
+"""In each state, each event does what TRANSITIONS says. Where the table has no entry, the event changes nothing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,12 +24,12 @@ TABLES = ["jobs", "results", "steps", "logs", "entries", "counters", "consumers"
 
 @dataclass(frozen=True)
 class Event:
-    """One way in which an event may happen, and the state that a job must then be in, if the event may happen to it."""
+    """One way to cause an event, and the state that follows if TRANSITIONS allows it."""
 
     name: str
     do: Callable[[Ledger], object]
     to: State
-    given: dict[str, Any] = field(default_factory=dict)  # columns of the job beforehand
+    given: dict[str, Any] = field(default_factory=dict)  # columns of the job before the event
 
     @property
     def label(self) -> str:
@@ -53,8 +53,8 @@ def run(statement: str, **params: Any) -> Callable[[Ledger], None]:
     return do
 
 
-LATER = 4e9  # seconds since the epoch: some time in 2096
-FORMER = 1.0
+LATER = 4e9  # seconds since the epoch: in 2096
+FORMER = 1.0  # seconds since the epoch: in 1970
 
 EVENTS = [
     Event("released", run(sql.RELEASE_DEPENDENT), State.QUEUED, {"pending": 1}),
@@ -91,7 +91,7 @@ def ledger(make_huey: HueyFactory) -> Ledger:
 
 
 def bring_to(ledger: Ledger, state: State, columns: dict[str, Any] | None = None) -> None:
-    """One job in a state, by the ways that jobs take."""
+    """Submit a job and bring it to a state by regular transitions, then set these columns."""
     columns_of: dict[State, dict[str, Any]] = {State.WAITING: {"pending": 1}, State.SCHEDULED: {"run_in": 3600.0}}
     ledger.submit([NewJob(id="job", task=TASK, message=b"", **columns_of.get(state, {}))])
     if state is State.RUNNING or state.ended:
@@ -123,7 +123,7 @@ def contents(ledger: Ledger) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.label)
 @pytest.mark.parametrize("state", State)
-def test_an_event_does_what_the_table_says_and_else_nothing(ledger: Ledger, state: State, event: Event) -> None:
+def test_an_event_changes_a_job_as_the_table_says_or_not_at_all(ledger: Ledger, state: State, event: Event) -> None:
     bring_to(ledger, state, event.given)
     before = contents(ledger)
     try:
@@ -136,22 +136,22 @@ def test_an_event_does_what_the_table_says_and_else_nothing(ledger: Ledger, stat
         assert history(ledger)[-1].name == event.name
         return
     after = contents(ledger)
-    if event.name == "released":  # counts what it waits for in any state
+    if event.name == "released":  # `pending` is counted down in any state
         before["jobs"][0]["pending"] -= 1
     assert after == before
 
 
-def test_the_events_tried_here_are_all_that_the_table_knows_with_every_state_that_they_lead_to() -> None:
+def test_every_event_and_every_state_of_the_table_is_tested_here() -> None:
     tried = {(event.name, event.to) for event in EVENTS}
-    told = {(name, state) for (_, name), states in TRANSITIONS.items() for state in states}
-    assert tried == told
+    listed = {(name, state) for (_, name), states in TRANSITIONS.items() for state in states}
+    assert tried == listed
 
 
 def test_no_event_leads_out_of_success() -> None:
     assert not [event for state, event in TRANSITIONS if state is State.SUCCEEDED]
 
 
-STALE = "a token of long ago"
+STALE = "a token of an earlier claim"
 OTHER = NewJob(id="other", task=TASK, message=b"")
 
 FENCED: dict[str, Callable[[Ledger], object]] = {
@@ -162,8 +162,8 @@ FENCED: dict[str, Callable[[Ledger], object]] = {
     "progress": lambda ledger: ledger.attempts.save_progress("job", STALE, 1, 2, "late"),
     "log": lambda ledger: ledger.attempts.save_log("job", STALE, "late"),
     "step": lambda ledger: ledger.attempts.save_step("job", STALE, "name", ("type", b"body")),
-    "lose": lambda ledger: ledger.mark_lost("job", STALE, "worker"),
-    "give back": lambda ledger: ledger.release_one("job", STALE),
+    "mark lost": lambda ledger: ledger.mark_lost("job", STALE, "worker"),
+    "release": lambda ledger: ledger.release_one("job", STALE),
 }
 
 
@@ -180,7 +180,7 @@ def test_a_stale_token_changes_nothing_in_any_state(ledger: Ledger, state: State
     assert contents(ledger) == before
 
 
-def test_a_claim_is_one_attempt_more_under_a_new_token_with_a_lease(ledger: Ledger) -> None:
+def test_a_claim_counts_an_attempt_and_sets_a_token_and_a_lease(ledger: Ledger) -> None:
     bring_to(ledger, State.RUNNING)
     (job,) = contents(ledger)["jobs"]
     assert (job["attempt"], job["token"], job["consumer"], job["worker"]) == (1, TOKEN, "consumer", "worker")
@@ -188,7 +188,7 @@ def test_a_claim_is_one_attempt_more_under_a_new_token_with_a_lease(ledger: Ledg
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.label)
-def test_a_job_that_runs_no_more_has_neither_token_nor_lease(ledger: Ledger, event: Event) -> None:
+def test_a_job_that_is_not_running_has_neither_token_nor_lease(ledger: Ledger, event: Event) -> None:
     bring_to(ledger, State.RUNNING, event.given)
     try:
         event.do(ledger)
@@ -202,7 +202,7 @@ def test_a_job_that_runs_no_more_has_neither_token_nor_lease(ledger: Ledger, eve
 @pytest.mark.parametrize(
     "event", [event for event in EVENTS if event.name == "given back"], ids=["all", "of one worker", "one"]
 )
-def test_losses_and_returns_are_counted_apart(ledger: Ledger, event: Event) -> None:
+def test_losses_and_releases_are_counted_separately(ledger: Ledger, event: Event) -> None:
     bring_to(ledger, State.RUNNING)
     event.do(ledger)
     ledger.claim(ClaimRequest(tasks=[TASK], **CLAIM))
@@ -211,7 +211,7 @@ def test_losses_and_returns_are_counted_apart(ledger: Ledger, event: Event) -> N
     assert (job["state"], job["returns"], job["losses"], job["attempt"]) == ("queued", 1, 1, 2)
 
 
-def test_what_one_worker_gives_back_leaves_the_others_jobs_alone(ledger: Ledger) -> None:
+def test_releasing_the_jobs_of_one_worker_leaves_those_of_others_alone(ledger: Ledger) -> None:
     bring_to(ledger, State.RUNNING)
     ledger.submit([OTHER])
     ledger.claim(ClaimRequest(tasks=[TASK], **(CLAIM | {"token": "next", "worker": "another"})))
@@ -220,16 +220,16 @@ def test_what_one_worker_gives_back_leaves_the_others_jobs_alone(ledger: Ledger)
     assert held == {"job": ("queued", 1), "other": ("running", 0)}
     again = ledger.claim(ClaimRequest(tasks=[TASK], **CLAIM))
     assert again is not None
-    assert again["id"] == "job"  # first in is first out, though it was given back
+    assert again["id"] == "job"  # a released job keeps its place
 
 
-def test_only_tasks_that_the_worker_knows_are_claimed(ledger: Ledger) -> None:
+def test_only_tasks_in_the_workers_code_are_claimed(ledger: Ledger) -> None:
     bring_to(ledger, State.QUEUED)
     assert ledger.claim(ClaimRequest(tasks=["tests.newer"], **CLAIM)) is None
     assert state_of(ledger) is State.QUEUED
 
 
-def test_a_submit_is_all_or_nothing_and_one_whose_id_is_known_is_that_job(ledger: Ledger) -> None:
+def test_a_submit_is_all_or_nothing_and_ignores_a_job_whose_id_is_known(ledger: Ledger) -> None:
     bring_to(ledger, State.SUCCEEDED)
     before = contents(ledger)
     ledger.submit([NewJob(id="job", task="tests.something.else", message=b"x")])
@@ -239,7 +239,7 @@ def test_a_submit_is_all_or_nothing_and_one_whose_id_is_known_is_that_job(ledger
     assert contents(ledger) == before
 
 
-def test_only_a_lease_that_ran_out_is_rescued(ledger: Ledger) -> None:
+def test_only_a_job_whose_lease_ran_out_is_rescued(ledger: Ledger) -> None:
     bring_to(ledger, State.RUNNING)
     assert ledger.consumers.rescue([]) == []
     ledger.consumers.heartbeat("consumer", ["another token"], -1)
@@ -249,21 +249,23 @@ def test_only_a_lease_that_ran_out_is_rescued(ledger: Ledger) -> None:
     assert ledger.consumers.rescue([]) == []
 
 
-def test_a_consumer_does_not_rescue_what_its_own_living_workers_hold(ledger: Ledger) -> None:
-    """A renewal that took longer than a lease leaves its own jobs lapsed for a moment."""
+def test_a_consumer_does_not_rescue_jobs_of_its_own_live_workers(ledger: Ledger) -> None:
+    """A lease may run out although its worker lives, if a renewal takes longer than the lease."""
     ledger.submit([NewJob(id="job", task="task", message=b"")])
     ledger.claim(ClaimRequest(tasks=["task"], token="token", consumer="mine", worker="worker-1", lease_s=-1))
     assert ledger.consumers.rescue(["token"]) == []
     assert ledger.consumers.rescue(["another"]) == ["job"]
 
 
-def test_a_task_that_any_consumer_knows_or_knew_a_moment_ago_is_waited_for(ledger: Ledger) -> None:
+def test_a_job_waits_if_any_consumer_has_or_recently_had_its_task(ledger: Ledger) -> None:
     bring_to(ledger, State.QUEUED, {"queued_at": FORMER})
     ledger.consumers.register("newer", "host", 1, 1, ["tests.other", TASK])
     assert ledger.consumers.fail_unknown(60) == []
     ledger.consumers.deregister("newer")
     ledger.consumers.register("older", "host", 1, 1, ["tests.other"])
-    assert ledger.consumers.fail_unknown(60) == []  # its time begins only now
+    assert (
+        ledger.consumers.fail_unknown(60) == []
+    )  # the time runs from the moment when the last consumer with the task stopped
     with ledger.database.statement() as tx:
         tx.run("UPDATE consumers SET seen_at = seen_at - 61 WHERE id = 'newer'")
     assert ledger.consumers.fail_unknown(60) == ["job"]
@@ -272,7 +274,7 @@ def test_a_task_that_any_consumer_knows_or_knew_a_moment_ago_is_waited_for(ledge
     assert "No worker knew its task for 60 s" in job["error"]
 
 
-def test_a_task_that_nobody_knows_is_waited_for_too_until_its_time_is_over(ledger: Ledger) -> None:
+def test_a_job_with_an_unknown_task_waits_until_its_time_is_over(ledger: Ledger) -> None:
     bring_to(ledger, State.QUEUED)
     assert ledger.consumers.fail_unknown(60) == []
     assert state_of(ledger) is State.QUEUED

@@ -1,4 +1,4 @@
-"""Unique jobs: submissions that ask for the same share a run, and each has a handle of its own."""
+"""Unique jobs: submissions with equal keys share a run, and each has its own handle."""
 
 import threading
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import work
 
 AT_ONCE = 50
-PROCESSES = 5  # as which they come: each has connections of its own
+PROCESSES = 5  # the submissions come through as many DurableHueys, each with its own connections
 
 
 class World:
-    """What the tasks here meet: it is down until somebody puts it up."""
+    """The outside world of the tasks here. Tasks fail while it is not `up`."""
 
     def __init__(self) -> None:
         self.up = True
@@ -30,7 +30,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fifty on a machine that is busy: how long each may wait for its turn is not what is tested here."""
+    """Raise the database timeouts, so that fifty threads pass on a busy machine too."""
     for name in ("postgres.SILENCE", "postgres.HELD", "sqlite.BUSY_TIMEOUT"):
         monkeypatch.setattr(f"jobqueue.database.{name}", 60)
 
@@ -57,7 +57,7 @@ def analyse(huey: DurableHuey, world: World) -> Any:
 
 
 def submits_at_once(make_huey: HueyFactory, world: World, **options: Any) -> list[JobHandle]:
-    """The handles of fifty owners who ask for the same at the same moment."""
+    """Submit the same job for fifty owners at the same moment. Return the handles."""
     tasks = [analysis(make_huey(), world, **options) for _ in range(PROCESSES)]
     barrier = threading.Barrier(AT_ONCE)
 
@@ -77,7 +77,7 @@ def runs(huey: DurableHuey) -> int:
 # --- one run, many handles ---
 
 
-def test_of_fifty_submissions_at_once_one_runs_until_all_fifty_have_cancelled(
+def test_fifty_concurrent_submissions_share_one_run_until_all_have_cancelled(
     huey: DurableHuey, make_huey: HueyFactory, world: World
 ) -> None:
     huey.migrate()
@@ -99,7 +99,7 @@ def test_of_fifty_submissions_at_once_one_runs_until_all_fifty_have_cancelled(
     assert world.ran == []
 
 
-def test_fifty_submissions_at_once_have_one_result(huey: DurableHuey, make_huey: HueyFactory, world: World) -> None:
+def test_fifty_concurrent_submissions_get_one_result(huey: DurableHuey, make_huey: HueyFactory, world: World) -> None:
     huey.migrate()
     handles = submits_at_once(make_huey, world)
     analysis(huey, world)
@@ -110,10 +110,10 @@ def test_fifty_submissions_at_once_have_one_result(huey: DurableHuey, make_huey:
 
 
 @pytest.mark.parametrize("options", [{}, {"cache_for": 60}], ids=["unique", "cached"])
-def test_submissions_while_runs_end_lose_no_race(
+def test_submissions_while_runs_end_all_get_a_result(
     huey: DurableHuey, make_huey: HueyFactory, world: World, options: dict[str, Any]
 ) -> None:
-    """Every handle has a run that ends, and with a cache there is one run in all."""
+    """Every handle gets a result. With a cache there is only one run."""
     huey.migrate()
     worker = make_huey()
     analysis(worker, world, **options)
@@ -135,7 +135,7 @@ def test_submissions_while_runs_end_lose_no_race(
     assert not options or runs(huey) == 1
 
 
-def test_handles_are_found_again_by_their_ids_and_tell_of_the_run(huey: DurableHuey, make_huey: HueyFactory) -> None:
+def test_handles_are_found_by_their_ids_and_show_the_run(huey: DurableHuey, make_huey: HueyFactory) -> None:
     seen: list[Any] = []
 
     @huey.task(unique=True)
@@ -156,7 +156,7 @@ def test_handles_are_found_again_by_their_ids_and_tell_of_the_run(huey: DurableH
     assert again.is_ready()
 
 
-def test_nobody_is_told_of_the_ids_of_others(huey: DurableHuey, world: World, analyse: Any) -> None:
+def test_a_handle_does_not_show_the_ids_of_other_handles(huey: DurableHuey, world: World, analyse: Any) -> None:
     world.up = False
     handles = [analyse.using(owner=owner)("AAPL") for owner in ("ann", "bob")]
     work(huey)
@@ -164,13 +164,13 @@ def test_nobody_is_told_of_the_ids_of_others(huey: DurableHuey, world: World, an
     for owner, handle in zip(("ann", "bob"), handles, strict=True):
         with pytest.raises(TaskException) as error:
             handle.get()
-        told = repr((handle.get_job(), huey.jobs(owner=owner), error.value.metadata))
-        assert handle.id in told
+        visible = repr((handle.get_job(), huey.jobs(owner=owner), error.value.metadata))
+        assert handle.id in visible
         others = {run.id, *(other.id for other in handles)} - {handle.id}
-        assert not any(other in told for other in others)
+        assert not any(other in visible for other in others)
 
 
-def test_an_id_that_is_known_is_that_submission_already(huey: DurableHuey, world: World, analyse: Any) -> None:
+def test_a_submit_with_a_known_id_returns_the_earlier_submission(huey: DurableHuey, world: World, analyse: Any) -> None:
     task = analyse.using(owner="ann")
     handles = [task("AAPL", id="form") for _ in range(2)]
     work(huey)
@@ -179,7 +179,7 @@ def test_an_id_that_is_known_is_that_submission_already(huey: DurableHuey, world
     assert (len(huey.jobs(owner="ann")), runs(huey), world.ran) == (1, 1, ["AAPL"])
 
 
-def test_a_run_that_has_ended_is_not_shared(huey: DurableHuey, world: World, analyse: Any) -> None:
+def test_an_ended_run_is_not_shared(huey: DurableHuey, world: World, analyse: Any) -> None:
     first = analyse("AAPL")
     work(huey)
     second = analyse("AAPL")
@@ -203,13 +203,13 @@ def claimed(huey: DurableHuey, handle: JobHandle) -> JobHandle:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_a_run_is_joined_wherever_it_is(huey: DurableHuey, analyse: Any, state: State) -> None:
+def test_a_submission_joins_an_open_run_in_any_state(huey: DurableHuey, analyse: Any, state: State) -> None:
     handles = [STATES[state](huey, analyse), analyse("AAPL"), analyse.schedule(("AAPL",), delay=5)]
     assert [handle.state for handle in handles] == [state] * 3
     assert runs(huey) == 1
 
 
-def test_plain_submissions_are_jobs_of_their_own(huey: DurableHuey, world: World) -> None:
+def test_submissions_that_are_not_unique_are_separate_jobs(huey: DurableHuey, world: World) -> None:
     task = analysis(huey, world, unique=False)
     handles = [task("AAPL"), task("AAPL"), task.using(unique=True)("AAPL"), task.using(unique=True)("AAPL")]
     assert runs(huey) == 3
@@ -218,7 +218,7 @@ def test_plain_submissions_are_jobs_of_their_own(huey: DurableHuey, world: World
     assert [handle.get() for handle in handles] == [["AAPL", "cvar"]] * 4
 
 
-# --- what is the same ---
+# --- equal keys ---
 
 
 SAME: dict[str, list[Callable[[Any], Any]]] = {
@@ -252,27 +252,29 @@ OTHER: dict[str, list[Callable[[Any], Any]]] = {
 
 
 @pytest.mark.parametrize("what", SAME)
-def test_submissions_that_ask_for_the_same_share_a_run(huey: DurableHuey, analyse: Any, what: str) -> None:
+def test_submissions_with_equal_arguments_or_keys_share_a_run(huey: DurableHuey, analyse: Any, what: str) -> None:
     for submit in SAME[what]:
         submit(analyse)
     assert runs(huey) == 1
 
 
 @pytest.mark.parametrize("what", OTHER)
-def test_submissions_that_ask_for_something_else_do_not(huey: DurableHuey, analyse: Any, what: str) -> None:
+def test_submissions_with_different_arguments_or_keys_do_not_share_a_run(
+    huey: DurableHuey, analyse: Any, what: str
+) -> None:
     for submit in OTHER[what]:
         submit(analyse)
     assert runs(huey) == len(OTHER[what])
 
 
-def test_a_key_is_of_one_task(huey: DurableHuey, analyse: Any) -> None:
+def test_equal_keys_of_different_tasks_are_different(huey: DurableHuey, analyse: Any) -> None:
     other = huey.task(name="other", unique="today")(lambda assets: assets)
     other("AAPL")
     analyse.using(unique="today")("AAPL")
     assert runs(huey) == 2
 
 
-def test_arguments_that_cannot_be_compared_are_refused_unless_there_is_a_key(huey: DurableHuey, analyse: Any) -> None:
+def test_arguments_that_cannot_be_compared_are_refused_without_a_key(huey: DurableHuey, analyse: Any) -> None:
     with pytest.raises(TypeError, match=r"jobqueue\.ledger\.records\.Outcome.*\.using\(unique='\.\.\.'\)"):
         analyse(Outcome())
     assert runs(huey) == 0
@@ -290,16 +292,18 @@ FOLLOWED: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @pytest.mark.parametrize("what", FOLLOWED)
-def test_a_unique_job_stands_alone(huey: DurableHuey, world: World, analyse: Any, what: str) -> None:
+def test_a_unique_job_cannot_be_part_of_a_pipeline_or_a_chord(
+    huey: DurableHuey, world: World, analyse: Any, what: str
+) -> None:
     plain = huey.task(name="plain")(lambda *args: args)
-    with pytest.raises(ValueError, match=r"stands alone.*\.using\(unique=False\)"):
+    with pytest.raises(ValueError, match=r"cannot be part of a pipeline.*\.using\(unique=False\)"):
         huey.enqueue(FOLLOWED[what](analyse, plain))
     assert runs(huey) == 0
     huey.enqueue(analyse.using(unique=False).s(1).then(plain))
     assert runs(huey) == 2
 
 
-def test_a_group_of_unique_tasks_is_as_many_submissions(huey: DurableHuey, world: World, analyse: Any) -> None:
+def test_a_group_of_unique_tasks_shares_runs(huey: DurableHuey, world: World, analyse: Any) -> None:
     result = huey.enqueue(group([analyse.s("AAPL"), analyse.s("MSFT"), analyse.s("AAPL")]))
     work(huey)
     assert result() == [["AAPL", "cvar"], ["MSFT", "cvar"], ["AAPL", "cvar"]]
@@ -308,7 +312,7 @@ def test_a_group_of_unique_tasks_is_as_many_submissions(huey: DurableHuey, world
     assert runs(huey) == 3
 
 
-def test_a_job_that_submits_as_it_ends_shares_a_run_too(huey: DurableHuey, world: World, analyse: Any) -> None:
+def test_a_job_submitted_at_the_end_of_another_shares_a_run_too(huey: DurableHuey, world: World, analyse: Any) -> None:
     handler = analyse.using(unique="handler")
 
     @huey.task()
@@ -331,15 +335,15 @@ def test_a_job_that_submits_as_it_ends_shares_a_run_too(huey: DurableHuey, world
 # --- cancel ---
 
 
-def test_a_handle_that_is_let_go_is_cancelled_for_its_owner_while_the_job_goes_on(
+def test_a_cancelled_handle_is_cancelled_for_its_owner_while_the_run_goes_on(
     huey: DurableHuey, world: World, analyse: Any
 ) -> None:
     ann, bob = (analyse.using(owner=owner)("AAPL") for owner in ("ann", "bob"))
     assert ann.cancel()
     assert not ann.cancel()
-    look = ann.get_job()
-    assert (look.state, look.error) == (State.CANCELLED, "Cancelled.")
-    assert look.ended_at is not None and look.ended_at >= look.created_at
+    job = ann.get_job()
+    assert (job.state, job.error) == (State.CANCELLED, "Cancelled.")
+    assert job.ended_at is not None and job.ended_at >= job.created_at
     assert [job.state for job in huey.jobs(owner="ann")] == [State.CANCELLED]
     assert [job.id for job in huey.jobs(owner="ann", state=State.CANCELLED)] == [ann.id]
     assert huey.jobs(owner="ann", state=State.QUEUED) == []
@@ -352,7 +356,7 @@ def test_a_handle_that_is_let_go_is_cancelled_for_its_owner_while_the_job_goes_o
     assert not bob.cancel()
 
 
-def test_the_last_to_cancel_stops_what_runs(huey: DurableHuey) -> None:
+def test_cancelling_the_last_handle_stops_the_run(huey: DurableHuey) -> None:
     went_on: list[str] = []
 
     @huey.task(unique=True)
@@ -369,7 +373,7 @@ def test_the_last_to_cancel_stops_what_runs(huey: DurableHuey) -> None:
     assert [job.state for job in huey.jobs()] == [State.CANCELLED]
 
 
-def test_what_was_let_go_is_asked_for_anew(huey: DurableHuey, world: World, analyse: Any) -> None:
+def test_a_submission_after_a_cancelled_run_has_a_new_run(huey: DurableHuey, world: World, analyse: Any) -> None:
     analyse("AAPL").cancel()
     again = analyse("AAPL")
     work(huey)
@@ -377,7 +381,7 @@ def test_what_was_let_go_is_asked_for_anew(huey: DurableHuey, world: World, anal
 
 
 @pytest.mark.parametrize("by", ["revoke", "huey.revoke", "huey.revoke_by_id"])
-def test_to_revoke_is_to_let_go(huey: DurableHuey, world: World, analyse: Any, by: str) -> None:
+def test_revoking_a_handle_cancels_it(huey: DurableHuey, world: World, analyse: Any, by: str) -> None:
     ann, bob = analyse("AAPL"), analyse("AAPL")
     {
         "revoke": ann.revoke,
@@ -388,7 +392,7 @@ def test_to_revoke_is_to_let_go(huey: DurableHuey, world: World, analyse: Any, b
     assert (ann.state, bob.state, world.ran) == (State.CANCELLED, State.SUCCEEDED, ["AAPL"])
 
 
-def test_a_cancel_by_the_runs_own_id_stops_it_for_all(huey: DurableHuey, world: World, analyse: Any) -> None:
+def test_cancelling_by_the_runs_id_cancels_it_for_all(huey: DurableHuey, world: World, analyse: Any) -> None:
     handles = [analyse("AAPL") for _ in range(2)]
     (run,) = huey.jobs()
     assert huey.job(run.id).cancel()
@@ -398,7 +402,7 @@ def test_a_cancel_by_the_runs_own_id_stops_it_for_all(huey: DurableHuey, world: 
 
 
 @pytest.mark.parametrize("held", [True, False], ids=["held by another", "held by nobody else"])
-def test_to_reschedule_is_to_let_go_and_to_ask_for_later(
+def test_rescheduling_a_handle_cancels_it_and_submits_a_new_one(
     huey: DurableHuey, world: World, analyse: Any, held: bool
 ) -> None:
     ann = analyse.using(owner="ann", unique="today")("AAPL")
@@ -407,7 +411,7 @@ def test_to_reschedule_is_to_let_go_and_to_ask_for_later(
     assert (ann.state, again.state) == (State.CANCELLED, State.QUEUED if held else State.SCHEDULED)
     assert [job.id for job in huey.jobs(owner="ann")] == [again.id, ann.id]
     if bob is None:
-        bob = analyse.using(owner="bob", unique="today")("AAPL")  # joins what is scheduled
+        bob = analyse.using(owner="bob", unique="today")("AAPL")  # joins the scheduled run
         assert bob.state is State.SCHEDULED
         assert runs(huey) == 2
     else:
@@ -417,7 +421,7 @@ def test_to_reschedule_is_to_let_go_and_to_ask_for_later(
 # --- cache_for ---
 
 
-def test_a_recent_result_is_taken_instead_of_a_run(huey: DurableHuey, world: World) -> None:
+def test_a_cached_result_replaces_a_run(huey: DurableHuey, world: World) -> None:
     task = analysis(huey, world, unique=None, cache_for=timedelta(seconds=60))
     first = task.using(owner="ann")("AAPL")
     work(huey)
@@ -428,10 +432,10 @@ def test_a_recent_result_is_taken_instead_of_a_run(huey: DurableHuey, world: Wor
     assert task.using(cache_for=0)("AAPL").state is State.QUEUED
     assert task.using(unique=False)("AAPL").state is State.QUEUED
     assert task("MSFT").state is State.QUEUED
-    assert task("AAPL").state is State.QUEUED  # what runs is newer
+    assert task("AAPL").state is State.QUEUED  # the queued run is newer
 
 
-def test_a_result_is_too_old_after_its_time(huey: DurableHuey, world: World) -> None:
+def test_a_result_older_than_cache_for_is_not_reused(huey: DurableHuey, world: World) -> None:
     task = analysis(huey, world, cache_for=60)
     task("AAPL")
     work(huey)
@@ -441,7 +445,7 @@ def test_a_result_is_too_old_after_its_time(huey: DurableHuey, world: World) -> 
 
 
 @pytest.mark.parametrize("how", [State.FAILED, State.CANCELLED])
-def test_what_did_not_succeed_is_not_cached(huey: DurableHuey, world: World, how: State) -> None:
+def test_a_failed_or_cancelled_run_is_not_cached(huey: DurableHuey, world: World, how: State) -> None:
     task = analysis(huey, world, cache_for=60)
     world.up = False
     first = task("AAPL")
@@ -452,10 +456,10 @@ def test_what_did_not_succeed_is_not_cached(huey: DurableHuey, world: World, how
     assert task("AAPL").state is State.QUEUED
 
 
-# --- retry by a person ---
+# --- retry by a user ---
 
 
-def test_a_failed_run_is_tried_again_for_all_who_share_it(huey: DurableHuey, world: World, analyse: Any) -> None:
+def test_retrying_a_failed_run_retries_it_for_all_who_share_it(huey: DurableHuey, world: World, analyse: Any) -> None:
     world.up = False
     ann, bob = (analyse.using(owner=owner)("AAPL") for owner in ("ann", "bob"))
     work(huey)
@@ -469,7 +473,7 @@ def test_a_failed_run_is_tried_again_for_all_who_share_it(huey: DurableHuey, wor
     assert len(world.ran) == 2
 
 
-def test_a_retry_beside_a_newer_run_has_a_part_in_that(huey: DurableHuey, world: World, analyse: Any) -> None:
+def test_a_retry_of_a_handle_joins_a_newer_run_with_its_key(huey: DurableHuey, world: World, analyse: Any) -> None:
     world.up = False
     ann, carl = (analyse.using(owner=owner)("AAPL") for owner in ("ann", "carl"))
     work(huey)
@@ -486,7 +490,9 @@ def test_a_retry_beside_a_newer_run_has_a_part_in_that(huey: DurableHuey, world:
 
 
 @pytest.mark.parametrize("ends", [True, False], ids=["which has succeeded", "which goes on"])
-def test_a_handle_that_was_let_go_takes_part_again(huey: DurableHuey, world: World, analyse: Any, ends: bool) -> None:
+def test_a_retry_of_a_cancelled_handle_joins_the_run_again(
+    huey: DurableHuey, world: World, analyse: Any, ends: bool
+) -> None:
     ann, bob = analyse("AAPL"), analyse("AAPL")
     ann.cancel()
     if ends:
@@ -497,7 +503,7 @@ def test_a_handle_that_was_let_go_takes_part_again(huey: DurableHuey, world: Wor
     assert (ann.get(), bob.get(), world.ran) == (["AAPL", "cvar"], ["AAPL", "cvar"], ["AAPL"])
 
 
-def test_a_run_that_all_have_let_go_runs_again_for_who_tries_it_again(
+def test_a_run_that_all_cancelled_runs_again_for_the_one_who_retries(
     huey: DurableHuey, world: World, analyse: Any
 ) -> None:
     ann, bob = analyse("AAPL"), analyse("AAPL")
@@ -508,7 +514,7 @@ def test_a_run_that_all_have_let_go_runs_again_for_who_tries_it_again(
     assert (ann.get(), bob.state) == (["AAPL", "cvar"], State.CANCELLED)
 
 
-def test_retries_beside_submissions_at_once_make_one_run(
+def test_concurrent_retries_and_submissions_make_one_run(
     huey: DurableHuey, make_huey: HueyFactory, world: World
 ) -> None:
     failed = analysis(huey, world).using(owner="first")("AAPL")
@@ -527,12 +533,12 @@ def test_retries_beside_submissions_at_once_make_one_run(
 # --- lists ---
 
 
-def test_an_owners_list_has_the_newest_of_both_kinds(huey: DurableHuey, world: World, analyse: Any) -> None:
+def test_an_owners_list_merges_jobs_and_handles_by_age(huey: DurableHuey, world: World, analyse: Any) -> None:
     plain = huey.task(name="plain")(lambda number: number)
     made = []
     for number in range(6):
         task = analyse if number % 2 else plain
-        task(number)  # another's
+        task(number)  # without an owner
         made.append(task.using(owner="ann")(number).id)
         threading.Event().wait(0.002)  # SQLite's clock tells milliseconds apart
     assert [job.id for job in huey.jobs(owner="ann")] == made[::-1]
@@ -541,7 +547,7 @@ def test_an_owners_list_has_the_newest_of_both_kinds(huey: DurableHuey, world: W
     assert [job.id for job in huey.jobs(owner="ann", state=State.QUEUED, limit=2)] == made[:3:-1]
 
 
-def test_a_run_that_is_gone_takes_its_handles_with_it(huey: DurableHuey, analyse: Any) -> None:
+def test_handles_of_a_deleted_run_are_not_found(huey: DurableHuey, analyse: Any) -> None:
     handle = analyse.using(owner="ann")("AAPL")
     with huey.ledger.database.statement() as tx:
         tx.run("DELETE FROM jobs")
@@ -551,7 +557,7 @@ def test_a_run_that_is_gone_takes_its_handles_with_it(huey: DurableHuey, analyse
     assert (handle.cancel(), handle.retry(), handle.get()) == (False, False, None)
 
 
-def test_a_unique_periodic_task_fires_once_a_moment(huey: DurableHuey, analyse: Any) -> None:
+def test_a_unique_periodic_task_fires_once_for_each_due_moment(huey: DurableHuey, analyse: Any) -> None:
     for _ in range(2):
         huey.enqueue(analyse.using(unique="nightly").s("AAPL", id="the fire of 02:00"))
     work(huey)
@@ -559,7 +565,7 @@ def test_a_unique_periodic_task_fires_once_a_moment(huey: DurableHuey, analyse: 
     assert runs(huey) == 1
 
 
-def test_in_immediate_mode_each_runs_unless_its_result_is_cached(make_huey: HueyFactory, world: World) -> None:
+def test_in_immediate_mode_every_submission_runs(make_huey: HueyFactory, world: World) -> None:
     huey = make_huey()
     huey.immediate = True
     task = analysis(huey, world)

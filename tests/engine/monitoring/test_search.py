@@ -1,4 +1,4 @@
-"""Jobs by any filter, a page at a time, and the figures of what goes on."""
+"""Search: pages of jobs by any filter, and statistics."""
 
 import itertools
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def statistics(huey: DurableHuey) -> Statistics:
 
 @pytest.fixture
 def make(huey: DurableHuey) -> Make:
-    """A job with these columns, some of them changed behind the ledger's back: `age` in seconds, of its submit and its end."""
+    """Insert a job with these columns. `age`: seconds since its submit and its end."""
     numbers = itertools.count(1)
 
     def make(state: State = State.QUEUED, age: float = 0, error: str = "", **given: Any) -> str:
@@ -47,12 +47,12 @@ def ids(listing: Listing, offset: int = 0, limit: int = 50, **wanted: Any) -> li
     return [row["id"] for row in listing.page(Filter(**wanted), limit, offset).rows]
 
 
-def test_without_a_filter_all_are_listed_newest_first(listing: Listing, make: Make) -> None:
+def test_jobs_are_listed_newest_first_without_a_filter(listing: Listing, make: Make) -> None:
     made = [make() for _ in range(3)]
     assert ids(listing) == made[::-1]
 
 
-def test_each_filter_keeps_what_fits_it_and_all_together_do(listing: Listing, make: Make) -> None:
+def test_filters_work_alone_and_together(listing: Listing, make: Make) -> None:
     wanted: dict[str, Any] = {"state": State.FAILED, "task": "app.b", "owner": "ann", "queue": "heavy"}
     others: dict[str, Any] = {"state": State.CANCELLED, "task": "app.a", "owner": "ben", "queue": "default"}
     fits = make(**wanted, error="no price of SPY")
@@ -64,7 +64,7 @@ def test_each_filter_keeps_what_fits_it_and_all_together_do(listing: Listing, ma
         assert len(ids(listing, **{name: value})) == len(wanted) + 1, name
 
 
-def test_a_page_says_whether_more_come(listing: Listing, make: Make) -> None:
+def test_page_says_whether_more_jobs_follow(listing: Listing, make: Make) -> None:
     made = [make() for _ in range(5)][::-1]
     first, second = (listing.page(Filter(), 3, offset) for offset in (0, 3))
     assert [row["id"] for row in (*first.rows, *second.rows)] == made
@@ -72,7 +72,7 @@ def test_a_page_says_whether_more_come(listing: Listing, make: Make) -> None:
     assert ids(listing, offset=10) == []
 
 
-def test_what_is_older_than_was_asked_for_is_left_out_however_many_that_are(listing: Listing, make: Make) -> None:
+def test_jobs_above_the_given_age_are_left_out(listing: Listing, make: Make) -> None:
     ages = [90, 70, 50, 30, 10]
     made = [make(age=age) for age in ages]
     for age_s in (5, 20, 40, 60, 80, 100):
@@ -93,18 +93,14 @@ def test_what_is_older_than_was_asked_for_is_left_out_however_many_that_are(list
         ("'; DROP TABLE jobs --", []),
     ],
 )
-def test_a_text_is_looked_for_in_ids_tasks_and_errors(
-    listing: Listing, make: Make, text: str, found: list[str]
-) -> None:
+def test_text_is_searched_in_ids_tasks_and_errors(listing: Listing, make: Make, text: str, found: list[str]) -> None:
     make()
     make(task="other", state=State.FAILED, error="It is at 100% now")
     make(task="another", state=State.FAILED, error=r"no path a\b")
     assert ids(listing, text=text) == found
 
 
-def test_words_in_old_errors_are_found_where_there_is_an_index_of_words(
-    huey: DurableHuey, listing: Listing, make: Make
-) -> None:
+def test_words_in_old_errors_are_found_with_an_index_of_words(huey: DurableHuey, listing: Listing, make: Make) -> None:
     old = make(state=State.FAILED, error="the market is closed", age=40 * DAY)
     new = make(state=State.FAILED, error="the market is closed", age=10 * DAY)
     page = listing.page(Filter(text="market is"), 50)
@@ -118,7 +114,7 @@ def test_words_in_old_errors_are_found_where_there_is_an_index_of_words(
         assert [row["id"] for row in page.rows] == [new] and page.errors_of_days == 30
 
 
-def test_an_owner_has_what_they_asked_for_of_a_run_that_others_share(huey: DurableHuey, listing: Listing) -> None:
+def test_owner_finds_a_run_that_others_share(huey: DurableHuey, listing: Listing) -> None:
     task = huey.task(name="shared")(lambda: None)
     ann, ben = (task.using(owner=name, unique=True).schedule(delay=60) for name in ("ann", "ben"))
     alone = task.using(owner="ben").schedule(delay=60)
@@ -130,7 +126,7 @@ def test_an_owner_has_what_they_asked_for_of_a_run_that_others_share(huey: Durab
     assert len(ids(listing)) == 2  # the runs
 
 
-def test_figures_count_what_goes_on(statistics: Statistics, make: Make) -> None:
+def test_figures_count_queued_running_and_failed_jobs(statistics: Statistics, make: Make) -> None:
     for state, age, owner in (
         (State.QUEUED, 50, "ann"), (State.QUEUED, 20, "ben"), (State.RUNNING, 5, "ann"), (State.FAILED, 60, "ann"),
         (State.FAILED, 2 * DAY, "ann"), (State.SUCCEEDED, 60, "ann"),
@@ -146,9 +142,7 @@ def test_figures_count_what_goes_on(statistics: Statistics, make: Make) -> None:
     assert (nobodys.queued, nobodys.waits_s) == (0, None)
 
 
-def test_stretches_of_time_say_what_ended_and_how_long_it_took(
-    huey: DurableHuey, statistics: Statistics, make: Make
-) -> None:
+def test_stretches_count_ended_jobs_and_their_durations(huey: DurableHuey, statistics: Statistics, make: Make) -> None:
     for age in (40, 41, 130):
         make(state=State.SUCCEEDED, age=age)
     make(state=State.FAILED, age=42)
@@ -161,13 +155,13 @@ def test_stretches_of_time_say_what_ended_and_how_long_it_took(
     assert nothing.waited is nothing.ran is None
 
 
-def test_each_task_of_which_there_are_jobs_is_known_once(listing: Listing, make: Make) -> None:
+def test_tasks_with_jobs_are_listed_once(listing: Listing, make: Make) -> None:
     for task in ("b", "a", "b"):
         make(task=task)
     assert listing.tasks() == ["a", "b"]
 
 
-def test_a_page_is_looked_up_in_a_handful_of_statements(listing: Listing, make: Make, statements: list[str]) -> None:
+def test_page_takes_few_statements(listing: Listing, make: Make, statements: list[str]) -> None:
     make(), make()
     listing.page(Filter(), 50)
     statements.clear()
@@ -177,7 +171,7 @@ def test_a_page_is_looked_up_in_a_handful_of_statements(listing: Listing, make: 
 
 @pytest.mark.empty_database
 @pytest.mark.parametrize("storage", ["postgres"], indirect=True)
-def test_a_migration_without_the_right_to_make_an_extension_goes_on(
+def test_migration_continues_without_permission_to_create_an_extension(
     make_huey: Callable[..., DurableHuey], storage: Any
 ) -> None:
     with make_huey().ledger.database.connect() as connection:
@@ -198,9 +192,7 @@ def test_a_migration_without_the_right_to_make_an_extension_goes_on(
             connection.execute(f"DROP ROLE {role}")
 
 
-def test_nothing_that_a_person_types_is_a_part_of_a_statement(
-    listing: Listing, make: Make, statements: list[str]
-) -> None:
+def test_search_text_never_becomes_part_of_a_statement(listing: Listing, make: Make, statements: list[str]) -> None:
     make()
     statements.clear()
     listing.page(Filter(task="typed", owner="typed", queue="typed", text="typed"), 5)

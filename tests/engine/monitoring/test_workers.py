@@ -1,4 +1,4 @@
-"""Who works, and what it leaves of its log when it is killed: real worker processes, as Huey's own script starts them."""
+"""Worker status, and the log of a killed worker's job: with real worker processes, started by Huey's own script."""
 
 import shutil
 import signal
@@ -53,9 +53,7 @@ def consumer(module: Any, tmp_path: Path) -> Iterator[ConsumerProcess]:
 
 
 @pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
-def test_workers_say_where_they_are_what_they_run_and_what_memory_they_take(
-    module: Any, consumer: ConsumerProcess, tmp_path: Path
-) -> None:
+def test_workers_report_host_job_and_memory(module: Any, consumer: ConsumerProcess, tmp_path: Path) -> None:
     huey: DurableHuey = module.huey
 
     def busy() -> dict[str | None, Worker]:
@@ -72,7 +70,7 @@ def test_workers_say_where_they_are_what_they_run_and_what_memory_they_take(
     assert timedelta(0) < datetime.now(UTC) - worker.started_at < timedelta(minutes=1)
     assert worker.started_at <= worker.seen_at
 
-    wait_until(lambda: [line.text for line in first.log()] == ["attempt 1 waits"])  # though nobody set a level
+    wait_until(lambda: [line.text for line in first.log()] == ["attempt 1 waits"])  # although no logging level was set
     kill(worker.pid)
     wait_until(lambda: first.id in busy() and busy()[first.id].pid not in (worker.pid, None))
     assert [event.name for event in first.history()] == ["submitted", "claimed", "lost", "claimed"]
@@ -87,7 +85,7 @@ def test_workers_say_where_they_are_what_they_run_and_what_memory_they_take(
     assert huey.workers() == []
 
 
-def test_those_of_a_consumer_that_is_not_heard_of_for_a_lease_are_gone(huey: DurableHuey) -> None:
+def test_workers_of_a_consumer_without_heartbeat_are_not_listed(huey: DurableHuey) -> None:
     huey.ledger.consumers.register("consumer", "host", 1, 1, [], version="v1")
     huey.ledger.consumers.heartbeat(
         "consumer", [], 15, '[{"name": "worker-1", "pid": 2, "age_s": 3, "memory": null}]', draining=True
@@ -100,7 +98,7 @@ def test_those_of_a_consumer_that_is_not_heard_of_for_a_lease_are_gone(huey: Dur
     assert huey.workers() == []
 
 
-def test_the_version_is_what_the_host_says_unless_the_app_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_version_comes_from_the_host_unless_the_app_sets_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HEROKU_SLUG_COMMIT", "SOURCE_VERSION", "GIT_REV"):
         monkeypatch.delenv(name, raising=False)
     assert DurableHuey("tests").version is None

@@ -1,4 +1,4 @@
-"""The bell wakes an idle worker at once. What rings it may be slow, silent, gone or full of rubbish: that costs little."""
+"""A notification wakes an idle worker at once. A Redis that is slow, silent, gone or full of other data costs little time."""
 
 import os
 import threading
@@ -9,15 +9,14 @@ from urllib.parse import urlsplit
 import pytest
 from redis import Redis
 
-from jobqueue.notifier import circuit_breaker as breaker
-from jobqueue.notifier import notifier as notifiers
-from jobqueue.notifier.notifier import MOST, RedisNotifier
+from jobqueue.notifier import circuit_breaker
+from jobqueue.notifier.notifier import MAX_KEPT, WAIT_SLICE, RedisNotifier
 from tests.engine.consumers import wait_until
 from tests.proxy import Proxy
 from tests.servers import redis_client
 
-RING = 0.25  # seconds that a ring may cost
-MARGIN = 0.75  # seconds, for a machine that has other things to do
+NOTIFY = 0.25  # seconds that `notify` may take
+MARGIN = 0.75  # seconds for a busy machine
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def seconds_of(notifier: RedisNotifier) -> float:
     return time.monotonic() - begun
 
 
-def test_a_ring_wakes_one_who_waits(notifier: RedisNotifier, fresh_valkey: str) -> None:
+def test_a_notification_wakes_a_waiting_worker(notifier: RedisNotifier, fresh_valkey: str) -> None:
     woken = []
     other = RedisNotifier(fresh_valkey, "tests")
 
@@ -65,13 +64,13 @@ def test_a_ring_wakes_one_who_waits(notifier: RedisNotifier, fresh_valkey: str) 
     waiting.start()
     with redis_client(fresh_valkey) as client:
         wait_until(lambda: client.info("clients")["blocked_clients"])
-    rung = time.monotonic()
+    notified = time.monotonic()
     notifier.notify(["default"])
     waiting.join(10)
-    assert woken[0] - rung < MARGIN
+    assert woken[0] - notified < MARGIN
 
 
-def test_a_ring_before_the_wait_is_heard_too_and_once(notifier: RedisNotifier) -> None:
+def test_a_notification_before_the_wait_wakes_once(notifier: RedisNotifier) -> None:
     notifier.notify(["default"])
     begun = time.monotonic()
     notifier.wait(10)
@@ -80,45 +79,47 @@ def test_a_ring_before_the_wait_is_heard_too_and_once(notifier: RedisNotifier) -
     assert time.monotonic() - begun > 0.3
 
 
-def test_rings_that_nobody_hears_do_not_pile_up(notifier: RedisNotifier, client: "Redis") -> None:
+def test_unread_notifications_do_not_pile_up(notifier: RedisNotifier, client: "Redis") -> None:
     for _ in range(3):
         notifier.notify(["default"] * 10_000)
     assert len(keys := client.keys()) == 2
     for key in keys:
-        assert client.lrange(key, 0, -1) == [b""] * MOST  # it carries nothing
+        assert client.lrange(key, 0, -1) == [b""] * MAX_KEPT  # a notification carries no data
 
 
-def test_two_queues_on_one_redis_do_not_wake_each_other(notifier: RedisNotifier, fresh_valkey: str) -> None:
+def test_two_apps_on_one_redis_do_not_wake_each_other(notifier: RedisNotifier, fresh_valkey: str) -> None:
     RedisNotifier(fresh_valkey, "another").notify(["default"])
     begun = time.monotonic()
     notifier.wait(0.3)
     assert time.monotonic() - begun >= 0.3
 
 
-@pytest.mark.parametrize("queues, heard", [(None, True), (["a", "heavy"], True), (["a"], False)])
-def test_one_who_waits_hears_of_its_own_queues(notifier: RedisNotifier, queues: list[str] | None, heard: bool) -> None:
+@pytest.mark.parametrize("queues, woken", [(None, True), (["a", "heavy"], True), (["a"], False)])
+def test_a_worker_is_woken_for_its_own_queues_only(
+    notifier: RedisNotifier, queues: list[str] | None, woken: bool
+) -> None:
     notifier.notify(["heavy"])
-    assert notifier.wait(0.3, queues=queues) is heard
+    assert notifier.wait(0.3, queues=queues) is woken
 
 
-def test_one_who_waits_stops_when_told_to(notifier: RedisNotifier) -> None:
+def test_a_waiting_worker_stops_when_its_stop_flag_is_set(notifier: RedisNotifier) -> None:
     stop = threading.Event()
     threading.Timer(0.1, stop.set).start()
     begun = time.monotonic()
     notifier.wait(10, stop.wait)
-    assert time.monotonic() - begun < 0.1 + notifiers.SLICE + MARGIN
+    assert time.monotonic() - begun < 0.1 + WAIT_SLICE + MARGIN
 
 
 @pytest.mark.parametrize("how", ["cut", "refuse"])
-def test_a_redis_that_fails_costs_one_short_wait_and_then_nothing_for_a_while(
+def test_a_failing_redis_delays_one_call_and_is_then_skipped_for_a_while(
     proxy: Proxy, fresh_valkey: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(breaker, "BROKEN", 1.0)
+    monkeypatch.setattr(circuit_breaker, "OPEN_FOR", 1.0)
     notifier = through(proxy, fresh_valkey)
-    assert seconds_of(notifier) < RING
+    assert seconds_of(notifier) < NOTIFY
     getattr(proxy, how)()
-    assert seconds_of(notifier) < RING + MARGIN
-    assert sum(seconds_of(notifier) for _ in range(100)) < RING  # left alone
+    assert seconds_of(notifier) < NOTIFY + MARGIN
+    assert sum(seconds_of(notifier) for _ in range(100)) < NOTIFY  # the circuit is open
     proxy.join()
     with redis_client(fresh_valkey) as client:
         wait_until(lambda: notifier.notify(["default"]) or client.llen("jobqueue:tests:bell") > 1)  # type: ignore[func-returns-value]
@@ -126,17 +127,17 @@ def test_a_redis_that_fails_costs_one_short_wait_and_then_nothing_for_a_while(
 
 
 @pytest.mark.parametrize("how", ["cut", "refuse"])
-def test_one_who_waits_for_a_redis_that_fails_is_back_in_time(proxy: Proxy, fresh_valkey: str, how: str) -> None:
+def test_a_wait_on_a_failing_redis_ends_in_time(proxy: Proxy, fresh_valkey: str, how: str) -> None:
     notifier = through(proxy, fresh_valkey)
     notifier.wait(0.1)
     getattr(proxy, how)()
     begun = time.monotonic()
     notifier.wait(1)
-    assert 0.9 < time.monotonic() - begun < 1 + notifiers.SLICE + RING + MARGIN
+    assert 0.9 < time.monotonic() - begun < 1 + WAIT_SLICE + NOTIFY + MARGIN
     notifier.close()
 
 
-def test_a_key_of_another_kind_is_no_bell_and_breaks_nothing(notifier: RedisNotifier, client: "Redis") -> None:
+def test_a_redis_key_of_another_type_breaks_nothing(notifier: RedisNotifier, client: "Redis") -> None:
     client.set("jobqueue:tests:bell", b"\x80not yours")
     notifier.notify(["default"])
     begun = time.monotonic()
@@ -145,7 +146,7 @@ def test_a_key_of_another_kind_is_no_bell_and_breaks_nothing(notifier: RedisNoti
     assert notifier.check() == ""
 
 
-def test_a_host_may_sign_its_certificate_itself(fresh_valkey: str) -> None:
+def test_a_self_signed_certificate_of_redis_is_accepted(fresh_valkey: str) -> None:
     with Proxy(urlsplit(fresh_valkey).port or 0, tls="redis") as proxy:
         notifier = through(proxy, fresh_valkey, "rediss")
         assert notifier.check() == ""
@@ -156,7 +157,7 @@ def test_a_host_may_sign_its_certificate_itself(fresh_valkey: str) -> None:
         notifier.close()
 
 
-def test_a_wrong_password_is_told(fresh_valkey: str) -> None:
+def test_a_wrong_redis_password_is_reported(fresh_valkey: str) -> None:
     notifier = RedisNotifier(
         urlsplit(fresh_valkey)._replace(netloc=f":wrong@{fresh_valkey.rpartition('@')[2].split('/')[0]}").geturl(), "t"
     )
@@ -164,7 +165,7 @@ def test_a_wrong_password_is_told(fresh_valkey: str) -> None:
     notifier.close()
 
 
-def test_a_fork_has_a_connection_of_its_own(notifier: RedisNotifier, client: "Redis") -> None:
+def test_a_forked_process_opens_its_own_redis_connection(notifier: RedisNotifier, client: "Redis") -> None:
     notifier.notify(["default"])
     before = {entry["id"] for entry in client.client_list()}
     child = os.fork()

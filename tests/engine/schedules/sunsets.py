@@ -1,4 +1,4 @@
-"""The table in docs/schedules.md: `python -m tests.engine.schedules.sunsets` prints it, from what schedules answer."""
+"""The table of sunsets in docs/schedules.md. `python -m tests.engine.schedules.sunsets` computes and prints it."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -13,7 +13,7 @@ PLACES = {
 
 
 def table() -> str:
-    """A line for each Sunday of the year; a dash where the sun does not set."""
+    """Return the table: a line for each Sunday of the year, and a dash if the sun does not set."""
     dues: dict[str, dict[date, str]] = {}
     for name, schedule in PLACES.items():
         dues[name] = {}

@@ -1,4 +1,4 @@
-"""When schedules are due, compared with cronsim, with astral, and with a walk through every minute."""
+"""Due moments of schedules, compared with cronsim, with astral, and with a search through every minute."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -20,7 +20,7 @@ from tests.engine.schedules import sunsets
 
 DOCS = Path(__file__).parents[3] / "docs" / "schedules.md"
 
-# With changes of half an hour, of a whole day, at midnight, twice in a year around Ramadan; with none; and beside the hour.
+# Clocks that change by half an hour, by a whole day, at midnight, twice around Ramadan, or never; and one with odd minutes.
 ZONES = [
     "UTC",
     "Africa/Cairo",
@@ -41,7 +41,7 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
 def of_days(*times: str, days: Callable[[date], bool] = lambda day: True) -> Callable[[datetime], bool]:
-    """Whether a local time is one of these, on such a day."""
+    """Return whether a local time is one of the given times, on one of the given days."""
     wanted = {time.fromisoformat(text) for text in times}
     return lambda local: local.time() in wanted and days(local.date())
 
@@ -50,7 +50,7 @@ def last_friday(day: date) -> bool:
     return day.weekday() == 4 and (day + 7 * DAY).month != day.month
 
 
-# Due at these local times: once on both days of a change of the clock, and at the end of a gap.
+# Due at these local times: once on a day on which the clock changes, and at the end of a gap.
 OF_DAY: dict[str, Callable[[datetime], bool]] = {
     "day": of_days("00:00"),
     "day at 00:30": of_days("00:30"),
@@ -66,7 +66,7 @@ OF_DAY: dict[str, Callable[[datetime], bool]] = {
     "45 minutes": lambda local: (local.hour * 60 + local.minute) % 45 == 0,
     "90 minutes": lambda local: (local.hour * 60 + local.minute) % 90 == 0,
 }
-# Due whenever the local clock shows such a minute: they run through the changes.
+# Due whenever the local clock shows such a minute, also during clock changes.
 BY_CLOCK: dict[str, tuple[str, Callable[[datetime], bool]]] = {
     "hour": ("0 * * * *", lambda local: local.minute == 0),
     "20 minutes": ("*/20 * * * *", lambda local: local.minute % 20 == 0),
@@ -85,7 +85,7 @@ AS_CRON = {
 
 
 def walk(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:
-    """Its due moments, in UTC."""
+    """Yield the due moments of a schedule, in UTC."""
     due = schedule.next_after(after)
     while due is not None and (at := due.astimezone(UTC)) <= until:
         yield at
@@ -94,7 +94,7 @@ def walk(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datet
 
 @cache
 def changes(zone: str) -> list[datetime]:
-    """The hours in which the clock of a time zone changes."""
+    """Return the hours in which the clock of a time zone changes."""
     tz = ZoneInfo(zone)
     hours = [FIRST + timedelta(hours=hour) for hour in range(0, (LAST - FIRST) // timedelta(hours=1), 12)]
     return [before for before, after in pairwise(hours) if offset(before, tz) != offset(after, tz)]
@@ -107,14 +107,14 @@ def offset(moment: datetime, tz: ZoneInfo) -> timedelta:
 
 
 def shown(after: datetime, until: datetime, tz: ZoneInfo) -> list[tuple[datetime, datetime]]:
-    """Each minute after one moment and up to another, with what a clock shows then."""
+    """Yield each minute after one moment and up to another, with the local time."""
     minutes = (after + n * MINUTE for n in range(1, (until - after) // MINUTE + 1))
     return [(minute, minute.astimezone(tz).replace(tzinfo=None)) for minute in minutes]
 
 
 @st.composite
 def zones_and_moments(draw: st.DrawFn) -> tuple[str, datetime]:
-    """Any moment, or one around a change of that clock."""
+    """Draw any moment, or a moment near a change of the clock."""
     zone = draw(st.sampled_from(ZONES))
     seconds = st.integers(0, int((LAST - FIRST).total_seconds())).map(lambda n: FIRST + timedelta(seconds=n))
     if not changes(zone):
@@ -124,16 +124,16 @@ def zones_and_moments(draw: st.DrawFn) -> tuple[str, datetime]:
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_around_every_change_of_the_clock_a_time_of_day_is_due_once_and_in_a_gap_at_its_end(zone: str) -> None:
-    """The rule by a walk: the first minute at which the clock shows that time, or a later one where it left that out."""
+def test_time_of_day_is_due_once_around_every_clock_change(zone: str) -> None:
+    """Return due moments by search: the first minute with that local time, or the next one if the clock skips the time."""
     tz = ZoneInfo(zone)
     for change in changes(zone):
         after, until = change - timedelta(hours=3), change + timedelta(hours=39)
         minutes = shown(after, until, tz)
         new: list[
             tuple[datetime, list[datetime]]
-        ] = []  # minutes that show a time for the first time, and what they left out
-        again: list[datetime] = []  # minutes that show what was shown before
+        ] = []  # minutes with a new local time, and the local times that the clock skipped before them
+        again: list[datetime] = []  # minutes with a local time that came before
         latest = after.astimezone(tz).replace(tzinfo=None)
         for minute, local in minutes:
             passed = (local - latest) // MINUTE
@@ -156,8 +156,8 @@ def test_around_every_change_of_the_clock_a_time_of_day_is_due_once_and_in_a_gap
 
 @settings(max_examples=100, deadline=None)
 @given(zones_and_moments(), st.sampled_from(sorted(AS_CRON)))
-def test_at_any_time_phrases_are_due_when_cronsim_says(when: tuple[str, datetime], phrase: str) -> None:
-    """And cron(...) of the same."""
+def test_phrases_are_due_when_cronsim_says(when: tuple[str, datetime], phrase: str) -> None:
+    """The same holds for cron(...)."""
     zone, moment = when
     expression, tz = AS_CRON[phrase], ZoneInfo(zone)
     simulated = CronSim(expression, moment.astimezone(tz))
@@ -177,7 +177,7 @@ def test_at_any_time_phrases_are_due_when_cronsim_says(when: tuple[str, datetime
     st.sampled_from([*FORMS, *OF_DAY, "7 minutes", "3 days", "day at sunset - 1 hour"]),
     st.floats(0, 1),
 )
-def test_what_is_next_is_later_and_stays_next_until_then(
+def test_next_due_moment_is_later_and_stays_next_until_it_comes(
     when: tuple[str, datetime], phrase: str, fraction: float
 ) -> None:
     zone, moment = when
@@ -203,14 +203,14 @@ def next_after(schedule: Schedule, moment: datetime) -> datetime:
 @pytest.mark.parametrize(
     ("phrase", "seconds"), [("7 minutes", 420), ("36 hours", 129_600), ("2 days", 172_800), ("7 seconds", 7)]
 )
-def test_a_period_that_divides_neither_an_hour_nor_a_day_counts_from_the_epoch(phrase: str, seconds: int) -> None:
+def test_period_that_divides_neither_hour_nor_day_counts_from_the_epoch(phrase: str, seconds: int) -> None:
     after = datetime(2026, 3, 28, 12, 0, 1, tzinfo=UTC)
     dues = list(walk(every(phrase, tz="Europe/Paris"), after, after + timedelta(seconds=5 * seconds)))
     assert len(dues) == 5
     assert all(due.timestamp() % seconds == 0 for due in dues)
 
 
-def test_seconds_run_through_the_hour_that_comes_twice() -> None:
+def test_periods_of_seconds_continue_through_an_hour_that_comes_twice() -> None:
     after = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
     dues = list(walk(every("30 seconds", tz="Europe/Paris"), after, after + timedelta(hours=2)))
     assert {later - earlier for earlier, later in pairwise(dues)} == {timedelta(seconds=30)}
@@ -234,7 +234,7 @@ def test_seconds_run_through_the_hour_that_comes_twice() -> None:
     ],
     ids=str,
 )
-def test_at_the_edges_of_the_calendar(schedule: Schedule, after: str, dues: list[str | None]) -> None:
+def test_edges_of_the_calendar(schedule: Schedule, after: str, dues: list[str | None]) -> None:
     moment = datetime.fromisoformat(after).replace(tzinfo=UTC)
     for expected in dues:
         due = schedule.next_after(moment)
@@ -254,7 +254,7 @@ PLACES = {
 
 @pytest.mark.parametrize("name", PLACES)
 @pytest.mark.parametrize(("phrase", "event", "delay"), [("sunset", sunset, 0), ("sunrise + 30 minutes", sunrise, 1800)])
-def test_each_day_of_a_year_at_the_sun_is_astrals_and_days_without_are_skipped_and_said(
+def test_sun_schedules_agree_with_astral_and_report_skipped_days(
     name: str, phrase: str, event: Callable[..., datetime], delay: int
 ) -> None:
     place, zone = PLACES[name]
@@ -278,13 +278,13 @@ def test_each_day_of_a_year_at_the_sun_is_astrals_and_days_without_are_skipped_a
         assert height == pytest.approx(-0.83, abs=0.1)
 
 
-def test_where_the_sun_never_sets_on_such_a_day_nothing_is_due() -> None:
+def test_schedule_is_never_due_if_the_sun_never_sets_on_its_days() -> None:
     pole = (90, 0)  # where it sets once a year, in September
     assert every("day at sunset", place=pole).next_after(FIRST)
     assert every("month on the 1st at sunset", place=pole).next_after(FIRST) is None
 
 
-def test_on_which_days_the_sun_is_waited_for() -> None:
+def test_days_on_which_sun_schedules_are_due() -> None:
     schedule = every("last sunday of the month at sunset", tz="America/Toronto", place="Montreal")
     dues = list(walk(schedule, datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)))
     local = [due.astimezone(ZoneInfo("America/Toronto")) for due in dues]
@@ -292,7 +292,7 @@ def test_on_which_days_the_sun_is_waited_for() -> None:
     assert all(due.weekday() == 6 and (due + 7 * DAY).month != due.month for due in local)
 
 
-def test_the_sunsets_in_the_docs_are_those_of_the_schedules_and_of_astral() -> None:
+def test_sunsets_in_the_docs_agree_with_schedules_and_astral() -> None:
     assert sunsets.table() in DOCS.read_text(encoding="utf-8")
     without = 0
     for row in sunsets.table().splitlines()[2:]:
@@ -309,10 +309,10 @@ def test_the_sunsets_in_the_docs_are_those_of_the_schedules_and_of_astral() -> N
     assert without == 18  # all in Tromsø: 11 Sundays of midnight sun, 7 of polar night
 
 
-# --- at a DurableHuey ---
+# --- registered with a DurableHuey ---
 
 
-def test_a_schedule_takes_the_time_zone_and_the_place_of_its_huey_where_it_has_none() -> None:
+def test_schedule_takes_missing_time_zone_and_place_from_its_huey() -> None:
     huey = DurableHuey("tests", timezone="America/Toronto", place="Montreal")
     its_own = every("sunday at sunset", tz="Europe/Oslo", place="Oslo")
     tasks = [
@@ -328,23 +328,23 @@ def test_a_schedule_takes_the_time_zone_and_the_place_of_its_huey_where_it_has_n
     assert str(bare.task_class.schedule) == "every day at 07:30 (UTC)"
 
 
-def test_a_schedule_by_the_sun_without_a_place_fails_when_it_is_registered() -> None:
-    with pytest.raises(ValueError, match="every day at sunset.* needs a place: .*place=.*DurableHuey"):
+def test_sun_schedule_without_a_place_is_refused_when_registered() -> None:
+    with pytest.raises(ValueError, match="every day at sunset.* needs a place. .*place=.*DurableHuey"):
         DurableHuey("tests").periodic_task(every("day at sunset"))
-    with pytest.raises(ValueError, match="no time zone"):
+    with pytest.raises(ValueError, match="not a time zone"):
         DurableHuey("tests", timezone="Mars")
-    with pytest.raises(ValueError, match="no city"):
+    with pytest.raises(ValueError, match="not a city"):
         DurableHuey("tests", place="Atlantis").periodic_task(every("day at sunset"))
 
 
-def test_huey_itself_takes_a_schedule_too() -> None:
-    """It asks once for each minute, in UTC and without a time zone."""
+def test_stock_huey_accepts_a_schedule() -> None:
+    """Huey calls the schedule once for each minute, with a naive time in UTC."""
     schedule = every("weekday at 18:00", tz="Europe/Paris")
     asked = [datetime(2026, 11, 25, 17, 0, 30), datetime(2026, 11, 25, 16, 59), datetime(2026, 11, 25, 17, 1)]
     assert [schedule(moment) for moment in asked] == [True, False, False]
 
 
-# --- as people write and read them ---
+# --- phrases ---
 
 
 @pytest.mark.parametrize(
@@ -369,17 +369,17 @@ def test_huey_itself_takes_a_schedule_too() -> None:
         ("day at sunset - 2 hours", "every day 2 hours before sunset in Montreal (UTC)"),
     ],
 )
-def test_a_phrase_is_read_back_in_plain_english(written: str, read: str) -> None:
+def test_phrase_prints_as_plain_english(written: str, read: str) -> None:
     assert str(every(written, place="montreal")) == read
 
 
-def test_cron_is_read_back_in_plain_english() -> None:
+def test_cron_prints_as_plain_english() -> None:
     assert str(cron("0 7 * * MON-FRI", tz="Europe/Paris")) == "at 07:00 on Monday through Friday (Europe/Paris)"
     assert str(cron("*/5 * * * *")) == "every fifth minute of every hour (UTC)"
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_that_is_said_to_be_understood_is(form: str) -> None:
+def test_every_listed_form_is_understood(form: str) -> None:
     assert every(form, place="Montreal").next_after(FIRST)
 
 
@@ -395,7 +395,7 @@ def test_every_form_that_is_said_to_be_understood_is(form: str) -> None:
         ("month on the first at 6:00", "month on the 1st at 06:00"),
     ],
 )
-def test_what_is_not_understood_is_answered_with_the_forms_and_the_nearest(written: str, nearest: str) -> None:
+def test_unknown_phrase_is_refused_with_all_forms_and_the_nearest(written: str, nearest: str) -> None:
     with pytest.raises(NotUnderstood) as refusal:
         every(written)
     assert f"Did you mean something like {nearest!r}?" in str(refusal.value)
@@ -405,23 +405,23 @@ def test_what_is_not_understood_is_answered_with_the_forms_and_the_nearest(writt
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: every("day at 25:00"), "25:00 is no time of day"),
-        (lambda: every("0 minutes"), "1 at least"),
+        (lambda: every("day at 25:00"), "25:00 is not a time of day"),
+        (lambda: every("0 minutes"), "at least 1"),
         (lambda: every("month on the 32nd at 9:00"), "no month has a 32nd"),
         (lambda: every("day at sunset + 12 hours"), "too far from sunset"),
         (lambda: cron("0 7 * *"), "Wrong number of fields.*MON-FRI"),
         (lambda: cron("0 0 30 2 *"), "Bad day-of-month"),
-        (lambda: every("hour", tz="Europe/Pari"), "'Europe/Pari' is no time zone.*'Europe/Paris'"),
-        (lambda: every("hour", tz="../etc"), "no time zone"),
-        (lambda: every("day at sunset", place="Motreal"), "no city that astral knows. Did you mean 'Montreal'"),
-        (lambda: every("day at sunset", place="Tromsø"), "Degrees north and east do as well"),
+        (lambda: every("hour", tz="Europe/Pari"), "'Europe/Pari' is not a time zone.*'Europe/Paris'"),
+        (lambda: every("hour", tz="../etc"), "not a time zone"),
+        (lambda: every("day at sunset", place="Motreal"), "not a city that astral knows. Did you mean 'Montreal'"),
+        (lambda: every("day at sunset", place="Tromsø"), "degrees north and east: "),
         (lambda: every("day at sunset", place=(1, 200)), "-180 to 180 degrees east"),
-        (lambda: every("day at sunset", place=4.5), "it is a city, or degrees"),  # type: ignore[arg-type]
+        (lambda: every("day at sunset", place=4.5), "Give a city, or degrees"),  # type: ignore[arg-type]
         (lambda: every("hour", overlap="both"), "'skip' or 'queue'"),  # type: ignore[arg-type]
         (lambda: every("hour", grace=-1), "0 seconds or more"),
         (lambda: every("hour").next_after(datetime(2026, 1, 1)), "has no time zone"),
     ],
 )
-def test_a_mistake_is_answered_with_what_to_write(make: Callable[[], object], message: str) -> None:
+def test_mistake_is_refused_with_a_message_that_says_what_to_write(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()

@@ -1,4 +1,4 @@
-"""What Huey documents of calls, on its own storage and on ours: results, times, priorities, revocations, lists."""
+"""Calls as Huey documents them, on its own storage and on the ledger: results, times, priorities, revocations, lists."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ SOON = 0.15  # seconds
 
 
 class Spy:
-    """What ran, in order."""
+    """A record of the calls, in order."""
 
     def __init__(self) -> None:
         self.runs: list[Any] = []
@@ -35,7 +35,7 @@ def spy() -> Spy:
 
 @pytest.fixture
 def note(any_huey: Huey, spy: Spy) -> Any:
-    """A task that notes its argument and returns it."""
+    """A task that records its argument and returns it."""
 
     @any_huey.task()
     def note(value: Any = None) -> Any:
@@ -48,7 +48,7 @@ def note(any_huey: Huey, spy: Spy) -> Any:
 
 
 @pytest.mark.parametrize("value", [3, 0, "", [], {"a": (1, 2)}, {1, 2}, 1.5, b"x", datetime(2020, 1, 1)])
-def test_a_call_returns_a_handle_that_gives_the_result(any_huey: Huey, note: Any, value: Any) -> None:
+def test_call_returns_a_handle_with_the_result(any_huey: Huey, note: Any, value: Any) -> None:
     handle = note(value)
     assert (handle(), handle.is_ready()) == (None, False)
     work(any_huey)
@@ -66,12 +66,12 @@ def test_positional_and_named_arguments_arrive(any_huey: Huey) -> None:
     assert handle() == [[1, None], {"x": {"y": 2}}]
 
 
-def test_a_function_is_still_callable_as_it_was(note: Any, spy: Spy) -> None:
+def test_decorated_function_can_be_called_locally(note: Any, spy: Spy) -> None:
     assert note.call_local(5) == note.func(5) == 5
     assert spy.runs == [5, 5]
 
 
-def test_a_blocking_get_returns_when_the_job_has_ended(any_huey: Huey, note: Any) -> None:
+def test_blocking_get_returns_when_the_job_has_ended(any_huey: Huey, note: Any) -> None:
     handle = note(3)
     worker = threading.Timer(SOON, work, [any_huey])
     worker.start()
@@ -79,19 +79,19 @@ def test_a_blocking_get_returns_when_the_job_has_ended(any_huey: Huey, note: Any
     worker.join()
 
 
-def test_a_blocking_get_raises_at_its_timeout(note: Any) -> None:
+def test_blocking_get_raises_at_its_timeout(note: Any) -> None:
     with pytest.raises(ResultTimeout):
         note(3).get(blocking=True, timeout=0.05)
 
 
-def test_at_its_timeout_a_blocking_get_says_where_the_job_is(huey: DurableHuey) -> None:
+def test_timeout_of_a_blocking_get_names_the_jobs_state(huey: DurableHuey) -> None:
     with pytest.raises(ResultTimeout, match="it is queued, attempt 0"):
         huey.task(name="nothing")(lambda: None)().get(blocking=True, timeout=0.05)
     with pytest.raises(JobNotFound):
         huey.job("nobody").get(blocking=True, timeout=0.05)
 
 
-def test_a_timeout_may_revoke_what_it_waited_for(any_huey: Huey, note: Any, spy: Spy) -> None:
+def test_timeout_of_a_blocking_get_can_revoke_the_job(any_huey: Huey, note: Any, spy: Spy) -> None:
     handle = note(3)
     with pytest.raises(ResultTimeout):
         handle.get(blocking=True, timeout=0.05, revoke_on_timeout=True)
@@ -99,7 +99,7 @@ def test_a_timeout_may_revoke_what_it_waited_for(any_huey: Huey, note: Any, spy:
     assert spy.runs == []
 
 
-def test_a_result_is_found_by_its_id(any_huey: Huey, note: Any) -> None:
+def test_result_is_found_by_the_jobs_id(any_huey: Huey, note: Any) -> None:
     handle = note(3)
     assert any_huey.result(handle.id) is None
     work(any_huey)
@@ -107,7 +107,7 @@ def test_a_result_is_found_by_its_id(any_huey: Huey, note: Any) -> None:
     assert any_huey.result("an unknown id") is None
 
 
-def test_a_job_without_a_result_to_return_ends_a_blocking_get_too(huey: DurableHuey) -> None:
+def test_blocking_get_returns_for_a_job_without_a_result(huey: DurableHuey) -> None:
     @huey.task()
     def nothing() -> None:
         pass
@@ -141,7 +141,7 @@ def test_map_runs_the_task_once_for_each_item(any_huey: Huey) -> None:
     assert (handles[0], len(handles)) == (11, 2)
 
 
-def test_without_results_calls_return_nothing_and_nothing_is_kept(make_any_huey: Callable[..., Huey]) -> None:
+def test_calls_return_and_store_nothing_if_results_are_disabled(make_any_huey: Callable[..., Huey]) -> None:
     huey = make_any_huey(results=False)
     ran = []
 
@@ -159,7 +159,7 @@ def test_without_results_calls_return_nothing_and_nothing_is_kept(make_any_huey:
 # --- priorities ---
 
 
-def test_higher_priority_runs_first_and_equal_ones_in_their_order(any_huey: Huey, spy: Spy) -> None:
+def test_higher_priority_runs_first_and_equal_priorities_keep_their_order(any_huey: Huey, spy: Spy) -> None:
     @any_huey.task()
     def plain(value: str) -> None:
         spy(value)
@@ -199,7 +199,7 @@ LATER: dict[str, Callable[[Any, float], Any]] = {
 
 
 @pytest.mark.parametrize("way", LATER)
-def test_a_job_for_later_is_scheduled(any_huey: Huey, note: Any, spy: Spy, way: str) -> None:
+def test_delayed_job_is_scheduled(any_huey: Huey, note: Any, spy: Spy, way: str) -> None:
     handle = LATER[way](note, 60)
     work(any_huey)
     assert (spy.runs, any_huey.scheduled_count(), any_huey.pending_count()) == ([], 1, 0)
@@ -207,7 +207,7 @@ def test_a_job_for_later_is_scheduled(any_huey: Huey, note: Any, spy: Spy, way: 
 
 
 @pytest.mark.parametrize("way", LATER)
-def test_a_job_for_later_runs_when_its_time_has_come(any_huey: Huey, note: Any, spy: Spy, way: str) -> None:
+def test_delayed_job_runs_at_its_time(any_huey: Huey, note: Any, spy: Spy, way: str) -> None:
     started = time.monotonic()
     LATER[way](note, SOON)
     work(any_huey, until=lambda: spy.runs)
@@ -215,16 +215,14 @@ def test_a_job_for_later_runs_when_its_time_has_come(any_huey: Huey, note: Any, 
     assert any_huey.scheduled_count() == 0
 
 
-def test_a_naive_eta_is_local_time(any_huey: Huey, note: Any, spy: Spy) -> None:
+def test_naive_eta_is_local_time(any_huey: Huey, note: Any, spy: Spy) -> None:
     note.schedule(("past",), eta=local(-60))
     note.schedule(("future",), eta=local(60))
     work(any_huey)
     assert spy.runs == ["past"]
 
 
-def test_with_local_times_throughout_delays_etas_and_expiries_hold(
-    make_any_huey: Callable[..., Huey], spy: Spy
-) -> None:
+def test_delays_etas_and_expiries_work_in_local_time(make_any_huey: Callable[..., Huey], spy: Spy) -> None:
     huey = make_any_huey(utc=False)
 
     @huey.task()
@@ -240,7 +238,7 @@ def test_with_local_times_throughout_delays_etas_and_expiries_hold(
     assert sorted(spy.runs) == ["aware", "in time", "naive"]
 
 
-def test_a_schedule_without_a_time_is_refused(note: Any) -> None:
+def test_schedule_without_a_time_is_refused(note: Any) -> None:
     with pytest.raises(ValueError, match="missing required eta= or delay="):
         note.schedule((1,))
 
@@ -256,7 +254,7 @@ EXPIRIES: dict[str, tuple[Callable[[], Any], bool]] = {
 
 
 @pytest.mark.parametrize("expiry", EXPIRIES)
-def test_a_job_whose_time_is_over_does_not_run(any_huey: Huey, note: Any, spy: Spy, expiry: str) -> None:
+def test_expired_job_does_not_run(any_huey: Huey, note: Any, spy: Spy, expiry: str) -> None:
     expires, runs = EXPIRIES[expiry]
     note("x", expires=expires())
     work(any_huey)
@@ -285,7 +283,7 @@ REVOCATIONS: dict[str, tuple[Callable[[Huey, Any, Any], Any], list[int]]] = {
 
 
 @pytest.mark.parametrize("how", REVOCATIONS)
-def test_a_revoked_job_does_not_run_unless_it_is_restored(any_huey: Huey, note: Any, spy: Spy, how: str) -> None:
+def test_revoked_job_does_not_run_unless_it_is_restored(any_huey: Huey, note: Any, spy: Spy, how: str) -> None:
     revoke, runs = REVOCATIONS[how]
     first, _ = note(1), note(2)
     revoke(any_huey, note, first)
@@ -294,7 +292,7 @@ def test_a_revoked_job_does_not_run_unless_it_is_restored(any_huey: Huey, note: 
     assert spy.runs == runs
 
 
-def test_all_of_a_task_stay_revoked_until_they_are_restored(any_huey: Huey, note: Any, spy: Spy) -> None:
+def test_revoked_task_stays_revoked_until_it_is_restored(any_huey: Huey, note: Any, spy: Spy) -> None:
     note.revoke()
     for value in (1, 2):
         note(value)
@@ -307,7 +305,7 @@ def test_all_of_a_task_stay_revoked_until_they_are_restored(any_huey: Huey, note
     assert spy.runs == [3]
 
 
-def test_a_revocation_that_was_used_up_leaves_nothing_behind(huey: DurableHuey) -> None:
+def test_used_revocation_is_deleted(huey: DurableHuey) -> None:
     @huey.task()
     def task() -> None:
         pass
@@ -320,7 +318,7 @@ def test_a_revocation_that_was_used_up_leaves_nothing_behind(huey: DurableHuey) 
     assert huey.ledger.entries.all() == {}
 
 
-def test_a_revocation_reaches_a_scheduled_job(any_huey: Huey, note: Any, spy: Spy) -> None:
+def test_revocation_applies_to_a_scheduled_job(any_huey: Huey, note: Any, spy: Spy) -> None:
     note.schedule(("x",), delay=SOON).revoke()
     work(any_huey, until=lambda: not any_huey.scheduled_count())
     assert spy.runs == []
@@ -329,7 +327,7 @@ def test_a_revocation_reaches_a_scheduled_job(any_huey: Huey, note: Any, spy: Sp
 # --- reschedule ---
 
 
-def test_a_rescheduled_job_runs_at_its_new_time_and_only_then(any_huey: Huey, note: Any, spy: Spy) -> None:
+def test_rescheduled_job_runs_only_at_its_new_time(any_huey: Huey, note: Any, spy: Spy) -> None:
     first = note.schedule(("x",), delay=SOON)
     second = first.reschedule(delay=2 * SOON)
     assert second.id != first.id
@@ -337,14 +335,14 @@ def test_a_rescheduled_job_runs_at_its_new_time_and_only_then(any_huey: Huey, no
     assert (spy.runs, second()) == (["x"], "x")
 
 
-def test_rescheduled_without_a_time_it_runs_at_once(any_huey: Huey, note: Any, spy: Spy) -> None:
+def test_job_rescheduled_without_a_time_runs_immediately(any_huey: Huey, note: Any, spy: Spy) -> None:
     note.schedule(("x",), delay=60).reschedule()
     work(any_huey)
     assert spy.runs == ["x"]
 
 
 @pytest.mark.parametrize("first_to_run", ["the old", "the new"])
-def test_what_follows_a_rescheduled_job_follows_the_new_one(
+def test_jobs_after_a_rescheduled_job_follow_the_new_one(
     any_huey: Huey, note: Any, spy: Spy, first_to_run: str
 ) -> None:
     old, new = (0.0, SOON) if first_to_run == "the old" else (SOON, 0.0)
@@ -367,7 +365,7 @@ def test_pending_and_scheduled_jobs_are_listed_and_counted(any_huey: Huey, note:
     assert (any_huey.pending_count(), len(any_huey), any_huey.scheduled_count()) == (3, 3, 2)
 
 
-def test_a_flush_leaves_nothing_to_do(any_huey: Huey, note: Any, spy: Spy) -> None:
+def test_flush_leaves_no_jobs(any_huey: Huey, note: Any, spy: Spy) -> None:
     done = note("done")
     work(any_huey)
     note("queued")
@@ -379,7 +377,7 @@ def test_a_flush_leaves_nothing_to_do(any_huey: Huey, note: Any, spy: Spy) -> No
     assert any_huey.result(done.id) is None
 
 
-def test_keys_and_values_are_kept_for_tasks_to_share(any_huey: Huey) -> None:
+def test_tasks_share_keys_and_values(any_huey: Huey) -> None:
     assert any_huey.get("key") is None
     any_huey.put("key", {"a": 1})
     assert any_huey.get("key", peek=True) == {"a": 1}
@@ -391,7 +389,7 @@ def test_keys_and_values_are_kept_for_tasks_to_share(any_huey: Huey) -> None:
     assert not any_huey.delete("once")
 
 
-def test_messages_given_to_the_storage_itself_are_jobs(huey: DurableHuey) -> None:
+def test_message_put_into_the_storage_becomes_a_job(huey: DurableHuey) -> None:
     @huey.task()
     def double(value: int) -> int:
         return 2 * value
@@ -406,7 +404,7 @@ def test_messages_given_to_the_storage_itself_are_jobs(huey: DurableHuey) -> Non
     assert huey.deserialize_task(message).id == now.id
 
 
-def test_a_second_huey_on_the_same_database_is_the_same_queue(huey: DurableHuey, make_huey: HueyFactory) -> None:
+def test_second_huey_on_the_same_database_is_the_same_queue(huey: DurableHuey, make_huey: HueyFactory) -> None:
     def task() -> int:
         return 3
 

@@ -1,4 +1,4 @@
-"""Jobs that follow others, as Huey has them: pipelines, groups, chords."""
+"""Jobs that follow other jobs: Huey's pipelines, groups and chords."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tests.engine.consumers import work
 
 @dataclass
 class Desk:
-    """A few tasks, and what ran."""
+    """A few tasks, and a record of the calls."""
 
     add: Any
     fail: Any
@@ -62,7 +62,7 @@ def tasks_on(huey: Huey) -> Desk:
 # --- pipelines ---
 
 
-def test_each_task_of_a_pipeline_is_given_the_result_before_it(any_huey: Huey, desk: Desk) -> None:
+def test_each_task_of_a_pipeline_gets_the_previous_result(any_huey: Huey, desk: Desk) -> None:
     results = any_huey.enqueue(desk.add.s(1, 2).then(desk.add, 10).then(desk.add.s(100)))
     work(any_huey)
     assert results() == [3, 13, 113]
@@ -80,7 +80,7 @@ GIVEN = {
 
 
 @pytest.mark.parametrize("what", GIVEN)
-def test_a_result_is_handed_on_as_arguments(any_huey: Huey, what: str) -> None:
+def test_result_becomes_arguments_of_the_next_task(any_huey: Huey, what: str) -> None:
     value, args, kwargs = GIVEN[what]
     received = []
     first = any_huey.task(name="first")(lambda: value)
@@ -93,7 +93,7 @@ def test_a_result_is_handed_on_as_arguments(any_huey: Huey, what: str) -> None:
     assert received == [(args, kwargs)]
 
 
-def test_what_follows_a_failed_task_does_not_run_and_its_results_raise_the_error(any_huey: Huey, desk: Desk) -> None:
+def test_tasks_after_a_failed_task_do_not_run_and_raise_its_error(any_huey: Huey, desk: Desk) -> None:
     results = any_huey.enqueue(desk.add.s(1).then(desk.fail).then(desk.add).then(desk.add))
     work(any_huey)
     assert desk.ran == [(1,), "fail"]
@@ -104,7 +104,7 @@ def test_what_follows_a_failed_task_does_not_run_and_its_results_raise_the_error
             handle.get(blocking=True, timeout=1)
 
 
-def test_a_retry_within_a_pipeline_goes_on_with_it(any_huey: Huey, desk: Desk) -> None:
+def test_pipeline_continues_after_a_retry(any_huey: Huey, desk: Desk) -> None:
     failures = [ValueError("once")]
 
     @any_huey.task(retries=1)
@@ -120,7 +120,7 @@ def test_a_retry_within_a_pipeline_goes_on_with_it(any_huey: Huey, desk: Desk) -
     assert results() == [1, 11]
 
 
-def test_a_delay_within_a_pipeline_is_kept(any_huey: Huey, desk: Desk) -> None:
+def test_delay_within_a_pipeline_is_kept(any_huey: Huey, desk: Desk) -> None:
     started = time.monotonic()
     results = any_huey.enqueue(desk.add.s(1).then(desk.add.s(10, delay=0.2)))
     work(any_huey, until=lambda: len(desk.ran) == 2)
@@ -128,7 +128,7 @@ def test_a_delay_within_a_pipeline_is_kept(any_huey: Huey, desk: Desk) -> None:
     assert results() == [1, 11]
 
 
-def test_without_results_a_pipeline_still_hands_them_on(make_any_huey: Callable[..., Huey]) -> None:
+def test_pipeline_passes_results_even_if_results_are_disabled(make_any_huey: Callable[..., Huey]) -> None:
     huey = make_any_huey(results=False)
     desk = tasks_on(huey)
     huey.enqueue(desk.add.s(1).then(desk.add, 10).then(desk.add, 100))
@@ -139,20 +139,20 @@ def test_without_results_a_pipeline_still_hands_them_on(make_any_huey: Callable[
 # --- groups ---
 
 
-def test_the_members_of_a_group_run_each_for_itself(any_huey: Huey, desk: Desk) -> None:
+def test_members_of_a_group_run_independently(any_huey: Huey, desk: Desk) -> None:
     results = any_huey.enqueue(group([desk.add.s(i) for i in range(3)]))
     work(any_huey)
     assert results() == [0, 1, 2]
     assert sorted(results.as_completed()) == [0, 1, 2]
 
 
-def test_a_group_may_hold_pipelines(any_huey: Huey, desk: Desk) -> None:
+def test_group_can_contain_pipelines(any_huey: Huey, desk: Desk) -> None:
     results = any_huey.enqueue(group([desk.add.s(1).then(desk.add, 10), desk.add.s(2)]))
     work(any_huey)
     assert results() == [[1, 11], 2]
 
 
-# --- chords: what the members are -> what the callback is given ---
+# --- chords: the members -> the callback's argument ---
 
 Members = Callable[[Desk], list[Any]]
 
@@ -194,7 +194,7 @@ CHORDS: dict[str, tuple[Members, list[Any]]] = {
 
 
 @pytest.mark.parametrize("members", CHORDS)
-def test_the_callback_of_a_chord_is_given_every_members_result_once(any_huey: Huey, desk: Desk, members: str) -> None:
+def test_chord_callback_gets_every_members_result_once(any_huey: Huey, desk: Desk, members: str) -> None:
     make, values = CHORDS[members]
     result = any_huey.enqueue(chord(make(desk), desk.collect.s()))
     work(any_huey, until=result.callback.is_ready)
@@ -202,7 +202,7 @@ def test_the_callback_of_a_chord_is_given_every_members_result_once(any_huey: Hu
     assert [run for run in desk.ran if run == ("collected", values)] == [("collected", values)]
 
 
-def test_then_on_a_group_makes_a_chord_with_arguments_of_its_own(any_huey: Huey, desk: Desk) -> None:
+def test_then_on_a_group_makes_a_chord_with_its_own_arguments(any_huey: Huey, desk: Desk) -> None:
     result = any_huey.enqueue(group([desk.add.s(1), desk.add.s(2)]).then(desk.add, 10, 20).then(desk.add, 30))
     with_list = any_huey.enqueue(group([desk.add.s(1)]).then(desk.collect))
     work(any_huey)
@@ -212,21 +212,21 @@ def test_then_on_a_group_makes_a_chord_with_arguments_of_its_own(any_huey: Huey,
         result.get(blocking=True, timeout=1)
 
 
-def test_the_members_of_a_chord_have_results_of_their_own(any_huey: Huey, desk: Desk) -> None:
+def test_chord_members_have_their_own_results(any_huey: Huey, desk: Desk) -> None:
     result = any_huey.enqueue(chord([desk.add.s(1), desk.add.s(2).then(desk.add, 10)], desk.collect.s()))
     work(any_huey)
     assert result.results() == [1, 12]
     assert result() == [1, 12]
 
 
-def test_a_group_cannot_be_a_member(any_huey: Huey, desk: Desk) -> None:
+def test_group_cannot_be_a_chord_member(any_huey: Huey, desk: Desk) -> None:
     with pytest.raises(ValueError, match="cannot use `group` as a chord member"):
         any_huey.enqueue(chord([group([desk.add.s(1)])], desk.collect.s()))
     work(any_huey)
     assert desk.ran == []
 
 
-def test_a_revoked_member_is_skipped(any_huey: Huey, desk: Desk) -> None:
+def test_chord_skips_a_revoked_member(any_huey: Huey, desk: Desk) -> None:
     result = any_huey.enqueue(chord([desk.add.s(1), desk.add.s(2), desk.add.s(3).then(desk.add)], desk.collect.s()))
     revoked = [task for task in any_huey.pending() if task.args in ((2,), (3,))]
     for task in revoked:
@@ -235,7 +235,7 @@ def test_a_revoked_member_is_skipped(any_huey: Huey, desk: Desk) -> None:
     assert result() == [1, "skipped", "skipped"]
 
 
-def test_a_member_that_a_hook_cancels_is_skipped(any_huey: Huey, desk: Desk) -> None:
+def test_chord_skips_a_member_that_a_hook_cancels(any_huey: Huey, desk: Desk) -> None:
     @any_huey.pre_execute()
     def refuse_two(task: Any) -> None:
         if task.args == (2,):
@@ -246,7 +246,7 @@ def test_a_member_that_a_hook_cancels_is_skipped(any_huey: Huey, desk: Desk) -> 
     assert result() == [1, "skipped"]
 
 
-def test_the_error_handler_of_a_chord_is_its_callbacks(any_huey: Huey, desk: Desk) -> None:
+def test_error_handler_of_a_chord_belongs_to_its_callback(any_huey: Huey, desk: Desk) -> None:
     handled: list[str] = []
 
     @any_huey.task()
@@ -258,10 +258,10 @@ def test_the_error_handler_of_a_chord_is_its_callbacks(any_huey: Huey, desk: Des
     assert handled == ["no"]
 
 
-# --- how it is kept here ---
+# --- storage in the ledger ---
 
 
-def test_all_that_follows_is_there_from_the_submit_on(huey: DurableHuey) -> None:
+def test_following_jobs_exist_from_the_submit_on(huey: DurableHuey) -> None:
     desk = tasks_on(huey)
     result = huey.enqueue(chord([desk.add.s(1), desk.add.s(2).then(desk.add)], desk.collect.s()).then(desk.collect))
     states = {(job.name, job.state) for job in huey.jobs()}
@@ -270,7 +270,7 @@ def test_all_that_follows_is_there_from_the_submit_on(huey: DurableHuey) -> None
     assert result.callback.state is State.WAITING
 
 
-def test_a_pipeline_may_be_as_long_as_one_likes(huey: DurableHuey) -> None:
+def test_pipeline_can_have_any_length(huey: DurableHuey) -> None:
     desk = tasks_on(huey)
     tasks = [desk.fail.s(), *(desk.add.s() for _ in range(1500))]
     for before, after in pairwise(tasks):
@@ -287,14 +287,14 @@ def test_a_pipeline_may_be_as_long_as_one_likes(huey: DurableHuey) -> None:
     assert desk.ran == ["fail", "after"]
 
 
-def test_a_submit_with_an_argument_that_cannot_be_sent_leaves_nothing_behind(huey: DurableHuey) -> None:
+def test_submit_of_an_argument_that_cannot_be_pickled_accepts_nothing(huey: DurableHuey) -> None:
     desk = tasks_on(huey)
     with pytest.raises((AttributeError, TypeError, ValueError), match="pickle|local"):
         huey.enqueue(chord([desk.add.s(1), desk.add.s(lambda: 1)], desk.collect.s()))
     assert huey.jobs() == []
 
 
-def test_one_signature_that_ends_two_pipelines_runs_for_both(any_huey: Huey, desk: Desk) -> None:
+def test_signature_at_the_end_of_two_pipelines_runs_for_both(any_huey: Huey, desk: Desk) -> None:
     tail = desk.add.s(10)
     for number in (1, 2):
         any_huey.enqueue(desk.add.s(number).then(tail))

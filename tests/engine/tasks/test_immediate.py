@@ -1,4 +1,4 @@
-"""Immediate mode: a submit runs at once, in this process, on a ledger that is thrown away; handles and states are the same."""
+"""Immediate mode: a submit runs the job in this process, on a temporary ledger. Handles and states work as usual."""
 
 import threading
 import time
@@ -21,14 +21,14 @@ def huey(tmp_path: Path, make_huey: HueyFactory) -> DurableHuey:
     return huey
 
 
-def test_a_job_has_run_when_its_submit_returns(huey: DurableHuey) -> None:
+def test_job_has_run_when_its_submit_returns(huey: DurableHuey) -> None:
     handle = huey.task(name="add")(lambda a, b: a + b)(1, 2)
     assert (handle(), handle.state, handle.get_job().args) == (3, State.SUCCEEDED, (1, 2))
     assert huey.job(handle.id).get(blocking=True) == 3
     assert [job.id for job in huey.jobs()] == [handle.id]
 
 
-def test_a_failure_is_in_the_handle_not_in_the_submit(huey: DurableHuey) -> None:
+def test_failure_is_raised_by_the_handle_not_by_the_submit(huey: DurableHuey) -> None:
     @huey.task(retries=1)
     def fails() -> None:
         raise ValueError("a")
@@ -39,7 +39,7 @@ def test_a_failure_is_in_the_handle_not_in_the_submit(huey: DurableHuey) -> None
         handle()
 
 
-def test_pipelines_and_chords_run_through(huey: DurableHuey) -> None:
+def test_pipelines_and_chords_run_to_their_end(huey: DurableHuey) -> None:
     add = huey.task(name="add")(lambda *args: sum(args))
     total = huey.task(name="total")(sum)
     assert huey.enqueue(add.s(1).then(add, 10).then(add, 100))() == [1, 11, 111]
@@ -48,7 +48,7 @@ def test_pipelines_and_chords_run_through(huey: DurableHuey) -> None:
     assert huey.enqueue(chord([chord([add.s(1), add.s(2)], total.s()), add.s(3)], total.s()))() == 6
 
 
-def test_a_job_that_submits_a_job_may_use_its_result(huey: DurableHuey) -> None:
+def test_job_can_use_the_result_of_a_job_that_it_submits(huey: DurableHuey) -> None:
     child = huey.task(name="child")(lambda number: [current_job().owner, number, current_job().id])
 
     @huey.task()
@@ -61,7 +61,7 @@ def test_a_job_that_submits_a_job_may_use_its_result(huey: DurableHuey) -> None:
     assert len(huey.jobs()) == 3
 
 
-def test_submits_of_several_threads_each_return_when_their_own_job_has_run(huey: DurableHuey) -> None:
+def test_submits_of_several_threads_return_after_their_own_job(huey: DurableHuey) -> None:
     task = huey.task(name="task")(lambda: time.sleep(0.01))
     states: list[State] = []
 
@@ -77,14 +77,14 @@ def test_submits_of_several_threads_each_return_when_their_own_job_has_run(huey:
     assert states == [State.SUCCEEDED] * 20
 
 
-def test_a_job_for_later_waits(huey: DurableHuey) -> None:
+def test_delayed_job_waits_in_immediate_mode(huey: DurableHuey) -> None:
     ran: list[int] = []
     handle = huey.task(name="task")(ran.append).schedule((1,), delay=60)
     assert (handle.state, ran) == (State.SCHEDULED, [])
     assert handle.cancel()
 
 
-def test_steps_and_progress_are_kept_as_on_a_worker(huey: DurableHuey) -> None:
+def test_steps_and_progress_are_stored_as_on_a_worker(huey: DurableHuey) -> None:
     ran: list[int] = []
 
     def fit() -> int:
@@ -103,7 +103,7 @@ def test_steps_and_progress_are_kept_as_on_a_worker(huey: DurableHuey) -> None:
     assert (handle(), ran, handle.progress) == (3, [1], (1, 2, "first"))
 
 
-def test_retry_by_a_person_runs_at_once_too(huey: DurableHuey) -> None:
+def test_manual_retry_runs_immediately(huey: DurableHuey) -> None:
     left = [ValueError()]
 
     @huey.task()
@@ -119,12 +119,12 @@ def test_retry_by_a_person_runs_at_once_too(huey: DurableHuey) -> None:
 
 
 @pytest.mark.empty_database
-def test_nothing_is_written_to_disk(huey: DurableHuey, tmp_path: Path) -> None:
+def test_immediate_mode_writes_nothing_to_disk(huey: DurableHuey, tmp_path: Path) -> None:
     huey.task(name="task")(lambda: 1)()()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_going_back_to_the_real_ledger_leaves_the_other_behind(huey: DurableHuey, make_huey: HueyFactory) -> None:
+def test_leaving_immediate_mode_returns_to_the_real_ledger(huey: DurableHuey, make_huey: HueyFactory) -> None:
     task = huey.task(name="task")(lambda: 1)
     before = task()
     huey.immediate = False
@@ -138,6 +138,6 @@ def test_going_back_to_the_real_ledger_leaves_the_other_behind(huey: DurableHuey
     assert after() == 1
 
 
-def test_immediate_from_the_start(make_huey: HueyFactory) -> None:
+def test_immediate_mode_from_the_start(make_huey: HueyFactory) -> None:
     huey = make_huey(immediate=True)
     assert huey.task(name="task")(lambda: 1)()() == 1

@@ -1,4 +1,4 @@
-"""Many tasks in one call, a thousand in a transaction; and a submit whose database does not answer."""
+"""enqueue_many: a thousand tasks in each transaction. And submits while the database does not answer."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -20,11 +20,11 @@ def add(huey: DurableHuey) -> Any:
 
 @pytest.fixture
 def three_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobqueue.tasks.submitter, "TOGETHER", 3)
+    monkeypatch.setattr(jobqueue.tasks.submitter, "BATCH", 3)
 
 
 class Outage:
-    """Somebody holds what a submit needs from the moment on when so many have been accepted."""
+    """An outage: a lock blocks submits, from the start or after some transactions."""
 
     def __init__(self, huey: DurableHuey, other: DurableHuey) -> None:
         self.stack = ExitStack()
@@ -54,7 +54,7 @@ class Outage:
 @pytest.fixture
 def outage(huey: DurableHuey, make_huey: HueyFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outage]:
     other = make_huey()
-    other.jobs()  # its connection is made before
+    other.jobs()  # opens its connection
     monkeypatch.setattr("jobqueue.database.postgres.HELD", 0.3)
     monkeypatch.setattr("jobqueue.database.sqlite.BUSY_TIMEOUT", 0.3)
     outage = Outage(huey, other)
@@ -62,7 +62,7 @@ def outage(huey: DurableHuey, make_huey: HueyFactory, monkeypatch: pytest.Monkey
     outage.end()
 
 
-def test_many_are_accepted_in_their_order_a_thousand_in_a_transaction(huey: DurableHuey, add: Any) -> None:
+def test_enqueue_many_keeps_the_order_and_uses_few_transactions(huey: DurableHuey, add: Any) -> None:
     transactions: list[int] = []
     huey.ledger.notify = lambda queues: transactions.append(len(queues))
     handles = huey.enqueue_many(add.s(number, id=f"job {number}") for number in range(2500))
@@ -74,7 +74,7 @@ def test_many_are_accepted_in_their_order_a_thousand_in_a_transaction(huey: Dura
     assert huey.enqueue_many([]) == []
 
 
-def test_what_follows_is_accepted_with_its_head(huey: DurableHuey, add: Any, three_together: None) -> None:
+def test_pipelines_are_accepted_whole(huey: DurableHuey, add: Any, three_together: None) -> None:
     transactions: list[int] = []
     huey.ledger.notify = lambda queues: transactions.append(len(queues))
     total = huey.task(name="total")(sum)
@@ -95,7 +95,7 @@ def test_what_follows_is_accepted_with_its_head(huey: DurableHuey, add: Any, thr
     assert [job.args for job in huey.jobs(owner="ann")] == [(3,)]
 
 
-def test_the_same_task_twice_is_two_jobs(huey: DurableHuey, add: Any) -> None:
+def test_same_task_twice_makes_two_jobs(huey: DurableHuey, add: Any) -> None:
     task = add.s(1)
     first = huey.enqueue_many([task, task, task])
     second = huey.enqueue_many([task, task])
@@ -103,7 +103,9 @@ def test_the_same_task_twice_is_two_jobs(huey: DurableHuey, add: Any) -> None:
     assert len({handle.id for handle in first + second}) == len(huey.jobs()) == 5
 
 
-def test_those_of_a_job_that_ends_are_accepted_with_its_end(huey: DurableHuey, add: Any, three_together: None) -> None:
+def test_jobs_submitted_at_the_end_of_a_job_are_accepted_with_the_end(
+    huey: DurableHuey, add: Any, three_together: None
+) -> None:
     task = huey.task(name="task")(lambda: None)
 
     @huey.post_execute()
@@ -117,7 +119,7 @@ def test_those_of_a_job_that_ends_are_accepted_with_its_end(huey: DurableHuey, a
     assert [job.state for job in huey.jobs(task=add)] == [State.SUCCEEDED] * 5
 
 
-def test_a_running_job_submits_many_patiently(
+def test_running_job_waits_for_the_database_to_submit_many(
     huey: DurableHuey, add: Any, outage: Outage, three_together: None
 ) -> None:
     tries: list[int] = []
@@ -127,7 +129,7 @@ def test_a_running_job_submits_many_patiently(
         outage.after(1)
         job = current_job()
         patiently = job.patiently
-        job.patiently = lambda ask: patiently(lambda: tried(ask))  # type: ignore[method-assign]
+        job.patiently = lambda query: patiently(lambda: tried(query))  # type: ignore[method-assign]
         return len(huey.enqueue_many([add.s(number) for number in range(5)]) or [])
 
     def tried(ask: Any) -> Any:
@@ -141,14 +143,14 @@ def test_a_running_job_submits_many_patiently(
     assert (handle(), len(huey.jobs(task=add)), len(tries) >= 3) == (5, 5, True)
 
 
-def test_in_immediate_mode_they_have_run(huey: DurableHuey, add: Any) -> None:
+def test_enqueue_many_runs_jobs_in_immediate_mode(huey: DurableHuey, add: Any) -> None:
     huey.immediate = True
     handles = huey.enqueue_many([add.s(1), add.s(2).then(add, 3)])
     assert handles is not None and [handle() for handle in handles] == [1, [2, 5]]
 
 
 @pytest.mark.parametrize("last", ["too large", "not to be sent"])
-def test_what_cannot_be_submitted_is_found_before_any_is_accepted(
+def test_invalid_task_is_found_before_any_is_accepted(
     huey: DurableHuey, add: Any, three_together: None, last: str
 ) -> None:
     tasks = [add.s(number) for number in range(4)]
@@ -162,7 +164,7 @@ def test_what_cannot_be_submitted_is_found_before_any_is_accepted(
 # --- a database that does not answer ---
 
 
-def test_a_submit_without_its_database_says_so_and_accepts_nothing(huey: DurableHuey, add: Any, outage: Outage) -> None:
+def test_submit_without_a_database_raises_and_accepts_nothing(huey: DurableHuey, add: Any, outage: Outage) -> None:
     task = add.s(1).then(add, 2)
     outage.begin()
     with pytest.raises(QueueUnavailable, match="nothing was submitted. Try again in a moment") as refusal:
@@ -177,7 +179,7 @@ def test_a_submit_without_its_database_says_so_and_accepts_nothing(huey: Durable
 
 
 @pytest.mark.parametrize("kind", ["new", "submitted before", "one task", "unique"])
-def test_many_of_which_some_were_accepted_are_submitted_again_without_a_double(
+def test_partly_accepted_tasks_can_be_submitted_again_without_duplicates(
     huey: DurableHuey, add: Any, outage: Outage, three_together: None, kind: str
 ) -> None:
     tasks = [add.s(number) for number in range(8)]

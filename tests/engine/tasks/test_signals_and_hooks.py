@@ -50,7 +50,7 @@ def asks_again() -> Callable[[], int]:
     return task
 
 
-# what a task does -> the signals of its job, in their order, up to its end
+# what a task does -> the signals of its job, in order
 SIGNALS: dict[str, tuple[Callable[[Huey], Any], dict[str, Any], list[str]]] = {
     "succeeds": (lambda huey: succeed, {}, ["enqueued", "executing", "complete"]),
     "fails": (lambda huey: fail, {}, ["enqueued", "executing", "error"]),
@@ -81,7 +81,7 @@ SIGNALS: dict[str, tuple[Callable[[Huey], Any], dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("what", SIGNALS)
-def test_signals_tell_a_jobs_story_in_its_order(any_huey: Huey, what: str) -> None:
+def test_signals_are_sent_in_order(any_huey: Huey, what: str) -> None:
     make, options, story = SIGNALS[what]
     heard: list[str] = []
     any_huey.signal()(lambda signal, task, *args: heard.append(signal))
@@ -90,7 +90,7 @@ def test_signals_tell_a_jobs_story_in_its_order(any_huey: Huey, what: str) -> No
     assert heard == story
 
 
-def test_a_job_for_later_is_announced_as_scheduled(any_huey: Huey) -> None:
+def test_delayed_job_sends_the_scheduled_signal(any_huey: Huey) -> None:
     heard: list[str] = []
     any_huey.signal()(lambda signal, task, *args: heard.append(signal))
     any_huey.task(name="task")(succeed).schedule(delay=60)
@@ -98,7 +98,7 @@ def test_a_job_for_later_is_announced_as_scheduled(any_huey: Huey) -> None:
     assert heard == ["enqueued", "scheduled"]
 
 
-def test_a_revoked_job_is_announced(any_huey: Huey) -> None:
+def test_revoked_job_sends_a_signal(any_huey: Huey) -> None:
     heard: list[str] = []
     any_huey.signal(signals.SIGNAL_REVOKED)(lambda signal, task, *args: heard.append(task.id))
     handle = any_huey.task(name="task")(succeed)()
@@ -107,7 +107,7 @@ def test_a_revoked_job_is_announced(any_huey: Huey) -> None:
     assert heard == [handle.id]
 
 
-def test_a_receiver_hears_what_it_asked_for_until_it_is_disconnected(any_huey: Huey) -> None:
+def test_receiver_gets_its_signals_until_it_is_disconnected(any_huey: Huey) -> None:
     heard: list[Any] = []
 
     @any_huey.signal(signals.SIGNAL_ERROR, signals.SIGNAL_COMPLETE)
@@ -123,15 +123,15 @@ def test_a_receiver_hears_what_it_asked_for_until_it_is_disconnected(any_huey: H
     assert heard == [("error", ValueError)]
 
 
-def test_a_receiver_that_fails_does_not_harm_the_job(any_huey: Huey) -> None:
+def test_failing_receiver_does_not_affect_the_job(any_huey: Huey) -> None:
     any_huey.signal()(lambda signal, task, *args: fail())
     handle = any_huey.task(name="task")(succeed)()
     work(any_huey)
     assert handle() == 3
 
 
-def test_a_receiver_of_complete_sees_no_result_yet_but_may_submit(huey: DurableHuey) -> None:
-    """The end, the result and what was submitted meanwhile are one transaction."""
+def test_receiver_of_complete_sees_no_result_but_can_submit(huey: DurableHuey) -> None:
+    """The end, the result and the submitted jobs are one transaction."""
     seen: list[Any] = []
     after = huey.task(name="after")(lambda: seen.append("after"))
     task = huey.task(name="task")(succeed)
@@ -181,7 +181,7 @@ def test_hooks_run_around_each_attempt(any_huey: Huey) -> None:
     assert len(calls) == 4
 
 
-def test_a_hook_may_cancel_a_job_before_it_runs(any_huey: Huey) -> None:
+def test_hook_can_cancel_a_job_before_it_runs(any_huey: Huey) -> None:
     ran: list[Any] = []
     heard: list[str] = []
     any_huey.signal()(lambda signal, task, *args: heard.append(signal))
@@ -198,7 +198,7 @@ def test_a_hook_may_cancel_a_job_before_it_runs(any_huey: Huey) -> None:
     assert heard[-2:] == ["executing", "canceled"]
 
 
-def test_a_hook_that_fails_does_not_harm_the_job(any_huey: Huey) -> None:
+def test_failing_hook_does_not_affect_the_job(any_huey: Huey) -> None:
     any_huey.pre_execute("before")(lambda task: fail())
     any_huey.post_execute("after")(lambda task, value, error: fail())
     handle = any_huey.task(name="task")(succeed)()
@@ -206,7 +206,7 @@ def test_a_hook_that_fails_does_not_harm_the_job(any_huey: Huey) -> None:
     assert handle() == 3
 
 
-def test_a_job_that_a_hook_cancelled_is_cancelled(huey: DurableHuey) -> None:
+def test_job_that_a_hook_cancels_ends_as_cancelled(huey: DurableHuey) -> None:
     huey.pre_execute("refuse")(lambda task: cancel())
     handle = huey.task(name="task")(succeed)()
     work(huey)
@@ -218,7 +218,7 @@ def test_a_job_that_a_hook_cancelled_is_cancelled(huey: DurableHuey) -> None:
 # --- context ---
 
 
-def test_a_context_task_is_given_itself(any_huey: Huey) -> None:
+def test_context_task_gets_itself_as_an_argument(any_huey: Huey) -> None:
     @any_huey.task(context=True, retries=1, retry_delay=0, priority=3)
     def inspect(number: int, task: Any = None) -> Any:
         if task.retries:
@@ -231,7 +231,7 @@ def test_a_context_task_is_given_itself(any_huey: Huey) -> None:
     assert handle() == [handle.id, 0, 3, (5,), 5]
 
 
-def test_a_task_with_a_timeout_knows_what_is_left(any_huey: Huey) -> None:
+def test_task_with_a_timeout_knows_the_remaining_time(any_huey: Huey) -> None:
     @any_huey.task(context=True, timeout=60)
     def look(task: Any = None) -> Any:
         return [50 < task.time_remaining <= 60, task.is_timed_out]
@@ -241,7 +241,7 @@ def test_a_task_with_a_timeout_knows_what_is_left(any_huey: Huey) -> None:
     assert handle() == [True, False]
 
 
-def test_a_context_manager_surrounds_each_run(any_huey: Huey) -> None:
+def test_context_manager_surrounds_each_run(any_huey: Huey) -> None:
     calls: list[str] = []
 
     class Session:
@@ -262,13 +262,13 @@ def test_a_context_manager_surrounds_each_run(any_huey: Huey) -> None:
     assert (handle(), calls) == (3, ["enter", "session", "exit"])
 
 
-def test_a_task_cannot_be_registered_twice_under_one_name(any_huey: Huey) -> None:
+def test_task_name_cannot_be_registered_twice(any_huey: Huey) -> None:
     any_huey.task(name="task")(succeed)
     with pytest.raises(ValueError, match="same identifier"):
         any_huey.task(name="task")(succeed)
 
 
-def test_an_async_function_is_refused(any_huey: Huey) -> None:
+def test_async_function_is_refused(any_huey: Huey) -> None:
     async def fetch() -> None:
         pass
 

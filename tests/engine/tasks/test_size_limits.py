@@ -1,4 +1,4 @@
-"""How much a job may be given, and may return: what is more is refused, with the limit and what to do."""
+"""Limits on the size of arguments and results. A refusal names the limit and the remedy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,16 +38,14 @@ SUBMITS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("way", SUBMITS)
-def test_arguments_that_are_too_large_are_refused_and_nothing_is_accepted(
-    huey: DurableHuey, echo: Any, way: str
-) -> None:
+def test_submit_of_too_large_arguments_accepts_nothing(huey: DurableHuey, echo: Any, way: str) -> None:
     with pytest.raises(ArgumentsTooLarge, match=r"10,000 \(max_arguments\).*pass its name"):
         SUBMITS[way](echo)
     assert huey.jobs() == []
 
 
 @pytest.mark.parametrize("where", ["result", "step"])
-def test_a_value_that_is_too_large_fails_its_job_for_good(huey: DurableHuey, where: str) -> None:
+def test_too_large_value_fails_its_job_without_retry(huey: DurableHuey, where: str) -> None:
     attempts: list[int] = []
 
     @huey.task(retries=3)
@@ -59,12 +57,12 @@ def test_a_value_that_is_too_large_fails_its_job_for_good(huey: DurableHuey, whe
     work(huey)
     job = handle.get_job()
     assert (job.state, attempts) == (State.FAILED, [1])
-    assert "the queue keeps 10,000 of a result or a step (max_result)" in job.error
+    assert "the limit for a result or a step is 10,000 (max_result)" in job.error
     with pytest.raises(TaskException, match="max_result"):
         handle.get()
 
 
-def test_a_task_may_do_without_a_step_that_is_too_large(huey: DurableHuey) -> None:
+def test_task_can_catch_the_error_of_a_too_large_step(huey: DurableHuey) -> None:
     @huey.task()
     def task() -> str:
         try:
@@ -77,12 +75,12 @@ def test_a_task_may_do_without_a_step_that_is_too_large(huey: DurableHuey) -> No
     assert handle() == "without"
 
 
-def test_what_is_within_the_limits_is_kept(huey: DurableHuey, echo: Any) -> None:
+def test_values_within_the_limits_are_stored(huey: DurableHuey, echo: Any) -> None:
     handle = echo(LARGE[:-1000])
     work(huey)
     assert handle() == LARGE[:-1000]
 
 
-def test_by_default_a_job_is_given_a_megabyte_and_returns_64(make_huey: HueyFactory) -> None:
+def test_default_limits_are_one_megabyte_of_arguments_and_64_of_results(make_huey: HueyFactory) -> None:
     huey = make_huey()
     assert (huey.max_arguments, huey.max_result) == (1_000_000, 64_000_000)

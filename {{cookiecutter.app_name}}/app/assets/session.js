@@ -1,6 +1,6 @@
-// A page whose session has ended is loaded again, which leads to the log-in and back. So is one that asks for a job which is not
-// there any more, and then says so; but not at once, and for ever, where a page cannot do without it.
-const SETTLED = 10000; // milliseconds that a page has been there
+// Reload a page when its session has ended, which leads to the log-in and back. Reload it too when its job no longer exists: the
+// page then says so. A page that asks for an unknown job from the start does not reload, or it would do so forever.
+const SETTLED = 10000; // milliseconds after which a page may reload
 const fetchAsBefore = window.fetch;
 window.fetch = async (...asked) => {
   const answer = await fetchAsBefore(...asked);

@@ -1,4 +1,4 @@
-"""The long job: a walk-forward analysis. The work is in app/portfolio; here is how it survives a crash and says how far it is."""
+"""A long job: a walk-forward analysis. app/portfolio does the work. This job saves its steps and reports progress."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ def analyse(
     """Fit a portfolio to the last `training` days, hold it for `rebalance` days, and so on through 33 years of prices.
 
     :param assets: symbols.
-    :param risk: "cvar" or "variance", the least of which is sought.
+    :param risk: the risk to minimise, "cvar" or "variance".
     :param training: trading days.
     :param rebalance: trading days.
-    :param cap: the most that one asset may weigh, above 0 and up to 1.
-    Returns arrays, which the web process reads without pandas: `days`, and on each what `portfolio` and `index` returned;
-    `starts` (a day a window), `assets`, and the `weights` (a row a window, a column an asset) held from then on; and the
-    `statistics` of portfolio and index, by name. Raises ValueError for a request that makes no sense.
+    :param cap: the largest weight of one asset, above 0 and up to 1.
+
+    Returns arrays, which the web process reads without pandas: `days` with the daily returns of `portfolio` and `index`;
+    `starts`, the first day of each window, with the `weights` held from then on (a row per window, a column per asset of
+    `assets`); and the `statistics` of portfolio and index, by name. Raises ValueError for wrong arguments.
     """
     request.check(assets=assets, risk=risk, training=training, rebalance=rebalance, cap=cap)
     job = current_job()
     plan = walk_forward.windows(DAYS, training, rebalance)
-    if job.attempt == 1:  # after a crash the bar stays where it was
+    if job.attempt == 1:  # after a crash the progress bar stays where it was
         job.progress(0, len(plan), "loading prices")
     returns = prices.load_returns(assets)
 
@@ -45,7 +46,7 @@ def analyse(
         job.progress(
             number - 1, len(plan), f"window {number} of {len(plan)}: training {first:%Y-%m-%d} to {last:%Y-%m-%d}"
         )
-        # A step's value is kept: an attempt after a crash goes on with the first window that is not there.
+        # Saved, so that an attempt after a crash continues with the first missing window.
         weights.append(job.step(f"window:{number}", walk_forward.fit_window, returns, window, risk, cap))
 
     job.progress(len(plan), len(plan), "computing statistics")

@@ -1,4 +1,4 @@
-"""The short job: an efficient frontier, a point at a time."""
+"""A short job: the efficient frontier, point by point."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from app.portfolio.universe import SYMBOLS
 
 @huey.task(queue="interactive")
 def efficient_frontier(assets: Sequence[str] = SYMBOLS, points: int = 30) -> dict[str, Any]:
-    """The frontier over the whole history, from the least risk to the highest return, and each asset by itself."""
+    """Compute the frontier over the whole history, from the least risk to the highest return, and each asset alone."""
     job = current_job()
     job.progress(0, points, "loading prices")
     returns = prices.load_returns(assets)

@@ -1,4 +1,4 @@
-"""The smallest job. Copy this file for one of your own."""
+"""The smallest job. Copy this file for a job of your own."""
 
 import time
 
@@ -9,7 +9,6 @@ from app.jobs import huey
 
 @huey.task()
 def greet(name: str, seconds: int = 5) -> str:
-    """Takes its time to say hello."""
     for second in range(seconds):
         current_job().progress(second, seconds, f"thinking about {name}")
         time.sleep(1)

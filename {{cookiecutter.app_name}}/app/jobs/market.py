@@ -1,4 +1,4 @@
-"""The prices of the market page: a dataset, made anew by a worker again and again. Its page only reads it."""
+"""The prices of the market page: a dataset that a worker refreshes on a schedule. The page only reads it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN = SYMBOLS[:12]
 
 @huey.dataset(every("1 minute"), stale_after="15 minutes", retries=3, retry_delay=5)
 def prices() -> pd.DataFrame:
-    """Closing prices, a row a day and a column a symbol."""
+    """Return closing prices, a row per day and a column per symbol."""
     import pandas as pd
 
     turn = current_job().step("turn", lambda: prices.info().version or 0)
@@ -29,9 +29,9 @@ def prices() -> pd.DataFrame:
 
 
 def gather(fetch: Callable[[str], pd.Series], symbols: Sequence[str]) -> dict[str, pd.Series]:
-    """All of them at once, each a step of the job, so that another attempt asks only for those that failed.
+    """Fetch all symbols at once. Each is a step of the job, so a retry fetches only those that failed.
 
-    Raises SourceError, which names them.
+    Raises SourceError, which names the failed symbols.
     """
     job = current_job()
     with ThreadPoolExecutor(len(symbols)) as pool:

@@ -1,6 +1,6 @@
-"""The portfolio analysis: what to analyse, the job that does it, what came of it, and what was analysed before.
+"""The analysis page: a form, the job that it starts, the job's result, and past analyses.
 
-The address says which job is open (`?job=...`) and which is laid beside it (`&beside=...`), so it can be kept and passed on.
+The address names the open job (`?job=...`) and a second one to compare it with (`&beside=...`).
 """
 
 import uuid
@@ -11,11 +11,10 @@ import dash
 import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, ctx, dcc, html, no_update
 from dash.development.base_component import Component
-from jobqueue import Job, QueueUnavailable, Unreadable
+from jobqueue import Job, JobHandle, Unreadable
 from jobqueue import State as JobState
-from jobqueue.dash.panel_view import try_again
 
-from app import visible
+from app.access import jobs
 from app.jobs.analysis import analyse
 from app.pages import analysis_results as results
 from app.portfolio import request
@@ -29,7 +28,7 @@ dash.register_page(__name__, path=PATH, name="Analysis", order=0)
 
 
 def layout(job: Any = None, beside: Any = None, **_: object) -> Component:
-    """On a phone what was asked for comes first, and the form after it."""
+    """On a phone the open job comes first, and the form after it."""
     wanted = form(asked(find(job)) or DEFAULTS)
     return html.Div(
         [
@@ -44,14 +43,13 @@ def layout(job: Any = None, beside: Any = None, **_: object) -> Component:
             ),
             dcc.Store(id="analysis-ids", data={"job": job, "beside": beside}),
             dcc.Interval(id="analysis-tick", interval=5000),
-            dcc.Location(id="analysis-address", refresh="callback-nav"),
             dcc.Download(id="analysis-download"),
         ]
     )
 
 
 def form(values: dict[str, Any]) -> Component:
-    """What to analyse; filled with what the open job was asked."""
+    """Return the form, filled with the arguments of the open job."""
     return dmc.Paper(
         dmc.Stack(
             [
@@ -67,11 +65,11 @@ def form(values: dict[str, Any]) -> Component:
                 dmc.RadioGroup(
                     dmc.Group([dmc.Radio(label=label, value=risk) for risk, label in request.RISKS.items()]),
                     id="analysis-risk",
-                    label="Risk to make as small as possible",
+                    label="Risk to minimise",
                     value=values["risk"],
                 ),
-                _days("training", "Training window", "Trading days it is fitted to", values),
-                _days("rebalance", "Rebalanced every", "Trading days it is held", values),
+                _days("training", "Training window", "Trading days that a portfolio is fitted to", values),
+                _days("rebalance", "Rebalanced every", "Trading days that it is held", values),
                 dmc.NumberInput(
                     id="analysis-cap",
                     label="Weight of one asset, at most",
@@ -82,13 +80,12 @@ def form(values: dict[str, Any]) -> Component:
                     decimalScale=2,
                 ),
                 dmc.Button("Start the analysis", id="analysis-start", fullWidth=True),
-                html.Div(id="analysis-trouble"),
                 dmc.Text(
                     f"Prices of {len(SYMBOLS)} US stocks, {FIRST_DAY:%Y} to {LAST_DAY:%Y}; {DAYS_PER_YEAR} trading days a year.",
                     size="xs",
                     c="dimmed",
                 ),
-                # The id of the job that this form makes: submitted twice, it is one job.
+                # Derives the job's id, so that a form that is sent twice makes one job.
                 dcc.Store(id="analysis-next", data=str(uuid.uuid4())),
             ],
             gap="sm",
@@ -114,30 +111,31 @@ def _days(field: str, label: str, description: str, values: dict[str, Any]) -> C
 
 
 def opened(job_id: Any, beside_id: Any) -> Component:
-    """The open job and what can be done with it; without one, what this page is for."""
+    """Return the open job and past analyses. Without an open job, return an introduction in its place."""
     introduction = dmc.Stack(
         [
             dmc.Title("Walk-forward analysis", order=2),
             dmc.Text(
-                "A portfolio is fitted to the days of the training window, held until the next rebalancing, then fitted again, "
-                f"from {FIRST_DAY:%Y} to {LAST_DAY:%Y}: what it would have earned without knowing the future."
+                "A portfolio is fitted to the days of the training window, held until the next rebalancing, and fitted again, "
+                f"from {FIRST_DAY:%Y} to {LAST_DAY:%Y}. It never uses prices of the future."
             ),
             dmc.Text(
-                "An analysis is a job: it goes on when this page is closed, and where it was when its worker dies. "
-                "Its address shows it again, here or in another browser."
+                "You may close this page while an analysis runs. Its address shows it again, here or in another browser."
             ),
         ],
         gap="sm",
     )
-    return html.Div([panel(job_id, beside=beside_id) if job_id else introduction, html.Div(id="analysis-past")])
+    intro = [] if job_id else [introduction]
+    return html.Div([panel(job_id, beside=beside_id), *intro, html.Div(id="analysis-past")])
 
 
 def find(job_id: Any) -> Job | None:
-    return visible.get_job(job_id) if job_id else None
+    """Return a job that the visitor may see, or None without an id. Raises JobNotFound."""
+    return jobs.get_job(job_id) if job_id else None
 
 
 def asked(job: Job | None) -> dict[str, Any] | None:
-    """What a job of `analyse` was asked, all fields of it; None where it cannot be read, or makes no sense."""
+    """Return the arguments of an analysis, with all fields. Return None if they cannot be read or make no sense."""
     if job is None or job.name != "analyse":
         return None
     try:
@@ -147,29 +145,57 @@ def asked(job: Job | None) -> dict[str, Any] | None:
     return request_ if not request.errors(**request_) else None
 
 
-@callback(
-    Output("analysis-address", "search"),
-    Output("analysis-trouble", "children"),
-    *[Output(f"analysis-{field}", "error") for field in FIELDS],
-    Input("analysis-start", "n_clicks"),
-    State("analysis-next", "data"),
-    *[State(f"analysis-{field}", "value") for field in FIELDS],
-    running=[(Output("analysis-start", "loading"), True, False)],
-    prevent_initial_call=True,
-)
-def start(_: int, job_id: str, *values: Any) -> tuple[Any, ...]:
-    """Refused before a job is made, each error beside its field; or a job, and the page at its address."""
+def heading(job: Job) -> str:
+    """Return a job's arguments in words."""
+    wanted = asked(job)
+    return request.in_words(wanted) if wanted else "An analysis whose arguments cannot be read"
+
+
+def report(result: dict[str, Any], beside: Any = None) -> Component:
+    """Return the charts of a result, compared with a second analysis if there is one."""
+    other = find(beside) if jobs.there(beside) else None
+    if not beside:
+        return results.report(result)
+    if other is None or other.state is not JobState.SUCCEEDED or asked(other) is None:
+        note = dmc.Alert("The analysis to compare with was not found, or has no result.", color="yellow", mt="md")
+        return html.Div([note, results.report(result)])
+    note = dmc.Text(
+        ["Compared with: ", request.in_words(asked(other) or DEFAULTS), ", over the days that both cover."],
+        mt="md",
+        c="orange",
+    )
+    return html.Div([note, results.report(result, jobs.result(other.id))])
+
+
+panel = jobs.panel(__name__, task=analyse, show=report, title=heading)
+FORM = [State(f"analysis-{field}", "value") for field in FIELDS]
+
+
+def read(values: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the arguments of `analyse` from the form's values."""
     wanted = dict(zip(FIELDS, values, strict=True))
     if isinstance(wanted["cap"], int | float):
         wanted["cap"] /= 100
-    if wrong := request.errors(**wanted):
-        return no_update, None, *(wrong.get(field) for field in FIELDS)
-    none_is_wrong = [None for _ in FIELDS]
-    try:
-        handle = analyse(**wanted, id=visible.id_of_form(job_id))
-    except QueueUnavailable:
-        return no_update, try_again(), *none_is_wrong
-    return address(handle.id), None, *none_is_wrong
+    return wanted
+
+
+@callback(
+    *[Output(f"analysis-{field}", "error") for field in FIELDS],
+    Input("analysis-start", "n_clicks"),
+    *FORM,
+    prevent_initial_call=True,
+)
+def check(_: int, *values: Any) -> list[str | None]:
+    """Show each error beside its field."""
+    wrong = request.errors(**read(values))
+    return [wrong.get(field) for field in FIELDS]
+
+
+@panel.start(Input("analysis-start", "n_clicks"), State("analysis-next", "data"), *FORM)
+def start(_: int, form_id: str, *values: Any) -> JobHandle | None:
+    """Start a job, unless a field is wrong."""
+    wanted = read(values)
+    return None if request.errors(**wanted) else analyse(**wanted, id=jobs.id_of_form(form_id))
 
 
 @callback(
@@ -179,7 +205,7 @@ def start(_: int, job_id: str, *values: Any) -> tuple[Any, ...]:
     State("analysis-ids", "data"),
 )
 def list_past(_: int | None, ids: dict[str, Any]) -> tuple[Component | None, bool]:
-    """What was analysed before; listed again while the open job goes on."""
+    """List past analyses. The list is refreshed until the open job has ended."""
     job = find(ids["job"])
     return past(ids["job"], ids["beside"]), job is None or job.state.ended
 
@@ -196,56 +222,33 @@ def download(*arguments: Any) -> Any:
     if not any(clicks) or job is None or job.state is not JobState.SUCCEEDED:
         return no_update
     what = str(ctx.triggered_id).removeprefix("analysis-get-")
-    text = results.as_file(what, visible.result(job.id), request.in_words(asked(job) or DEFAULTS))
+    text = results.as_file(what, jobs.result(job.id), request.in_words(asked(job) or DEFAULTS))
     return {"content": text, "filename": f"analysis-{job.id[:8]}-{what}.{results.DOWNLOADS[what].suffix}"}
 
 
 def address(job_id: str, beside: str | None = None) -> str:
+    """Return this page's query for a job and the one to compare it with."""
     return "?" + urlencode({"job": job_id} | ({"beside": beside} if beside else {}))
 
 
-def heading(job: Job) -> str:
-    wanted = asked(job)
-    return request.in_words(wanted) if wanted else "An analysis; what was asked cannot be told."
-
-
-def report(result: dict[str, Any], beside: Any = None) -> Component:
-    """What came of it, with the results of the analysis that is laid beside it."""
-    other = find(beside) if visible.there(beside) else None
-    if not beside:
-        return results.report(result)
-    if other is None or other.state is not JobState.SUCCEEDED or asked(other) is None:
-        note = dmc.Alert("The analysis to lay beside this one is not there, or has no result.", color="yellow", mt="md")
-        return html.Div([note, results.report(result)])
-    note = dmc.Text(
-        ["Beside it: ", request.in_words(asked(other) or DEFAULTS), ", over the days that both cover."],
-        mt="md",
-        c="orange",
-    )
-    return html.Div([note, results.report(result, visible.result(other.id))])
-
-
-panel = visible.Panel(__name__, task=analyse, show=report, title=heading)
-
-
 def past(open_id: str | None, beside_id: str | None) -> Component | None:
-    """The latest analyses, to open or to lay beside the one that is open."""
-    jobs = visible.jobs(task=analyse, limit=20)
-    if not jobs:
+    """Return the latest analyses, with links to open them or to compare them with the open one."""
+    latest = jobs.jobs(task=analyse, limit=20)
+    if not latest:
         return None
     rows = [
         dmc.TableTr(
             [
                 dmc.TableTd(
                     [
-                        request.in_words(asked(job) or DEFAULTS) if asked(job) else "cannot be told",
+                        request.in_words(asked(job) or DEFAULTS) if asked(job) else "arguments cannot be read",
                         dmc.Text(f"{job.created_at:%Y-%m-%d %H:%M} UTC · {job.state.value}", size="sm", c="dimmed"),
                     ]
                 ),
                 dmc.TableTd(dmc.Group(_links(job, open_id, beside_id), gap="sm", justify="flex-end")),
             ]
         )
-        for job in jobs
+        for job in latest
     ]
     return dmc.Stack(
         [
@@ -257,12 +260,12 @@ def past(open_id: str | None, beside_id: str | None) -> Component | None:
 
 def _links(job: Job, open_id: str | None, beside_id: str | None) -> list[Component]:
     if job.id == open_id:
-        return [dmc.Text("is open", size="sm", c="dimmed")]
+        return [dmc.Text("open now", size="sm", c="dimmed")]
     links = [_link("open", job.id)]
     if open_id and job.id == beside_id:
-        links.append(_link("take away", open_id))
+        links.append(_link("stop comparing", open_id))
     elif open_id and job.state is JobState.SUCCEEDED:
-        links.append(_link("lay beside", open_id, job.id))
+        links.append(_link("compare", open_id, job.id))
     return links
 
 

@@ -1,4 +1,4 @@
-"""What came of an analysis, as charts, a table and files. Part of the analysis page; it registers no page of its own."""
+"""The result of an analysis as charts, a table and files. A part of the analysis page."""
 
 import csv
 import html as text
@@ -19,15 +19,15 @@ from dash.development.base_component import Component
 from app.portfolio import figures, statistics
 from app.portfolio.universe import INDEX_NAME
 
-FORMULA = ("=", "+", "-", "@")  # what one begins with
-THIS, BESIDE = "This analysis", "Beside it"
+FORMULA = ("=", "+", "-", "@")  # first characters of a spreadsheet formula
+THIS, BESIDE = "This analysis", "Compared with"
 ROWS = {
-    "cagr": ("Growth a year (CAGR)", "{:.1%}"),
-    "volatility": ("Volatility, a year's", "{:.1%}"),
+    "cagr": ("Growth per year (CAGR)", "{:.1%}"),
+    "volatility": ("Volatility per year", "{:.1%}"),
     "sharpe": ("Sharpe ratio", "{:.2f}"),
     "sortino": ("Sortino ratio", "{:.2f}"),
     "max_drawdown": ("Deepest drawdown", "{:.1%}"),
-    "turnover": ("Turnover a year", "{:.0%}"),
+    "turnover": ("Turnover per year", "{:.0%}"),
 }
 
 
@@ -46,7 +46,7 @@ DOWNLOADS = {
 
 
 def report(result: dict[str, Any], beside: dict[str, Any] | None = None) -> Component:
-    """Four charts and the statistics of an analysis; of two, over the days that both cover."""
+    """Return four charts and the statistics of an analysis. Two analyses are compared over the days that both cover."""
     buttons = [
         dmc.Button(download.label, id=f"analysis-get-{what}", variant="default", size="compact-sm")
         for what, download in DOWNLOADS.items()
@@ -69,6 +69,7 @@ def report(result: dict[str, Any], beside: dict[str, Any] | None = None) -> Comp
 
 
 def charts(result: dict[str, Any], beside: dict[str, Any] | None = None) -> dict[str, figures.Chart]:
+    """Return the charts by name."""
     days, lines = _lines(result, beside)
     drawn = {
         "equity": figures.equity(days, lines),
@@ -78,13 +79,13 @@ def charts(result: dict[str, Any], beside: dict[str, Any] | None = None) -> dict
     }
     if beside:
         drawn["weights-beside"] = figures.weights(
-            beside["starts"], beside["assets"], beside["weights"], "Weights of the one beside it"
+            beside["starts"], beside["assets"], beside["weights"], "Weights of the analysis compared with"
         )
     return drawn
 
 
 def compare(result: dict[str, Any], beside: dict[str, Any] | None = None) -> dict[str, dict[str, float]]:
-    """The statistics of each portfolio, by name."""
+    """Return the statistics of each portfolio, by name."""
     own = result["statistics"]
     if not beside:
         return {THIS: own["portfolio"], INDEX_NAME: own["index"]}
@@ -94,7 +95,7 @@ def compare(result: dict[str, Any], beside: dict[str, Any] | None = None) -> dic
 
 
 def as_file(what: str, result: dict[str, Any], title: str) -> str:
-    """The text of a download."""
+    """Return the text of a download."""
     if what == "weights":
         rows = ([start, *weights.round(6)] for start, weights in zip(result["starts"], result["weights"], strict=True))
         return csv_of(["from", *result["assets"]], rows)
@@ -108,7 +109,7 @@ def as_file(what: str, result: dict[str, Any], title: str) -> str:
 
 
 def _lines(result: dict[str, Any], beside: dict[str, Any] | None) -> tuple[figures.Days, dict[str, figures.Floats]]:
-    """Days, and daily returns by name; with a second analysis, the days that both cover."""
+    """Return days and daily returns by name. With a second analysis, return the days that both cover."""
     days = result["days"]
     if not beside:
         return days, {THIS: result["portfolio"], INDEX_NAME: result["index"]}
@@ -131,7 +132,7 @@ def _table(columns: dict[str, dict[str, float]]) -> Component:
 
 
 def csv_of(head: list[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    """Return rows as CSV. A text that a spreadsheet would run as a formula gets an apostrophe in front."""
     written = io.StringIO()
     writer = csv.writer(written)
     for row in itertools.chain([head], rows):
@@ -142,7 +143,7 @@ def csv_of(head: list[str], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def _page(title: str, drawn: dict[str, figures.Chart]) -> str:
-    """A page with the charts and Plotly's script in it, so that it works offline."""
+    """Return a page that works offline: Plotly's script is in it."""
     script = files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
     data = json.dumps(list(drawn.values())).replace("<", "\\u003c")
     return (

@@ -1,46 +1,26 @@
-"""The smallest page: ask for a job, watch it, see what came of it. Copy this file for one of your own."""
-
-from typing import Any
+"""The smallest page: start a job and watch it. Copy this file for a page of your own."""
 
 import dash
 import dash_mantine_components as dmc
-from dash import Input, Output, State, callback, dcc, html
-from dash.development.base_component import Component
-from jobqueue import QueueUnavailable
-from jobqueue.dash.panel_view import try_again
+from dash import Input, State
+from jobqueue import JobHandle
 
-from app import visible
+from app.access import jobs
 from app.jobs.hello import greet
 
 dash.register_page(__name__, path="/hello", name="Hello", order=90)
 
-panel = visible.Panel(__name__, task=greet)
+panel = jobs.panel(__name__, task=greet)
 
 
-def layout(job: Any = None, **_: object) -> Component:
-    """The job's id is in the address, so a reload, or another browser, shows the same job."""
-    return dmc.Stack(
-        [
-            dmc.Title("Hello", order=2),
-            dmc.TextInput(id="hello-name", label="Your name", value="world", maw=300),
-            dmc.Button("Say hello", id="hello-start", w="fit-content"),
-            html.Div(id="hello-trouble"),
-            panel(job),
-            dcc.Location(id="hello-address", refresh="callback-nav"),
-        ]
-    )
+def layout(job: str | None = None, **_: str) -> dmc.Stack:
+    """Show the job that the address names, as in /hello?job=<id>."""
+    name = dmc.TextInput(id="hello-name", label="Your name", value="world", maw=300)
+    button = dmc.Button("Say hello", id="hello-start", w="fit-content")
+    return dmc.Stack([dmc.Title("Hello", order=2), name, button, panel(job)])
 
 
-@callback(
-    Output("hello-address", "search"),
-    Output("hello-trouble", "children"),
-    Input("hello-start", "n_clicks"),
-    State("hello-name", "value"),
-    running=[(Output("hello-start", "disabled"), True, False)],
-    prevent_initial_call=True,
-)
-def start(_: int, name: str) -> tuple[Any, Component | None]:
-    try:
-        return f"?job={greet(name).id}", None
-    except QueueUnavailable:
-        return dash.no_update, try_again()
+@panel.start(Input("hello-start", "n_clicks"), State("hello-name", "value"))
+def start(_: int, name: str) -> JobHandle:
+    """Start a job. The panel shows it and puts its id into the address."""
+    return greet(name)

@@ -1,7 +1,7 @@
-"""The market as it was last refreshed: prices, returns and correlations, from a dataset alone.
+"""The market page: prices, returns and correlations, read from a dataset that a scheduled job refreshes.
 
-Nothing here waits for a worker. The page asks what the newest version is, and draws when that is another one. What one may have
-a worker work out besides is in market_weights.py.
+The page never waits for a worker. It checks the dataset's version and draws the charts again when that has changed.
+market_weights.py adds a background callback.
 """
 
 from typing import Any
@@ -10,26 +10,22 @@ import dash
 import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, dcc, html, no_update
 from dash.development.base_component import Component
-from jobqueue import DatabaseUnavailable, DatasetInfo, NotReady, QueueUnavailable
-from jobqueue.dash.panel_view import BREAKING, out_of_touch, try_again
+from jobqueue import DatabaseUnavailable, DatasetInfo, JobHandle, NotReady
+from jobqueue.dash.panel_view import BREAKING, out_of_touch
 
-from app import visible
+from app.access import jobs
 from app.jobs.market import prices
 from app.pages import market_weights
 from app.portfolio import figures, statistics
 
 PERIODS = {"21": "1 month", "126": "6 months", "252": "1 year", "504": "2 years"}  # by trading days
-LOOK = 2000  # milliseconds between two looks
-UNKNOWN = "unknown"  # what is shown while the database does not answer
+REFRESH_MS = 2000  # between two checks for a new version
+UNKNOWN = "unknown"  # in place of a version while the database does not answer
 
 dash.register_page(__name__, path="/market", name="Market", order=2)
 
 
-def saved(_: None) -> Component:
-    return html.Div()  # the charts show it
-
-
-panel = visible.Panel(__name__, task=prices.task, show=saved)
+panel = jobs.panel(__name__, task=prices.task, show=lambda _: html.Div())  # the charts show the result
 
 
 def layout(job: Any = None, **_: object) -> Component:
@@ -38,7 +34,7 @@ def layout(job: Any = None, **_: object) -> Component:
         [
             dmc.Group([dmc.Title("Market", order=2), button], justify="space-between"),
             html.Div(id="market-state"),
-            html.Div(panel(job), id="market-job"),
+            panel(job),
             dmc.SegmentedControl(
                 id="market-period",
                 data=[{"value": days, "label": name} for days, name in PERIODS.items()],
@@ -49,7 +45,7 @@ def layout(job: Any = None, **_: object) -> Component:
             html.Div(dmc.Skeleton(height=420), id="market-charts"),
             market_weights.layout(),
             dcc.Store(id="market-shown"),
-            dcc.Interval(id="market-tick", interval=LOOK),
+            dcc.Interval(id="market-tick", interval=REFRESH_MS),
         ],
         gap="sm",
     )
@@ -61,8 +57,8 @@ def layout(job: Any = None, **_: object) -> Component:
     Input("market-tick", "n_intervals"),
     State("market-shown", "data"),
 )
-def look(_: int | None, shown: Any) -> tuple[Any, Any]:
-    """Nothing is sent unless there is something new to say."""
+def refresh(_: int | None, shown: Any) -> tuple[Any, Any]:
+    """Say which version the dataset has, if that is not on the page already."""
     try:
         info = prices.info()
     except DatabaseUnavailable:
@@ -78,12 +74,13 @@ def look(_: int | None, shown: Any) -> tuple[Any, Any]:
     prevent_initial_call=True,
 )
 def draw(_: Any, period: str) -> Any:
+    """Draw the charts of the chosen period."""
     try:
         table = prices.read().iloc[-int(period) - 1 :]
     except NotReady:
-        return dmc.Text("Charts come here with the first prices.", c="dimmed")
+        return dmc.Text("The charts appear with the first prices.", c="dimmed")
     except DatabaseUnavailable:
-        return no_update  # look() says so
+        return no_update  # refresh() says so
     symbols, values = list(table.columns), table.to_numpy()
     days = table.index.to_numpy("datetime64[D]")
     charts = [
@@ -105,27 +102,19 @@ def draw(_: Any, period: str) -> Any:
     )
 
 
-@callback(
-    Output("market-job", "children"),
-    Input("market-refresh", "n_clicks"),
-    running=[(Output("market-refresh", "loading"), True, False)],
-    prevent_initial_call=True,
-)
-def refresh(_: int) -> Component:
-    try:
-        return panel(prices.refresh().id)
-    except QueueUnavailable:
-        return try_again()
+@panel.start(Input("market-refresh", "n_clicks"), in_place=True)
+def start(_: int) -> JobHandle:
+    """Refresh the dataset now. The page, with its period and charts, stays as it is."""
+    return prices.refresh()
 
 
 def state(info: DatasetInfo) -> Component:
-    """As of when it is, and what is wrong with that."""
+    """Say how old the prices are, and why they are not newer."""
     trouble = f"The last refresh failed: {info.error}" if info.error else ""
     if info.as_of is None:
         return dmc.Alert(
             [
-                dmc.Text("A worker makes the first ones within a minute, or at once: press Refresh now."),
-                dmc.Text("If none come, no worker may be running: python -m app worker", size="sm"),
+                dmc.Text("The first prices arrive within a minute, or as soon as you press Refresh now."),
                 *([dmc.Text(trouble, c="red", style=BREAKING)] if trouble else []),
             ],
             title="No prices yet",
@@ -135,12 +124,12 @@ def state(info: DatasetInfo) -> Component:
         dmc.Text(f"Prices as of {info.as_of:%Y-%m-%d %H:%M:%S} UTC, version {info.version}", size="sm", c="dimmed")
     ]
     if info.stale:
-        late = f"No refresh has succeeded since {info.as_of:%Y-%m-%d %H:%M} UTC."
+        late = f"The last successful refresh was at {info.as_of:%Y-%m-%d %H:%M} UTC."
         parts.append(
             dmc.Alert(
                 [
                     dmc.Text(late),
-                    dmc.Text(trouble or "Is a worker running? See: python -m app doctor", size="sm", style=BREAKING),
+                    dmc.Text(trouble or "The next refresh is waiting for a free worker.", size="sm", style=BREAKING),
                 ],
                 title="These prices are stale",
                 color="orange",

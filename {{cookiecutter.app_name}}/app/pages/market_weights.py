@@ -1,8 +1,7 @@
-"""The least risky portfolio of the prices that the market page shows: a background callback. Part of that page; it registers
-none of its own.
+"""The least risky portfolio, a part of the market page: an example of a background callback.
 
-The answer takes seconds, and a solver that only workers load; it is of the page that is open, and needs no address. What is
-worth one is a task with a panel, as on the other pages.
+It takes some seconds and a solver that only workers load. Its result belongs to the open page and needs no address of its
+own. Work that does is a task with a panel, as on the other pages.
 """
 
 from collections.abc import Callable
@@ -19,15 +18,15 @@ from app.jobs.market import prices
 from app.portfolio import figures, frontier, statistics
 
 DRAWS = 60  # redrawn histories
-RANGE = (5, 95)  # per cent of them, between which a weight is
-WAITS = [0, "Waits for a worker."]
+RANGE = (5, 95)  # percentiles of a weight over the redrawn histories
+WAITING = [0, "Waiting for a free worker."]
 
 
 def layout() -> Component:
     running = dmc.Group(
         [
             dmc.Progress(
-                id="weights-bar", value=WAITS[0], flex=1, size="lg", animated=True, **{"aria-label": "Progress"}
+                id="weights-bar", value=WAITING[0], flex=1, size="lg", animated=True, **{"aria-label": "Progress"}
             ),
             dmc.Button("Cancel", id="weights-cancel", variant="light", color="red", size="compact-sm"),
         ]
@@ -36,12 +35,12 @@ def layout() -> Component:
         [
             dmc.Title("The least risky portfolio", order=3, mt="md"),
             dmc.Text(
-                "Which shares of these would have varied the least over the days shown, and how certain that is: the same for "
-                f"{DRAWS} histories redrawn from those days."
+                "The weights that would have varied the least over the days shown. To show how certain they are, they are "
+                f"computed again for {DRAWS} histories that are redrawn from those days."
             ),
-            dmc.Button("Work it out", id="weights-start", variant="light", w="fit-content"),
+            dmc.Button("Compute", id="weights-start", variant="light", w="fit-content"),
             html.Div(
-                [running, dmc.Text(WAITS[1], id="weights-note", size="sm", c="dimmed")],
+                [running, dmc.Text(WAITING[1], id="weights-note", size="sm", c="dimmed")],
                 id="weights-running",
                 hidden=True,
             ),
@@ -64,17 +63,17 @@ def layout() -> Component:
         (Output("weights-running", "hidden"), False, True),
     ],
     progress=[Output("weights-bar", "value"), Output("weights-note", "children")],
-    progress_default=WAITS,
+    progress_default=WAITING,
     cancel=Input("weights-cancel", "n_clicks"),
     prevent_initial_call=True,
 )
 @found_after_reload
 def weigh(set_progress: Callable[[list[Any]], None], _: int, period: str) -> tuple[Any, Component | None]:
-    """Runs on a worker. A worker that is lost costs seconds, so nothing is kept in steps."""
+    """Compute the weights. This runs on a worker. It takes seconds, so it saves no steps."""
     try:
         table = prices.read().iloc[-int(period) - 1 :]
     except NotReady:
-        return dmc.Alert("Ask again when the charts are there.", title="There are no prices yet", color="orange"), None
+        return dmc.Alert("Try again when the charts are shown.", title="No prices yet", color="orange"), None
     returns = table.pct_change().iloc[1:]
     set_progress([0, f"fitting to {len(returns)} days"])
     fitted = frontier.least_risk(returns)
@@ -85,8 +84,8 @@ def weigh(set_progress: Callable[[list[Any]], None], _: int, period: str) -> tup
     equal = statistics.volatility(returns.mean(axis="columns"))
     words = (
         f"From {returns.index[0]:%Y-%m-%d} to {returns.index[-1]:%Y-%m-%d} its volatility was "
-        f"{100 * fitted['volatility']:.1f} % a year, that of equal shares {100 * equal:.1f} %. The lines are where a weight "
-        f"was in {RANGE[1] - RANGE[0]} % of the redrawn histories."
+        f"{100 * fitted['volatility']:.1f} % a year, compared with {100 * equal:.1f} % for equal weights. The lines show the "
+        f"range of each weight in {RANGE[1] - RANGE[0]} % of the redrawn histories."
     )
     chart = figures.shares(
         list(returns.columns), np.array([*fitted["weights"].values()]), *np.percentile(drawn, RANGE, axis=0)

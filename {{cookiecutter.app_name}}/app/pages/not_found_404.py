@@ -1,4 +1,4 @@
-"""For addresses that lead nowhere."""
+"""The page for unknown addresses."""
 
 import dash
 import dash_mantine_components as dmc
@@ -8,6 +8,4 @@ dash.register_page(__name__, path="/404", name="Not found")
 
 
 def layout(**_: object) -> Component:
-    return dmc.Stack(
-        [dmc.Title("There is no such page", order=2), dmc.Text("Those that there are stand in the menu above.")]
-    )
+    return dmc.Stack([dmc.Title("There is no such page", order=2), dmc.Text("All pages are in the menu above.")])

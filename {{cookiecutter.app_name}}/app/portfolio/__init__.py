@@ -1,5 +1,5 @@
-"""The example's domain: pure functions, which know neither Dash nor the queue.
+"""The example's domain: pure functions that import neither Dash nor the queue.
 
-`universe`, `request`, `statistics` and `figures` are light, and pages use them. What fits a portfolio imports skfolio inside
-its functions: only a worker, or a notebook, ever pays for that.
+Pages use `universe`, `request`, `statistics` and `figures`, which are light. Functions that fit a portfolio import skfolio
+inside, so that only workers and notebooks load it.
 """

@@ -1,7 +1,7 @@
-"""The charts of an analysis, as Plotly figures in the form of plain dicts: Dash takes them as they are, `go.Figure(chart)` makes
-the object of one, and the web process is spared Plotly's Python classes.
+"""The charts of the example as plain dicts, so that the web process needs none of Plotly's Python classes.
 
-They have no background and grey lines: assets/charts.css gives their text the page's colours, light or dark.
+Dash shows them as they are, and `go.Figure(chart)` makes an object of one. They have no background and grey lines.
+assets/charts.css colours their text like the page, light or dark.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ Floats = NDArray[np.float64]
 
 GRID = "rgba(134, 142, 150, 0.25)"
 GREY = "#868e96"
-COLOURS = ("#228be6", GREY, "#fd7e14")  # the analysis, the index, the analysis beside it
-NAME = (0.17, 0.05)  # an asset's, as parts of the width and height that the points take on a phone
+COLOURS = ("#228be6", GREY, "#fd7e14")  # the analysis, the index, the analysis to compare with
+NAME = (0.17, 0.05)  # size of an asset's name, as a share of the points' width and height on a phone
 PALETTE = (
     *("#228be6", "#fd7e14", "#40c057", "#e64980", "#7950f2", "#15aabf", "#fab005", "#fa5252", "#82c91e", "#be4bdb"),
     *("#74c0fc", "#ffc078", "#8ce99a", "#faa2c1", "#b197fc", "#66d9e8", "#ffe066", "#ffa8a8", "#c0eb75", "#e599f7"),
@@ -29,7 +29,7 @@ PALETTE = (
 
 
 def equity(days: Days, lines: dict[str, Floats]) -> Chart:
-    """What 1 became: `lines` are daily returns by name."""
+    """Draw the value of 1. `lines` are daily returns by name."""
     drawn = {name: statistics.equity(returns)[_weeks(days)] for name, returns in lines.items()}
     return _chart(
         "Growth of 1", _lines(days, drawn, "%{y:.2f}"), yaxis={"type": "log", "dtick": "D2", "tickformat": "~g"}
@@ -37,14 +37,14 @@ def equity(days: Days, lines: dict[str, Floats]) -> Chart:
 
 
 def drawdown(days: Days, lines: dict[str, Floats]) -> Chart:
-    """How far below the highest value so far, the deepest of each week."""
+    """Draw the drawdown, the deepest of each week."""
     starts = np.concatenate([[0], _weeks(days)[:-1] + 1])
     drawn = {name: np.minimum.reduceat(statistics.drawdown(returns), starts) for name, returns in lines.items()}
     return _chart("Drawdown", _lines(days, drawn, "%{y:.1%}"), yaxis={"tickformat": ".0%"})
 
 
 def weights(starts: Days, assets: list[str], table: Floats, title: str = "Weights") -> Chart:
-    """The share of each asset from window to window, the largest at the bottom; those that were never held are left out."""
+    """Draw the weight of each asset by window, the largest at the bottom. Assets that were never held are left out."""
     order = [number for number in np.argsort(-table.mean(axis=0)) if table[:, number].max() > 0.001]
     traces = [
         {
@@ -64,7 +64,7 @@ def weights(starts: Days, assets: list[str], table: Floats, title: str = "Weight
 
 
 def years(days: Days, lines: dict[str, Floats]) -> Chart:
-    """What each calendar year earned."""
+    """Draw the return of each calendar year."""
     traces = []
     for (name, returns), colour in zip(lines.items(), COLOURS, strict=False):
         year, earned = statistics.yearly_returns(days, returns)
@@ -82,7 +82,7 @@ def years(days: Days, lines: dict[str, Floats]) -> Chart:
 
 
 def frontier(portfolios: list[dict[str, Any]], assets: dict[str, dict[str, float]]) -> Chart:
-    """Return against volatility: the frontier, and each asset by itself. Whose name has no room shows it when pointed at."""
+    """Draw return against volatility: the frontier, and each asset alone. A name without room is shown on hover."""
     place = "%{y:.1%} at a volatility of %{x:.1%}<extra></extra>"
     traces: list[dict[str, Any]] = [
         {
@@ -119,7 +119,7 @@ def frontier(portfolios: list[dict[str, Any]], assets: dict[str, dict[str, float
 
 
 def market(days: Days, symbols: Sequence[str], prices: Floats) -> Chart:
-    """Prices as shares of those on the first day; a row a day, a column an asset."""
+    """Draw prices relative to the first day. `prices`: a row per day and a column per asset."""
     traces = [
         {
             "x": _text(days),
@@ -136,7 +136,7 @@ def market(days: Days, symbols: Sequence[str], prices: Floats) -> Chart:
 
 
 def returns(symbols: Sequence[str], earned: Floats) -> Chart:
-    """What each asset earned, the best at the top."""
+    """Draw the return of each asset, the best at the top."""
     order = np.argsort(earned)
     trace = {
         "x": _rounded(earned[order]),
@@ -150,7 +150,7 @@ def returns(symbols: Sequence[str], earned: Floats) -> Chart:
 
 
 def shares(symbols: Sequence[str], weights: Floats, low: Floats, high: Floats) -> Chart:
-    """The weight of each asset, the largest at the top, and a line from `low` to `high`."""
+    """Draw the weight of each asset, the largest at the top, with a line from `low` to `high`."""
     order = np.argsort(weights)
     trace = {
         "x": _rounded(weights[order]),
@@ -173,7 +173,7 @@ def shares(symbols: Sequence[str], weights: Floats, low: Floats, high: Floats) -
 
 
 def correlations(symbols: Sequence[str], table: Floats) -> Chart:
-    """Of each asset's daily returns with each other's: blue where they go together, orange where they do not."""
+    """Draw the correlations of the assets: blue if positive, orange if negative."""
     trace = {
         "x": list(symbols),
         "y": list(symbols),
@@ -196,7 +196,7 @@ def correlations(symbols: Sequence[str], table: Floats) -> Chart:
 
 
 def _weeks(days: Days) -> NDArray[np.intp]:
-    """Where each week ends: a point a week will do, as decades of days are more than a screen has pixels."""
+    """Return the last day of each week. Decades of days are more points than a screen has pixels."""
     week = days.astype("datetime64[W]").astype(np.int64)
     return np.append(np.flatnonzero(np.diff(week)), len(days) - 1)
 
@@ -218,7 +218,7 @@ def _lines(days: Days, lines: dict[str, Floats], hover: str) -> list[dict[str, A
 
 
 def _with_room(places: dict[str, tuple[float, float]]) -> list[str]:
-    """The names to write at these places: an empty one where it would run into another's, on a phone too."""
+    """Return the names to write at these places, empty where a name would overlap another, even on a phone."""
     points = np.array(list(places.values()))
     points = points / np.ptp(points, axis=0).clip(1e-9)
     written: list[int] = []

@@ -1,4 +1,4 @@
-"""The efficient frontier: for each expected return, the portfolio that reaches it with the least risk.
+"""The efficient frontier: for each expected return, the portfolio with the least risk.
 
 Merton, "An analytic derivation of the efficient portfolio frontier", Journal of Financial and Quantitative Analysis 7, 1972.
 """
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 
 def least_risk(returns: pd.DataFrame, target: float | None = None) -> dict[str, Any]:
-    """The least risky portfolio: its expected `return` and `volatility` (a year's, as fractions), and `weights` by asset.
+    """Return the least risky portfolio: its yearly `return` and `volatility` as fractions, and `weights` by asset.
 
-    :param returns: daily returns, a row a day and a column an asset.
-    :param target: the yearly return to reach; whichever the least risk has if not given. Nothing is sold short.
+    Nothing is sold short.
+
+    :param returns: daily returns, a row per day and a column per asset.
+    :param target: the yearly return to reach. By default that of the least risky portfolio of all.
     """
     from skfolio import RiskMeasure
     from skfolio.optimization import MeanRisk
@@ -30,12 +32,12 @@ def least_risk(returns: pd.DataFrame, target: float | None = None) -> dict[str, 
 
 
 def single_assets(returns: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Each asset held alone: its `return` and `volatility`. The highest return is where the frontier ends."""
+    """Return `return` and `volatility` of each asset alone. The frontier ends at the highest return."""
     return {str(asset): _figures(column.to_numpy()) for asset, column in returns.items()}
 
 
 def redrawn(returns: pd.DataFrame, number: int) -> pd.DataFrame:
-    """A history that might have been: as many days, drawn from these, some of them more than once. The same for each number.
+    """Return a bootstrap history: as many days, drawn with replacement. The same number gives the same history.
 
     Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 7, 1979.
     """

@@ -1,4 +1,4 @@
-"""Daily prices of 20 large US stocks and of their index, 1990 to 2022, bundled with skfolio: no download."""
+"""Daily prices of 20 large US stocks and of their index, 1990 to 2022, bundled with skfolio."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 def load_returns(assets: Sequence[str]) -> pd.DataFrame:
-    """Daily returns, a row a day and a column an asset, in the order asked for; 0.01 is one per cent."""
+    """Return daily returns as fractions, a row per day and a column per asset, in the given order."""
     from skfolio.datasets import load_sp500_dataset
 
     return load_sp500_dataset()[list(assets)].pct_change().iloc[1:]
 
 
 def load_index_returns() -> pd.Series:
-    """Daily returns of the S&P 500, on the same days."""
+    """Return daily returns of the S&P 500, on the same days."""
     from skfolio.datasets import load_sp500_index
 
     return load_sp500_index()["SP500"].pct_change().iloc[1:]

@@ -1,4 +1,4 @@
-"""What an analysis may be asked, and what is wrong with a request: the page and the job use the same rules."""
+"""The rules for an analysis's arguments. The page and the job use the same ones."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 from app.portfolio.universe import DAYS, DAYS_PER_YEAR, SYMBOLS
 
 RISKS = {"cvar": "CVaR at 95 %", "variance": "Variance"}
-MIN_TRAINING = 60  # days: with fewer, twenty assets are fitted to noise
+MIN_TRAINING = 60  # days. With fewer, twenty assets are fitted to noise
 WHOLE_NUMBER = "Enter a whole number of trading days."
 
 
 def errors(assets: Any, risk: Any, training: Any, rebalance: Any, cap: Any) -> dict[str, str]:
-    """What is wrong with a request, by field; empty if nothing is.
+    """Return an error for each wrong field, or an empty dict.
 
     :param assets: symbols.
     :param risk: a key of RISKS.
-    :param training: days that each portfolio is fitted to.
-    :param rebalance: days that it is then held.
-    :param cap: the most that one asset may weigh, above 0 and up to 1.
+    :param training: trading days that each portfolio is fitted to.
+    :param rebalance: trading days that it is held.
+    :param cap: the largest weight of one asset, above 0 and up to 1.
     """
     found = {
         "assets": _assets(assets),
@@ -44,7 +44,7 @@ def errors(assets: Any, risk: Any, training: Any, rebalance: Any, cap: Any) -> d
 
 
 def in_words(request: dict[str, Any]) -> str:
-    """What was asked, in a line; `request` as `errors` takes it."""
+    """Return the arguments in one line. `request` has the arguments of `errors`."""
     assets = request["assets"]
     which = ", ".join(assets) if len(assets) <= 5 else f"{len(assets)} assets"
     return (
@@ -54,7 +54,7 @@ def in_words(request: dict[str, Any]) -> str:
 
 
 def check(**request: Any) -> None:
-    """Raises ValueError, saying all that is wrong with a request."""
+    """Raise ValueError with all errors of a request."""
     if found := errors(**request):
         raise ValueError(" ".join(f"{field}: {message}" for field, message in found.items()))
 
@@ -63,7 +63,7 @@ def _assets(assets: Any) -> str:
     if not isinstance(assets, Sequence) or isinstance(assets, str) or not assets:
         return "Choose at least one asset."
     if unknown := [str(asset) for asset in assets if asset not in SYMBOLS]:
-        return f"There are no prices of {', '.join(unknown)}. There are: {', '.join(SYMBOLS)}."
+        return f"There are no prices of {', '.join(unknown)}. Choose from: {', '.join(SYMBOLS)}."
     if len(set(assets)) < len(assets):
         return "Choose each asset once."
     return ""

@@ -1,6 +1,6 @@
-"""Figures by which portfolios are compared. Returns are daily and fractions (0.01 is one per cent); results are a year's.
+"""Figures to compare portfolios. Returns are daily fractions (0.01 is one per cent), results are per year.
 
-NumPy is all that they need, so the web process computes them too; what they are given may be an array or a pandas Series.
+They need only NumPy, so the web process can compute them. Arguments may be arrays or pandas Series.
 """
 
 import numpy as np
@@ -12,22 +12,22 @@ Floats = NDArray[np.float64]
 
 
 def cagr(returns: ArrayLike) -> float:
-    """Compound annual growth rate: the constant yearly return that leads to the same end."""
+    """Return the compound annual growth rate: the constant yearly return that gives the same total."""
     returns = np.asarray(returns)
     return float(np.prod(1 + returns) ** (DAYS_PER_YEAR / len(returns)) - 1)
 
 
 def volatility(returns: ArrayLike) -> float:
-    """Standard deviation of daily returns (of a sample), times the square root of a year's days."""
+    """Return the sample standard deviation of daily returns, times the square root of the days per year."""
     return float(np.std(np.asarray(returns), ddof=1) * DAYS_PER_YEAR**0.5)
 
 
 def sharpe(returns: ArrayLike, risk_free: float = 0.0) -> float:
-    """Mean excess return for each unit of volatility. NaN if there is no volatility.
+    """Return the mean excess return per unit of volatility. NaN if there is no volatility.
 
     Sharpe, "The Sharpe ratio", Journal of Portfolio Management 21, 1994.
 
-    :param risk_free: what is earned without risk, in a day.
+    :param risk_free: daily return without risk.
     """
     excess = np.asarray(returns) - risk_free
     spread = np.std(excess, ddof=1)
@@ -35,12 +35,12 @@ def sharpe(returns: ArrayLike, risk_free: float = 0.0) -> float:
 
 
 def sortino(returns: ArrayLike, target: float = 0.0) -> float:
-    """Mean return above a target for each unit of downside deviation. NaN if no day fell short of it.
+    """Return the mean return above a target per unit of downside deviation. NaN if no day fell short.
 
     The downside deviation is the root of the mean square of all shortfalls, over all days.
     Sortino & Price, "Performance measurement in a downside risk framework", Journal of Investing 3, 1994.
 
-    :param target: a day's.
+    :param target: daily return.
     """
     above = np.asarray(returns) - target
     downside = np.mean(np.minimum(above, 0) ** 2) ** 0.5
@@ -48,18 +48,18 @@ def sortino(returns: ArrayLike, target: float = 0.0) -> float:
 
 
 def equity(returns: ArrayLike) -> Floats:
-    """What 1 invested at the start is worth at each day's end."""
+    """Return the value of 1, invested at the start, at the end of each day."""
     return np.cumprod(1 + np.asarray(returns))
 
 
 def drawdown(returns: ArrayLike) -> Floats:
-    """How far each day's value is below the highest so far, the start included: 0 at a high, -0.2 at 20 per cent below."""
+    """Return how far each day's value is below the highest so far: 0 at a high, -0.2 at 20 per cent below."""
     value = equity(returns)
     return value / np.maximum(np.maximum.accumulate(value), 1) - 1
 
 
 def max_drawdown(returns: ArrayLike) -> float:
-    """The deepest drawdown, as a negative fraction.
+    """Return the deepest drawdown, as a negative fraction.
 
     Magdon-Ismail & Atiya, "Maximum drawdown", Risk 17, 2004.
     """
@@ -67,26 +67,26 @@ def max_drawdown(returns: ArrayLike) -> float:
 
 
 def yearly_turnover(turnover: ArrayLike, rebalance: int) -> float:
-    """The share of the portfolio that is replaced in a year, on average: 1 is all of it, once. NaN without a rebalancing.
+    """Return the average share of the portfolio that is replaced per year. 1 is all of it, once. NaN without a rebalancing.
 
-    DeMiguel, Garlappi & Uppal, "Optimal versus naive diversification", Review of Financial Studies 22, 2009, whose measure
-    counts what is sold and what is bought; here a replacement counts once.
+    DeMiguel, Garlappi & Uppal, "Optimal versus naive diversification", Review of Financial Studies 22, 2009. Their
+    measure counts sales and purchases. Here a replacement counts once.
 
     :param turnover: the share replaced at each rebalancing.
-    :param rebalance: days between two of them.
+    :param rebalance: days between two rebalancings.
     """
     turnover = np.asarray(turnover)
     return float(turnover.mean() * DAYS_PER_YEAR / rebalance) if len(turnover) else float("nan")
 
 
 def yearly_returns(days: ArrayLike, returns: ArrayLike) -> tuple[NDArray[np.int64], Floats]:
-    """The calendar years, and what each earned; the first and the last may be parts of a year. `days` are in order."""
+    """Return the calendar years and the return of each. The first and the last may be incomplete. `days` are in order."""
     years, starts = np.unique(np.asarray(days, dtype="datetime64[Y]"), return_index=True)
     return years.astype(np.int64) + 1970, np.multiply.reduceat(1 + np.asarray(returns), starts) - 1
 
 
 def summary(returns: ArrayLike, turnover: float) -> dict[str, float]:
-    """All of them, by name; `turnover` is a year's."""
+    """Return all figures by name. `turnover` is per year."""
     return {
         "cagr": cagr(returns),
         "volatility": volatility(returns),
@@ -98,6 +98,9 @@ def summary(returns: ArrayLike, turnover: float) -> dict[str, float]:
 
 
 def correlations(prices: ArrayLike) -> Floats:
-    """Of the daily returns of each asset with each: a square table from -1 to 1. `prices`: a row a day, a column an asset."""
+    """Return the correlations of the assets' daily returns.
+
+    :param prices: a row per day and a column per asset.
+    """
     prices = np.asarray(prices)
     return np.atleast_2d(np.corrcoef(prices[1:] / prices[:-1] - 1, rowvar=False))

@@ -1,4 +1,4 @@
-"""What the bundled prices hold, as constants, so that a page can offer it without loading skfolio.
+"""The assets and days of the bundled prices, as constants that pages read without loading skfolio.
 
 A test compares them with the data.
 """
@@ -32,6 +32,6 @@ INDEX_NAME = "S&P 500"
 
 FIRST_DAY = date(1990, 1, 2)
 LAST_DAY = date(2022, 12, 28)
-DAYS = 8312  # days with a return: one fewer than days with a price
+DAYS = 8312  # days with a return, one fewer than days with a price
 
 DAYS_PER_YEAR = 252  # trading days, by convention

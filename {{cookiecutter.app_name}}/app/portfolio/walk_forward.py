@@ -1,7 +1,7 @@
 """Walk-forward optimisation: fit a portfolio to the past, hold it for a while, move on, fit again.
 
-Each window is fitted by one call that depends on nothing but its arguments, so that a job can keep every window's weights and
-go on, after a crash, with the first that is missing.
+Each window is fitted by one call that depends only on its arguments. So a job can save each window's weights, and continue
+after a crash with the first missing one.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ class Window:
 
 
 def windows(days: int, training: int, rebalance: int) -> list[Window]:
-    """All windows in their order. Days at the end that do not fill a holding period are left out."""
+    """Return all windows in order. Days at the end that do not fill a holding period are left out."""
     return [
         Window(split - training, split, split + rebalance) for split in range(training, days - rebalance + 1, rebalance)
     ]
 
 
 def fit_window(returns: pd.DataFrame, window: Window, risk: str, cap: float) -> np.ndarray:
-    """The weights, an asset each, of the portfolio with the least risk over the window's training days.
+    """Return the weights of the portfolio with the least risk over the window's training days.
 
-    :param returns: daily returns, a row a day and a column an asset.
-    :param risk: "cvar" (the mean loss on the worst 5 % of days: Rockafellar & Uryasev, "Optimization of conditional
+    :param returns: daily returns, a row per day and a column per asset.
+    :param risk: "cvar" (the mean loss on the worst 5 % of days; Rockafellar & Uryasev, "Optimization of conditional
         value-at-risk", Journal of Risk 2, 2000) or "variance" (Markowitz, "Portfolio selection", Journal of Finance 7, 1952).
-    :param cap: the most that one asset may weigh. No asset is sold short, and the weights add up to 1.
+    :param cap: the largest weight of one asset. No asset is sold short, and the weights add up to 1.
     """
     from skfolio import RiskMeasure
     from skfolio.optimization import MeanRisk
@@ -50,12 +50,10 @@ def fit_window(returns: pd.DataFrame, window: Window, risk: str, cap: float) -> 
 
 
 def hold(returns: pd.DataFrame, plan: Sequence[Window], weights: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """What the portfolios earned while they were held, and how much was traded between them.
+    """Return the daily returns of the portfolios while they were held, and the turnover of each rebalancing.
 
-    Within a window nothing is traded: weights drift with prices.
-    Returns the daily returns from the first window's split to the last one's end; and the turnover of each rebalancing, half
-    the sum of all changes in weight (0: nothing was traded, 1: all was sold and something else bought). The first purchase
-    is none.
+    Nothing is traded within a window, so weights drift with prices. The turnover is half the sum of all changes in weight:
+    0 if nothing was traded, 1 if everything was replaced. The first purchase does not count.
     """
     import numpy as np
 

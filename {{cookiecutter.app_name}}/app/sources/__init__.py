@@ -1,7 +1,7 @@
-"""Where prices come from: a small protocol, and what answers to it. Only workers ask; pages read what was saved.
+"""Sources of prices. Only workers use them; pages read the saved dataset.
 
-The example's own environment variable is PRICES_URL: an address with `{symbol}` in it, which gives prices as CSV. Without
-one, the bundled history is replayed, offline.
+The environment variable PRICES_URL names a server: an address with `{symbol}` in it that returns prices as CSV. Without
+it, the bundled history is replayed offline.
 """
 
 from __future__ import annotations
@@ -11,29 +11,32 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.about import ROOT
+from app.settings import ROOT
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class SourceError(Exception):
-    """Prices could not be had; the message is for people, and holds no secret."""
+    """Prices are not available. The message is for users and holds no secret."""
 
 
 class Source(Protocol):
     def fetch(self, symbol: str) -> pd.Series:
-        """Closing prices by day, in order. Raises SourceError."""
+        """Return closing prices by day, oldest first. Raises SourceError."""
 
 
 class SourceSettings(BaseSettings):
     model_config = SettingsConfigDict(env_file=ROOT / ".env", env_ignore_empty=True, extra="ignore")
 
-    prices_url: str | None = None  # it may hold a key: never shown
+    prices_url: str | None = None  # never shown, as it may hold a key
 
 
 def source(turn: int) -> Source:
-    """The one that is configured. `turn` counts refreshes: the replay goes on a day with each."""
+    """Return the configured source.
+
+    :param turn: number of the refresh. The replay moves on by a day with each.
+    """
     url = SourceSettings().prices_url
     if url is not None:
         return _http(url)
@@ -44,7 +47,7 @@ def source(turn: int) -> Source:
 
 @cache
 def _http(url: str) -> Source:
-    """One a process, as it remembers what it was sent."""
+    """Return the process's one source for this address. It remembers answers, so that unchanged ones are not sent again."""
     from app.sources.http import HttpSource
 
     return HttpSource(url)

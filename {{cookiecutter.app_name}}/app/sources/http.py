@@ -1,7 +1,7 @@
-"""Prices from an HTTP server, which may be slow, busy, broken or gone.
+"""Prices from an HTTP server that may be slow, busy, broken or gone.
 
-A request takes its time and no more; what may help is tried again, later each time; what has not changed is not sent again;
-and nobody is asked more often than a server likes.
+Requests have a time limit and a minimum distance. Failures that may be temporary are retried with growing pauses. The
+server does not send unchanged prices again.
 """
 
 from __future__ import annotations
@@ -24,18 +24,22 @@ from app.sources import SourceError
 if TYPE_CHECKING:
     import pandas as pd
 
-CONNECT, SILENCE, WHOLE = 5.0, 10.0, 30.0  # seconds for a connection, between two parts of an answer, for all of it
+CONNECT, SILENCE, WHOLE = (
+    5.0,
+    10.0,
+    30.0,
+)  # seconds: for a connection, between two parts of an answer, for a whole answer
 LARGEST = 20_000_000  # bytes of an answer
 ATTEMPTS = 4
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0  # seconds between two attempts, before the jitter
 APART = 0.1  # seconds from one request to the next
-BUSY = (429, 500, 502, 503, 504)  # answers that another time may be better
+BUSY = (429, 500, 502, 503, 504)  # statuses worth a retry
 
-logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log each address, with the keys in it
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, which may hold keys
 
 
 class _Again(SourceError):
-    """Another attempt may help, after so many seconds if the server has said so."""
+    """A failure that is worth a retry, after `after` seconds if the server says so."""
 
     def __init__(self, message: str, after: float | None = None) -> None:
         super().__init__(message)
@@ -44,19 +48,19 @@ class _Again(SourceError):
 
 @dataclass(frozen=True)
 class _Kept:
-    """What the server sent last, with the mark by which it knows that."""
+    """The last answer and its ETag."""
 
     etag: str
     text: str
 
 
 class HttpSource:
-    """A server that gives CSV with the columns Date and Close (or Price).
+    """A server that returns CSV with the columns Date and Close (or Price). Safe to use from many threads.
 
     :param url: with `{symbol}` in it: https://prices.example/daily/{symbol}.csv?key=...
-    :param apart: seconds from one request to the next, whichever symbol each is for.
-    :param whole: seconds that an answer may take.
-    Safe to use from many threads.
+    :param apart: seconds between the starts of two requests, for all symbols together.
+    :param silence: seconds between two parts of an answer.
+    :param whole: seconds for a whole answer.
     """
 
     def __init__(self, url: str, *, apart: float = APART, silence: float = SILENCE, whole: float = WHOLE) -> None:
@@ -69,6 +73,7 @@ class HttpSource:
         self._kept: dict[str, _Kept] = {}
 
     def fetch(self, symbol: str) -> pd.Series:
+        """Return closing prices by day, oldest first. Raises SourceError."""
         for attempt in stamina.retry_context(
             on=_when_again,
             attempts=ATTEMPTS,
@@ -82,10 +87,11 @@ class HttpSource:
         raise AssertionError("the last attempt raises")
 
     def close(self) -> None:
+        """Close all connections."""
         self._client.close()
 
     def _get(self, symbol: str) -> str:
-        self._wait_for_my_turn()
+        self._wait_for_turn()
         kept = self._kept.get(symbol)
         headers = {} if kept is None else {"If-None-Match": kept.etag}
         where = self._shown(symbol)
@@ -104,13 +110,13 @@ class HttpSource:
                     if len(body) > LARGEST:
                         raise SourceError(f"{where} sent more than {LARGEST:,} bytes.")
                     if time.monotonic() > until:
-                        raise _Again(f"{where} was not done after {self._whole:g} s.")
+                        raise _Again(f"{where} did not finish within {self._whole:g} s.")
         except httpx.TimeoutException:
             raise _Again(f"{where} did not answer in time.") from None
-        except httpx.TransportError as error:  # its words may hold the address
-            raise _Again(f"{where} broke off, or cannot be reached ({type(error).__name__}).") from None
+        except httpx.TransportError as error:  # its text may hold the address
+            raise _Again(f"{where} cannot be reached, or broke the connection ({type(error).__name__}).") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise SourceError(f"{where} cannot be asked ({type(error).__name__}).") from None
+            raise SourceError(f"{where} cannot be requested ({type(error).__name__}).") from None
         text = body.decode("utf-8", "replace")
         if etag := response.headers.get("ETag"):
             self._kept[symbol] = _Kept(etag, text)
@@ -128,11 +134,11 @@ class HttpSource:
         except (KeyError, ValueError) as error:
             self._kept.pop(symbol, None)
             raise SourceError(
-                f"{self._shown(symbol)} sent no prices: a CSV with the columns Date and Close was expected."
+                f"{self._shown(symbol)} sent no prices. Expected a CSV with the columns Date and Close."
             ) from error
         return prices.sort_index()
 
-    def _wait_for_my_turn(self) -> None:
+    def _wait_for_turn(self) -> None:
         with self._turn:
             at = max(time.monotonic(), self._free_at)
             self._free_at = at + self._apart
@@ -142,7 +148,7 @@ class HttpSource:
         return self._url.replace("{symbol}", quote(symbol, safe=""))
 
     def _shown(self, symbol: str) -> str:
-        """The address without what may be secret: who asks, and the values of its query."""
+        """Return the address without user and password, and without the values of its query."""
         parts = urlsplit(self._address(symbol))
         query = "&".join(f"{name}=…" for name, _ in parse_qsl(parts.query, keep_blank_values=True))
         host = parts.netloc.rpartition("@")[2]
@@ -150,14 +156,14 @@ class HttpSource:
 
 
 def _when_again(error: Exception) -> bool | float:
-    """What stamina asks: whether to try again, or after how many seconds."""
+    """Return whether to retry, or after how many seconds, for stamina."""
     if not isinstance(error, _Again):
         return False
     return True if error.after is None else min(error.after, LONGEST_PAUSE)
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds, whichever way the server says it."""
+    """Return the seconds to wait, given as a number or as a date."""
     said = response.headers.get("Retry-After", "")
     if said.isdigit():
         return float(said)

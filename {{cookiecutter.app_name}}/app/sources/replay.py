@@ -1,4 +1,4 @@
-"""The bundled history as if it came in a trading day at a time: fresh data without a network."""
+"""The bundled history, replayed a trading day at a time: fresh data without a network."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ SHOWN = 504  # trading days: two years
 
 
 class Replay:
-    """Two years of prices up to the day of a turn, from the first two years to the last; then from the start again."""
+    """Two years of prices. Each turn moves them on by a day, and from the end back to the start."""
 
     def __init__(self, turn: int) -> None:
         self.turn = turn
 
     def fetch(self, symbol: str) -> pd.Series:
+        """Return closing prices by day, oldest first."""
         history = _history()[symbol]
         start = self.turn % (len(history) - SHOWN + 1)
         return history.iloc[start : start + SHOWN]

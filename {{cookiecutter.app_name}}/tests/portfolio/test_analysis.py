@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dash import no_update
 from jobqueue import DurableHuey, JobHandle
 
 from app.jobs.analysis import analyse
@@ -29,12 +28,7 @@ def done(queue: DurableHuey) -> JobHandle:
     return analyse(**SMALL)
 
 
-def submit(form: str, **changes: Any) -> tuple[Any, dict[str, str | None]]:
-    """Press the button of a form that says this; the cap in per cent, as on the page."""
-    values = SMALL | {"cap": 60} | changes
-    address, trouble, *errors = page.start(1, form, *values.values())
-    assert trouble is None
-    return address, dict(zip(values, errors, strict=True))
+FORM = SMALL | {"cap": 60}  # in per cent, as on the page
 
 
 # --- the job ---
@@ -49,13 +43,13 @@ def test_the_job_returns_what_the_page_shows(done: JobHandle) -> None:
     assert result["statistics"]["portfolio"]["cagr"] > 0.05
 
 
-def test_a_request_without_sense_fails_with_a_sentence() -> None:
+def test_a_wrong_request_fails_with_a_sentence() -> None:
     job = analyse(**(SMALL | {"training": 100_000})).get_job()
     assert job.state == "failed"
     assert "training: Enter between 60 and 8311 trading days; this is 100000." in job.error
 
 
-def test_an_analysis_that_failed_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retried_analysis_continues_after_its_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
     fitted: list[int] = []
     fit = walk_forward.fit_window
 
@@ -84,36 +78,29 @@ def test_an_analysis_that_failed_goes_on_where_it_was(monkeypatch: pytest.Monkey
     [({"assets": []}, "assets"), ({"training": 8312}, "training"), ({"rebalance": ""}, "rebalance"), ({"cap": 10}, "cap"), ({"cap": ""}, "cap")],
     ids=str,
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused_beside_its_field(
-    queue: DurableHuey, changes: dict[str, Any], field: str
-) -> None:
-    address, errors = submit(str(uuid.uuid4()), **changes)
-    assert address is no_update
+def test_wrong_input_is_refused_beside_its_field(queue: DurableHuey, changes: dict[str, Any], field: str) -> None:
+    values = FORM | changes
+    errors = dict(zip(values, page.check(1, *values.values()), strict=True))
     assert [name for name, error in errors.items() if error] == [field]
+    assert page.start(1, str(uuid.uuid4()), *values.values()) is None
     assert queue.jobs() == []
 
 
-def test_without_a_queue_the_page_says_to_try_again(no_database: None) -> None:
-    address, trouble, *_ = page.start(1, str(uuid.uuid4()), *(SMALL | {"cap": 60}).values())
-    assert address is no_update and "Try again in a moment" in str(trouble)
-
-
-def test_a_form_submitted_twice_is_one_job(queue: DurableHuey) -> None:
+def test_a_form_that_is_sent_twice_makes_one_job(queue: DurableHuey) -> None:
     form = str(uuid.uuid4())
-    (first, _), (second, _) = submit(form), submit(form)
-    assert first == second == f"?job={form}"
+    assert [page.start(1, form, *FORM.values()).id for _ in range(2)] == [form, form]
     assert [job.id for job in queue.jobs()] == [form]
     assert queue.job(form).get_job().kwargs == SMALL
 
 
-def test_the_page_shows_four_charts_the_statistics_and_what_was_asked(done: JobHandle) -> None:
+def test_the_page_shows_four_charts_statistics_and_arguments(done: JobHandle) -> None:
     look = page.panel.render(done.id)
     assert str(look.result).count("Graph(") == 4
     assert "Sharpe ratio" in str(look.result)
     assert "AAPL, JNJ, XOM · Variance" in str(look.status)
 
 
-def test_the_form_says_what_the_open_job_was_asked(done: JobHandle) -> None:
+def test_the_form_has_the_arguments_of_the_open_job(done: JobHandle) -> None:
     form = str(page.layout(job=done.id))
     assert "value=['AAPL', 'JNJ', 'XOM']" in form and "value=2520" in form and "value=60.0" in form
 
@@ -121,23 +108,23 @@ def test_the_form_says_what_the_open_job_was_asked(done: JobHandle) -> None:
 def test_two_analyses_are_compared_over_the_days_that_both_cover(done: JobHandle) -> None:
     shorter = analyse(**(SMALL | {"training": 5040}))
     table = results.compare(done.get(), shorter.get())
-    assert set(table) == {"This analysis", "S&P 500", "Beside it"}
-    assert table["Beside it"]["cagr"] == pytest.approx(shorter.get()["statistics"]["portfolio"]["cagr"])
+    assert set(table) == {"This analysis", "S&P 500", "Compared with"}
+    assert table["Compared with"]["cagr"] == pytest.approx(shorter.get()["statistics"]["portfolio"]["cagr"])
     assert table["S&P 500"]["cagr"] == pytest.approx(shorter.get()["statistics"]["index"]["cagr"])
     assert str(page.panel.render(done.id, beside=shorter.id).result).count("Graph(") == 5
 
 
-def test_one_that_is_not_there_cannot_be_laid_beside(done: JobHandle) -> None:
+def test_an_unknown_analysis_cannot_be_compared_with(done: JobHandle) -> None:
     shown = str(page.panel.render(done.id, beside="no-such-job").result)
-    assert "is not there, or has no result" in shown and shown.count("Graph(") == 4
+    assert "was not found, or has no result" in shown and shown.count("Graph(") == 4
 
 
-def test_past_analyses_are_listed_again_while_the_open_one_goes_on(done: JobHandle) -> None:
+def test_past_analyses_are_refreshed_until_the_open_one_has_ended(done: JobHandle) -> None:
     waits = analyse.schedule(kwargs=SMALL, delay=60)
-    listed, at_rest = page.list_past(0, {"job": done.id, "beside": None})
-    assert waits.id in str(listed) and at_rest
-    listed, at_rest = page.list_past(0, {"job": waits.id, "beside": None})
-    assert done.id in str(listed) and not at_rest
+    listed, stops = page.list_past(0, {"job": done.id, "beside": None})
+    assert waits.id in str(listed) and stops
+    listed, stops = page.list_past(0, {"job": waits.id, "beside": None})
+    assert done.id in str(listed) and not stops
 
 
 def test_past_analyses_are_listed_newest_first(done: JobHandle) -> None:
@@ -147,7 +134,7 @@ def test_past_analyses_are_listed_newest_first(done: JobHandle) -> None:
     assert f"?job={done.id}" in listed and f"?job={second.id}&beside={done.id}" in listed
 
 
-def test_what_is_downloaded_is_what_was_found(done: JobHandle) -> None:
+def test_downloads_have_the_results_of_the_job(done: JobHandle) -> None:
     result = done.get()
     weights = list(csv.reader(results.as_file("weights", result, "").splitlines()))
     assert weights[0] == ["from", "AAPL", "JNJ", "XOM"] and len(weights) == WINDOWS + 1

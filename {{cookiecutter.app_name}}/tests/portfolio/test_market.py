@@ -19,8 +19,8 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PRICES_URL", raising=False)
 
 
-def looked(shown: Any = None) -> tuple[str, Any]:
-    state, now = page.look(0, shown)
+def refreshed(shown: Any = None) -> tuple[str, Any]:
+    state, now = page.refresh(0, shown)
     return str(state), now
 
 
@@ -33,40 +33,39 @@ def test_each_refresh_is_a_trading_day_more(queue: DurableHuey) -> None:
     assert second.index[-2] == first.index[-1]
 
 
-def test_before_the_first_prices_the_page_says_what_to_do(queue: DurableHuey) -> None:
-    said, now = looked()
+def test_before_the_first_prices_the_page_says_so(queue: DurableHuey) -> None:
+    said, now = refreshed()
     assert "No prices yet" in said and "Refresh now" in said
-    assert "Charts come here" in str(page.draw(now, "252"))
+    assert "The charts appear" in str(page.draw(now, "252"))
 
 
-def test_the_page_shows_the_newest_and_says_nothing_as_long_as_that_stays(queue: DurableHuey) -> None:
-    _, before = looked()
-    asked = str(page.refresh(1))
-    assert queue.jobs()[0].id in asked
-    said, now = looked(before)
+def test_the_page_shows_the_newest_version_and_sends_nothing_until_the_next(queue: DurableHuey) -> None:
+    _, before = refreshed()
+    assert page.start(1).id == queue.jobs()[0].id
+    said, now = refreshed(before)
     assert "as of " in said and "version 1" in said
-    assert page.look(1, now) == (no_update, no_update)
+    assert page.refresh(1, now) == (no_update, no_update)
     drawn = str(page.draw(now, "252"))
     assert drawn.count("Graph(") == 3 and "Correlations" in drawn
-    page.refresh(2)
-    assert "version 2" in looked(now)[0]
+    page.start(2)
+    assert "version 2" in refreshed(now)[0]
 
 
-def test_what_is_late_or_failed_is_said_over_the_last_good_prices(
+def test_a_late_or_failed_refresh_is_shown_above_the_last_good_prices(
     queue: DurableHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     market.prices.refresh()
-    _, now = looked()
+    _, now = refreshed()
     monkeypatch.setattr(market.prices, "function", lambda: [])
     queue.enqueue(market.prices.task.s(retries=0))
-    said, after = looked(now)
+    said, after = refreshed(now)
     assert "last good ones" in said and "EmptyDataset" in said and after != now
     monkeypatch.setattr(market.prices, "stale_after", pd.Timedelta(0))
-    assert "These prices are stale" in looked(after)[0]
+    assert "These prices are stale" in refreshed(after)[0]
     assert len(market.prices.read()) > 0
 
 
-def test_a_refresh_that_was_asked_for_is_followed_until_it_ends(queue: DurableHuey) -> None:
+def test_a_refresh_is_shown_until_it_ends(queue: DurableHuey) -> None:
     waiting = market.prices.task.schedule(delay=60)
     assert "Starts in" in str(page.panel.render(waiting.id).status)
     done = page.panel.render(market.prices.refresh().id)
@@ -74,16 +73,13 @@ def test_a_refresh_that_was_asked_for_is_followed_until_it_ends(queue: DurableHu
 
 
 @pytest.mark.usefixtures("no_database")
-def test_a_database_that_does_not_answer_is_said_over_the_charts_that_are_there() -> None:
-    said, now = looked(["whatever", "was", "shown"])
+def test_an_outage_of_the_database_is_shown_above_the_charts() -> None:
+    said, now = refreshed(["whatever", "was", "shown"])
     assert "The database does not answer" in said
     assert page.draw(now, "252") is no_update
-    assert "Not started" in str(page.refresh(1))
 
 
-def test_the_least_risky_portfolio_is_told_with_how_certain_it_is(
-    queue: DurableHuey, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_least_risky_portfolio_shows_how_certain_it_is(queue: DurableHuey, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a month, too, which has hardly more days than there are assets."""
     monkeypatch.setattr(market_weights, "DRAWS", 4)
     market.prices.refresh()
@@ -98,16 +94,16 @@ def test_the_least_risky_portfolio_is_told_with_how_certain_it_is(
     assert set(trace["y"]) == set(market.SHOWN)
 
 
-def test_without_prices_there_is_no_portfolio_and_that_is_said(queue: DurableHuey) -> None:
+def test_without_prices_there_is_no_portfolio(queue: DurableHuey) -> None:
     said, chart = market_weights.weigh(lambda told: None, 1, "252")
-    assert "There are no prices yet" in str(said) and chart is None
+    assert "No prices yet" in str(said) and chart is None
 
 
-def test_a_worker_knows_what_the_page_asks_in_the_background(queue: DurableHuey) -> None:
+def test_workers_know_the_pages_background_callback(queue: DurableHuey) -> None:
     assert "callback.weights-said:children,weights-chart:children" in queue._registry._registry
 
 
-def test_a_redrawn_history_has_days_of_the_one_there_was() -> None:
+def test_a_redrawn_history_has_days_of_the_real_one() -> None:
     returns = pd.DataFrame({"A": [0.1, 0.2, 0.3], "B": [0.4, 0.5, 0.6]})
     drawn = frontier.redrawn(returns, 1)
     assert len(drawn) == 3 and set(drawn.index) < set(returns.index)

@@ -1,7 +1,7 @@
-"""Values to bytes and back, by media type.
+"""Encode results, steps and datasets as bytes, and decode them again.
 
-Nothing here is pickled, so reading a result never runs code. A value that cannot be kept is refused, with its type and the
-remedy. This package knows nothing of jobs.
+Nothing is pickled, so decoding never runs code. A value comes back with the type that it had, or `encode` refuses it and names
+the type and the remedy. This package knows nothing about jobs.
 """
 
 from jobqueue.codec.values import ResultNotEncodable, ResultTooLarge, decode, encode

@@ -1,7 +1,7 @@
-"""pandas' DataFrames, Series, indexes and scalars as trees of arrays, for `codec`.
+"""pandas DataFrames, Series, indexes and scalars as trees of arrays.
 
-Each is written by its own structure (labels, index, and columns by their dtype), so that what comes back has the same
-labels and dtypes. A dtype that is not known here is refused when it is saved, not found out when it is read.
+Each object is written by its structure: labels, index, and values by dtype. So it comes back with the same labels and dtypes.
+An unknown dtype is refused when the value is saved, not when it is read.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Read = Callable[[Any], Any]
 
 
 def how_to_write(kind: type) -> tuple[str, Callable[[Any, Keep], Any] | None]:
-    """The tag and the writer of a pandas type; no writer for one that is not kept."""
+    """Return the tag and the writer for a pandas type. The writer is None for an unsupported type."""
     if kind is pd.DataFrame:
         return "pandas", _write_frame
     if kind is pd.Series:
@@ -34,7 +34,7 @@ def how_to_write(kind: type) -> tuple[str, Callable[[Any, Keep], Any] | None]:
 
 
 def read(data: list[Any], read: Read) -> Any:
-    """What `how_to_write` wrote."""
+    """Rebuild the object from the tree that the writer made."""
     kind, *rest = data
     return _HOW_TO_READ[kind](rest, read)
 
@@ -67,7 +67,9 @@ def _write_index(index: pd.Index, keep: Keep) -> list[Any]:
 
 
 def _read_index(data: list[Any], read: Read) -> pd.Index:
-    return pd.Index(_read_values(data[0], read), dtype=_told_dtype(data[0]), name=read(data[1]), tupleize_cols=False)
+    return pd.Index(
+        _read_values(data[0], read), dtype=_explicit_dtype(data[0]), name=read(data[1]), tupleize_cols=False
+    )
 
 
 def _read_multi(data: list[Any], read: Read) -> pd.MultiIndex:
@@ -75,7 +77,7 @@ def _read_multi(data: list[Any], read: Read) -> pd.MultiIndex:
 
 
 def _write_values(column: pd.Series | pd.Index, keep: Keep) -> list[Any]:
-    """The values of a column or an index, by their dtype."""
+    """Return the values of a column or an index as a tree, by dtype."""
     dtype, values = column.dtype, column.array
     match dtype:
         case np.dtype() if dtype.kind == "O":
@@ -95,7 +97,9 @@ def _write_values(column: pd.Series | pd.Index, keep: Keep) -> list[Any]:
             return _write_masked(values, keep)
         case _ if pd.api.types.is_integer_dtype(dtype) and str(dtype) in _NULLABLE_INTEGERS:
             return _write_masked(values, keep)
-    raise ValueError(f"the dtype {dtype} is not kept; convert it, for example with .astype(object) or .astype(str).")
+    raise ValueError(
+        f"the dtype {dtype} is not supported; convert it, for example with .astype(object) or .astype(str)."
+    )
 
 
 def _write_masked(values: Any, keep: Keep) -> list[Any]:
@@ -104,11 +108,11 @@ def _write_masked(values: Any, keep: Keep) -> list[Any]:
 
 
 def _read_series(data: list[Any], read: Read, index: pd.Index, name: Any = None) -> pd.Series:
-    return pd.Series(_read_values(data, read), index=index, name=name, dtype=_told_dtype(data))
+    return pd.Series(_read_values(data, read), index=index, name=name, dtype=_explicit_dtype(data))
 
 
-def _told_dtype(data: list[Any]) -> type | None:
-    """pandas would guess what a column of objects holds; all others know their dtype."""
+def _explicit_dtype(data: list[Any]) -> type | None:
+    """Return `object` for a column of objects, whose dtype pandas would guess. Other values carry their dtype."""
     return object if data[0] == "object" else None
 
 
@@ -118,7 +122,7 @@ def _read_values(data: list[Any], read: Read) -> Any:
         case "object":
             items = read(first)
             values = np.empty(len(items), dtype=object)
-            for i, item in enumerate(items):  # not all at once: lists within would become dimensions
+            for i, item in enumerate(items):  # one by one: NumPy would turn nested lists into dimensions
                 values[i] = item
             return values
         case "array":
@@ -140,7 +144,7 @@ def _read_values(data: list[Any], read: Read) -> Any:
             values = pd.array(read(first), dtype=rest[1])
             values[read(rest[0])] = pd.NA
             return values
-    raise ValueError(f"a column of kind {kind!r} is not known to this code.")
+    raise ValueError(f"a column of kind {kind!r} is unknown to this version of the code.")
 
 
 def _zone_name(value: pd.Timestamp) -> str | None:
@@ -148,7 +152,7 @@ def _zone_name(value: pd.Timestamp) -> str | None:
         return None
     name = str(value.tz)
     if pd.Timestamp(value.to_numpy()).tz_localize("UTC").tz_convert(name) != value:
-        raise ValueError(f"its time zone {value.tz!r} is not kept; use an IANA name.")
+        raise ValueError(f"its time zone {value.tz!r} is not supported; use an IANA name, such as 'Europe/Paris'.")
     return name
 
 

@@ -1,7 +1,7 @@
-"""Results and steps to bytes and back, by media type. Nothing here is pickled: what is read is data, never code.
+"""Encode values as bytes with a media type, and decode them.
 
-A value comes back as the type that went in, or is refused when it is saved. It is a tree in JSON, in which an object
-with one key that begins with `$` says how to read what it holds; arrays and bytes lie behind the tree.
+The format is a JSON tree followed by binary parts, each preceded by its length. A JSON object with a single key that starts with
+`$` names the type of the value that it holds. Arrays, bytes and figures are binary parts, and the tree refers to them by number.
 """
 
 import base64
@@ -17,52 +17,61 @@ from zoneinfo import ZoneInfo
 
 TREE = "application/vnd.jobqueue.tree"
 LENGTH = struct.Struct(">Q")  # before the tree, and before each of its parts
-DEEPEST = 100  # levels of nesting: what is read may be read far down somebody else's stack
-SAFE_INT = 2**63  # beyond it an integer is written in hexadecimal, which Python reads at any length
-Keep = Callable[[Any], Any]  # a value within the value, to its tree
-Read = Callable[[Any], Any]  # and back
+MAX_DEPTH = 100  # levels of nesting; decoding recurses, and may start deep in a web server's stack
+SAFE_INT = 2**63  # larger integers are written in hexadecimal, which Python reads at any length
+Keep = Callable[[Any], Any]  # turns a nested value into its tree
+Read = Callable[[Any], Any]  # turns a tree into its value
 
 
 class ResultNotEncodable(TypeError):
-    """The value holds something that cannot be kept: the job fails for good, as running it again would not help."""
+    """A value of an unsupported type. The job fails without a retry, because another attempt would not help."""
 
 
 class ResultTooLarge(ResultNotEncodable):
-    """The value takes more bytes than the queue keeps: likewise."""
+    """A value that takes more bytes than the queue allows. The job fails without a retry."""
 
 
-def encode(value: Any, most: float = math.inf) -> tuple[str, bytes]:
-    """The media type and the bytes of a value, of which there may be so many.
+def encode(value: Any, max_bytes: float = math.inf) -> tuple[str, bytes]:
+    """Return a value's media type and bytes.
 
-    Raises ResultNotEncodable, naming the type, where it is, and what to do; ResultTooLarge.
+    :param value: a number, text, bytes, date, NumPy array, pandas object or Plotly figure, or a list, tuple, set or dict of them.
+    :param max_bytes: the size limit of the encoded value.
+    :raises ResultNotEncodable: for an unsupported type. The message gives the type, its place in the value, and the remedy.
+    :raises ResultTooLarge: if the encoded value exceeds `max_bytes`.
+
+    >>> decode(*encode({"risk": (1, 2.5)}))
+    {'risk': (1, 2.5)}
     """
     writer = _Writer()
     tree = json.dumps(writer.tree(value, "result"), separators=(",", ":")).encode()
     size = sum(LENGTH.size + len(part) for part in (tree, *writer.parts))
-    if size > most:
+    if size > max_bytes:
         raise ResultTooLarge(
-            f"The value takes {size:,} bytes, and the queue keeps {most:,} of a result or a step (max_result). Save it to a "
+            f"The value takes {size:,} bytes; the limit for a result or a step is {max_bytes:,} (max_result). Save it to a "
             "file or a table of your own, and return its name."
         )
     return TREE, b"".join(LENGTH.pack(len(part)) + part for part in (tree, *writer.parts))
 
 
 def decode(media_type: str, body: bytes) -> Any:
-    """The value that `encode` was given. Raises ValueError for a media type that is not ours, or a body cut short."""
+    """Return the value that `encode` was given.
+
+    :raises ValueError: for an unknown media type, or a truncated body.
+    """
     if media_type != TREE:
-        raise ValueError(f"Media type {media_type!r} is not known; this code reads {TREE!r}.")
+        raise ValueError(f"Media type {media_type!r} is unknown; this version of the code reads {TREE!r}.")
     parts = []
     view = memoryview(body)
     while view:
         if len(view) < LENGTH.size or len(view) - LENGTH.size < (length := LENGTH.unpack_from(view)[0]):
-            raise ValueError("The stored value is cut short.")
+            raise ValueError("The stored value is truncated.")
         parts.append(bytes(view[LENGTH.size : LENGTH.size + length]))
         view = view[LENGTH.size + length :]
     return _Reader(parts[1:]).value(json.loads(parts[0]))
 
 
 class _Writer:
-    """Turns values to trees; what JSON cannot hold well goes to `parts`."""
+    """Encoder of one value. It collects the binary parts that the tree refers to."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
@@ -70,8 +79,10 @@ class _Writer:
 
     def tree(self, value: Any, where: str) -> Any:
         self.depth += 1
-        if self.depth > DEEPEST:
-            raise ResultNotEncodable(f"The result contains itself, or is nested deeper than {DEEPEST} levels.")
+        if self.depth > MAX_DEPTH:
+            raise ResultNotEncodable(
+                f"The result contains itself, or is nested deeper than {MAX_DEPTH} levels. Return a flatter value."
+            )
         try:
             return self._tree(value, where)
         finally:
@@ -90,9 +101,9 @@ class _Writer:
         tag, write = _how_to_write(kind)
         if write is None:
             raise ResultNotEncodable(
-                f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be kept. Return numbers, text, "
-                "bytes, dates, lists, tuples, sets and dicts of them, NumPy arrays, pandas DataFrames, Series and indexes, or "
-                "Plotly figures: for a model, say, its parameters as a dict."
+                f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be saved. Return numbers, text, "
+                "bytes, dates, NumPy arrays, pandas DataFrames, Series and indexes, or Plotly figures, or lists, tuples, sets "
+                "and dicts of them. For a model, for example, return its parameters as a dict."
             )
         try:
             data = write(value, lambda part: self.tree(part, where))
@@ -100,7 +111,7 @@ class _Writer:
             raise
         except Exception as error:
             raise ResultNotEncodable(
-                f"{where} is a {kind.__module__}.{kind.__qualname__} that cannot be kept: {error}"
+                f"{where} is a {kind.__module__}.{kind.__qualname__} that cannot be saved: {error}"
             ) from error
         if isinstance(data, bytes):
             self.parts.append(data)
@@ -115,6 +126,8 @@ class _Writer:
 
 
 class _Reader:
+    """Decoder of one value, given its binary parts."""
+
     def __init__(self, parts: list[bytes]) -> None:
         self.parts = parts
 
@@ -133,7 +146,10 @@ class _Reader:
 
 
 def _how_to_write(kind: type) -> tuple[str, Callable[[Any, Keep], Any] | None]:
-    """A type's tag and writer. Its module's name tells the library, so that none is imported to find out."""
+    """Return a type's tag and writer. The writer is None for an unsupported type.
+
+    The module name tells which library a type belongs to, so this imports only libraries that are already loaded.
+    """
     if kind in _PLAIN:
         return _PLAIN[kind]
     library = kind.__module__.partition(".")[0]
@@ -157,7 +173,7 @@ def _how_to_write(kind: type) -> tuple[str, Callable[[Any, Keep], Any] | None]:
 
 
 def _zone(zone: Any) -> str | None:
-    """An IANA name; None for no zone, or where the offset says it all."""
+    """Return a zone's IANA name, or None for no zone or a fixed offset, which the ISO text contains."""
     return getattr(zone, "key", None)
 
 
@@ -200,7 +216,7 @@ def _read_figure(body: bytes) -> Any:
 
 
 def _plain_array(item: dict[str, Any]) -> Any:
-    """Plotly writes an array as its type and its bytes in base 64; a figure's numbers are to be read again."""
+    """Return the NumPy array that Plotly wrote as a dtype and bytes in base 64. Return any other item unchanged."""
     if not {"dtype", "bdata"} <= item.keys():
         return item
     import numpy as np

@@ -1,7 +1,7 @@
-"""A main process that never runs jobs, and workers that do.
+"""The consumer: a main process that never runs jobs, and the workers that do.
 
-The main process renews leases, requeues the jobs of dead workers, fires schedules and prunes. At a stop, running jobs get a
-grace period before they are released.
+The main process renews leases, requeues the jobs of dead workers, fires schedules and prunes. Nothing that a job does may stop
+these duties. When a consumer stops, running jobs get a grace period before they are released.
 """
 
 from jobqueue.consumer.consumer import DurableConsumer

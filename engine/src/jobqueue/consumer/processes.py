@@ -1,4 +1,4 @@
-"""Worker processes: they die with their parent, and hear the alarm of a timeout and the signal to check their claim."""
+"""Worker processes: they die with their parent, and handle the alarm of a timeout and the signal to check their claim."""
 
 import contextlib
 import ctypes
@@ -13,7 +13,7 @@ from typing import Any
 from huey.consumer import ProcessEnvironment
 
 from jobqueue import interrupts
-from jobqueue.consumer.timeouts import lost, on_alarm
+from jobqueue.consumer.timeouts import claim_lost_error, on_alarm
 from jobqueue.consumer.worker import DurableWorker
 from jobqueue.execution.current_job import current_job
 
@@ -23,22 +23,23 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class DurableProcesses(ProcessEnvironment):
     """Huey's environment of worker processes."""
 
-    CHECK_CLAIM = signal.SIGUSR1  # sent when the claim may be gone
+    CHECK_CLAIM = signal.SIGUSR1  # sent when a worker may have lost its claim
 
     def create_process(self, runnable: Any, name: str) -> Any:
-        return self.mp.Process(target=runnable, name=name, daemon=False)  # a daemon may not start processes of its own
+        return self.mp.Process(target=runnable, name=name, daemon=False)  # a daemon cannot start child processes
 
     def init_child(self, process: DurableWorker) -> None:
         self.worker = process
         die_with_parent(process.parent)
         for stop in STOPS:
-            # The main process decides when a worker stops. Not SIG_IGN, which a task's own subprocesses would inherit.
+            # The main process decides when a worker stops. SIG_IGN will not do: a task's subprocesses would inherit it.
             signal.signal(stop, lambda *_: None)
         signal.signal(signal.SIGALRM, on_alarm)
         signal.signal(
-            self.CHECK_CLAIM, lambda *_: interrupts.request(current_job().token, lambda: lost(process.ledger))
+            self.CHECK_CLAIM,
+            lambda *_: interrupts.request(current_job().token, lambda: claim_lost_error(process.ledger)),
         )
-        let_children_be_stopped()
+        reset_signals_in_children()
 
     @contextlib.contextmanager
     def timeout(self, seconds: float) -> Iterator[None]:
@@ -51,8 +52,14 @@ class DurableProcesses(ProcessEnvironment):
             self.worker.deadline.value = 0.0
 
 
-def let_children_be_stopped() -> None:
-    """Restore the default signal handlers in what a task forks, so that it can be ended like any process from its first moment."""
+def ask_to_check_claim(process: Any) -> None:
+    """Signal a worker process to check whether it still holds its claim. Ignore a process that has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, DurableProcesses.CHECK_CLAIM)
+
+
+def reset_signals_in_children() -> None:
+    """Restore the default signal handlers in processes that a task forks, so that signals can stop them as usual."""
 
     def block() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
@@ -70,7 +77,7 @@ def let_children_be_stopped() -> None:
 
 
 def is_stopped(process: Any) -> bool:
-    """Return whether a child process was stopped (SIGSTOP) and not continued since. A thread never is."""
+    """Return whether a child process was stopped (SIGSTOP) and not continued since. Return False for a thread."""
     pid = getattr(process, "pid", None)
     if pid is None:
         return False
@@ -81,7 +88,7 @@ def is_stopped(process: Any) -> bool:
 
 
 def die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent dies. This works on Linux; elsewhere each claim checks the parent."""
+    """Ask the kernel to kill this process when its parent dies. On systems other than Linux each claim checks the parent."""
     if sys.platform == "linux":
         PR_SET_PDEATHSIG = 1
         ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

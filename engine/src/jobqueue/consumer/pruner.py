@@ -1,7 +1,8 @@
-"""Jobs that ended long ago, or so many jobs ago, are deleted, with all that was kept of them.
+"""The pruner: it deletes old jobs with everything that belongs to them.
 
-Every consumer does a piece now and then: a look at so many rows, or the deletion of so many jobs. None takes long, and none
-waits for another's. Pieces are small, as whoever works meanwhile shares the database's processors with them, and its disk.
+A job is old when it ended `keep_days` ago, or when `keep_jobs` newer jobs exist. Every consumer prunes in small batches with
+pauses between them. Batches are small because they share the database's processors and disk with the workers, and no batch
+waits for another consumer's.
 """
 
 import sys
@@ -10,49 +11,53 @@ from collections.abc import Generator, Iterator
 
 from jobqueue.ledger.retention import Retention
 
-KEEP_DAYS = 30  # after a job's end
-KEEP_JOBS = 1_000_000  # the newest, whatever their state
-COUNTED = 10_000  # jobs that are counted at a time
-BATCH = 64  # jobs that are looked at, and deleted, at a time
-PAUSE = 10  # times as long as a piece took, before the next
-LONGEST_PAUSE = 1.0  # seconds: over a slow network too as many go as come
-REST = 300.0  # seconds from the end of the history to another look from its beginning
+KEEP_DAYS = 30  # days after a job's end
+KEEP_JOBS = 1_000_000  # number of the newest jobs to keep, in any state
+COUNTED = 10_000  # jobs to count at a time
+BATCH = 64  # jobs to check and delete at a time
+PAUSE = 10  # pause after a batch, as a multiple of the time that the batch took
+LONGEST_PAUSE = 1.0  # seconds; the limit lets pruning keep up with new jobs even over a slow network
+REST = 300.0  # seconds between the end of one pass through the history and the start of the next
 DAY = 24 * 3600.0
 
 
 class Pruner:
-    """What a consumer does of it. 0 or None keeps them all."""
+    """Prunes one ledger in batches.
+
+    :param keep_days: days after its end for which a job is kept. 0 or None: no limit.
+    :param keep_jobs: number of the newest jobs to keep. 0 or None: no limit.
+    """
 
     def __init__(self, retention: Retention, keep_days: float | None, keep_jobs: int | None) -> None:
         self._retention = retention
         self._keep_s = keep_days * DAY if keep_days else float("inf")
         self._keep_jobs = keep_jobs or sys.maxsize
-        self._pieces: Iterator[int] | None = None
+        self._batches: Iterator[int] | None = None
         self._due_at = 0.0  # by time.monotonic()
 
-    def piece(self) -> int:
-        """Do the next piece, if one is due. Returns how many jobs it deleted. Raises DatabaseUnavailable."""
+    def prune_batch(self) -> int:
+        """Prune the next batch, if one is due. Return the number of deleted jobs. Raises DatabaseUnavailable."""
         began = time.monotonic()
         if began < self._due_at:
             return 0
         self._due_at = began + LONGEST_PAUSE
-        if self._pieces is None:
-            self._pieces = self.pieces()
+        if self._batches is None:
+            self._batches = self.batches()
         try:
-            deleted = next(self._pieces)
+            deleted = next(self._batches)
         except StopIteration:
-            self._pieces = None
+            self._batches = None
             self._due_at = began + REST
             return 0
         except BaseException:
-            self._pieces = None
+            self._batches = None
             raise
         ended = time.monotonic()
         self._due_at = ended + min(PAUSE * (ended - began), LONGEST_PAUSE)
         return deleted
 
-    def pieces(self) -> Iterator[int]:
-        """Once through the history, from its beginning."""
+    def batches(self) -> Iterator[int]:
+        """Go through the history once, oldest first. Yield the number of jobs that each batch deleted."""
         oldest = yield from self._oldest_kept()
         after: int | None = 0
         while after is not None:
@@ -62,7 +67,7 @@ class Pruner:
             yield 0
 
     def _oldest_kept(self) -> Generator[int, None, int]:
-        """Returns the `seq` of the oldest of so many jobs as are kept; 0 where there are not so many."""
+        """Return the `seq` of the oldest of the `keep_jobs` newest jobs, or 0 if fewer jobs exist."""
         oldest, left = sys.maxsize, self._keep_jobs
         if left == sys.maxsize:
             return 0

@@ -1,4 +1,4 @@
-"""Interrupt a running task: its timeout is over, or its claim is gone. Runs in the worker process, in signal handlers."""
+"""Interrupt a running task that timed out or lost its claim. This code runs in signal handlers of the worker process."""
 
 import logging
 import sys
@@ -15,14 +15,14 @@ from jobqueue.ledger.ledger import Ledger
 
 logger = logging.getLogger("jobqueue.consumer")
 
-# Seconds after a timeout in which a worker must let go of its job, before it is killed. It has been interrupted twice by then.
+# Seconds from a timeout until a worker that still runs the job is killed. By then it was interrupted twice.
 TIMEOUT_GRACE = interrupts.AGAIN + 2.0
 
 
 def on_alarm(signum: int, frame: FrameType | None) -> None:
-    """Interrupt the current job, whose time is over.
+    """Interrupt the current job, which has timed out.
 
-    Python drops exceptions raised in a destructor, so there the interrupt waits for the line after it.
+    Python drops exceptions that a destructor raises. Inside one, the interrupt waits for the next line outside of it.
     """
     outside = inner = frame
     while inner is not None:
@@ -30,9 +30,9 @@ def on_alarm(signum: int, frame: FrameType | None) -> None:
             outside = inner.f_back
         inner = inner.f_back
     if outside is frame or outside is None:
-        interrupts.request(current_job().token, time_is_over)
+        interrupts.request(current_job().token, timeout_error)
     else:
-        at_next_line(outside, lambda: interrupts.request(current_job().token, time_is_over))
+        at_next_line(outside, lambda: interrupts.request(current_job().token, timeout_error))
 
 
 def at_next_line(frame: FrameType, do: Callable[[], None]) -> None:
@@ -45,13 +45,14 @@ def at_next_line(frame: FrameType, do: Callable[[], None]) -> None:
         do()
 
     frame.f_trace = arrived
-    sys.settrace(lambda *_: None)  # not in the frames that it calls
+    sys.settrace(lambda *_: None)  # trace this frame only, not the frames that it calls
 
 
-def time_is_over() -> TaskTimeout | interrupts.OutOfTime | None:
-    """Return the exception for a job whose time is over, or None if the alarm belongs to an earlier job.
+def timeout_error() -> TaskTimeout | interrupts.OutOfTime | None:
+    """Return the exception for a job that timed out, or None if the alarm belongs to an earlier job.
 
-    A task may catch the first one to clean up. Some tasks go on after any Exception, so the next ones are harder to catch.
+    The first exception is a TaskTimeout, which a task may catch to clean up. Some tasks continue after any Exception, so
+    later ones are an OutOfTime, which `except Exception` does not catch.
     """
     job = current_job()
     if not isinstance(job, ClaimedJob) or job.deadline is None or time.monotonic() < job.deadline:
@@ -62,12 +63,12 @@ def time_is_over() -> TaskTimeout | interrupts.OutOfTime | None:
     return interrupts.OutOfTime(str(job.timed_out()))
 
 
-def lost(ledger: Ledger) -> interrupts.ClaimLost | None:
-    """Return the exception for a job whose claim no longer holds, or None if it holds."""
+def claim_lost_error(ledger: Ledger) -> interrupts.ClaimLost | None:
+    """Return the exception for a job whose claim was lost, or None if this worker still holds it."""
     job = current_job()
     try:
         if isinstance(job, ClaimedJob) and not ledger.attempts.still_held(job.id, job.token):
-            return interrupts.ClaimLost(f"Job {job.id} is no longer this worker's.")
+            return interrupts.ClaimLost(f"This worker no longer holds job {job.id}.")
     except DatabaseUnavailable as error:
-        logger.warning("Whether job %s is still this worker's cannot be seen: %s", job.id, error)
+        logger.warning("Cannot check whether this worker still holds job %s: %s", job.id, error)
     return None

@@ -1,4 +1,4 @@
-"""A worker: claims a job, runs it, writes its end, and waits for the notifier when there is no job."""
+"""A worker: it claims a job, runs it and writes its end. Without a job it waits for the notifier."""
 
 import contextlib
 import multiprocessing
@@ -19,17 +19,18 @@ from jobqueue.ledger.records import ClaimRequest
 from jobqueue.messages.messages import Messages
 from jobqueue.notifier.notifier import Notifier
 
-IDLE = 1.0  # seconds that a worker waits for the notifier before it looks by itself
-ASIDE = 0.25  # seconds for which a worker that passed a notification on does not listen
-TOKEN = 32  # characters of a token
+IDLE = 1.0  # seconds that an idle worker waits for the notifier before it polls
+YIELD = 0.25  # seconds that a worker ignores notifications after it passed one on to workers with other code
+TOKEN = 32  # characters in a token
 
 
 class DurableWorker(Worker):
     """One worker of a consumer, in a process or a thread of its own.
 
-    :param consumer: the id of its consumer. `name`: its own, within the consumer.
+    :param consumer: the id of its consumer.
+    :param name: its name within the consumer, such as "worker-1".
     :param parent: the process id of the consumer's main process.
-    :param queues: the queues that it serves; None for every queue.
+    :param queues: the queues that it serves. None for every queue.
     """
 
     def __init__(
@@ -54,36 +55,36 @@ class DurableWorker(Worker):
         self.executor = executor
         self.messages = messages
         self.notifier = notifier
-        self.lately: list[str] = []  # the queues of its last jobs, the last one last
-        # Shared with the main process: the token that it works under, and the last under which it asked for a job.
-        self.holds = multiprocessing.RawArray("c", TOKEN)
-        self.asks = multiprocessing.RawArray("c", TOKEN)
-        self.deadline = multiprocessing.RawValue("d", 0.0)  # of its job, by time.monotonic(); 0 for no deadline
+        self.lately: list[str] = []  # queues of its recent jobs, the latest last
+        # Shared with the main process:
+        self.held_token = multiprocessing.RawArray("c", TOKEN)  # of the job that it runs; empty if it runs none
+        self.requested_token = multiprocessing.RawArray("c", TOKEN)  # of its last request for a job
+        self.deadline = multiprocessing.RawValue("d", 0.0)  # its job's timeout, by time.monotonic(); 0 for none
         self.made_at = time.monotonic()
-        self.unsure = False  # a claim may have been made whose answer never came
-        self.notified = False  # alone, since the last claim: no other worker was notified
+        self.claim_in_doubt = False  # a claim was sent without an answer, so the database may have given it a job
+        self.notified = False  # this worker, and no other, was notified since its last claim
 
     def loop(self, now: Any = None) -> None:
         if self._is_orphan:
-            sys.exit("The consumer is gone; its workers go with it.")
+            sys.exit("The consumer's main process has ended, so its worker exits too.")
         try:
-            if self.unsure:
+            if self.claim_in_doubt:
                 self.ledger.release(self.consumer, self.name)
-            self.unsure = True
+            self.claim_in_doubt = True
             task = self.executor.claim(self._request)
-            self.unsure = False
-            others_task = (
+            self.claim_in_doubt = False
+            for_other_code = (
                 task is None and self.notified and self.ledger.reading.any_queued_but(self.messages.task_names())
             )
         except DatabaseUnavailable as error:
-            self._logger.warning("No claim: %s", error)
-            self.asks.value = b""
+            self._logger.warning("Cannot claim a job: %s", error)
+            self.requested_token.value = b""
             self.sleep()
             return
         if task is None:
-            if others_task:  # other code knows it: notify a worker that has it, and do not compete with that worker
+            if for_other_code:  # only other code knows the queued task: notify its workers, and stay out of their way
                 self.notifier.notify(self.queues or [DEFAULT])
-                self.stop_flag.wait(ASIDE)
+                self.stop_flag.wait(YIELD)
             self.notified = self.notifier.wait(IDLE, self.stop_flag.wait, self.queues)
             return
         self.notified = False
@@ -102,34 +103,34 @@ class DurableWorker(Worker):
         return self._request()
 
     def _announce(self, token: str) -> None:
-        self.asks.value = token.encode()
+        self.requested_token.value = token.encode()
 
     def _execute(self, task: Task) -> Executed:
         attempt: Attempt = task.attempt
         self.task_count += 1
-        self.holds.value = attempt.token.encode()
+        self.held_token.value = attempt.token.encode()
         self.lately = [*(queue for queue in self.lately if queue != attempt.queue), attempt.queue]
         try:
             return self.executor.execute(task, self._next_request)
         finally:
-            self.holds.value = b""
+            self.held_token.value = b""
 
     def _next_after(self, executed: Executed) -> Task | None:
-        """Return the job that was claimed together with the end of the last one."""
-        self.unsure = executed.unsure
+        """Return the job that was claimed together with the end of the last one, or None."""
+        self.claim_in_doubt = executed.claim_in_doubt
         if executed.next is None:
             return None
-        self.unsure = True
+        self.claim_in_doubt = True
         try:
             task = self.executor.task_of(executed.next)
         except DatabaseUnavailable as error:
             self._logger.warning("The claimed job is released: %s", error)
             return None
-        self.unsure = False
+        self.claim_in_doubt = False
         return task
 
     def shutdown(self) -> None:
-        if self.unsure:
+        if self.claim_in_doubt:
             with contextlib.suppress(DatabaseUnavailable):
                 self.ledger.release(self.consumer, self.name)
         super().shutdown()

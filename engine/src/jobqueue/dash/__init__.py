@@ -1,10 +1,21 @@
-"""The Dash face: background callbacks, job panels and the jobs page.
+"""The Dash face: background callbacks, job panels, the jobs page and errors in words.
 
-`HueyManager` runs background callbacks as jobs. `JobPanel` shows one job on any page. `pages.add` adds `/jobs` to an app.
+`HueyManager` runs background callbacks as jobs. `JobPanel` shows a job on any page. `Access` limits both to the jobs
+that a visitor may see. `pages.add` adds `/jobs` to an app. `Errors` says in words why a callback or page failed.
 """
 
-from jobqueue.dash import pages
+from dash import hooks
+
+from jobqueue.dash import (
+    pages,
+    panel_refresh,  # noqa: F401  # registers the callbacks of panels
+)
+from jobqueue.dash.access import Access
+from jobqueue.dash.errors import Errors
 from jobqueue.dash.manager import HueyManager
 from jobqueue.dash.panel import JobPanel
 
-__all__ = ["HueyManager", "JobPanel", "pages"]
+__all__ = ["Access", "Errors", "HueyManager", "JobPanel", "pages"]
+
+# Repeats requests of background callbacks and panels while the web process is away.
+hooks.script([{"namespace": "jobqueue", "relative_package_path": "dash/assets/reconnect.js"}])

@@ -1,13 +1,13 @@
-"""The queue as whoever asks may see and change it: all of it, or their own jobs. Every page goes through this.
+"""Access: the queue as a visitor may see and change it, either all of it or their own jobs. Every page goes through it.
 
-Somebody else's job is one that does not exist. What is done is logged, with who did it to which job.
+Another user's job does not exist for them. Each act is logged with the visitor's name and the job.
 """
 
 import logging
 import threading
 import uuid
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from huey.api import TaskWrapper
 
@@ -20,11 +20,14 @@ from jobqueue.jobs.job import Job, JobNotFound
 from jobqueue.ledger.states import State
 from jobqueue.schedules.timetable import ScheduleNotFound, ScheduleStatus
 
+if TYPE_CHECKING:
+    from jobqueue.dash.panel import JobPanel
+
 logger = logging.getLogger("jobqueue.acts")
 
 
 class Viewer(Protocol):
-    """Whoever is logged in."""
+    """A visitor who is logged in."""
 
     @property
     def name(self) -> str: ...
@@ -33,7 +36,10 @@ class Viewer(Protocol):
 
 
 class Access:
-    """Of one queue. `viewer` says who asks; None where nobody has to log in."""
+    """Access to one queue.
+
+    :param viewer: returns the visitor of the current request, or None where nobody has to log in.
+    """
 
     def __init__(self, huey: DurableHuey, viewer: Callable[[], Viewer | None]) -> None:
         self.huey = huey
@@ -41,129 +47,150 @@ class Access:
         self._discovering = threading.Lock()
         self._discovered = False
 
+    def panel(self, name: str, **options: Any) -> "JobPanel":
+        """Return a JobPanel of jobs that its visitor may see. It takes the options of JobPanel."""
+        from jobqueue.dash.panel import JobPanel  # which imports this module
+
+        return JobPanel(self.huey, name, access=self, **options)
+
     @property
     def owner(self) -> str | None:
-        """Whose jobs alone are there; None for all."""
-        who = self.viewer()
-        return None if who is None or who.admin else who.name
+        """The owner whose jobs the visitor may see. None: everybody's."""
+        viewer = self.viewer()
+        return None if viewer is None or viewer.admin else viewer.name
 
     def discover(self) -> None:
-        """Know all of the tasks: a web process has imported those of its pages alone."""
+        """Import all tasks. A web process has imported only those of its pages."""
         with self._discovering:
             if not self._discovered:
                 self.huey.discover()
                 self._discovered = True
 
-    def of_everybody(self) -> None:
-        """Raises JobNotFound for whoever may see their own jobs alone."""
+    def require_all(self) -> None:
+        """Raise JobNotFound for a visitor who may see only their own jobs."""
         if self.owner is not None:
             raise JobNotFound("There is no such page.")
 
     def get_job(self, job_id: str) -> Job:
-        """Raises JobNotFound."""
+        """Return a job. Raises JobNotFound."""
         job, owner = self.huey.get_job(job_id), self.owner
         if owner is not None and job.owner != owner:
             raise JobNotFound(f"No job has the id {job_id!r}.")
         return job
 
     def there(self, job_id: Any) -> bool:
+        """Return whether the visitor may see a job with this id."""
         try:
             self.get_job(job_id)
         except JobNotFound:
             return False
         return True
 
+    def whose(self, job: Job) -> str:
+        """Return "Of ben" for another user's job, and "" for the visitor's own or where nobody logs in."""
+        viewer = self.viewer()
+        return "" if viewer is None or job.owner == viewer.name else f"Of {job.owner or 'nobody'}"
+
     def jobs(self, task: TaskWrapper | str | None = None, state: State | None = None, limit: int = 50) -> list[Job]:
-        """Newest first."""
+        """Return the visitor's jobs, newest first."""
         return self.huey.jobs(task=task, state=state, limit=limit, owner=self.owner)
 
     def result(self, job_id: str) -> Any:
-        """What the job returned; None as long as it has not ended. Raises JobNotFound, huey.exceptions.TaskException."""
+        """Return a job's result, or None if it has not ended. Raises JobNotFound, huey.exceptions.TaskException."""
         return self.huey.result(self.get_job(job_id).id)
 
     def history(self, job_id: str) -> list[Event]:
-        """What happened to the job, oldest first. Raises JobNotFound."""
+        """Return a job's events, oldest first. Raises JobNotFound."""
         return self.huey.history(self.get_job(job_id).id)
 
     def log(self, job_id: str) -> list[LogLine]:
-        """The last lines that the job logged, oldest first. Raises JobNotFound."""
+        """Return the last lines that a job logged, oldest first. Raises JobNotFound."""
         return self.huey.log(self.get_job(job_id).id)
 
     def schedules(self) -> list[ScheduleStatus]:
-        """Raises JobNotFound for whoever may see their own jobs alone."""
-        self.of_everybody()
+        """Return all schedules. Raises JobNotFound for a visitor who may see only their own jobs."""
+        self.require_all()
         self.discover()
         return self.huey.schedules()
 
     def datasets(self) -> list[Dataset[Any]]:
-        """By name. Raises JobNotFound for whoever may see their own jobs alone."""
-        self.of_everybody()
+        """Return all datasets by name. Raises JobNotFound for a visitor who may see only their own jobs."""
+        self.require_all()
         self.discover()
         return [dataset for _, dataset in sorted(self.huey.datasets.items())]
 
-    # --- acts: each returns whether there was something to do, and raises JobNotFound or ScheduleNotFound ---
+    # --- acts: each returns whether it changed something, and raises JobNotFound or ScheduleNotFound ---
 
     def cancel(self, job_id: str) -> bool:
+        """Cancel a job that has not ended."""
         job = self.get_job(job_id)
-        return self._note("cancels", job, self.huey.job(job.id).cancel())
+        return self._log("cancels", job, self.huey.job(job.id).cancel())
 
     def retry(self, job_id: str) -> bool:
-        """Put a failed or cancelled job back."""
+        """Return a failed or cancelled job to the queue."""
         job = self.get_job(job_id)
-        return self._note("retries", job, self.huey.job(job.id).retry())
+        return self._log("retries", job, self.huey.job(job.id).retry())
 
     def again(self, job_id: str, form: str) -> JobHandle:
-        """Submit what it was asked once more, as a job of one's own.
+        """Submit a new job of the visitor's own with the arguments of this one.
 
-        Raises Unreadable, QueueUnavailable, and ValueError as `id_of_form`.
+        :param form: a UUID. Submitting it again makes no second job; see `id_of_form`.
+
+        Raises Unreadable, QueueUnavailable, and ValueError if `form` is no UUID.
         """
         job = self.get_job(job_id)
         new = self.huey.again(job.id, self.id_of_form(form))
-        self._note(f"runs as {new.id} again", job, True)
+        self._log(f"runs as {new.id} again", job, True)
         return new
 
     def id_of_form(self, form: str) -> str:
-        """The id of the job that a form makes, each time it is sent: for each viewer another, so that none names another's job.
+        """Derive the job id for a form submission.
 
-        Raises ValueError where the form's is no UUID.
+        Resending the form gives the same id. Each visitor gets a different one, so nobody can name another's job.
+
+        :param form: a UUID that the page made.
+
+        Raises ValueError if it is no UUID.
         """
-        who, asked = self.viewer(), uuid.UUID(form)
-        return str(asked if who is None else uuid.uuid5(asked, who.name))
+        viewer, given = self.viewer(), uuid.UUID(form)
+        return str(given if viewer is None else uuid.uuid5(given, viewer.name))
 
     def pause(self, schedule: str) -> bool:
+        """Pause a schedule."""
         self.schedules()
-        return self._note_schedule("pauses", schedule, self.huey.pause_schedule(schedule))
+        return self._log_schedule("pauses", schedule, self.huey.pause_schedule(schedule))
 
     def resume(self, schedule: str) -> bool:
+        """Resume a paused schedule."""
         self.schedules()
-        return self._note_schedule("resumes", schedule, self.huey.resume_schedule(schedule))
+        return self._log_schedule("resumes", schedule, self.huey.resume_schedule(schedule))
 
     def run(self, schedule: str) -> str:
-        """Returns the job's id."""
+        """Run a schedule's task now. Returns the job's id."""
         self.schedules()
         job_id = str(self.huey.run_schedule(schedule).id)
-        self._note_schedule(f"runs as {job_id}", schedule, True)
+        self._log_schedule(f"runs as {job_id}", schedule, True)
         return job_id
 
     def refresh(self, name: str) -> str:
-        """Ask for a dataset's new version. Returns the job's id."""
+        """Request a new version of a dataset. Returns the job's id."""
         for dataset in self.datasets():
             if dataset.name == name:
                 job_id = str(dataset.refresh().id)
-                logger.info("%s refreshes dataset %s as job %s", self._who(), name, job_id)
+                logger.info("%s refreshes dataset %s as job %s", self._name(), name, job_id)
                 return job_id
         raise ScheduleNotFound(f"No dataset has the name {name!r}.")
 
-    def _note(self, act: str, job: Job, done: bool) -> bool:
+    def _log(self, act: str, job: Job, done: bool) -> bool:
         if done:
-            logger.info("%s %s job %s of %s (%s)", self._who(), act, job.id, job.owner, job.task)
+            logger.info("%s %s job %s of %s (%s)", self._name(), act, job.id, job.owner, job.task)
         return done
 
-    def _note_schedule(self, act: str, schedule: str, done: bool) -> bool:
+    def _log_schedule(self, act: str, schedule: str, done: bool) -> bool:
         if done:
-            logger.info("%s %s schedule %s", self._who(), act, schedule)
+            logger.info("%s %s schedule %s", self._name(), act, schedule)
         return done
 
-    def _who(self) -> str:
-        who = self.viewer()
-        return "somebody" if who is None else who.name
+    def _name(self) -> str:
+        viewer = self.viewer()
+        return "somebody" if viewer is None else viewer.name

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""The job of a background callback: it runs the function with Dash's context, `set_progress` and `set_props`."""
 
 import asyncio
 import inspect
@@ -13,7 +13,7 @@ from dash._callback_context import context_value
 from dash._utils import AttributeDict
 from dash.exceptions import PreventUpdate
 
-from jobqueue.dash.callback_updates import Teller
+from jobqueue.dash.callback_updates import UpdateWriter
 from jobqueue.execution.current_job import current_job
 from jobqueue.huey import DurableHuey
 
@@ -22,7 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Background:
-    """A function under `@callback(..., background=True)`; `progress`: whether it is given `set_progress` first."""
+    """A function of `@callback(..., background=True)`. `progress`: whether its first argument is `set_progress`."""
 
     function: Callable[..., Any]
     progress: bool
@@ -33,28 +33,32 @@ class Background:
 
 
 def found_after_reload(function: Function) -> Function:
-    """Under `@callback(..., background=True)`: a page that is loaded again goes on with the job, or shows what came of it.
+    """Let a reloaded page find the job of its background callback, while it runs and after it has ended.
 
-    Its token is in the page's address, which shows the same in another browser.
+    Put it below `@callback(..., background=True)`. The job's token is in the page's address, which shows the same job in
+    another browser.
     """
     function.found_after_reload = True  # type: ignore[attr-defined]
     return function
 
 
 def task_name(callback_id: str) -> str:
-    """`..a.children...b.disabled..` as `a:children,b:disabled`: after the last dot, as it is in a task's short name."""
+    """Return the task name of a callback: `a:children,b:disabled` for `..a.children...b.disabled..`.
+
+    It has no dots, as a task's short name begins after the last one.
+    """
     return callback_id.strip(".").replace("...", ",").replace(".", ":")
 
 
 def run(huey: DurableHuey, background: Background, args: Any, context: dict[str, Any]) -> str:
-    """Call the function as Dash's managers do; its value in JSON."""
-    teller = Teller(huey.ledger, current_job())
+    """Call the function as Dash's own managers do. Returns its value as JSON."""
+    writer = UpdateWriter(huey.ledger, current_job())
     given = AttributeDict(**context)
     given.ignore_register_page = False
-    given.updated_props = Properties(teller)
+    given.updated_props = Properties(writer)
 
     def set_progress(value: Any) -> None:
-        teller.progress(in_json(list(value) if isinstance(value, list | tuple) else [value]))
+        writer.progress(in_json(list(value) if isinstance(value, list | tuple) else [value]))
 
     positional = [set_progress] if background.progress else []
     named: dict[str, Any] = {}
@@ -72,22 +76,22 @@ def run(huey: DurableHuey, background: Background, args: Any, context: dict[str,
         value = no_update
     finally:
         context_value.reset(before)
-        teller.close()
+        writer.close()
     return in_json(value)
 
 
 class Properties(dict[str, Any]):
-    """Where `set_props` puts its values: each is told at once."""
+    """The dict that `set_props` writes to. It sends each value at once."""
 
-    def __init__(self, teller: Teller) -> None:
+    def __init__(self, writer: UpdateWriter) -> None:
         super().__init__()
-        self._teller = teller
+        self._writer = writer
 
     def __setitem__(self, component: str, properties: dict[str, Any]) -> None:
         for name, value in properties.items():
-            self._teller.property(component, name, in_json(value), add=isinstance(value, Patch))
+            self._writer.property(component, name, in_json(value), add=isinstance(value, Patch))
 
 
 def in_json(value: Any) -> str:
-    """As Dash would write it. Raises TypeError for what JSON cannot hold."""
+    """Return a value as Dash's JSON. Raises TypeError for a value that JSON cannot hold."""
     return json.dumps(value, cls=PlotlyJSONEncoder)

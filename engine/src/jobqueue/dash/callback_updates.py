@@ -1,7 +1,7 @@
-"""What the ledger knows of a Dash callback's job beyond the job: what it says while it runs, and whom its result answers.
+"""Updates of a background callback's job: progress and properties while it runs, and the calls that its result answers.
 
-An update is never taken away by reading it. It has a number, and a page says which was the last that it was told: so an
-answer that was lost on its way is given again, and two updates between two polls both arrive.
+Reading an update does not remove it. Updates are numbered, and a page sends the number of the last one that it got. So a
+lost answer is sent again, and two updates between two polls both arrive.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from jobqueue.interrupts import ClaimLost
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.states import State
 
-# Of a look at a callback's job, the first row is the job, and the others are what it has said since.
+# The first row is the job, the others are its updates since `seen`.
 CALLBACK = """
 SELECT 0 AS seq, '' AS name, results.body, jobs.state, jobs.error, jobs.owner, results.media_type
 FROM jobs LEFT JOIN results ON results.job_id = jobs.id
@@ -53,19 +53,18 @@ ON CONFLICT (question) DO UPDATE SET job_id = excluded.job_id, used_at = exclude
 
 logger = logging.getLogger("jobqueue.callbacks")
 
-# Headers between assets/callbacks.js and manager.py.
-TOLD = "Callback-Told"  # the number of the last update that a page was told
-
-CALL = "Callback-Call"  # names a call, which is one however often it is asked
-KEPT = "Callback-Kept"  # the token of a job whose page is to find it again after a reload
-PROGRESS = "progress"  # the name of the one update that is a callback's progress; others are of properties
-PROGRESS_INTERVAL = 0.2  # seconds between two writes of a callback's progress
-ATTEMPT = 2**40  # numbers that an attempt may use
+# Headers between assets/reconnect.js and manager.py.
+TOLD = "Callback-Told"  # the number of the last update that the page got
+CALL = "Callback-Call"  # the id of a call, the same when its request is repeated
+KEPT = "Callback-Kept"  # the token by which a reloaded page finds its job
+PROGRESS = "progress"  # the name of the update with the progress; the others are properties
+PROGRESS_INTERVAL = 0.2  # seconds between two writes of progress
+ATTEMPT = 2**40  # update numbers of one attempt
 FOR_EVER = 1e12  # seconds
 
 
 class Concealed:
-    """An argument that nobody is shown: cookies, headers. Its value is read where a job asks for it, and only there."""
+    """An argument that no page shows, such as cookies and headers. Only the job reads its value."""
 
     def __init__(self, value: Any) -> None:
         self._pickled = pickle.dumps(value)
@@ -74,24 +73,29 @@ class Concealed:
         return "<not shown>"
 
     def reveal(self) -> Any:
+        """Return the value."""
         return pickle.loads(self._pickled)
+
+
+# The path in stored messages. Workers of the last version and of this one read each other's.
+Concealed.__module__ = "jobqueue.callbacks"
 
 
 @dataclass(frozen=True)
 class CallbackSnapshot:
-    """One look at a callback's job. `state` is None for a job that is not there."""
+    """A callback's job as a request reads it."""
 
-    state: State | None
+    state: State | None  # None: no such job
     answered: bool = False
-    answer: Any = None  # what it returned, as Dash reads it from JSON; of an error what Dash keeps of one
+    answer: Any = None  # the function's value as Dash's JSON, or Dash's form of an error
     progress: list[Any] | None = None
     properties: dict[str, dict[str, Any]] = field(default_factory=dict)  # new values, by component id and property
-    told: int = 0  # the number of the last update in it
+    told: int = 0  # the number of the last update
     owner: str | None = None
 
 
 def snapshot(ledger: Ledger, job_id: str, told: int) -> CallbackSnapshot:
-    """What is there of a job, and what it has said since the update of that number."""
+    """Read a job, and its updates after the one with the number `told`."""
     with ledger.database.statement() as tx:
         rows = tx.all(CALLBACK, id=job_id, seen=told)
     if not rows or not rows[0]["state"]:
@@ -114,7 +118,7 @@ def snapshot(ledger: Ledger, job_id: str, told: int) -> CallbackSnapshot:
 
 def _answer(job: Row) -> Any:
     if job["media_type"] is None:
-        return _error(job["error"] or "Its result is not kept any more.")
+        return _error(job["error"] or "The result has been deleted.")
     if job["state"] == State.FAILED:
         return _error(job["error"], json.loads(job["body"])["traceback"])
     return json.loads(codec.decode(job["media_type"], job["body"]))
@@ -125,7 +129,7 @@ def _error(sentence: str, traceback: str = "") -> dict[str, Any]:
 
 
 def _after(before: Any, value: Any) -> Any:
-    """Of two updates of one property the later; of two patches both."""
+    """Return the later of two updates of a property, or both if they are patches."""
     if _is_patch(before) and _is_patch(value):
         return {**before, "operations": [*before["operations"], *value["operations"]]}
     return value
@@ -136,49 +140,53 @@ def _is_patch(value: Any) -> bool:
 
 
 def answered_by(ledger: Ledger, question: str, expire: float | None) -> str | None:
-    """The id of a job whose result answers it; None where there is none, or nobody has asked for `expire` seconds."""
+    """Return the id of a job whose result answers a question. Return None if there is none, or it has expired."""
     with ledger.database.statement() as tx:
         row = tx.one(FIND_ANSWER, question=question, expire=FOR_EVER if expire is None else expire)
     return None if row is None else row["job_id"]
 
 
 def to_be_answered_by(ledger: Ledger, question: str, job_id: str) -> None:
-    """From when this job succeeds."""
+    """Note that this job's result answers a question, once the job has succeeded."""
     with ledger.database.statement() as tx:
         tx.run(SAVE_ANSWER, question=question, id=job_id)
 
 
-class Teller:
-    """Writes what a running job says. A job that has lost its claim is told so, with ClaimLost."""
+class UpdateWriter:
+    """Writes the updates of a running job. Raises ClaimLost if the job has lost its claim."""
 
     def __init__(self, ledger: Ledger, job: CurrentJob) -> None:
         self._ledger = ledger
         self._job = job
         self._numbers: Iterator[int] = itertools.count(job.attempt * ATTEMPT)
         self._lock = threading.Lock()
-        self._latest: str | None = None  # progress that waits for the pause to be over
+        self._latest: str | None = None  # progress to write after the pause
         self._pause: threading.Timer | None = None
 
     def property(self, component: str, name: str, value: str, add: bool) -> None:
-        """A property has this value, in JSON, from now on; one to `add` counts beside those before it."""
+        """Set a property.
+
+        :param value: in JSON.
+        :param add: keep earlier values of the property, as this one is a patch.
+        """
         text = f"[{json.dumps(component)}, {json.dumps(name)}, {value}]"
         with self._lock:
             number = next(self._numbers)
             key = f"{component}.{name}" + (f" {number}" if add else "")
-            self._job.patiently(lambda: self._say(key, number, text))
+            self._job.patiently(lambda: self._write(key, number, text))
 
     def progress(self, text: str) -> None:
-        """Its progress in JSON; of several in a moment the last is written, when the moment is over."""
+        """Set the progress, in JSON. Several values in quick succession are written as one, the last."""
         with self._lock:
             if self._pause is not None:
                 self._latest = text
                 return
-            self._pause = threading.Timer(PROGRESS_INTERVAL, self._go_on)
+            self._pause = threading.Timer(PROGRESS_INTERVAL, self._end_pause)
             self._pause.daemon = True
             self._pause.start()
             self._write_progress(text)
 
-    def _go_on(self) -> None:
+    def _end_pause(self) -> None:
         with self._lock:
             self._pause = None
             text, self._latest = self._latest, None
@@ -187,7 +195,7 @@ class Teller:
                 self.progress(text)
 
     def close(self) -> None:
-        """It has nothing more to say: what waits is written."""
+        """Write the progress that still waits."""
         with self._lock:
             if self._pause is not None:
                 self._pause.cancel()
@@ -197,11 +205,11 @@ class Teller:
 
     def _write_progress(self, text: str) -> None:
         try:
-            self._say(PROGRESS, next(self._numbers), text)
+            self._write(PROGRESS, next(self._numbers), text)
         except DatabaseUnavailable as error:
-            logger.warning("The progress of job %s is not written: %s", self._job.id, error)
+            logger.warning("Cannot write the progress of job %s: %s", self._job.id, error)
 
-    def _say(self, name: str, number: int, text: str) -> None:
+    def _write(self, name: str, number: int, text: str) -> None:
         if not isinstance(self._job, ClaimedJob):
             return
         with self._ledger.database.statement() as tx:

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Workarounds for Dash: a thread-safe first request, and async background callbacks without dash[async]."""
 
 import inspect
 import threading
@@ -10,22 +10,24 @@ from dash._callback import GLOBAL_CALLBACK_MAP
 
 
 def setting_up(app: Dash) -> Callable[[], None]:
-    """Dash sets an app up at its first request, and its pages after that; those that come meanwhile would find no callbacks yet,
-    or not all of a page's own scripts, and have to wait.
+    """Return a function that sets an app up once, for `before_request`.
+
+    Dash sets an app up at its first request, and its pages after that. A request that came meanwhile would miss callbacks
+    or scripts, so it waits.
     """
     one_at_a_time = threading.Lock()
 
     def set_up() -> None:
         with one_at_a_time:
             for first in app.server.before_request_funcs.get(None, []):
-                if first.__module__ == Dash.__module__:  # each of these does something once
+                if first.__module__ == Dash.__module__:  # each of these acts only once
                     app.server.ensure_sync(first)()
 
     return set_up
 
 
 def call_at_once(app: Dash) -> None:
-    """Let async callbacks of the background be called by an app without dash[async]: the job awaits, and the app does not."""
+    """Let an app without dash[async] call async background callbacks. The job awaits; the app does not."""
     for known in (GLOBAL_CALLBACK_MAP, app.callback_map):
         for spec in known.values():
             if spec.get("background") and inspect.iscoroutinefunction(spec.get("callback")):

@@ -1,26 +1,15 @@
-"""TODO-DOC."""
+"""Durations, times, sizes and counts as text."""
 
 from datetime import UTC, datetime
 
 
-def in_words(seconds: float) -> str:
-    """4 s, 3 min, 1 h 20 min."""
-    seconds = max(1, round(seconds))
-    if seconds < 90:
-        return f"{seconds} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
 def span(seconds: float | None) -> str:
-    """0.2 s, 4 s, 3 min, 1 h 20 min, 2 d 3 h; "" for None."""
+    """Return a duration: 0.2 s, 4 s, 3 min, 1 h 20 min, 2 d 3 h. Return "" for None."""
     if seconds is None:
         return ""
     seconds = max(0.0, float(seconds))
     if seconds < 9.95:
-        return f"{seconds:.1f} s"
+        return f"{round(seconds, 1):g} s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -32,16 +21,31 @@ def span(seconds: float | None) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def whole_span(seconds: float) -> str:
+    """Return a duration in whole seconds, at least one."""
+    return span(max(1, round(seconds)))
+
+
 def ago(seconds: float) -> str:
+    """Return how long ago something was: now, 12 s ago."""
     return "now" if seconds < 1 else f"{span(seconds)} ago"
 
 
-def moment(at: datetime | None) -> str:
-    return "" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def moment(at: datetime | float | None) -> str:
+    """Return a time in UTC, given as a datetime or in seconds since the epoch. Return "" for None."""
+    if at is None:
+        return ""
+    at = at.astimezone(UTC) if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def local_moment(at: datetime) -> str:
+    """Return a time in its own time zone, with the weekday."""
+    return f"{at:%a %Y-%m-%d %H:%M:%S %Z}"
 
 
 def size(count: float | None) -> str:
-    """In bytes, KiB, MiB."""
+    """Return a size in bytes, KiB or MiB. Return "" for None."""
     if count is None:
         return ""
     for unit in ("bytes", "KiB"):
@@ -52,4 +56,5 @@ def size(count: float | None) -> str:
 
 
 def plural(number: int, word: str) -> str:
+    """Return a count with its noun: 1 job, 2 jobs."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -1,8 +1,8 @@
 """HueyManager: Dash's background callbacks as jobs of the queue.
 
-`Dash(background_callback_manager=HueyManager(huey))`, and `@callback(..., background=True)` as Dash documents it. What Dash
-calls a cache key is the job's id here, so that all it asks in one request is answered from one look at that job. The
-renderer gives up at the first request that fails; assets/callbacks.js, which comes with every page, does not.
+Use it as `Dash(background_callback_manager=HueyManager(huey))`, with `@callback(..., background=True)` as Dash documents
+it. Dash's cache key is the job's id here, so one read of that job answers all that Dash asks in a request. The renderer
+gives up at the first request that fails. assets/reconnect.js, which comes with every page, repeats it.
 """
 
 import hashlib
@@ -34,26 +34,27 @@ from jobqueue.huey import DurableHuey
 from jobqueue.jobs.job import Job, JobNotFound
 from jobqueue.ledger.states import State
 
-FOUND = "_callback"  # the address that says how a job was called for
-HANDLES = "Dash's handles"  # what the secret is for
-UNSEEN = CallbackSnapshot(State.RUNNING)  # the database did not answer: a page asks again
+FOUND = "_callback"  # the address that returns how a callback was called
+HANDLES = "Dash's handles"  # the purpose of the key that signs job ids for the browser
+UNSEEN = CallbackSnapshot(State.RUNNING)  # the database did not answer: the page asks again
 
 logger = logging.getLogger("jobqueue.manager")
 
-# By the ids of their callbacks: the same for all managers of a queue, as a process may serve several apps.
+# By callback id. All managers of a queue share them, as a process may serve several apps.
 _tasks: WeakKeyDictionary[DurableHuey, dict[str, TaskWrapper]] = WeakKeyDictionary()
 
 
 class HueyManager(BaseBackgroundCallbackManager):
-    """Runs background callbacks on a DurableHuey.
+    """A manager of background callbacks that runs them on a DurableHuey.
 
-    :param cache_by: functions without arguments. Where there are any, a result also answers whoever asks the same (the
-        callback, its arguments, and what these functions return) later on.
-    :param expire: seconds for which such a result is kept for others when nobody asks for it; by default for ever.
-    :param owner: says, in the request, whose job it is to be; by default whoever the app works for (CurrentJob.owner). To
-        others it is not there: what they ask of it is a 404, and what it answered answers its owner alone.
+    :param cache_by: functions without arguments. If given, a result also answers later calls with the same callback,
+        arguments and values of these functions.
+    :param expire: seconds without such a call after which the result is no longer reused. By default it never expires.
+    :param owner: returns the owner of the job, in the request that calls for it. By default CurrentJob.owner. For anybody
+        else the job does not exist: their requests are answered with a 404, and its result is reused for its owner only.
 
-    A job is named after its callback's outputs, not its function. An exception is a failed job, PreventUpdate a success.
+    A job is named after its callback's outputs, not its function. An exception makes a failed job, PreventUpdate a
+    successful one.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class HueyManager(BaseBackgroundCallbackManager):
         huey.when_discovered(self.register_tasks)
 
     def _attend(self, app: Dash) -> None:
-        """What Dash tells of each app that is made from now on."""
+        """Set up an app. Dash calls this for each app that is made from now on."""
         self._apps.append(app)
         if app._background_manager in (self, None) and not any(route.endswith(f"/{FOUND}") for route in app.routes):
             app._add_url(FOUND, self._how_it_was_called)
@@ -90,9 +91,9 @@ class HueyManager(BaseBackgroundCallbackManager):
         return Background(fn, progress)
 
     def register_tasks(self) -> None:
-        """Make a task of each background callback that is known by now.
+        """Register a task for each background callback that is defined by now.
 
-        Raises ValueError for two callbacks of one id.
+        Raises ValueError for two callbacks with the same id.
         """
         for callback_id, background in self._known_callbacks():
             task = self._tasks.get(callback_id)
@@ -105,7 +106,7 @@ class HueyManager(BaseBackgroundCallbackManager):
                         f"{earlier.name} and {background.name} are both the callback {callback_id!r} of this queue. Give "
                         "two apps a DurableHuey each, or their components other ids."
                     )
-                task.unregister()  # defined again, as in a notebook
+                task.unregister()  # redefined, as in a notebook
             self._tasks[callback_id] = self.handle.task(name=task_name(callback_id))(self._job(background))
 
     def _known_callbacks(self) -> Iterator[tuple[str, Background]]:
@@ -141,16 +142,16 @@ class HueyManager(BaseBackgroundCallbackManager):
             self.register_tasks()
         raise LookupError(f"{background.function!r} is no background callback of an app with this manager.")
 
-    # --- what Dash asks ---
+    # --- Dash's interface of a manager ---
 
     def build_cache_key(self, fn: Any, args: Any, cache_args_to_ignore: Any, triggered: Any) -> str:
-        """The id of the job that answers: a new one's, or that of one which has answered the same before."""
+        """Return the id of the job that answers: a new one, or one that has answered the same call before."""
         if (token := _header(KEPT)) is not None:
             return self._kept(token).id
         job_id = self._new_id()
         if not self.cache_by:
             return job_id
-        name = f"{fn.__module__}.{fn.__qualname__}"  # the source alone may be that of two
+        name = f"{fn.__module__}.{fn.__qualname__}"  # two functions may have the same source
         asked = super().build_cache_key(fn, args, cache_args_to_ignore, triggered)
         question = hashlib.sha256(f"{name} {asked} {self._owner()!r}".encode()).hexdigest()
         known = callback_updates.answered_by(self.handle.ledger, question, self.expire)
@@ -161,57 +162,57 @@ class HueyManager(BaseBackgroundCallbackManager):
     def call_job_fn(self, key: str, job_fn: Background, args: Any, context: Any) -> str:
         task = self._task_of(job_fn).s(args, Concealed(dict(context)))
         task.id, task.revoke_id, task.owner = key, f"r:{key}", self._owner()
-        self.handle.enqueue(task)  # a job of that id that is there already is left alone
+        self.handle.enqueue(task)  # does nothing if a job with that id exists
         response = context_value.get({}).get("dash_response")
         if response is not None and getattr(job_fn.function, "found_after_reload", False):
             response.set_header(KEPT, _callback_signing.sign(self._secrets(KEPT)[0], "", key))
         return key
 
     def get_result(self, key: str, job: Any) -> Any:
-        found = self._look(key)
+        found = self._snapshot(key)
         return found.answer if found.answered else self.UNDEFINED
 
     def result_ready(self, key: str) -> bool:
-        return self._look(key).answered
+        return self._snapshot(key).answered
 
     def job_running(self, job: Any) -> bool:
-        """Whether an answer is there or still to come."""
-        return self._look(job).state not in (None, State.CANCELLED)
+        """Return whether there is an answer, or one is still to come."""
+        return self._snapshot(job).state not in (None, State.CANCELLED)
 
     def get_progress(self, key: str) -> list[Any] | None:
-        return self._look(key).progress
+        return self._snapshot(key).progress
 
     def get_updated_props(self, key: str | None) -> dict[str, Any]:
-        found = self._look(key)
+        found = self._snapshot(key)
         response = context_value.get({}).get("dash_response")
         if found.told and response is not None:
             response.set_header(TOLD, str(found.told))
         return found.properties
 
     def terminate_job(self, job: Any) -> None:
-        """End a job that has not ended. Dash does so after each result, too."""
+        """Cancel a job that has not ended. Dash calls this after each result, too."""
         if job is None:
             return
-        found = self._look(job)
+        found = self._snapshot(job)
         if found is UNSEEN:
-            raise DatabaseUnavailable("It does not say whose the job is that is to be cancelled.")
+            raise DatabaseUnavailable("The owner of the job to cancel cannot be read.")
         if not found.answered:
             self.handle.ledger.cancel(str(job), "Cancelled from its page.")
 
     def terminate_unhealthy_job(self, job: Any) -> bool:
-        """The queue sees to that itself."""
+        """Do nothing. The queue rescues lost jobs itself."""
         return False
 
     def get_or_create_signing_secret(self, generate: Callable[[], bytes]) -> bytes:
-        """The same in every process that has the queue's key: nothing is asked of the database."""
+        """Return a secret derived from the queue's key, the same in every process."""
         return self._secrets(HANDLES)[0]
 
     def _secrets(self, purpose: str) -> list[bytes]:
-        """That of the key which signs, and those of the keys before it."""
+        """Return the secrets for a purpose: of the signing key first, then of the keys before it."""
         return [hmac.digest(key.encode(), purpose.encode(), "sha256") for key in self.handle.signing_keys()]
 
     def _renew_handles(self) -> None:
-        """A page that was loaded under an earlier key goes on: what it sends is signed anew, before Dash looks at it."""
+        """Sign the handles of a page that was loaded under an earlier key with the current one, before Dash checks them."""
         new, *old = self._secrets(HANDLES)
         sent = flask.request.args
         for secret in old if "endId" in sent else ():
@@ -233,7 +234,11 @@ class HueyManager(BaseBackgroundCallbackManager):
             return
 
     def _new_id(self) -> str:
-        """That of the job of this call, if the page has named it: nobody else can make another's."""
+        """Return the job id for this call.
+
+        It is derived from the call id that the page sent, so a repeated request gets the same job, and no other client
+        can forge the id.
+        """
         call = _header(CALL)
         if call is None:
             return str(uuid.uuid4())
@@ -243,7 +248,7 @@ class HueyManager(BaseBackgroundCallbackManager):
     # --- after a reload ---
 
     def _kept(self, token: str) -> Job:
-        """The job of a token. Raises PreventUpdate where its page is to do without."""
+        """Return the job of a token. Raises PreventUpdate if the page cannot have it any more."""
         ids = [_callback_signing.unsign(secret, "", token) for secret in self._secrets(KEPT)]
         try:
             job = self.handle.get_job(next(filter(None, ids), ""))
@@ -254,7 +259,7 @@ class HueyManager(BaseBackgroundCallbackManager):
         return job
 
     def _how_it_was_called(self) -> Any:
-        """For a page that was reloaded: which property of which component called for the job. 204 where that is over."""
+        """Answer a reloaded page which property of which component called for the job. Answer 204 if the job is gone."""
         context: dict[str, Any] = self._kept(flask.request.args.get("token", "")).args[1].reveal()
         if not context["triggered_inputs"]:
             return {}
@@ -263,11 +268,13 @@ class HueyManager(BaseBackgroundCallbackManager):
         place = json.loads(component) if component.startswith("{") else component
         return {"id": place, "property": name, "value": first["value"]}
 
-    def _look(self, job_id: str | None) -> CallbackSnapshot:
-        """The request's one look at a job. To another than its owner this is a 404, as for a job that is not there."""
+    def _snapshot(self, job_id: str | None) -> CallbackSnapshot:
+        """Return the job's snapshot, read once in a request. Answer anybody but the owner with a 404."""
         if job_id is None:
             return CallbackSnapshot(None)
-        seen: dict[str, CallbackSnapshot] = flask.g.setdefault("callback_looks", {}) if flask.has_app_context() else {}
+        seen: dict[str, CallbackSnapshot] = (
+            flask.g.setdefault("callback_snapshots", {}) if flask.has_app_context() else {}
+        )
         if job_id not in seen:
             told = _header(TOLD) or ""
             try:
@@ -275,7 +282,7 @@ class HueyManager(BaseBackgroundCallbackManager):
                     self.handle.ledger, str(job_id), int(told) if told.isdecimal() else 0
                 )
             except DatabaseUnavailable as error:
-                logger.warning("How callback %s is doing cannot be seen: %s", job_id, error)
+                logger.warning("The job of a background callback, %s, cannot be read: %s", job_id, error)
                 seen[job_id] = UNSEEN
         if seen[job_id] is not UNSEEN and seen[job_id].owner != self._owner():
             flask.abort(404)

@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""The components of a JobPanel: a job's state in words, its progress and its errors."""
 
 from typing import Any
 
@@ -20,11 +20,15 @@ COLOURS = {
     JobState.CANCELLED: "gray",
 }
 
-BREAKING = {"overflowWrap": "anywhere"}  # what others wrote may have no spaces
+BREAKING = {"overflowWrap": "anywhere"}  # users' texts may have no spaces
 
 
 def status(job: Job, since: Glance | None, title: str, buttons: list[Component], ahead: int | None = None) -> Component:
-    """A job in words, with a bar while it runs, and the buttons that make sense now; `ahead` of it are so many others."""
+    """Return a job's state in words, with a bar while it runs, and its buttons.
+
+    :param since: the page's first glance at the running attempt.
+    :param ahead: number of jobs before it in the queue.
+    """
     parts: list[Component] = [
         dmc.Group(
             [
@@ -45,26 +49,28 @@ def status(job: Job, since: Glance | None, title: str, buttons: list[Component],
     if job.hint:
         parts.append(dmc.Alert(job.hint, color="orange"))
     if job.traceback and job.state is JobState.FAILED:
-        behind = html.Summary("What is behind it", style={"cursor": "pointer"})
-        parts.append(html.Details([behind, dmc.Code(job.traceback, block=True, mt="xs")]))
+        details = html.Summary("Details", style={"cursor": "pointer"})
+        parts.append(html.Details([details, dmc.Code(job.traceback, block=True, mt="xs")]))
     return dmc.Stack(parts, gap="xs")
 
 
 def as_text(value: Any) -> Component:
+    """Return a result as text."""
     return dmc.Text(str(value), size="lg", mt="md", style=BREAKING)
 
 
 def no_such_job(job_id: str) -> Component:
-    """For an address that names a job which is not there."""
-    words = f"There is no job {job_id}. The address may be cut short, or it is of another installation."
+    """Return a note for an address with the id of an unknown job."""
+    words = f"Job {job_id} was not found. The link may be incomplete or belong to another installation."
     return dmc.Alert(words, title="No such job", color="orange", style=BREAKING)
 
 
 def out_of_touch() -> Component:
-    words = "Jobs that run go on. This page looks again by itself."
+    """Return a note for a page that refreshes itself and cannot reach the database."""
+    words = "Running jobs are not affected. This page retries automatically."
     return dmc.Alert(words, title="The database does not answer", color="red")
 
 
-def try_again() -> Component:
-    """For beside the button of a submit that raised QueueUnavailable."""
-    return dmc.Alert("The queue does not answer just now. Try again in a moment.", title="Not started", color="red")
+def not_started(words: str = "The queue does not answer. Try again in a moment.") -> Component:
+    """Return an error for a job that was not submitted."""
+    return dmc.Alert(words, title="Not started", color="red", mb="md")

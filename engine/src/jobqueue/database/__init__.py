@@ -1,7 +1,7 @@
-"""Connections to SQLite or Postgres, and migrations.
+"""Connect to SQLite or Postgres, run the ledger's statements, and migrate the schema.
 
-Each process has one pool, which is never carried over a fork. The dialects translate a small common SQL. Migrations run under
-a lock at first use.
+Statements are written once in a small common SQL, and a dialect translates them. Each process has one pool, which a fork never
+inherits. Migrations run under a lock at the first use, so any number of processes may start at once.
 """
 
 from jobqueue.database.database import Database, DatabaseUnavailable, Row, Transaction

@@ -1,8 +1,15 @@
-"""Connections to the ledger's database: one pool per process, opened at first use and never carried over a fork.
+"""The ledger's database: transactions, single statements, and one pool for each process.
 
-Statements on a job's path go straight through the driver. They are written once, with `:name` parameters, `NOW` for
-the database's own clock (seconds since the epoch, the only clock that the ledger knows), and `IN EACH(:name)` or
-`FROM EACH(:name) AS known` for a list, and a few words more; `sqlite.py` and `postgres.py` say how each database has them.
+The pool opens at the first use and is never shared across a fork. Statements go straight to the driver, without SQLAlchemy.
+They are written once, in SQL that the dialects (`sqlite.py`, `postgres.py`) translate:
+
+- `:name` is a parameter.
+- `NOW` is the database's clock in seconds since the epoch. The ledger uses no other clock.
+- `IN EACH(:name)` tests for a member of a list. `FROM EACH(:name) AS known` gives a row with a `value` for each item.
+- `LEFT OUT(:name)` is true if a list parameter is None.
+- `PLACE(column, :name)` is the position of a column's value in a list. Values outside the list sort first.
+- `QUOTED(:name)` is a text in JSON. `LAST(column, n)` is the last n characters of a column.
+- `FOR UPDATE` locks rows on Postgres. SQLite has one writer and ignores it.
 """
 
 import contextlib
@@ -26,56 +33,81 @@ Row = Mapping[str, Any]
 
 
 class DatabaseUnavailable(Exception):
-    """The database did not answer, or broke off: trying again later may help."""
+    """The database did not answer, or the connection broke. The same call may succeed later."""
 
 
 class Dialect(Protocol):
-    """What differs between databases."""
+    """The differences between databases."""
 
     url: sa.URL
-    path: Path | None  # the SQLite file, where there is one
-    begin: str
-    connections: str  # a statement that counts them, where they are limited: `used`, and the `most` there may be
-    pool_size: int  # connections of a process
-    pool_timeout: float  # seconds that a thread waits for another's connection
-    one_writer: bool  # a statement that might write waits for all that do
+    path: Path | None  # the SQLite file; None on Postgres and in memory
+    begin: str  # the statement that begins a transaction
+    connections: str  # a statement that returns `used` and `most` connections; empty if they are unlimited
+    pool_size: int  # the most connections of a process
+    pool_timeout: float  # seconds that a thread waits for a free connection
+    one_writer: bool  # whether only one transaction may write at a time
     errors: tuple[type[Exception], ...]
-    taken: type[Exception]  # what a unique index refused
-    no_table: type[Exception]  # among others: what is asked for is not there
+    taken: type[Exception]  # raised when a unique index refuses a row
+    no_table: type[Exception]  # raised for a missing table, possibly for other reasons too
 
-    def compile(self, sql: str) -> str: ...
-    def bind(self, params: dict[str, Any]) -> dict[str, Any]: ...
-    def connect(self) -> Any: ...
-    def usable(self, connection: Any) -> bool: ...
-    def cursor(self, connection: Any) -> Any: ...
-    def has_database(self) -> bool: ...
-    def migrating(self) -> contextlib.AbstractContextManager[sa.Connection]: ...
-    def at_fault(self, error: BaseException) -> bool: ...
+    def compile(self, sql: str) -> str:
+        """Return a statement in this database's SQL."""
+        ...
+
+    def bind(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return a statement's parameters in the types that the driver takes."""
+        ...
+
+    def connect(self) -> Any:
+        """Open a connection outside any pool. Each statement on it commits by itself."""
+        ...
+
+    def usable(self, connection: Any) -> bool:
+        """Return whether an idle connection still works."""
+        ...
+
+    def cursor(self, connection: Any) -> Any:
+        """Return a cursor whose rows are mappings."""
+        ...
+
+    def has_database(self) -> bool:
+        """Return whether the database exists, without creating it."""
+        ...
+
+    def migrating(self) -> contextlib.AbstractContextManager[sa.Connection]:
+        """Open a transaction that holds the migration lock. Commit it at the end of the block."""
+        ...
+
+    def at_fault(self, error: BaseException) -> bool:
+        """Return whether the database caused an error, rather than a wrong statement or value."""
+        ...
 
 
 class Transaction:
-    """Statements that are committed together, or one that commits by itself."""
+    """Statements that are committed together, or a single statement that commits by itself."""
 
     def __init__(self, dialect: Dialect, cursor: Any) -> None:
         self._dialect = dialect
         self._cursor = cursor
 
     def one(self, sql: str, **params: Any) -> Row | None:
-        rows = self.all(sql, **params)  # a statement with RETURNING is only done when it has been read to its end
+        """Execute a statement. Return its first row, or None if it has no rows."""
+        rows = self.all(sql, **params)  # SQLite completes a statement with RETURNING only when all its rows are read
         return rows[0] if rows else None
 
     def all(self, sql: str, **params: Any) -> list[Row]:
+        """Execute a statement and return its rows."""
         self._execute(sql, params)
         rows: list[Row] = self._cursor.fetchall()
         return rows
 
     def run(self, sql: str, **params: Any) -> int:
-        """Returns the number of rows that the statement changed."""
+        """Execute a statement and return the number of rows that it changed."""
         self._execute(sql, params)
         return int(self._cursor.rowcount)
 
     def run_each(self, sql: str, rows: Sequence[dict[str, Any]]) -> None:
-        """Execute the statement for each of these parameters, if there are any, in one go to the server and back."""
+        """Execute a statement once for each dict of parameters, in a single round trip."""
         if not rows:
             return
         self._cursor.executemany(self._dialect.compile(sql), [self._dialect.bind(params) for params in rows])
@@ -85,22 +117,28 @@ class Transaction:
 
 
 class Database:
-    """The ledger's database by its URL; `sqlite://` is one in memory, for immediate mode. Raises ValueError for others."""
+    """The ledger's database. It connects at the first use.
+
+    :param url: `sqlite:////abs/path.sqlite`, `sqlite://` for a database in memory, or `postgresql://user:password@host/name`.
+    :raises ValueError: for any other URL. The message does not contain the password.
+    """
 
     def __init__(self, url: str) -> None:
         self._dialect = dialect_of(url)
         self._pool: Pool | None = None
         self._pid = os.getpid()
         self._opening = threading.Lock()
-        self._failed: tuple[float, Exception] | None = None  # when it last could not be opened, by time.monotonic()
+        self._failed: tuple[float, Exception] | None = None  # time.monotonic() and error of the last failed opening
         self._memory_lock = threading.RLock() if self.in_memory else contextlib.nullcontext()
 
     @property
     def url(self) -> sa.URL:
+        """Return the URL of this database, with its password."""
         return self._dialect.url
 
     @property
     def dialect(self) -> Dialect:
+        """Return the dialect of this database."""
         return self._dialect
 
     @property
@@ -109,18 +147,21 @@ class Database:
 
     @property
     def in_memory(self) -> bool:
+        """Return whether this is a database in memory, which no other process can reach."""
         return self.url.get_backend_name() == "sqlite" and self.path is None
 
     @property
     def path(self) -> Path | None:
-        """The SQLite file, where there is one."""
+        """Return the SQLite file, or None on Postgres and in memory."""
         return self._dialect.path
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Commit all or nothing.
+        """Open a transaction. Commit it at the end of the block, or roll it back if the block raises.
 
-        Raises DatabaseUnavailable; interrupts wait until it is over.
+        Interrupts of the running job (see jobqueue.interrupts) wait until the block has ended.
+
+        :raises DatabaseUnavailable: if the database does not answer.
         """
         with self._cursor() as cursor:
             try:
@@ -134,7 +175,10 @@ class Database:
 
     @contextlib.contextmanager
     def statement(self) -> Iterator[Transaction]:
-        """For a single statement, which commits by itself."""
+        """Open a block for a single statement, which commits by itself. It saves the round trips of a transaction.
+
+        :raises DatabaseUnavailable: if the database does not answer.
+        """
         with self._cursor() as cursor:
             yield Transaction(self._dialect, cursor)
 
@@ -154,10 +198,10 @@ class Database:
                 if connection is not None and not self.in_memory:
                     pool.drop(connection)
                     connection = None
-                self._tell(error)
+                self._raise_if_unavailable(error)
                 raise
             except BaseException as error:
-                if connection is not None and not isinstance(error, Exception):  # Ctrl-C: it may be amid a transaction
+                if connection is not None and not isinstance(error, Exception):  # Ctrl-C may leave an open transaction
                     if self.in_memory:
                         connection.rollback()
                     else:
@@ -169,9 +213,10 @@ class Database:
                     pool.give_back(connection)
 
     def connect(self, *statements: str) -> Any:
-        """A driver's connection outside of the pool, on which these were executed; the caller closes it.
+        """Return a driver connection outside the pool. The caller closes it. Each statement on it commits by itself.
 
-        It commits each statement. Raises DatabaseUnavailable.
+        :param statements: executed on the new connection.
+        :raises DatabaseUnavailable: if the database does not answer.
         """
         try:
             connection = self._dialect.connect()
@@ -183,19 +228,40 @@ class Database:
                 raise
             return connection
         except self._errors as error:
-            self._tell(error)
+            self._raise_if_unavailable(error)
             raise
 
+    def migrate(self) -> None:
+        """Connect and migrate the schema now instead of at the first use.
+
+        :raises DatabaseUnavailable: if the database does not answer.
+        """
+        with interrupts.deferred():
+            try:
+                self._open()
+            except self._errors as error:
+                self._raise_if_unavailable(error)
+                raise
+
+    def close(self) -> None:
+        """Close this process's connections. Call this before a fork. The next statement opens them again."""
+        with self._opening:
+            if self._pool is not None and not self.in_memory:
+                if self._pid == os.getpid():
+                    self._pool.close()
+                self._pool = None
+
     def _open(self) -> Pool:
+        """Return this process's pool. Open it, and migrate the schema, if this is the first use."""
         pool = self._pool
         if pool is not None and self._pid == os.getpid():
             return pool
-        asked = time.monotonic()
+        called_at = time.monotonic()
         with self._opening:
-            if self._failed is not None and self._failed[0] > asked:  # to others, while this one waited for them
+            if self._failed is not None and self._failed[0] > called_at:  # another thread tried and failed meanwhile
                 raise self._failed[1]
             if self._pid != os.getpid():
-                self._pool = None  # its connections are the parent's
+                self._pool = None  # its connections belong to the parent process
             if self._pool is None:
                 self._pid = os.getpid()
                 dialect = self._dialect
@@ -212,7 +278,7 @@ class Database:
             return self._pool
 
     def _migrate(self, pool: Pool) -> None:
-        """Bring the schema to head, if it is not: once, whoever else starts at the same moment."""
+        """Migrate the schema to head. Only one of several processes that start at once does this."""
         from jobqueue.database import migrations
 
         if self._dialect.has_database() and self._version(pool) == migrations.HEAD:
@@ -222,7 +288,7 @@ class Database:
                 migrations.upgrade(connection)
 
     def _version(self, pool: Pool) -> str | None:
-        """The schema's revision, asked without Alembic; None where there is none."""
+        """Return the schema's revision without importing Alembic, or None for an empty database."""
         connection = pool.take()
         try:
             cursor = self._dialect.cursor(connection)
@@ -236,36 +302,22 @@ class Database:
         pool.give_back(connection)
         return rows[0]["version_num"] if rows else None
 
-    def migrate(self) -> None:
-        """Make the database ready now, rather than at its first use. Raises DatabaseUnavailable."""
-        with interrupts.deferred():
-            try:
-                self._open()
-            except self._errors as error:
-                self._tell(error)
-                raise
-
-    def _tell(self, error: Exception) -> None:
-        """Raises DatabaseUnavailable where the database is at fault, not a statement or a value."""
+    def _raise_if_unavailable(self, error: Exception) -> None:
+        """Raise DatabaseUnavailable if the database caused the error. A wrong statement or value is another error."""
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         if cause is not None and (isinstance(cause, OSError | AllInUse) or self._dialect.at_fault(cause)):
             raise DatabaseUnavailable(f"{self.url.render_as_string(hide_password=True)}: {cause}") from error
 
-    def close(self) -> None:
-        """Close every connection of this process; the next statement opens one again. Due before every fork."""
-        with self._opening:
-            if self._pool is not None and not self.in_memory:
-                if self._pid == os.getpid():
-                    self._pool.close()
-                self._pool = None
-
 
 def dialect_of(url: str) -> Dialect:
-    """The dialect of a database's URL, in any form that hosts hand out. Raises ValueError, without the password."""
+    """Return the dialect for a database URL, in any form that hosting providers use.
+
+    :raises ValueError: for an unsupported or unreadable URL. The message does not contain the password.
+    """
     try:
         parsed = sa.make_url(_with_plain_at_signs(url))
     except (sa.exc.ArgumentError, ValueError):
-        raise ValueError(f"database_url cannot be read as a URL. {_FORMS}") from None
+        raise ValueError(f"database_url is not a valid URL. {_FORMS}") from None
     if parsed.get_backend_name() == "sqlite":
         from jobqueue.database.sqlite import SQLite
 
@@ -281,7 +333,7 @@ _FORMS = "SQLite and Postgres are supported: sqlite:////abs/path.sqlite or postg
 
 
 def _with_plain_at_signs(url: str) -> str:
-    """A password may hold an @ as it is: the last one before the path ends it."""
+    """Escape unescaped @ characters in the password. The last @ before the path separates the password from the host."""
     scheme, separator, rest = url.partition("://")
     address, question, query = rest.partition("?")
     user, at, host = address.rpartition("@")
@@ -289,5 +341,5 @@ def _with_plain_at_signs(url: str) -> str:
 
 
 def storable(text: str) -> str:
-    """Text that any database takes: file names may carry bytes that are no characters, and Postgres has no NUL."""
+    """Return text that every database accepts. Postgres refuses NUL, and text from file names may contain lone surrogates."""
     return str(text).encode("utf-8", "replace").decode().replace("\0", "?")

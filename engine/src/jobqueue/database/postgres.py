@@ -1,7 +1,7 @@
-"""Postgres as the ledger's database: many writers, on many machines, and a network in between.
+"""Postgres as the ledger's database: many writers on many machines, over a network.
 
-A network can fall silent, and a process can be stopped in the middle of a transaction. So nobody waits for ever: not a
-client for the server's answer, not the server for a client that holds rows.
+A network connection can go silent, and a process can stop in the middle of a transaction. So every wait has a limit: a client
+waits SILENCE seconds for an answer, and the server waits HELD seconds for a client that holds locks.
 """
 
 import functools
@@ -16,16 +16,16 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.rows import dict_row
 
-SILENCE = 10.0  # seconds without an answer, after which a connection counts as broken
-CONNECT = 5  # seconds
-HELD = 5  # seconds that a client may do nothing amid a transaction, and that another waits for the rows which it holds
-STARVED = 60  # seconds that a migration may do nothing: on a busy machine it may have to wait for a processor
-CONNECTIONS = 2  # of a process at most: the smallest hosted plans have 20 in all
-MIGRATION_LOCK = 0x6A6F6271  # "jobq": whoever holds this advisory lock migrates
+SILENCE = 10.0  # seconds without an answer after which a connection counts as broken
+CONNECT = 5  # seconds to open a connection
+HELD = 5  # seconds that a client may be idle inside a transaction, and that another waits for its row locks
+STARVED = 60  # seconds that a migration may be idle: on a busy machine it may wait that long for a processor
+CONNECTIONS = 2  # most connections of a process; the smallest hosted plans allow 20 in all
+MIGRATION_LOCK = 0x6A6F6271  # "jobq": the advisory lock of the process that migrates
 _NOW = "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS double precision)"
 
-# For each session. An accepted job is kept, so a commit is on disk when it returns. A client that was stopped amid a
-# transaction loses it, and with it the rows that it locked.
+# Settings of each session. An accepted job is never lost, so a commit returns only when it is on disk. The server rolls back the
+# transaction of a stopped client and so frees the rows that it locked.
 _SESSION = """
 SELECT set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE setting END, false),
        set_config('idle_in_transaction_session_timeout', %(held)s, false),
@@ -33,14 +33,14 @@ SELECT set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE s
 FROM pg_settings WHERE name = 'synchronous_commit'
 """
 
-# A connection on which nothing is said is known to be dead in half a minute.
+# Detect a dead idle connection within half a minute.
 _CONNECT: dict[str, Any] = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
 }
 
-# How many there are to this server, and how many there may be.
+# Count the connections to this server, and the most that this role may open.
 _USED = """
 SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
        LEAST(CAST(current_setting('max_connections') AS integer)
@@ -49,7 +49,7 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backe
 FROM pg_roles WHERE rolname = current_user
 """
 
-# The last three are "internal errors" to the driver: a standby, and a transaction that the server took back.
+# The driver calls the last three internal errors: a read-only standby, and a transaction that the server rolled back.
 _AT_FAULT = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -60,16 +60,17 @@ _AT_FAULT = (
 
 
 class Connection(psycopg.Connection[Any]):
-    """Waits for an answer only so long; whoever waited then closes it."""
+    """A connection that raises if the server is silent for SILENCE seconds. The caller then closes it."""
 
-    patient = False
+    patient = False  # whether to wait without a limit
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Wait for the server's answer, at most SILENCE seconds."""
         return super().wait(gen, interval, SILENCE if timeout is None and not self.patient else timeout)
 
 
 class Postgres:
-    """How the ledger's statements are put to Postgres, and what its errors mean."""
+    """The Postgres dialect: SQL translation, connections, and the meaning of errors."""
 
     begin = "BEGIN"
     connections = _USED
@@ -82,15 +83,14 @@ class Postgres:
 
     def __init__(self, url: sa.URL) -> None:
         self.url = url.set(drivername="postgresql+psycopg")
-        self.pool_timeout = (
-            SILENCE  # a thread that waits for another's connection waits no longer than it would with one
-        )
+        self.pool_timeout = SILENCE  # waiting for a connection takes no longer than waiting for an answer
 
     @staticmethod
     @functools.cache
     def compile(sql: str) -> str:
+        """Return the statement in Postgres' SQL, with the driver's parameters."""
         sql = re.sub(r"\bNOW\b", _NOW, sql.replace("%", "%%"))
-        # In a sub-select, as the planner would otherwise think that each length of the list deserves a plan of its own.
+        # The sub-select hides the list's length from the planner, which would otherwise plan anew for each length.
         sql = re.sub(
             r"(FROM|JOIN) EACH\(:(\w+)\) AS (\w+)", r"\1 unnest((SELECT CAST(:\2 AS text[]))) AS \3 (value)", sql
         )
@@ -103,18 +103,19 @@ class Postgres:
 
     @staticmethod
     def bind(params: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters in the types that the driver takes."""
         return params
 
     def connect(self) -> Connection:
-        """One connection, outside of any pool."""
-        told = self.url.translate_connect_args(username="user", database="dbname")
-        arguments: dict[str, Any] = {"connect_timeout": CONNECT, **_CONNECT, **told, **self.url.query}
+        """Open a connection outside any pool."""
+        from_url = self.url.translate_connect_args(username="user", database="dbname")
+        arguments: dict[str, Any] = {"connect_timeout": CONNECT, **_CONNECT, **from_url, **self.url.query}
         try:
             connection = Connection.connect(autocommit=True, **arguments)
-        except psycopg.ProgrammingError as error:  # an option in the URL that Postgres does not know
+        except psycopg.ProgrammingError as error:  # an unknown option in the URL
             raise psycopg.OperationalError(str(error)) from error
         try:
-            connection.prepare_threshold = 0  # a process has few statements, and is asked for them again and again
+            connection.prepare_threshold = 0  # prepare at once: a process repeats a small set of statements
             connection.execute(_SESSION, {"held": f"{HELD}s"})
         except BaseException:
             connection.close()
@@ -123,33 +124,35 @@ class Postgres:
 
     @staticmethod
     def cursor(connection: Any) -> Any:
+        """Return a cursor whose rows are dicts."""
         return connection.cursor(row_factory=dict_row)
 
     @staticmethod
     def usable(connection: Connection) -> bool:
-        """One that has something to read says that the server closed it."""
+        """Return whether an idle connection works. An idle connection with data to read was closed by the server."""
         if connection.closed:
             return False
-        looks = select.poll()
-        looks.register(connection.fileno(), select.POLLIN)
-        return not looks.poll(0)
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        return not poll.poll(0)
 
     def has_database(self) -> bool:
+        """Return whether the database exists. A Postgres database does."""
         return True
 
     @contextmanager
     def migrating(self) -> Iterator[sa.Connection]:
-        """A transaction in which nobody else migrates, begun and committed in words."""
+        """Open a transaction that holds the migration lock. Commit it at the end of the block."""
         engine = sa.create_engine(
             self.url,
             creator=self.connect,
             isolation_level="AUTOCOMMIT",
             poolclass=sa.NullPool,
-            use_native_hstore=False,  # else each process asks for it once
+            use_native_hstore=False,  # saves a query in each process
         )
         with engine.connect() as connection:
             driver: Any = connection.connection.driver_connection
-            driver.patient = True  # others may be at it, and a large table takes its time
+            driver.patient = True  # another process may hold the lock, and migrating a large table takes long
             connection.exec_driver_sql("BEGIN")
             connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{STARVED}s'")
@@ -159,5 +162,5 @@ class Postgres:
 
     @staticmethod
     def at_fault(error: BaseException) -> bool:
-        """Whether the database is at fault, not a statement or a value."""
+        """Return whether the database caused the error, rather than a wrong statement or value."""
         return isinstance(error, _AT_FAULT) and not isinstance(error, psycopg.errors.ProgramLimitExceeded)

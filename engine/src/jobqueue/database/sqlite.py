@@ -1,4 +1,4 @@
-"""SQLite as the ledger's database: one file, or memory in immediate mode, and one writer at a time."""
+"""SQLite as the ledger's database: one file, or memory in immediate mode, with one writer at a time."""
 
 import fcntl
 import functools
@@ -12,25 +12,26 @@ from typing import Any
 
 import sqlalchemy as sa
 
-CONNECTIONS = 40  # of a process at most: one for each of its threads, as a rule
+CONNECTIONS = 40  # most connections of a process: usually one for each thread
 BUSY_TIMEOUT = 10  # seconds that a statement waits for another writer of the file
+POOL_TIMEOUT = 30.0  # seconds that a thread waits for a connection of another thread
 _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 
 
 class SQLite:
-    """How the ledger's statements are put to SQLite, and what its errors mean."""
+    """The SQLite dialect: SQL translation, connections, and the meaning of errors."""
 
     begin = "BEGIN IMMEDIATE"
     connections = ""
     pool_size = CONNECTIONS
-    pool_timeout = 30.0
-    one_writer = True  # so a look before a write spares the others
+    pool_timeout = POOL_TIMEOUT
+    one_writer = True  # so callers read first, and write only if there is something to change
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
     taken: type[Exception] = sqlite3.IntegrityError
     no_table: type[Exception] = sqlite3.OperationalError
 
     def __init__(self, url: sa.URL) -> None:
-        self.path: Path | None = None  # the file, where there is one
+        self.path: Path | None = None  # the file; None in memory
         if url.database not in (None, "", ":memory:"):
             self.path = Path(str(url.database)).absolute()  # a task may change the working directory
             url = url.set(database=str(self.path))
@@ -40,22 +41,23 @@ class SQLite:
     @staticmethod
     @functools.cache
     def compile(sql: str) -> str:
+        """Return the statement in SQLite's SQL."""
         sql = re.sub(r"\bNOW\b", _NOW, sql)
         sql = re.sub(r"\bIN EACH\((:\w+)\)", r"IN (SELECT value FROM json_each(\1))", sql)
         sql = re.sub(r"(FROM|JOIN) EACH\(", r"\1 json_each(", sql)
         sql = re.sub(r"LEFT OUT\((:\w+)\)", r"\1 IS NULL", sql)
-        sql = re.sub(
-            r"PLACE\((\w+), (:\w+)\)", r"(SELECT key FROM json_each(\2) WHERE value = \1)", sql
-        )  # NULL is first
+        # The place of a value outside the list is NULL, which sorts first.
+        sql = re.sub(r"PLACE\((\w+), (:\w+)\)", r"(SELECT key FROM json_each(\2) WHERE value = \1)", sql)
         sql = re.sub(r"LAST\((\w+), (\d+)\)", r"substr(\1, -\2)", sql.replace("QUOTED(", "json_quote("))
-        return re.sub(r"FOR UPDATE( SKIP LOCKED)?", "", sql)  # a writer is alone here
+        return re.sub(r"FOR UPDATE( SKIP LOCKED)?", "", sql)  # there is only one writer
 
     @staticmethod
     def bind(params: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters in the types that the driver takes: lists become JSON."""
         return {name: json.dumps(value) if isinstance(value, list) else value for name, value in params.items()}
 
     def connect(self) -> sqlite3.Connection:
-        """One connection, outside of any pool; to a database in memory there is but one."""
+        """Open a connection outside any pool. A database in memory has a single connection, which this returns each time."""
         if self.path is not None:
             return self._connect(str(self.path))
         self._memory = self._memory or self._connect(":memory:")
@@ -65,25 +67,27 @@ class SQLite:
     def _connect(database: str) -> sqlite3.Connection:
         connection = sqlite3.connect(database, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT)
         connection.row_factory = sqlite3.Row
-        # WAL alone may forget the last commits when the power fails: an accepted job is kept.
+        # An accepted job is never lost. With WAL and a weaker setting, a power failure may lose the last commits.
         connection.execute("PRAGMA synchronous = FULL")
         return connection
 
     @staticmethod
     def usable(connection: sqlite3.Connection) -> bool:
+        """Return whether an idle connection works. A connection to a file does."""
         return True
 
     @staticmethod
     def cursor(connection: Any) -> Any:
+        """Return a cursor whose rows are mappings."""
         return connection.cursor()
 
     def has_database(self) -> bool:
-        """Whether there is something to look at: a look would make the file, and memory is new."""
+        """Return whether the file exists. Connecting would create it. A database in memory starts empty."""
         return self.path is not None and self.path.exists()
 
     @contextmanager
     def migrating(self) -> Iterator[sa.Connection]:
-        """A transaction in which nobody else migrates."""
+        """Open a transaction that holds the migration lock. Commit it at the end of the block."""
         poolclass = sa.NullPool if self.path is not None else sa.StaticPool
         engine = sa.create_engine(self.url, creator=self.connect, poolclass=poolclass)
         with self._locked(), engine.connect() as connection:
@@ -95,7 +99,7 @@ class SQLite:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """The file alone would do, but for the change to WAL, which others must not see half done."""
+        """Hold a lock file. The transaction does not cover the switch to WAL, which other processes must not see half done."""
         if self.path is None:
             yield
             return
@@ -106,7 +110,10 @@ class SQLite:
 
     @staticmethod
     def at_fault(error: BaseException) -> bool:
-        """Whether the database is at fault, not a statement or a value; the last: a damaged file, or no database at all."""
+        """Return whether the database caused the error, rather than a wrong statement or value.
+
+        A plain DatabaseError means that the file is damaged, or is not a database.
+        """
         return (
             isinstance(error, sqlite3.OperationalError | sqlite3.InterfaceError) or type(error) is sqlite3.DatabaseError
         )

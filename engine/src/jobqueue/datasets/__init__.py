@@ -1,6 +1,7 @@
-"""Values that a periodic job saves for other processes to read.
+"""Datasets: values that a periodic job saves in versions for other processes to read.
 
-A version is there whole or not at all. Its bytes may come from a Redis cache, whose digest the ledger knows.
+A version is stored whole or not at all. Its bytes may come from a Redis cache, and are used only if their digest is the one in
+the ledger.
 """
 
 from jobqueue.datasets.dataset import Dataset, DatasetInfo, EmptyDataset, NotReady, VersionNotFound

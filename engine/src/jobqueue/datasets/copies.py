@@ -5,7 +5,7 @@ from typing import Any
 
 
 def read_only(value: Any) -> Any:
-    """A value that many threads will have: its arrays cannot be written to."""
+    """Make the arrays in a value read-only, because many threads will share it. Return the value."""
     if isinstance(value, list | tuple | dict):
         for item in value.values() if isinstance(value, dict) else value:
             read_only(item)
@@ -15,7 +15,7 @@ def read_only(value: Any) -> Any:
 
 
 def own_copy(value: Any) -> Any:
-    """The same value for one reader. pandas copies what it holds once somebody writes to it."""
+    """Return a copy of a value for one reader. pandas objects share their data until the reader changes it."""
     if isinstance(value, list | tuple):
         return type(value)(map(own_copy, value))
     if isinstance(value, dict):

@@ -1,8 +1,8 @@
-"""Datasets: what a periodic job makes of the world, kept in versions for others to read.
+"""Datasets: values that a periodic job saves in versions for other processes to read.
 
-A version is saved by the transaction that ends its job, so it is there whole or not at all, and a job that failed leaves the
-last one in place. Which is the newest, the ledger says, at each read; its bytes come from Redis where they are the ones that
-the ledger means, and from the ledger where not; and each process decodes them once.
+The transaction that ends the job saves the version, so it is stored whole or not at all, and a failed job leaves the last
+version in place. Each read asks the ledger which version is the newest. The bytes come from Redis if their digest is the one in
+the ledger, and from the ledger otherwise. Each process decodes a version once.
 """
 
 import functools
@@ -18,6 +18,7 @@ from huey.api import TaskWrapper
 
 from jobqueue import codec
 from jobqueue.database.database import Row
+from jobqueue.database.times import utc
 from jobqueue.datasets.cache import DatasetCache, digest_of
 from jobqueue.datasets.copies import own_copy, read_only
 from jobqueue.datasets.single_flight import SingleFlight
@@ -31,51 +32,67 @@ from jobqueue.ledger.states import State
 T = TypeVar("T")
 KEEP = 3  # versions
 
-FIRST_LOOK, LAST_LOOK = 0.05, 0.5  # seconds between two looks for a first version
+SHORTEST_POLL, LONGEST_POLL = 0.05, 0.5  # seconds between two queries for the first version
 
 Moment = datetime | date
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 24 * 3600, "week": 7 * 24 * 3600}  # seconds
 
 
 class NotReady(LookupError):
-    """The dataset has no version yet."""
+    """A read of a dataset that has no version yet."""
 
 
 class VersionNotFound(LookupError):
-    """The dataset never had that version, or keeps it no longer."""
+    """A read of a version that never existed, or is not kept any more."""
 
 
 class EmptyDataset(ValueError):
-    """A refresh came to nothing: None, or something without rows. No version was made of it."""
+    """A refresh that returned None or a value without rows. It makes no version."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
-    """One look at a dataset. Times are aware, in UTC; None, like the rest, as long as there is no version."""
+    """Information about a dataset and its newest version. Times are aware, in UTC.
+
+    Without a version, everything about the version is None.
+    """
 
     name: str
     version: int | None
-    as_of: datetime | None  # of when its content is
+    as_of: datetime | None  # the time that its content describes
     saved_at: datetime | None
     age: timedelta | None  # since `as_of`, by the database's clock
-    stale: bool  # as old as it may be, or older
-    rows: int | None  # None too for a value that has no length
-    size: int | None  # bytes, as it is kept
+    stale: bool  # whether its age has reached `stale_after`
+    rows: int | None  # None also for a value without a length
+    size: int | None  # stored bytes
     job_id: str | None  # the job that made it
-    error: str  # of the last refresh, a sentence; "" if that succeeded
-    failed_job_id: str | None
+    error: str  # a sentence about the last refresh if it failed, else ""
+    failed_job_id: str | None  # that refresh
 
 
 @dataclass(frozen=True)
 class _Held:
-    """What this process has decoded, by the digest of its bytes."""
+    """The version that this process has decoded, with the digest of its bytes."""
 
     digest: str
     value: Any
 
 
 class Dataset(Generic[T]):
-    """What `@huey.dataset(...)` makes of a function. Calling it runs the function, here and now, and saves nothing."""
+    """A dataset: a function whose return values are saved in versions. `@huey.dataset(...)` makes one.
+
+    Example::
+
+        @huey.dataset(every("15 minutes"), stale_after="1 hour", as_of=lambda prices: prices.index[-1])
+        def prices() -> pd.DataFrame:
+            return fetch_prices()
+
+        prices.read()      # the newest version, in any process
+        prices.info()      # its age, size and last error, without reading it
+        prices.refresh()   # submits a job that makes a new version now
+
+    Calling it, as `prices()`, runs the function in the calling process and saves nothing.
+    """
 
     def __init__(
         self,
@@ -90,7 +107,7 @@ class Dataset(Generic[T]):
         as_of: Callable[[T], Moment] | None,
     ) -> None:
         if keep < 1:
-            raise ValueError(f"keep={keep}: a dataset keeps one version at least.")
+            raise ValueError(f"keep={keep} is too small. A dataset keeps at least one version.")
         self.function = function
         self.stale_after = None if stale_after is None else _duration(stale_after)
         self.keep = keep
@@ -112,26 +129,31 @@ class Dataset(Generic[T]):
         return self.function()
 
     def read(self, version: int | None = None, *, wait: float = 0) -> T:
-        """The newest version, or that one. It is the caller's own: changing it changes nothing for others.
+        """Return the value of the newest version, or of a given one.
 
-        :param wait: seconds to wait for a first version.
-        Arrays cannot be written to; copy them first. Raises NotReady, VersionNotFound, DatabaseUnavailable.
+        Changing the value changes it for the caller only. Arrays are read-only: copy them before you write to them.
+
+        :param version: the number of a version that is still kept. By default the newest.
+        :param wait: seconds to wait for the first version if none exists.
+
+        Raises NotReady if no version exists within this time, VersionNotFound if the given one is not kept, and
+        DatabaseUnavailable. In a running job it waits for the database instead.
         """
         if version is not None:
             return self._read_kept(version)
-        until, pause = time.monotonic() + wait, FIRST_LOOK
+        until, pause = time.monotonic() + wait, SHORTEST_POLL
         while True:
             newest = current_job().patiently(self._newest.get)
             if newest is None:
                 if time.monotonic() >= until:
-                    raise NotReady(self._why_not_ready())
+                    raise NotReady(self._not_ready_message())
                 time.sleep(pause)
-                pause = min(2 * pause, LAST_LOOK)
+                pause = min(2 * pause, LONGEST_POLL)
             elif (held := self._held_as(newest)) is not None:
                 return own_copy(held.value)
 
     def info(self) -> DatasetInfo:
-        """What is known about it, without reading it. Raises DatabaseUnavailable."""
+        """Return information about the dataset without reading its value. Raises DatabaseUnavailable."""
         row = current_job().patiently(self._newest.get)
         newest: dict[str, Any] = {} if row is None else dict(row)
         last = current_job().patiently(lambda: self._ledger().versions.last_refresh(self.name))
@@ -140,8 +162,8 @@ class Dataset(Generic[T]):
         return DatasetInfo(
             name=self.name,
             version=newest.get("version"),
-            as_of=_utc(newest.get("as_of")),
-            saved_at=_utc(newest.get("saved_at")),
+            as_of=utc(newest.get("as_of")),
+            saved_at=utc(newest.get("saved_at")),
             age=age,
             stale=age is not None and self.stale_after is not None and age >= self.stale_after,
             rows=newest.get("rows"),
@@ -152,18 +174,18 @@ class Dataset(Generic[T]):
         )
 
     def refresh(self) -> JobHandle:
-        """Ask a worker for a new version now. Returns the job."""
+        """Submit a job that makes a new version now. Return its handle. Raises QueueUnavailable."""
         handle: JobHandle = self.task()
         return handle
 
     # --- making a version ---
 
     def _refresh(self) -> Any:
-        """What the periodic job does. Outside of a worker it only returns what it made."""
+        """Run the function, and have the attempt's end save its value as a version. Outside a worker, return the value."""
         value = self.function()
         rows = _length(value)
         if value is None or rows == 0:
-            raise EmptyDataset(f"{self.name} came to nothing ({_described(value)}), so no version was made of it.")
+            raise EmptyDataset(f"{self.name} returned {_described(value)}, so no version was made.")
         attempt = current_attempt.get()
         if attempt is None:
             return value
@@ -183,18 +205,18 @@ class Dataset(Generic[T]):
     # --- reading one ---
 
     def _held_as(self, newest: Row) -> _Held | None:
-        """What the ledger means, decoded; None if another was loaded, or this one replaced, meanwhile: look again."""
+        """Return the newest version, decoded. Return None if it was replaced meanwhile: the caller then asks again."""
         held = self._held
-        if held is None or held.digest != newest["digest"]:
-            with self._loading:
-                if self._held is not held:
-                    return None
+        if held is not None and held.digest == newest["digest"]:
+            return held
+        with self._loading:
+            if self._held is held:
                 body, media_type = self._body(newest)
                 if body is None:
                     return None
-                value = read_only(codec.decode(media_type, body))
-                held = self._held = _Held(newest["digest"], value)
-        return held
+                self._held = _Held(newest["digest"], read_only(codec.decode(media_type, body)))
+            held = self._held
+        return held if held is not None and held.digest == newest["digest"] else None
 
     def _body(self, newest: Row) -> tuple[bytes | None, str]:
         cache = self._cache()
@@ -217,18 +239,18 @@ class Dataset(Generic[T]):
             return own_copy(held.value)
         return codec.decode(kept["media_type"], kept["body"])
 
-    def _why_not_ready(self) -> str:
+    def _not_ready_message(self) -> str:
         error = self.info().error
         return (
-            f"{self.name} has no version yet. A running worker makes the first when it is due, or at once when asked: "
+            f"{self.name} has no version yet. A running worker makes the first one when it is due. To make one now, call "
             f"{self.function.__name__}.refresh(), then {self.function.__name__}.read(wait=60)."
             + (f" Its last refresh failed: {error}" if error else "")
         )
 
 
 def _length(value: Any) -> int | None:
-    """Rows of a frame, items of a list or an array; None where there is no such thing."""
-    if getattr(value, "size", None) == 0:  # also a frame of rows without columns
+    """Return the rows of a frame or the items of a list or an array, or None for a value without a length."""
+    if getattr(value, "size", None) == 0:  # a frame with rows but no columns is empty too
         return 0
     try:
         return len(value)
@@ -241,16 +263,12 @@ def _described(value: Any) -> str:
 
 
 def _epoch(moment: Moment) -> float:
-    """Seconds since the epoch. What has no time zone is in UTC, a date its midnight."""
+    """Return a moment in seconds since the epoch. A datetime without a time zone is in UTC. A date stands for its midnight."""
     if isinstance(moment, datetime):
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if isinstance(moment, date):
         return datetime(moment.year, moment.month, moment.day, tzinfo=UTC).timestamp()
-    raise TypeError(f"as_of gave {moment!r}, which is no datetime or date.")
-
-
-def _utc(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    raise TypeError(f"as_of returned {moment!r}. Return a datetime or a date.")
 
 
 def _duration(given: float | str | timedelta) -> timedelta:
@@ -260,5 +278,7 @@ def _duration(given: float | str | timedelta) -> timedelta:
         return timedelta(seconds=given)
     found = re.fullmatch(r"(\d+(?:\.\d+)?) (second|minute|hour|day|week)s?", given.strip())
     if found is None:
-        raise ValueError(f"stale_after={given!r}: it is a duration, for example '90 seconds', '1 hour' or '2 days'.")
+        raise ValueError(
+            f"stale_after={given!r} is not a duration. Give, for example, '90 seconds', '1 hour' or '2 days'."
+        )
     return timedelta(seconds=float(found[1]) * UNITS[found[2]])

@@ -1,7 +1,7 @@
-"""A question that many threads have at the same time is asked once, and each gets an answer younger than its question.
+"""Coalesce identical concurrent reads: threads that ask at the same time share one query.
 
-While one is asked, whoever comes waits for the next: what is under way may be answered with what was before they came. So a
-question costs its database no more for twenty threads than for two.
+No thread gets a result older than its own request. A thread that asks while a query runs waits for the next query, because
+the running one may return data from before the request. So twenty threads cost the database no more than two.
 """
 
 import threading
@@ -15,55 +15,58 @@ T = TypeVar("T")
 
 
 class _Call(Generic[T]):
+    """A call of the query, with its result for all threads that wait for it."""
+
     def __init__(self) -> None:
-        self.over = threading.Event()
-        self.answer: T
+        self.done = threading.Event()
+        self.result: T
         self.error: BaseException | None = None
 
 
 class SingleFlight(Generic[T]):
-    """`question` is asked by one thread at a time. What it raises, all raise who waited for that answer."""
+    """Shares the calls of a query among threads. One thread at a time calls it."""
 
-    def __init__(self, question: Callable[[], T]) -> None:
-        self._question = question
+    def __init__(self, query: Callable[[], T]) -> None:
+        self._query = query
         self._lock = threading.Lock()
-        self._now: _Call[T] | None = None  # who asked it has not got the answer yet
-        self._next: _Call[T] | None = None
+        self._running: _Call[T] | None = None
+        self._next: _Call[T] | None = None  # starts when the running call is done
 
     def get(self) -> T:
-        with interrupts.deferred():  # others wait for what this thread has begun
+        """Return a result of the query from after this call began. Raise the exception that the query raised."""
+        with interrupts.deferred():  # other threads wait for the call that this thread makes
             with self._lock:
-                before = self._now
+                before = self._running
                 mine = self._next if before is not None else None
-                first = mine is None
+                is_mine_to_make = mine is None
                 if mine is None:
                     mine = _Call()
                     if before is None:
-                        self._now = mine
+                        self._running = mine
                     else:
                         self._next = mine
-            if first:
-                self._answer(mine, before)
+            if is_mine_to_make:
+                self._make(mine, before)
             else:
-                mine.over.wait()
+                mine.done.wait()
         if mine.error is not None:
             raise mine.error
-        return mine.answer
+        return mine.result
 
-    def _answer(self, mine: _Call[T], before: _Call[T] | None) -> None:
-        """Ask, when the question before is over."""
-        mine.error = DatabaseUnavailable("Whoever asked was interrupted.")
+    def _make(self, call: _Call[T], before: _Call[T] | None) -> None:
+        """Run the query once the previous one has finished."""
+        call.error = DatabaseUnavailable("The thread that ran this query was interrupted. Try again.")
         try:
             if before is not None:
-                before.over.wait()
-            mine.answer = self._question()
-            mine.error = None
+                before.done.wait()
+            call.result = self._query()
+            call.error = None
         except Exception as error:
-            mine.error = error
+            call.error = error
         finally:
             with self._lock:
-                if self._now is mine:
-                    self._now, self._next = self._next, None
-                else:  # interrupted before its turn
+                if self._running is call:
+                    self._running, self._next = self._next, None
+                else:  # interrupted while it waited for the previous call
                     self._next = None
-            mine.over.set()
+            call.done.set()

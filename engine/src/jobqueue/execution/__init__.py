@@ -1,6 +1,7 @@
 """Everything between a claim and its end: the attempt, the current job, steps, progress, logs and retries.
 
-An end is written once, together with everything that belongs to it. This package knows neither processes nor pages.
+An attempt's end is one transaction: its state, result, retry and follow-ups are written together or not at all. This package
+knows neither worker processes nor pages.
 """
 
 from jobqueue.execution.current_job import current_job

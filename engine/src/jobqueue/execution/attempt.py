@@ -1,4 +1,4 @@
-"""One attempt at a job: the claimed row, Huey's report of how it went, and the outcome to write."""
+"""An attempt at a job: the claimed row, Huey's report of how it went, and the outcome to write."""
 
 from contextvars import ContextVar
 from typing import Any
@@ -30,36 +30,36 @@ REPORTS = frozenset(
 
 
 class TaskExited(Exception):
-    """The task called sys.exit(), or let asyncio's CancelledError out: it failed, and its worker goes on."""
+    """Failure of a task that called sys.exit() or let asyncio's CancelledError escape. Its worker continues."""
 
 
 class Attempt:
-    """One attempt: the claimed row, and Huey's report so far."""
+    """One attempt: the claimed row, and Huey's report so far. `now`: the database's time at the claim."""
 
     def __init__(self, row: Row, token: str, job: ClaimedJob) -> None:
         self.id: str = row["id"]
         self.queue: str = row["queue"]
         self.is_followed = row["follower"] is not None
-        # Who follows takes this one's value, but for a schedule's next fire, which only waits.
+        # A follower takes this job's value. A schedule's next run is no such follower: it only waits for the end.
         self.value_is_wanted = self.is_followed and row["due_at"] is None
         self.task: Task | None = None
         self.token = token
         self.job = job
         self.now: float = row["now"]
         self.revoked = bool(row["revoked"])
-        self.started = False  # the task's own code has been entered
-        self.ending = False  # it has returned: what is written from now on belongs to the end
-        self.signal: str | None = None  # the last that tells how it went
+        self.started = False  # the task's own code was entered
+        self.ending = False  # the task has returned: later writes belong to the end
+        self.signal: str | None = None  # the last signal of REPORTS
         self.exception: BaseException | None = None
         self.failure: dict[str, Any] | None = None  # Huey's metadata of the error
         self.retry: Retry | None = None
         self.value: tuple[str, bytes] | None = None
-        self.version: NewVersion | None = None  # of the dataset that this job refreshes
+        self.version: NewVersion | None = None  # the dataset version that this job made
         self.submitted: list[NewJob] = []
         self.deleted: list[str] = []
 
     def handles(self, task: Any) -> bool:
-        """Return whether a task is this job's error handler, as `.error(...)` named it."""
+        """Return whether a task is this job's error handler, set with `.error(...)`."""
         on_error = getattr(self.task, "on_error", None)
         return isinstance(task, Task) and on_error is not None and task.id == on_error.id
 
@@ -80,7 +80,7 @@ class Attempt:
         elif self.signal == signals.SIGNAL_REVOKED:
             outcome.state, outcome.error = State.CANCELLED, "Revoked before it ran."
         elif self.signal == signals.SIGNAL_EXPIRED:
-            outcome.state, outcome.error = State.FAILED, "Expired: no worker was free before its time was over."
+            outcome.state, outcome.error = State.FAILED, "Expired: no worker was free in time."
         elif self.signal == signals.SIGNAL_CANCELED:
             outcome.state, outcome.error = State.CANCELLED, outcome.error or "Cancelled before it ran."
         elif self.failure is not None:
@@ -100,7 +100,7 @@ def ending_attempt() -> Attempt | None:
 
 
 def sentence(exception: BaseException) -> str:
-    """Describe an exception for a person: its own message, with its type where the message alone would not do."""
+    """Describe an exception for people: its message, after its type unless the message explains itself."""
     text = storable(str(exception)).strip()
     if isinstance(exception, codec.ResultNotEncodable | TaskExited | TaskTimeout):
         return text

@@ -1,7 +1,7 @@
-"""The job that the running code works for: its steps, which survive a crash, and its progress.
+"""The current job: steps that survive a crash, and progress.
 
-Called outside a worker (in a notebook, a test, or `jobs run`) the same code gets an inert job: steps just run, progress
-is shown where there is someone to see it.
+Outside a worker (in a notebook, a test, or `jobs run`) the same code gets an inert job: steps run without being saved, and
+progress is shown in notebooks.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from huey.exceptions import TaskTimeout
 
@@ -23,44 +23,78 @@ from jobqueue.interrupts import ClaimLost
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import FenceRefused
 
-if TYPE_CHECKING:
-    from jobqueue.execution.job_log import JobLog
-
 logger = logging.getLogger("jobqueue.context")
 
 T = TypeVar("T")
 PROGRESS_INTERVAL = 0.5  # seconds between two writes of a job's progress
-AGAIN = 1.0  # seconds, at most, between two tries of what the database did not answer
+AGAIN = 1.0  # longest pause in seconds before a query is repeated that the database did not answer
+
+
+class Log(Protocol):
+    """The lines that a job logs: `job_log` keeps them, and imports this module."""
+
+    def note(self, record: logging.LogRecord) -> None: ...
+
+    def unwritten(self) -> str | None: ...
+
+    def write(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class SubmitRefused(Exception):
+    """The app refuses to submit a job now. The message is for the user who asked for it."""
 
 
 class CurrentJob:
-    """An inert job: the same methods, and nothing kept."""
+    """The job that the calling code works for. This base class is the inert job outside a worker, which keeps nothing.
+
+    Example::
+
+        @huey.task()
+        def analyse(tickers):
+            job = current_job()
+            for done, ticker in enumerate(tickers):
+                job.progress(done, len(tickers), ticker)
+                job.step(f"prices:{ticker}", fetch_prices, ticker)
+
+    `id`, `owner`: the job's id and the user it belongs to; None outside a worker. `attempt`: its number, from 1.
+    """
 
     id: str | None = None
     token: str | None = None
     owner: str | None = None
     attempt = 1
-    log: "JobLog | None" = None  # where what is logged is kept
+    log: Log | None = None
 
     def __init__(self, report: Callable[[float, float, str], None] | None = None) -> None:
         self._report = report
         self._names: set[str] = set()
 
     def step(self, name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """The value of `function(*args, **kwargs)`, saved under a name.
+        """Return the value of `function(*args, **kwargs)`, and save it under a name.
 
-        An attempt after a crash or a retry gets the saved value instead of running the function again; the value is as
-        it was decoded, the first time too. Raises ValueError for a name that this attempt has used already,
-        ResultNotEncodable for a value that cannot be kept, ResultTooLarge for one that is too large, ClaimLost when the job
-        was cancelled or given to another worker, TaskTimeout when its time is over.
+        After a crash or a retry, the next attempt returns the saved value and does not call the function. Every attempt gets
+        the value as it is decoded from storage, including the attempt that computed it.
+
+        :param name: identifies the step within the job. Use each name once, for example f"window:{i}" in a loop.
+        :param function: called with `args` and `kwargs`. Its value must be data that can be stored, as a task's result.
+
+        Raises TypeError for a name that is not text, and ValueError for a name that this attempt has used already. On a
+        worker it also raises ResultNotEncodable for a value that cannot be stored, ResultTooLarge for one of more than
+        `max_result` bytes, ClaimLost if the job was cancelled or requeued, and TaskTimeout if it has timed out.
         """
         self._once(name)
         return cast(T, codec.decode(*codec.encode(function(*args, **kwargs))))
 
     def progress(self, done: float, total: float, note: str = "") -> None:
-        """Say how far the job is: `done` of `total`, in any unit, and what it does now.
+        """Report the job's progress. Call it as often as you like: it is written at most twice a second.
 
-        Written twice a second at most.
+        :param done: the amount of work done, in any unit.
+        :param total: the whole amount, in the same unit.
+        :param note: what the job is doing now, for people.
+
+        On a worker it raises ClaimLost if the job was cancelled or requeued, and TaskTimeout if it has timed out.
         """
         if self._report is not None:
             self._report(done, total, note)
@@ -68,25 +102,28 @@ class CurrentJob:
             _notebook_bar(done, total, note)
 
     def submitting(self, jobs: int) -> None:
-        """Told before so many jobs are submitted from here; what it raises keeps them from being so."""
+        """Do nothing. A subclass is called here before `jobs` jobs are submitted, and may raise SubmitRefused to refuse them."""
 
-    def patiently(self, ask: Callable[[], T]) -> T:
-        """What `ask` returns: for a job that runs, when its database answers (again)."""
-        return ask()
+    def patiently(self, query: Callable[[], T]) -> T:
+        """Return the value of `query()`. A running job repeats it while the database does not answer."""
+        return query()
 
     def _once(self, name: str) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"A step's name is text, for example f'window:{{i}}'; this is {name!r}.")
+            raise TypeError(f"The step name {name!r} is not text. Give text, for example f'window:{{i}}'.")
         if name in self._names:
             raise ValueError(
-                f"The step {name!r} is there twice in this job. A step's value is found again by its name: "
-                "give each its own, for example by the item it works on."
+                f"The step name {name!r} is used twice in this job. A saved value is found by its step's name, so give each "
+                "step its own, for example with the item that it works on."
             )
         self._names.add(name)
 
 
 class ClaimedJob(CurrentJob):
-    """A job that a worker has claimed. Its methods may be called from any thread that the task starts."""
+    """A job that a worker has claimed. Any thread that the task starts may call its methods.
+
+    :param max_result: the most bytes of a step's value, or of the job's result.
+    """
 
     def __init__(
         self, ledger: Ledger, job_id: str, token: str, attempt: int, owner: str | None, max_result: float = math.inf
@@ -96,24 +133,24 @@ class ClaimedJob(CurrentJob):
         self.token: str = token
         self.attempt = attempt
         self.owner = owner
-        self.max_result = max_result  # bytes of a step's value, or of what the job returns
+        self.max_result = max_result
         self.timeout_s: float | None = None
         self.deadline: float | None = None  # by time.monotonic()
         self.interrupted_at: float | None = None  # when the timeout first interrupted the task
         self._ledger = ledger
-        self._kept: set[str] | None = None  # names of steps that earlier attempts saved
+        self._saved: set[str] | None = None  # names of the steps that earlier attempts saved
         self._lock = threading.RLock()
         self._began_at = time.monotonic()
         self._written_at = 0.0
-        self.unwritten: tuple[float, float, str] | None = None  # progress that was said, and is not in the ledger yet
+        self.unwritten: tuple[float, float, str] | None = None  # progress that the ledger does not have yet
 
     def step(self, name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         self.check_time()
         with self._lock:
             self._once(name)
-            kept = name in self._kept_steps()
-            self._began_at = self._began_at if kept else 0.0
-        if kept:
+            saved = name in self._saved_steps()
+            self._began_at = self._began_at if saved else 0.0
+        if saved:
             return cast(T, codec.decode(*self.patiently(lambda: self._ledger.attempts.step(self.id, name))))
         self._write_progress()
         value = codec.encode(function(*args, **kwargs), self.max_result)
@@ -128,49 +165,50 @@ class ClaimedJob(CurrentJob):
             self.unwritten = (float(done), float(total), storable(note))
         self._write_progress()
 
-    def patiently(self, ask: Callable[[], T]) -> T:
-        """Raises whatever `ask` does but DatabaseUnavailable: an outage is no failure of the job."""
+    def patiently(self, query: Callable[[], T]) -> T:
+        """Return the value of `query()`. Repeat it while it raises DatabaseUnavailable: an outage does not fail the job."""
         pause = 0.05
         while True:
             try:
-                return ask()
+                return query()
             except DatabaseUnavailable as error:
                 logger.warning("Job %s waits for its database: %s", self.id, error)
                 time.sleep(pause)
                 pause = min(pause * 2, AGAIN)
 
-    def _kept_steps(self) -> set[str]:
-        if self._kept is None:
-            self._kept = (
+    def _saved_steps(self) -> set[str]:
+        if self._saved is None:
+            self._saved = (
                 self.patiently(lambda: self._ledger.attempts.step_names(self.id)) if self.attempt > 1 else set()
             )
-        return self._kept
+        return self._saved
 
     def _write_progress(self) -> None:
         with self._lock:
             if self.unwritten is None or time.monotonic() < self._written_at + PROGRESS_INTERVAL:
                 return
-            # A later attempt passes over kept steps in a moment; to show that would set its page back to the start.
-            if time.monotonic() < self._began_at + PROGRESS_INTERVAL and not self._kept_steps() <= self._names:
+            # A later attempt skips saved steps in a moment. Writing progress then would reset the page to the start.
+            if time.monotonic() < self._began_at + PROGRESS_INTERVAL and not self._saved_steps() <= self._names:
                 return
-            said, self.unwritten = self.unwritten, None
+            progress, self.unwritten = self.unwritten, None
             self._written_at = time.monotonic()
         try:
             with self._fenced():
-                self._ledger.attempts.save_progress(self.id, self.token, *said)
+                self._ledger.attempts.save_progress(self.id, self.token, *progress)
         except DatabaseUnavailable as error:
             logger.warning("The progress of job %s is not written yet: %s", self.id, error)
             with self._lock:
-                self.unwritten = self.unwritten or said
+                self.unwritten = self.unwritten or progress
                 self._written_at = time.monotonic()
 
     def check_time(self) -> None:
-        """Where no signal can interrupt a task (in a thread), its time ends here."""
+        """Raise TaskTimeout if the job has timed out. In a thread no signal can interrupt the task, so it ends here."""
         if self.deadline is not None and time.monotonic() >= self.deadline:
             raise self.timed_out()
 
     def timed_out(self) -> TaskTimeout:
-        return TaskTimeout(f"Timed out: it took longer than the {self.timeout_s:g} s that it may.")
+        """Return the exception for the job's timeout."""
+        return TaskTimeout(f"Timed out: it ran longer than its timeout of {self.timeout_s:g} s.")
 
     @contextlib.contextmanager
     def _fenced(self) -> Iterator[None]:
@@ -184,16 +222,24 @@ _current: ContextVar[CurrentJob | None] = ContextVar("current_job", default=None
 
 
 def current_job() -> CurrentJob:
-    """The job that the calling code works for; an inert one outside a worker.
+    """Return the job that the calling code works for. Outside a worker, return an inert job.
 
-    A thread that the task starts has no current job of its own: hand it the task's.
+    Example::
+
+        @huey.task()
+        def analyse(tickers):
+            job = current_job()
+            prices = job.step("prices", fetch_prices, tickers)  # saved: not fetched again after a crash
+            job.progress(1, 2, "optimising")
+
+    A thread that a task starts has no current job. Pass it the task's.
     """
     return _current.get() or CurrentJob()
 
 
 @contextlib.contextmanager
 def working_for(job: CurrentJob) -> Iterator[None]:
-    """Make it the current job of the code inside."""
+    """Make `job` the current job inside the block."""
     before = _current.set(job)
     try:
         yield
@@ -205,9 +251,9 @@ _bars: dict[str, Any] = {}
 
 
 def _notebook_bar(done: float, total: float, note: str) -> None:
-    """One bar for the cell that runs; a new one when the last was complete."""
+    """Update the progress bar of the running cell. Start a new bar after a complete one."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # where there are no widgets, the bar is text, which will do
+        with warnings.catch_warnings(action="ignore"):  # without widgets the bar is plain text
             from tqdm.auto import tqdm
     except ImportError:
         return

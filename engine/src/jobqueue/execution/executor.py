@@ -1,7 +1,7 @@
 """From a claim to its end: read the job, run the task, and write the end in one transaction.
 
-Huey runs the task and says how it went. Whatever Huey does after the task has returned is collected on the attempt, and
-`Executor` writes it together with the end. An end that cannot be written is tried again until it is written or refused.
+Huey runs the task and reports how it went. Everything that Huey does after the task has returned is collected on the attempt.
+`Executor` writes it together with the end, and repeats a failed write until it succeeds or is refused.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ logger = logging.getLogger("jobqueue.executor")
 
 
 class Host(Protocol):
-    """The calls that the executor makes to Huey."""
+    """Huey, as far as the executor calls it."""
 
     immediate: bool
     results: bool
@@ -49,7 +49,7 @@ class Host(Protocol):
 
 
 class Claimed(NamedTuple):
-    """A job that was claimed together with the end of another."""
+    """A job that was claimed: its row, and the token of the claim."""
 
     row: Row
     token: str
@@ -57,21 +57,25 @@ class Claimed(NamedTuple):
 
 @dataclass(frozen=True)
 class Executed:
-    """An attempt that has ended.
+    """Result of an attempt that has ended.
 
-    value: the value that the task returned. next: the job that the same statement claimed. unsure: the claim was sent
-    without an answer, so that the worker may hold a job that it does not know.
+    :param value: the value that the task returned.
+    :param next: the worker's next job, if the statement that wrote the end claimed one.
+    :param claim_in_doubt: whether that claim got no answer, so that the ledger may have given the worker an unknown job.
     """
 
     value: Any = None
     next: Claimed | None = None
-    unsure: bool = False
+    claim_in_doubt: bool = False
 
 
 class Executor:
     """Runs the jobs of one queue.
 
-    :param ledger: returns the ledger; immediate mode has another one.
+    :param ledger: returns the ledger. Immediate mode has another one.
+    :param host: runs a task as Huey does.
+    :param lease_s: seconds that a claim holds unless it is renewed.
+    :param max_result: the most bytes of a result, or of a step's value.
     :param published: called with each dataset version that was saved.
     """
 
@@ -102,9 +106,11 @@ class Executor:
         queues: Sequence[str] | None = None,
         lately: Sequence[str] = (),
     ) -> ClaimRequest:
-        """Return a request for the next job under a new token. `announce` is called with the token.
+        """Return a request for the next job under a new token.
 
-        `queues`, `lately`: as in ClaimRequest.
+        :param announce: called with the token before the request is made.
+        :param queues: as in ClaimRequest.
+        :param lately: as in ClaimRequest.
         """
         token = uuid.uuid4().hex
         announce(token)
@@ -119,17 +125,17 @@ class Executor:
         )
 
     def claim(self, request: Callable[[], ClaimRequest]) -> Task | None:
-        """Attempt the next due job whose task this code knows. Return None if there is no such job."""
+        """Claim the next due job whose task this code knows. Return None if no such job is due."""
         while True:
-            wanted = request()
-            row = self._ledger().claim(wanted)
+            claim_request = request()
+            row = self._ledger().claim(claim_request)
             if row is None:
                 return None
-            if (task := self.task_of(Claimed(row, wanted.token))) is not None:
+            if (task := self.task_of(Claimed(row, claim_request.token))) is not None:
                 return task
 
     def task_of(self, claimed: Claimed) -> Task | None:
-        """Return the task to execute for a claimed row. A job that cannot be read fails; then return None."""
+        """Return the task to execute for a claimed row. If the job cannot be read, fail it and return None."""
         row, token = claimed
         job = ClaimedJob(self._ledger(), row["id"], token, row["attempt"], row["owner"], self._max_result)
         attempt = Attempt(row, token, job)
@@ -141,15 +147,15 @@ class Executor:
                 self._ledger().release_one(row["id"], token)
             raise
         except Exception as error:
-            logger.exception("Job %s cannot be read.", row["id"])
-            sentence = f"The job cannot be read, and was not run: {error}"
+            logger.exception("Cannot read job %s.", row["id"])
+            sentence = f"The job's message cannot be read, so it did not run: {error}"
             result = error_result(sentence, row["id"], traceback.format_exc())
             self._write_end(attempt, Outcome(state=State.FAILED, error=sentence, result=result))
             return None
         task.eta = None
         task.retries = row["retries"]
         task.retry_delay = row["retry_delay"]
-        task.expires_resolved = None  # a job that started in time is kept
+        task.expires_resolved = None  # a job that started in time does not expire any more
         if row["expires_at"] is not None and row["attempt"] == 1:
             task.expires_resolved = self._messages.from_epoch(row["expires_at"])
         task.attempt = attempt
@@ -157,17 +163,17 @@ class Executor:
         return task
 
     def _give_input(self, task: Task, row: Row) -> None:
-        """Extend the arguments: a pipeline's next task by the result before it, a chord's callback by its members' results."""
+        """Add arguments: the previous result for a task of a pipeline, the members' results for a chord's callback."""
         reading = self._ledger().reading
         if row["chord_size"] is not None:
             members = reading.chord_members(row["id"])
             if len(members) != row["chord_size"]:
-                raise LookupError(f"only {len(members)} of its chord's {row['chord_size']} members are left")
+                raise LookupError(f"only {len(members)} of the chord's {row['chord_size']} members still exist")
             task.extend_data(([_member_value(member) for member in members],))
         elif row["follows"] is not None:
             before = reading.result(row["follows"])
             if before is None:
-                raise LookupError(f"the job before it, {row['follows']}, is gone")
+                raise LookupError(f"the previous job, {row['follows']}, does not exist any more")
             task.extend_data(value_of(before))
 
     # --- running ---
@@ -175,7 +181,7 @@ class Executor:
     def execute(self, task: Task, next_request: Callable[[], ClaimRequest | None] = lambda: None) -> Executed:
         """Run a claimed task and write its end.
 
-        :param next_request: returns what the worker wants to claim together with the end, or None if it stops.
+        :param next_request: returns the request to claim the next job together with the end, or None if the worker stops.
         """
         attempt: Attempt = task.attempt
         task.execute = lambda: self._run(attempt, task)
@@ -197,7 +203,7 @@ class Executor:
                     executed = self._finish(attempt, next_request)
                 finally:
                     current_attempt.reset(before)
-        return Executed(value, executed.next, executed.unsure)
+        return Executed(value, executed.next, executed.claim_in_doubt)
 
     def _run(self, attempt: Attempt, task: Task) -> Any:
         """Run the task's own code. Only this part of an attempt can be interrupted."""
@@ -211,7 +217,7 @@ class Executor:
                 attempt.value = codec.encode(value, self._max_result)
             return value
         except codec.ResultNotEncodable as error:
-            task.retries = 0  # the next attempt would return the same
+            task.retries = 0  # another attempt would return the same
             attempt.exception = error
             raise
         except interrupts.OutOfTime as error:
@@ -221,7 +227,7 @@ class Executor:
             attempt.exception = error
             raise
         except BaseException as error:
-            attempt.exception = TaskExited(f"The task left with {error!r}.")
+            attempt.exception = TaskExited(f"The task exited with {error!r}.")
             raise attempt.exception from error
         finally:
             interrupts.shield()
@@ -230,7 +236,7 @@ class Executor:
     # --- ending ---
 
     def _finish(self, attempt: Attempt, next_request: Callable[[], ClaimRequest | None]) -> Executed:
-        """Write the end with everything that was collected."""
+        """Write the end with everything that was collected on the attempt."""
         outcome, ledger = attempt.outcome(), self._ledger()
         if outcome is not None:
             if attempt.job.log is not None:
@@ -247,7 +253,7 @@ class Executor:
         return Executed()
 
     def _end(self, attempt: Attempt, outcome: Outcome, next_request: Callable[[], ClaimRequest | None]) -> Executed:
-        """Write the end, and claim the worker's next job in the same trip where one statement can do both."""
+        """Write the end. If one statement can do both, claim the worker's next job with it."""
         ledger, request = self._ledger(), None
         if not attempt.is_followed and ledger.may_end_and_claim(outcome, self._messages.task_names()):
             request = next_request()
@@ -256,10 +262,10 @@ class Executor:
             return Executed()
         try:
             written, row = ledger.end_and_claim(attempt.id, attempt.token, outcome, request)
-        except Exception as error:  # whatever it says about the claim, the end is written first
-            logger.warning("The end of job %s is written by itself: %s", attempt.id, error)
+        except Exception as error:  # write the end first, whether the claim succeeded or not
+            logger.warning("Writing the end of job %s without claiming the next job: %s", attempt.id, error)
             self._write_end(attempt, outcome)
-            return Executed(unsure=True)
+            return Executed(claim_in_doubt=True)
         if not written:
             self._write_end(attempt, outcome)
         return Executed(next=None if row is None else Claimed(row, request.token))
@@ -268,8 +274,8 @@ class Executor:
         ledger, written = self._ledger(), False
         try:
             written = self._until_written(attempt, lambda: ledger.end(attempt.id, attempt.token, outcome))
-        except Exception as error:  # not the connection: this end itself cannot be written
-            logger.exception("The end of job %s cannot be written.", attempt.id)
+        except Exception as error:  # this end cannot be stored at all
+            logger.exception("Cannot write the end of job %s.", attempt.id)
             failed = Outcome(state=State.FAILED, error=f"The job ran, but its end could not be written: {error}")
             failed.result = error_result(failed.error, attempt.id, traceback.format_exc())
             self._until_written(attempt, lambda: ledger.end(attempt.id, attempt.token, failed))
@@ -277,24 +283,27 @@ class Executor:
             self._published(outcome.version)
 
     def _until_written(self, attempt: Attempt, write: Callable[[], object]) -> bool:
-        """Try until the write succeeds or is refused. A worker that forgot an end would leave its job to run again."""
+        """Repeat a write until it succeeds or is refused. Without its end, a job would run again.
+
+        Return False if it was refused.
+        """
         try:
             attempt.job.patiently(write)
             return True
         except FenceRefused:
-            logger.warning("Job %s ended elsewhere: what this attempt did is dropped.", attempt.id)
+            logger.warning("Job %s ended elsewhere, so the outcome of this attempt is dropped.", attempt.id)
             return False
 
 
 def _member_value(member: Row) -> Any:
-    """Return what a chord's callback gets for a member: its result, its error, or Huey's SKIPPED."""
+    """Return a chord member's value for the callback: its result, its error, or Huey's SKIPPED."""
     if member["state"] == State.SUCCEEDED or member["media_type"] is not None:
         return value_of(member)
     return SKIPPED
 
 
 def from_the_task(trace: TracebackType | None) -> TracebackType | None:
-    """Cut a traceback to the task's own code: drop the frames of Huey and of this package that called it."""
+    """Return a traceback without the outer frames, which belong to Huey and to this package."""
     inner = trace
     while inner is not None and inner.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("huey", "jobqueue"):
         inner = inner.tb_next

@@ -1,7 +1,7 @@
-"""What a job logged: its last lines, through `logging` as usual, kept with the job.
+"""Job logs: the last lines that a job logged through `logging`, kept with the job.
 
-A line is only noted where it is logged. A thread writes what was noted, each second, as long as the claim holds; what it
-has not written yet is committed with the attempt's end. A worker that is killed leaves what was written till then.
+Logging a line only buffers it. Once a second a thread writes the buffered lines, as long as the claim holds. The remaining
+lines are committed with the attempt's end. After a worker is killed, the lines written up to then remain.
 """
 
 import json
@@ -13,69 +13,70 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from jobqueue import interrupts
 from jobqueue.database.database import DatabaseUnavailable, storable
+from jobqueue.database.times import utc
 from jobqueue.execution.current_job import ClaimedJob, current_job
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import FenceRefused
 
 logger = logging.getLogger("jobqueue.logs")
 
-LINES = 200  # that are kept of a job, the last ones
-LENGTH = 1_000  # characters that are kept of a line
-INTERVAL = 1.0  # seconds between two writes of what a job logged
-NOT_THE_TASKS = ("huey", "jobqueue")  # loggers that tell of every job alike
+LINES = 200  # lines to keep for a job, the last ones
+LENGTH = 1_000  # characters to keep of a line
+INTERVAL = 1.0  # seconds between two writes of a job's log
+INFRASTRUCTURE = ("huey", "jobqueue")  # packages whose loggers report on every job, so their lines are left out
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogLine:
     """One line that a job logged."""
 
-    at: datetime  # aware, in UTC, by the database's clock
+    at: datetime  # the database's time, aware, in UTC
     attempt: int
-    level: str  # "INFO", ...
+    level: str  # such as "INFO"
     logger: str
     text: str
 
 
 def read(lines: str) -> list[LogLine]:
-    """Oldest first."""
+    """Return the lines of a stored log, oldest first."""
     return [
-        LogLine(at=datetime.fromtimestamp(at, UTC), attempt=attempt, level=level, logger=name, text=text)
+        LogLine(at=utc(at), attempt=attempt, level=level, logger=name, text=text)
         for at, attempt, level, name, text in map(json.loads, lines.splitlines())
     ]
 
 
 class JobLog:
-    """What an attempt logs, and what those before it did. `now` is the database's time at the claim."""
+    """The log of an attempt, after the lines of earlier attempts. `now` is the database's time at the claim."""
 
     def __init__(self, ledger: Ledger, job: ClaimedJob, now: float) -> None:
         self._ledger = ledger
         self._job = job
         self._pid = os.getpid()
-        self._ahead = now - time.monotonic()
+        self._offset = now - time.monotonic()  # seconds to add to time.monotonic() to get the database's time
         self._earlier: list[str] | None = None if job.attempt > 1 else []
         self._lines: deque[tuple[float, str, str, str]] = deque(maxlen=LINES)
-        self._noted = self._written = 0  # records
-        self._asked = False  # the writer knows that there is something to write
+        self._noted = self._written = 0  # numbers of records
+        self._scheduled = False  # the writer has this log on its list
         self._writing = threading.Lock()
         self._closed = False
 
     def note(self, record: logging.LogRecord) -> None:
-        if self._pid != os.getpid():  # a fork of the task's, whose lines are its own
+        if self._pid != os.getpid():  # in a process that the task forked: its lines are not kept
             return
-        at = self._ahead + time.monotonic()
+        at = self._offset + time.monotonic()
         for line in _plain.format(record).splitlines()[-LINES:]:
             self._lines.append((at, record.levelname, record.name, line[:LENGTH]))
         self._noted += 1
-        if not self._asked:
-            self._asked = True
-            _writer.hear(self)
+        if not self._scheduled:
+            self._scheduled = True
+            _writer.schedule(self)
 
     def unwritten(self) -> str | None:
-        """What is to be written in the place of what was; None if that is all. Raises DatabaseUnavailable."""
+        """Return the whole log to store, or None if nothing is new. Raises DatabaseUnavailable."""
         if self._noted == self._written:
             return None
         if self._earlier is None:
@@ -88,13 +89,13 @@ class JobLog:
         return "\n".join([*self._earlier, *own][-LINES:])
 
     def write(self) -> None:
-        """Write what is not yet written; what cannot be now waits for the next time."""
+        """Write the lines that are not written yet. If the database does not answer, they wait for the next time."""
         with self._writing:
             if not self._closed:
                 self._write()
 
     def _write(self) -> None:
-        self._asked = False
+        self._scheduled = False
         noted = self._noted
         try:
             lines = self.unwritten()
@@ -102,54 +103,54 @@ class JobLog:
                 self._ledger.attempts.save_log(self._job.id, self._job.token, lines)
                 self._written = noted
         except FenceRefused:
-            pass  # the task will hear of it
+            pass  # the task finds out at its next step or progress
         except DatabaseUnavailable as error:
-            logger.warning("What job %s logged is not written yet: %s", self._job.id, error)
-            _writer.hear(self)
+            logger.warning("The log of job %s is not written yet: %s", self._job.id, error)
+            _writer.schedule(self)
 
     def close(self) -> None:
-        """Nothing is written any more when this returns."""
-        _writer.forget(self)
+        """Stop writing. Wait for a write that is under way."""
+        _writer.drop(self)
         with self._writing:
             self._closed = True
 
 
 class _Writer:
-    """Writes what jobs have logged, in a thread that there is once a job of this process has."""
+    """Writes job logs in a thread, which starts with the first line that a job of this process logs."""
 
     def __init__(self) -> None:
         self._pid: int | None = None
-        self._heard = threading.Event()
+        self._wake = threading.Event()
         self._logs: set[JobLog] = set()
 
-    def hear(self, log: JobLog) -> None:
+    def schedule(self, log: JobLog) -> None:
         self._logs.add(log)
         if self._pid != os.getpid():
             self._pid = os.getpid()
-            self._heard = threading.Event()
+            self._wake = threading.Event()
             threading.Thread(target=self._run, name="job-logs", daemon=True).start()
-        self._heard.set()
+        self._wake.set()
 
-    def forget(self, log: JobLog) -> None:
+    def drop(self, log: JobLog) -> None:
         self._logs.discard(log)
 
     def _run(self) -> None:
-        while self._heard.wait():
+        while self._wake.wait():
             time.sleep(INTERVAL)
-            self._heard.clear()
+            self._wake.clear()
             for log in self._logs.copy():
                 self._logs.discard(log)
                 try:
                     log.write()
                 except Exception:
-                    logger.exception("What a job logged cannot be written.")
+                    logger.exception("Cannot write a job's log.")
 
 
 class _Handler(logging.Handler):
-    """Notes what the current job logs. It is among the root's handlers while a job runs."""
+    """Handler that adds records to the current job's log. The root logger has it while a job runs."""
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Without a lock, which an interrupt might leave locked; a timeout that comes meanwhile is raised after it."""
+        """Handle a record without a lock, which an interrupt could leave locked. Defer a timeout until afterwards."""
         with interrupts.deferred():
             try:
                 self.emit(record)
@@ -159,14 +160,18 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         log = current_job().log
-        if log is not None and record.name.partition(".")[0] not in NOT_THE_TASKS:
+        if log is not None and record.name.partition(".")[0] not in INFRASTRUCTURE:
             log.note(record)
-        if logging.lastResort is not None and record.levelno >= logging.lastResort.level and _only_here(record.name):
-            logging.lastResort.handle(record)  # as if this handler were not there
+        if (
+            logging.lastResort is not None
+            and record.levelno >= logging.lastResort.level
+            and _is_only_handler(record.name)
+        ):
+            logging.lastResort.handle(record)  # as Python does for a logger without handlers
 
 
-def _only_here(name: str) -> bool:
-    """Whether nobody set up logging, for this logger or for all."""
+def _is_only_handler(name: str) -> bool:
+    """Return whether neither this logger nor its parents have another handler."""
     here: logging.Logger | None = logging.getLogger(name)
     while here is not None:
         if any(handler is not _handler for handler in here.handlers):
@@ -184,7 +189,7 @@ _counting = threading.Lock()
 
 @contextmanager
 def logged(ledger: Ledger, job: ClaimedJob, now: float) -> Iterator[None]:
-    """Keep what the code inside logs for the job. What is not written in the end is dropped."""
+    """Keep the lines that the block logs for the job. Drop lines that are not written by its end."""
     job.log = JobLog(ledger, job, now)
     _count(1)
     try:
@@ -195,7 +200,10 @@ def logged(ledger: Ledger, job: ClaimedJob, now: float) -> Iterator[None]:
 
 
 def _count(change: int) -> None:
-    """Only while jobs run: `logging.basicConfig()` does nothing where the root has a handler."""
+    """Count the running jobs, and add the handler to the root logger only while there are any.
+
+    `logging.basicConfig()` does nothing if the root logger has a handler.
+    """
     global _running
     with _counting:
         _running += change
@@ -206,7 +214,7 @@ def _count(change: int) -> None:
 
 
 def pass_on_info(tasks: Iterable[str]) -> None:
-    """Let the loggers of these tasks' own packages pass INFO on, where nobody gave them or the root a level."""
+    """Set the loggers of these tasks' packages to INFO, unless they or the root logger were given a level."""
     for package in {task.partition(".")[0] for task in tasks}:
         own = logging.getLogger(package)
         if own.getEffectiveLevel() == logging.WARNING == logging.getLogger().level:

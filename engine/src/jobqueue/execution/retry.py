@@ -1,4 +1,4 @@
-"""When a failed attempt is tried again."""
+"""Retry delays: when a failed attempt is tried again."""
 
 import random
 
@@ -8,16 +8,16 @@ from huey.exceptions import RateLimitExceeded, RetryTask
 from jobqueue.ledger.records import Retry
 from jobqueue.messages.messages import in_seconds
 
-LONGEST_PAUSE = 3600  # seconds to which a backoff may grow the pause between two attempts
-JITTER = 0.1  # of a pause, added at random: jobs that failed together are not tried again together
+LONGEST_PAUSE = 3600  # seconds; a backoff does not grow the pause between two attempts beyond this
+JITTER = 0.1  # largest random addition, as a fraction of the pause, so that jobs that failed together retry apart
 
 
 def next_retry(task: Task, exception: BaseException | None, at: float | None) -> Retry:
-    """Return when the next attempt is due, and what is left for the ones after it.
+    """Return when the next attempt is due, and the retries and pause for the attempts after it.
 
-    :param task: its `retries` are those left after this one.
-    :param exception: why the attempt failed: a rate limit and Huey's RetryTask bring a delay of their own.
-    :param at: seconds since the epoch, if the task named a time.
+    :param task: `task.retries` is the number of retries left after the next attempt.
+    :param exception: the reason for the failure. Huey's RateLimitExceeded and RetryTask bring their own delay.
+    :param at: the time that the task asked for, in seconds since the epoch.
     """
     delay, pause = 0.0, task.retry_delay
     if isinstance(exception, RateLimitExceeded):

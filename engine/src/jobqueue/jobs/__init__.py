@@ -1,6 +1,6 @@
-"""What a submit returns: a handle, the job as it is now, and its history.
+"""Submitted jobs: handles, the present state of a job, and its history.
 
-Reading never removes a result. Errors say what to do.
+Reading never changes a job, and never removes its result. An id that does not exist raises JobNotFound, whatever it contains.
 """
 
 from jobqueue.jobs.handle import JobHandle

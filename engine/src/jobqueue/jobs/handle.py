@@ -1,4 +1,4 @@
-"""What a submit returns: a handle to the job."""
+"""The handle that a submit returns."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from jobqueue.ledger.states import State
 
 
 class Queue(Protocol):
-    """The calls that a handle makes to its queue."""
+    """The queue, as far as a handle calls it."""
 
     storage: Any
 
@@ -37,13 +37,17 @@ class Queue(Protocol):
 
 
 class JobHandle(Result):
-    """Huey's Result, with the job's state, progress, history and log.
+    """A handle of a submitted job: Huey's Result, with the job's state, progress, history and log.
 
     Example::
 
         handle = analyse(["AAPL", "MSFT"])
-        handle.state          # State.QUEUED
-        handle.get(blocking=True)
+        handle.id                               # keep it, for example in the page's address
+        handle.state                            # State.QUEUED
+        handle.get(blocking=True, timeout=60)   # the result, after at most 60 seconds
+
+    `huey.job(handle.id)` returns such a handle in another process. Reading a result never removes it. `get` raises
+    huey.exceptions.TaskException if the job failed, and huey.exceptions.ResultTimeout after `timeout` seconds.
     """
 
     huey: Queue
@@ -56,11 +60,11 @@ class JobHandle(Result):
         return f"<JobHandle {self.id}>"
 
     def get_job(self) -> Job:
-        """Return the job as it is now. Raises JobNotFound."""
+        """Return the job in its present state. Raises JobNotFound."""
         return self.huey.get_job(self.id)
 
     def history(self) -> Sequence[Event]:
-        """Return what happened to the job, oldest first. Raises JobNotFound."""
+        """Return the job's events, oldest first. Raises JobNotFound."""
         return self.huey.history(self.id)
 
     def log(self) -> Sequence[LogLine]:
@@ -69,30 +73,32 @@ class JobHandle(Result):
 
     @property
     def state(self) -> State:
-        """The job's state now. Raises JobNotFound."""
+        """The job's present state. Raises JobNotFound."""
         return self.get_job().state
 
     @property
     def progress(self) -> Progress | None:
-        """The progress that the job reported last. Raises JobNotFound."""
+        """The progress that the job reported last, or None if it reported none. Raises JobNotFound."""
         return self.get_job().progress
 
     @property
     def result(self) -> Any:
-        """The job's result; None until it has ended. Raises huey.exceptions.TaskException if it failed."""
+        """The job's result, or None until it has ended. Raises huey.exceptions.TaskException if it failed."""
         return self.get()
 
     def cancel(self) -> bool:
-        """End the job, whatever its state. Return False if it had ended.
+        """Cancel the job. Return False if it had ended.
 
-        A unique job goes on for others who submitted the same, and is cancelled for this handle alone.
+        A running job is interrupted. A unique job that others submitted too continues for them; only this handle is
+        cancelled.
         """
         return self.huey.ledger.cancel(self.id, "Cancelled.")
 
     def retry(self) -> bool:
-        """Queue a failed or cancelled job again. Return False if it is neither.
+        """Queue a failed or cancelled job again. Return False if it is in another state.
 
-        The values of its steps are kept. If a unique job already runs again for others, this handle joins that run.
+        The saved values of its steps are used again. If a unique job already runs again for others, this handle joins that
+        run.
         """
         self.reset()
         return self.huey.retry_job(self.id)
@@ -105,9 +111,15 @@ class JobHandle(Result):
         priority: float | None = None,
         preserve_pipeline: bool = True,
     ) -> Any:
-        """Run the job at another time: cancel it, and put a new job in its place before the jobs that follow it.
+        """Run the job at another time: cancel it, and submit a new job in its place.
 
-        Raises JobNotFound.
+        :param eta: the new time, a datetime.
+        :param delay: the new time, in seconds from now or as a timedelta. Without `eta` and `delay` the new job runs at once.
+        :param expires: when the new job expires: seconds, a timedelta or a datetime. By default as before.
+        :param priority: the new job's priority. By default as before.
+        :param preserve_pipeline: whether jobs that follow the old job follow the new one.
+
+        Return the new job's handle. Raises JobNotFound.
         """
         return self.huey.reschedule(
             self.task,
@@ -122,15 +134,15 @@ class JobHandle(Result):
         return self._get() is not EmptyData
 
     def _get(self, preserve: bool = False) -> Any:
-        """Reading leaves the result where it is, whatever `preserve` says."""
+        """Return the result, or EmptyData. The result stays in the ledger, whatever `preserve` says."""
         if self._result is EmptyData:
             row = self.huey.ledger.reading.result(self.id)
             if row is not None and (row["body"] is not None or row["state"] == State.SUCCEEDED):
                 value = value_of(row)
                 if isinstance(value, Error):
-                    value.metadata["task_id"] = self.id  # a unique job's own id is nobody's
+                    value.metadata["task_id"] = self.id  # the id of a shared run is not the handle's
                 if not State(row["state"]).ended:
-                    return value  # an error of an attempt; another one is due
+                    return value  # the error of an attempt that is tried again
                 self._result = value
         return self._result
 
@@ -152,11 +164,11 @@ class JobHandle(Result):
             result = self._get()
             if result is not EmptyData:
                 return result
-            job = self.get_job()  # cancelled: there is no result, and none will come
+            job = self.get_job()  # it was cancelled, so it has no result
             return Error(
                 {"error": f"The job was {job.state}. {job.error}", "retries": 0, "traceback": "", "task_id": self.id}
             )
         if revoke_on_timeout:
             self.revoke()
-        job = self.get_job()  # an id that nobody knows has no result either, and raises JobNotFound
+        job = self.get_job()  # raises JobNotFound for an unknown id
         raise ResultTimeout(f"Job {self.id} has no result after {timeout} s: it is {job.state}, attempt {job.attempt}.")

@@ -1,40 +1,41 @@
-"""What happened to a job: its attempts, where and when each ran, and why it ended."""
+"""The history of a job: its attempts, where and when each ran, and why it ended."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from jobqueue.database.database import Row
+from jobqueue.database.times import utc
 from jobqueue.ledger.states import State
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One thing that happened to a job."""
+    """An event in a job's history."""
 
-    name: str  # "submitted", or an event of docs/states.md: "claimed", "retried", "lost", ...
-    at: datetime  # aware, in UTC, by the database's clock
-    attempt: int  # the one that it belongs to, or that was the last; 0 before the first
-    host: str | None = None  # where that attempt runs or ran
-    worker: str | None = None
-    state: State | None = None  # how an attempt ended
-    error: str = ""  # a sentence for people; "" where nothing went wrong
-    traceback: str = ""  # what is behind it; of a long one the end
+    name: str  # "submitted", or an event of docs/states.md such as "claimed", "retried" or "lost"
+    at: datetime  # the database's time, aware, in UTC
+    attempt: int  # number of the current or last attempt; 0 before the first
+    host: str | None = None  # the host of that attempt
+    worker: str | None = None  # the worker of that attempt
+    state: State | None = None  # the state in which an attempt ended
+    error: str = ""  # a sentence for people; "" if nothing went wrong
+    traceback: str = ""  # of the error; of a long one only the end
 
 
 def events(row: Row) -> list[Event]:
-    """Oldest first. Of a job with hundreds only the newest, after its submit."""
+    """Return a job's events, oldest first. Of a long history the ledger keeps only the submit and the newest events."""
     return list(_events(row["created_at"], row["events"]))
 
 
 def _events(created_at: float, lines: str) -> Iterator[Event]:
-    yield Event(name="submitted", at=datetime.fromtimestamp(created_at, UTC), attempt=0)
-    claimed: dict[int, dict[str, str]] = {}  # where each attempt ran
+    yield Event(name="submitted", at=utc(created_at), attempt=0)
+    claimed: dict[int, dict[str, str]] = {}  # host and worker of each attempt
     for line in lines.split("\n"):
         try:
             name, at, attempt, *pairs = json.loads(line)
-        except ValueError:  # the first, of which only the end is left
+        except ValueError:  # the first line, if it was cut off
             continue
         texts = dict(zip(pairs[::2], pairs[1::2], strict=True))
         if name == "claimed":
@@ -42,7 +43,7 @@ def _events(created_at: float, lines: str) -> Iterator[Event]:
         where = claimed.get(attempt, {})
         yield Event(
             name=name,
-            at=datetime.fromtimestamp(at, UTC),
+            at=utc(at),
             attempt=attempt,
             host=where.get("host"),
             worker=where.get("worker"),

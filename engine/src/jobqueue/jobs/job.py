@@ -1,26 +1,46 @@
-"""TODO-DOC."""
+"""A job as the ledger has it at one moment."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from jobqueue.database.database import Row
+from jobqueue.database.times import utc
 from jobqueue.ledger.states import State
 
-RETURNS = 5  # times that a job is given back without a saved step before that is worth a hint
+RELEASES = 5  # releases of a job without a saved step from which it gets a hint
+
+
+COLUMNS = (
+    "id",
+    "task",
+    "queue",
+    "owner",
+    "priority",
+    "attempt",
+    "losses",
+    "returns",
+    "worker",
+    "done",
+    "total",
+    "note",
+)
+TIMES = ("created_at", "run_at", "claimed_at", "ended_at", "due_at")
 
 
 class JobNotFound(LookupError):
-    """No job has this id."""
+    """An id that no job has."""
 
 
 class Unreadable(ValueError):
-    """The job's message does not verify, or names what this code does not know."""
+    """A job whose message does not verify, or needs code that this process does not have."""
 
 
 class Progress(NamedTuple):
+    """Progress that a job reported: `done` of `total` in the job's own unit, and a note for people."""
+
     done: float
     total: float
     note: str
@@ -28,30 +48,37 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One look at a job. Times are aware, in UTC; None for what has not happened."""
+    """A job at the moment when it was read. Times are aware, in UTC. A value is None if it has not happened yet.
+
+    Example::
+
+        job = huey.get_job(job_id)
+        if job.state is State.FAILED:
+            print(job.name, job.args, job.error)
+    """
 
     id: str
-    task: str  # as Huey registers it: "app.jobs.analysis.analyse"
+    task: str  # the task's full name, such as "app.jobs.analysis.analyse"
     queue: str
     state: State
-    owner: str | None
+    owner: str | None  # the user that it belongs to
     priority: float
-    attempt: int
-    losses: int  # attempts that died with their worker
-    returns: int  # attempts given back when a consumer stopped
+    attempt: int  # number of the current or last attempt; 0 before the first
+    losses: int  # attempts whose worker died
+    returns: int  # attempts that were released because their consumer stopped
     created_at: datetime
-    run_at: datetime | None
+    run_at: datetime | None  # the earliest start of a scheduled job
     claimed_at: datetime | None
     ended_at: datetime | None
     worker: str | None
-    done: float | None
+    done: float | None  # the progress, as reported
     total: float | None
     note: str
-    error: str  # a sentence for people; "" where nothing went wrong
-    traceback: str  # what is behind the error; only in a look at one job
-    due_at: datetime | None  # the moment for which a schedule fired; None for a job that was submitted
-    made_up: bool  # it fired later, as no consumer ran at that moment
-    has_steps: bool | None  # whether it has saved any; None in a list of jobs
+    error: str  # a sentence for people; "" if nothing went wrong
+    traceback: str  # of the error; "" in a list of jobs
+    due_at: datetime | None  # the due moment of a schedule's job; None for a job that was submitted
+    made_up: bool  # whether a schedule fired it late, because no consumer ran at the due moment
+    has_steps: bool | None  # whether it has saved a step; None in a list of jobs
     _arguments: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]] = field(repr=False, compare=False)
 
     @property
@@ -61,50 +88,35 @@ class Job:
 
     @property
     def args(self) -> tuple[Any, ...]:
-        """What was asked. Raises Unreadable."""
+        """The positional arguments. Raises Unreadable."""
         return self._arguments()[0]
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """What was asked, by keyword. Raises Unreadable."""
+        """The keyword arguments. Raises Unreadable."""
         return self._arguments()[1]
 
     @property
     def hint(self) -> str:
-        """What would help a job that does not get on; "" where nothing would, or is needed."""
-        if self.state.ended or self.returns < RETURNS or self.has_steps is not False:
+        """Advice for a job that makes no progress, or "" if it needs none."""
+        if self.state.ended or self.returns < RELEASES or self.has_steps is not False:
             return ""
         return (
-            f"Given back {self.returns} times, as its worker was stopped before it had ended, and each time it begins from "
-            "the start: it takes longer than workers may go on. Save what it has done with job.step(...), or raise "
-            "WORKER_GRACE."
+            f"This job was interrupted {self.returns} times, because its worker was stopped before the job had ended. Each "
+            "time it starts from the beginning. Save partial results with job.step(...), or raise WORKER_GRACE so that "
+            "workers get more time."
         )
 
     @property
     def progress(self) -> Progress | None:
+        """The progress that the job reported last, or None if it reported none."""
         return None if self.done is None or self.total is None else Progress(self.done, self.total, self.note)
 
     @classmethod
     def from_row(cls, row: Row, arguments: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]) -> "Job":
-        names = (
-            *(
-                "id",
-                "task",
-                "queue",
-                "owner",
-                "priority",
-                "attempt",
-                "losses",
-                "returns",
-                "worker",
-                "done",
-                "total",
-                "note",
-            ),
-        )
-        fields: dict[str, Any] = {name: row[name] for name in names}
-        for name in ("created_at", "run_at", "claimed_at", "ended_at", "due_at"):
-            fields[name] = None if row[name] is None else datetime.fromtimestamp(row[name], UTC)
+        """Return the job of a row. `arguments` reads its message when somebody asks for the arguments."""
+        fields: dict[str, Any] = {name: row[name] for name in COLUMNS}
+        fields |= {name: utc(row[name]) for name in TIMES}
         return cls(
             state=State(row["state"]),
             error=row["error"],

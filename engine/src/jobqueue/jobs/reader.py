@@ -1,4 +1,4 @@
-"""Read jobs of one queue as Job, Event and LogLine."""
+"""Read the jobs of one queue as Job, Event and LogLine."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,14 +15,14 @@ from jobqueue.messages.messages import Messages
 
 
 class JobReader:
-    """Looks up jobs. `ledger` returns the ledger; immediate mode has another one."""
+    """Reader of jobs. `ledger` returns the ledger. Immediate mode has another one."""
 
     def __init__(self, ledger: Callable[[], Ledger], messages: Messages) -> None:
         self._ledger = ledger
         self._messages = messages
 
     def get(self, job_id: str) -> Job:
-        """Return a job as it is now. Raises JobNotFound."""
+        """Return a job in its present state. Raises JobNotFound."""
         return self._as_job(self.row(job_id))
 
     def row(self, job_id: str) -> Row:
@@ -30,7 +30,7 @@ class JobReader:
         return self._found(job_id, self._ledger().reading.job)
 
     def history(self, job_id: str) -> list[Event]:
-        """Return what happened to a job, oldest first. Raises JobNotFound."""
+        """Return a job's events, oldest first. Raises JobNotFound."""
         return events(self._found(job_id, self._ledger().reading.history))
 
     def log(self, job_id: str) -> list[LogLine]:
@@ -44,7 +44,10 @@ class JobReader:
         owner: str | None = None,
         limit: int = 50,
     ) -> list[Job]:
-        """Return jobs, newest first. `task` is a task function or its full name."""
+        """Return the jobs that match every condition given, newest first, at most `limit`.
+
+        :param task: a task, or its full name.
+        """
         name = self._messages.name_of(task) if isinstance(task, TaskWrapper) else task
         rows = self._ledger().reading.jobs(task=name, state=state, owner=owner, limit=limit)
         return [self._as_job(row) for row in rows]
@@ -55,7 +58,7 @@ class JobReader:
 
     def _found(self, job_id: str, read: Callable[[str], Row | None]) -> Row:
         row = None
-        if isinstance(job_id, str) and job_id == storable(job_id):  # an id from an address bar may be anything
+        if isinstance(job_id, str) and job_id == storable(job_id):  # an id from an address bar may hold any character
             row = read(job_id)
         if row is None:
             raise JobNotFound(f"No job has the id {job_id!r}.")
@@ -68,8 +71,8 @@ class JobReader:
 
         return Job.from_row(row, arguments)
 
-    def _read(self, row: Row, how: Callable[[bytes], Any]) -> Any:
+    def _read(self, row: Row, read: Callable[[bytes], Any]) -> Any:
         try:
-            return how(row["message"])
+            return read(row["message"])
         except Exception as error:
             raise Unreadable(f"The arguments of job {row['id']} cannot be read: {error}") from error

@@ -1,7 +1,11 @@
-"""The state of every job, in SQL: submit, claim, end, leases, and reads.
+"""Keep the state of every job in SQL: submit, claim, end, leases, and queries.
 
-Each transition names the state that it expects, and for a running job the token of its claim; otherwise it changes nothing.
-Each statement stands beside the method that runs it. All times are the database's.
+Each transition names the state that it expects, and for a running job the token of its claim. If they do not match, it changes
+nothing. All times are the database's, and each statement stands beside the method that runs it.
+
+The modules build on each other in this order: `states`, `queues`, `sql` → `records`, `limits`, `unique` → `results`, `entries`,
+`dataset_versions`, `submitting`, `claiming` → `dependents` → `ending`, `releasing`, `retrying` → `shared_runs` → `reading`,
+`consumers`, `attempts`, `retention` → `ledger`.
 """
 
 from jobqueue.ledger.ledger import Ledger

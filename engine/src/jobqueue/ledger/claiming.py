@@ -1,7 +1,7 @@
-"""Attempt the next job: which one that is, and the statement that gives it to a worker.
+"""Claim the next job for a worker.
 
-One statement picks the best job of the worker's queues and tasks and marks it running under the worker's token. Where
-concurrency limits apply, the transaction counts the running jobs first.
+One statement picks the best job of the worker's queues and tasks, and marks it as running under the worker's token. If concurrency
+limits apply, a transaction first counts the running jobs.
 """
 
 from typing import Any
@@ -9,20 +9,11 @@ from typing import Any
 from jobqueue.database.database import Database, Row, Transaction
 from jobqueue.ledger.limits import ConcurrencyLimits
 from jobqueue.ledger.records import ClaimRequest
-from jobqueue.ledger.sql import event
-from jobqueue.ledger.submitting import FLOW
+from jobqueue.ledger.sql import FLOW, QUEUES, event
 
-# What a claim takes is the best of the first jobs of each queue and task: a step of the index for each, however many jobs
-# wait, and however many before them are of tasks that this code does not know. Where owners have a cap it is a step for
-# each owner who waits, too. Between queues the one that was served the longest ago comes first.
-QUEUES = """
-WITH RECURSIVE queued (value) AS (
-    SELECT min(queue) FROM jobs WHERE state = 'queued' AND attempt >= 0 AND LEFT OUT(:queues)
-    UNION ALL
-    SELECT (SELECT min(queue) FROM jobs WHERE state = 'queued' AND attempt >= 0 AND queue > queued.value) FROM queued
-    WHERE queued.value IS NOT NULL)
-SELECT value FROM queued WHERE value IS NOT NULL UNION ALL SELECT value FROM EACH(:queues) AS served
-"""
+# A line is the queued jobs of one queue and one task; with a limit for owners, of one owner too. A claim compares the first jobs of
+# the lines. So it takes one index lookup for each line, however many jobs wait, and however many are of tasks that the worker does
+# not know. At equal priority, the queue that the worker served the longest ago comes first, then the lowest turn.
 
 LINES = f"""
 SELECT served.value AS queue, known.value AS task FROM ({QUEUES}) AS served CROSS JOIN EACH(:tasks) AS known
@@ -45,6 +36,7 @@ SELECT queue, task, flow FROM line WHERE flow IS NOT NULL AND NOT flow IN EACH(:
 IN_LINE_OF_OWNER = f"losses >= 0 AND {IN_LINE} AND {FLOW} = line.flow"
 _FIRST = "SELECT seq, priority, turn FROM jobs WHERE {in_line} ORDER BY priority DESC, turn, seq LIMIT 1"
 
+# If another claim has locked the first job of a line, take the next one of that line. Lock no other row.
 _NEXT = f"""
 SELECT free.seq
 FROM (SELECT line.*, first.seq, first.priority, first.turn, PLACE(queue, :lately) AS place
@@ -52,7 +44,7 @@ FROM (SELECT line.*, first.seq, first.priority, first.turn, PLACE(queue, :lately
       ORDER BY priority DESC, place, turn, seq) AS line
 CROSS JOIN LATERAL ({_FIRST} FOR UPDATE SKIP LOCKED) AS free
 ORDER BY line.priority DESC, line.place, line.turn, line.seq LIMIT 1
-"""  # where another claim takes the first, the one after it; nothing else is locked
+"""
 
 _NEXT_FOR_ONE_WRITER = f"""
 SELECT seq FROM jobs WHERE seq IN (SELECT (SELECT seq FROM ({_FIRST})) FROM ({{lines}}) AS line)
@@ -81,20 +73,12 @@ CLAIM = CLAIM_STATEMENT.format(provided="", next=NEXT)
 CLAIM_FOR_ONE_WRITER = CLAIM_STATEMENT.format(provided="", next=NEXT_FOR_ONE_WRITER)
 CLAIM_WITHIN_CAPS = CLAIM_STATEMENT.format(provided="", next=NEXT_WITHIN_CAPS)
 CLAIM_WITHIN_CAPS_FOR_ONE_WRITER = CLAIM_STATEMENT.format(provided="", next=NEXT_WITHIN_CAPS_FOR_ONE_WRITER)
-COUNT_RUNNING = (
-    "SELECT task, owner, count(*) AS n FROM jobs WHERE state = 'running' AND consumer >= '' GROUP BY task, owner"
-)
-LOCK_LIMIT = "SELECT pg_advisory_xact_lock(hashtextextended('jobqueue ' || :name, 0))"
 
 
-class _Taken(Exception):
-    """The last place went to another claim."""
-
-
-def claim_next(database: Database, limits: ConcurrencyLimits, asking: ClaimRequest) -> Row | None:
-    """The next job of these tasks, now running under the token; None where there is none that may run now."""
-    where, claim = asking.where, asking.claimant | {"token": asking.token}
-    if limits.any_of(asking.tasks):
+def claim_next(database: Database, limits: ConcurrencyLimits, request: ClaimRequest) -> Row | None:
+    """Claim the best job that matches the request. Return its row, or None if no job may run now."""
+    where, claim = request.where, request.claimant | {"token": request.token}
+    if limits.apply_to(request.tasks):
         return _claim_within_limits(database, limits, where, claim)
     statement = CLAIM
     with database.statement() as tx:
@@ -105,48 +89,67 @@ def claim_next(database: Database, limits: ConcurrencyLimits, asking: ClaimReque
         return tx.one(statement, **where, **claim)
 
 
+# --- with concurrency limits ---
+
+COUNT_RUNNING = (
+    "SELECT task, owner, count(*) AS n FROM jobs WHERE state = 'running' AND consumer >= '' GROUP BY task, owner"
+)
+
+LOCK_LIMIT = "SELECT pg_advisory_xact_lock(hashtextextended('jobqueue ' || :name, 0))"
+
+
+class _LimitReached(Exception):
+    """A claim that was committed meanwhile has reached the limit."""
+
+
 def _claim_within_limits(
     database: Database, limits: ConcurrencyLimits, where: dict[str, Any], claim: dict[str, Any]
 ) -> Row | None:
-    """Two claims at the same moment may both see the last place free: each asks again when the other is done."""
+    """Claim a job of the tasks and owners that are below their limits.
+
+    Two concurrent claims may both count one job too few. So each counts again under a lock, and starts over if it was one too many.
+    """
     one_writer = database.dialect.one_writer
-    following, statement = {
+    find, statement = {
         (False, False): (NEXT, CLAIM),
         (False, True): (NEXT_WITHIN_CAPS, CLAIM_WITHIN_CAPS),
         (True, False): (NEXT_FOR_ONE_WRITER, CLAIM_FOR_ONE_WRITER),
         (True, True): (NEXT_WITHIN_CAPS_FOR_ONE_WRITER, CLAIM_WITHIN_CAPS_FOR_ONE_WRITER),
     }[one_writer, limits.per_owner is not None]
 
-    def free(tx: Transaction) -> dict[str, Any]:
-        tasks, owners = limits.full(tx.all(COUNT_RUNNING))
-        where_free = where | {"tasks": [task for task in where["tasks"] if task not in tasks]}
-        return where_free if limits.per_owner is None else where_free | {"full": sorted(owners)}
+    def below_limits(tx: Transaction) -> dict[str, Any]:
+        full_tasks, full_owners = limits.full(tx.all(COUNT_RUNNING))
+        parameters = where | {"tasks": [task for task in where["tasks"] if task not in full_tasks]}
+        return parameters if limits.per_owner is None else parameters | {"full": sorted(full_owners)}
 
-    if one_writer:  # nobody else writes meanwhile, but looks come before writes
+    if one_writer:  # a write transaction sees a stable count, but blocks other writers: look first
         with database.statement() as tx:
-            if tx.one(following, **free(tx)) is None:
+            if tx.one(find, **below_limits(tx)) is None:
                 return None
         with database.transaction() as tx:
-            return tx.one(statement, **free(tx), **claim)
+            return tx.one(statement, **below_limits(tx), **claim)
     while True:
         try:
             with database.transaction() as tx:
-                row = tx.one(statement, **free(tx), **claim)
+                row = tx.one(statement, **below_limits(tx), **claim)
                 if row is not None:
-                    _check_place(tx, limits, row)
+                    _check_limits(tx, limits, row)
                 return row
-        except _Taken:
+        except _LimitReached:
             pass
 
 
-def _check_place(tx: Transaction, limits: ConcurrencyLimits, row: Row) -> None:
-    """Raises _Taken where a claim that was committed meanwhile has the last place."""
+def _check_limits(tx: Transaction, limits: ConcurrencyLimits, row: Row) -> None:
+    """Count again, under a lock, with the job that was just claimed.
+
+    :raises _LimitReached: if its task or its owner is now above the limit.
+    """
     task, owner = row["task"], row["owner"]
-    places = [f"task {task}"] if task in limits.of_task else []
-    places += [f"owner {owner}"] if limits.per_owner is not None and owner is not None else []
-    for place in places:  # tasks before owners: nobody waits for one who waits for him
-        tx.one(LOCK_LIMIT, name=place)
-    if places:
-        tasks, owners = limits.full(tx.all(COUNT_RUNNING), spare=1)  # with this one
-        if task in tasks or owner in owners:
-            raise _Taken
+    locks = [f"task {task}"] if task in limits.of_task else []
+    locks += [f"owner {owner}"] if limits.per_owner is not None and owner is not None else []
+    for lock in locks:  # always the task first, so that two claims do not deadlock
+        tx.one(LOCK_LIMIT, name=lock)
+    if locks:
+        full_tasks, full_owners = limits.full(tx.all(COUNT_RUNNING), spare=1)  # 1: the count includes this job
+        if task in full_tasks or owner in full_owners:
+            raise _LimitReached

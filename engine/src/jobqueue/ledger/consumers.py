@@ -1,22 +1,21 @@
-"""Consumers and the leases of their workers: register, renew, and requeue the jobs of workers that died.
+"""Consumers: register, renew leases, requeue the jobs of dead workers, and queue jobs that are due.
 
-Any consumer may requeue the jobs of any other whose lease ran out.
+Any consumer may requeue the jobs of any other whose leases ran out.
 """
 
 import json
 from collections.abc import Sequence
 
 from jobqueue.database.database import Database, Row
-from jobqueue.ledger.ending import SET_RELEASED, Notify, after_failure, mark_lost
-from jobqueue.ledger.reading import QUEUED_TASKS
-from jobqueue.ledger.sql import AFTER, CLOCK, event
+from jobqueue.ledger.dependents import after_failure
+from jobqueue.ledger.records import Notify
+from jobqueue.ledger.releasing import SET_RELEASED, mark_lost
+from jobqueue.ledger.sql import AFTER, CLOCK, QUEUED_TASKS, event
 
-RELEASE_UNHEARD = f"""
-UPDATE jobs {SET_RELEASED}
-WHERE consumer = :consumer AND worker IN EACH(:workers) AND NOT token IN EACH(:known)
-  AND lease_until < NOW + :left AND state = 'running'
-RETURNING id, queue
-"""
+SWEEP_LIMIT = 200  # the most jobs that one sweep touches
+CONSUMER_FORGOTTEN = 24 * 3600  # seconds without a heartbeat after which a consumer is deleted from the list
+
+# --- register and heartbeat ---
 
 REGISTER_CONSUMER = """
 INSERT INTO consumers (id, host, pid, workers, tasks, queues, version, started_at, seen_at)
@@ -24,9 +23,17 @@ VALUES (:id, :host, :pid, :workers, :tasks, :queues, :version, NOW, NOW)
 """
 
 PRUNE_CONSUMERS = "DELETE FROM consumers WHERE seen_at < NOW - :age"
-DEREGISTER_CONSUMER = (
-    "UPDATE consumers SET left_at = NOW, seen_at = NOW WHERE id = :id"  # until now somebody knew its tasks
-)
+
+# Set `seen_at` too: up to this moment a consumer had its tasks, which matters to `fail_unknown`.
+DEREGISTER_CONSUMER = "UPDATE consumers SET left_at = NOW, seen_at = NOW WHERE id = :id"
+
+# A locked row belongs to a job that is just ending.
+RENEW_LEASES = """
+WITH held AS MATERIALIZED (
+    SELECT seq FROM jobs WHERE token IN EACH(:tokens) FOR UPDATE SKIP LOCKED)
+UPDATE jobs SET lease_until = NOW + :lease WHERE seq IN (SELECT seq FROM held)
+"""
+
 TOUCH_CONSUMER = "UPDATE consumers SET seen_at = NOW, draining = :draining, processes = :processes WHERE id = :id"
 
 CONSUMERS = """
@@ -35,24 +42,13 @@ SELECT id, host, pid, workers, tasks, queues, version, draining, processes, star
 FROM consumers WHERE left_at IS NULL ORDER BY started_at
 """
 
-RENEW_LEASES = """
-WITH held AS MATERIALIZED (
-    SELECT seq FROM jobs WHERE token IN EACH(:tokens) FOR UPDATE SKIP LOCKED)
-UPDATE jobs SET lease_until = NOW + :lease WHERE seq IN (SELECT seq FROM held)
-"""  # a row that is locked belongs to a job that ends just now
-
 HELD_BY_CONSUMERS = """
 SELECT id, task, consumer, worker FROM jobs WHERE consumer IN EACH(:consumers) AND state = 'running'
 """
 
 HELD_BY_CONSUMER = "SELECT token FROM jobs WHERE consumer = :consumer AND state = 'running'"
-HELD_BY_WORKER = "SELECT id, token FROM jobs WHERE consumer = :consumer AND worker = :worker AND state = 'running'"
 
-LAPSED = """
-SELECT id, token, worker FROM jobs
-WHERE lease_until < NOW AND NOT token IN EACH(:held)
-ORDER BY lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
-"""
+# --- sweeps ---
 
 ANY_DUE = "SELECT 1 FROM jobs WHERE state = 'scheduled' AND run_at <= NOW LIMIT 1"
 
@@ -64,34 +60,48 @@ UPDATE jobs SET state = 'queued', queued_at = NOW, events = {event("due")} WHERE
 RETURNING id, queue
 """
 
+LAPSED = """
+SELECT id, token, worker FROM jobs
+WHERE lease_until < NOW AND NOT token IN EACH(:held)
+ORDER BY lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
+"""
+
+HELD_BY_WORKER = "SELECT id, token FROM jobs WHERE consumer = :consumer AND worker = :worker AND state = 'running'"
+
+RELEASE_UNHEARD = f"""
+UPDATE jobs {SET_RELEASED}
+WHERE consumer = :consumer AND worker IN EACH(:workers) AND NOT token IN EACH(:known)
+  AND lease_until < NOW + :left AND state = 'running'
+RETURNING id, queue
+"""
 
 KNOWN_TASKS = "SELECT tasks FROM consumers WHERE seen_at > NOW - :age"
 
+# Lock the jobs, so that they are still queued when FAIL_UNKNOWN runs.
 UNKNOWN = """
 SELECT id FROM jobs WHERE state = 'queued' AND task = :task AND queued_at > 0 AND queued_at < NOW - :age
 ORDER BY queued_at LIMIT :limit FOR UPDATE SKIP LOCKED
-"""  # locked, so that what is found unknown is still queued when it fails
+"""
 
 FAIL_UNKNOWN = f"""
 UPDATE jobs SET state = 'failed', error = :error, ended_at = NOW, events = {event("unknown", error=":error")} WHERE id = :id
 RETURNING {AFTER}
 """
 
-SWEEP_LIMIT = 200  # jobs that one sweep touches at most
-CONSUMER_FORGOTTEN = 24 * 3600  # seconds after which a consumer that was never seen again leaves the list
-
 
 class Consumers:
-    """The consumers of one database, and what each does for its workers and for those of dead consumers.
+    """The consumers of one database.
 
-    :param notify: called with the queues into which jobs came back.
-    :param max_losses: workers that may die on one job before it fails.
+    :param notify: called with the queue of each job that was requeued or became ready.
+    :param max_losses: attempts of a job that may die with their worker before the job fails.
     """
 
     def __init__(self, database: Database, notify: Notify, max_losses: int) -> None:
         self.database = database
         self.notify = notify
         self.max_losses = max_losses
+
+    # --- register and heartbeat ---
 
     def register(
         self,
@@ -103,25 +113,41 @@ class Consumers:
         queues: Sequence[str] | None = None,
         version: str | None = None,
     ) -> None:
-        """queues: those that its workers serve; None for every queue. version: of its code."""
-        me = {"id": consumer, "host": host, "pid": pid, "workers": workers, "version": version}
-        lists = {
+        """Add a consumer to the list, and delete those without a heartbeat for a day.
+
+        :param tasks: the tasks in its code.
+        :param queues: the queues that its workers serve; None for every queue.
+        :param version: the version of its code.
+        """
+        columns = {
+            "id": consumer,
+            "host": host,
+            "pid": pid,
+            "workers": workers,
             "tasks": json.dumps(sorted(tasks)),
             "queues": None if queues is None else json.dumps(sorted(queues)),
+            "version": version,
         }
         with self.database.transaction() as tx:
-            tx.run(REGISTER_CONSUMER, **me, **lists)
+            tx.run(REGISTER_CONSUMER, **columns)
             tx.run(PRUNE_CONSUMERS, age=CONSUMER_FORGOTTEN)
 
     def deregister(self, consumer: str) -> None:
-        """It is no longer among `consumers`; what it knew counts as known until now."""
+        """Remove a consumer that stops from the list."""
         with self.database.statement() as tx:
             tx.run(DEREGISTER_CONSUMER, id=consumer)
 
     def heartbeat(
         self, consumer: str, tokens: Sequence[str], lease_s: float, processes: str = "[]", draining: bool = False
     ) -> float:
-        """Renew the leases of a consumer's claims, and what it says of its workers. Returns the database's time."""
+        """Renew the leases of a consumer's claims, and update its entry in the list.
+
+        :param tokens: the tokens that its live workers hold.
+        :param lease_s: seconds from now until the leases run out.
+        :param processes: the status of its workers, as a JSON list.
+        :param draining: whether it takes no more jobs, because it is about to stop.
+        :returns: the database's time, in seconds since the epoch.
+        """
         with self.database.transaction() as tx:
             tx.run(RENEW_LEASES, tokens=list(tokens), lease=lease_s)
             tx.run(TOUCH_CONSUMER, id=consumer, processes=processes, draining=draining)
@@ -129,13 +155,25 @@ class Consumers:
             assert clock is not None
             return float(clock["now"])
 
+    def all(self) -> list[Row]:
+        """Return the consumers in the list, in the order of their start. `silent_s` is the time since the last heartbeat."""
+        with self.database.statement() as tx:
+            return tx.all(CONSUMERS)
+
+    def held_by(self, consumers: Sequence[str]) -> list[Row]:
+        """Return the running jobs of these consumers: `id`, `task`, `consumer` and `worker` of each."""
+        with self.database.statement() as tx:
+            return tx.all(HELD_BY_CONSUMERS, consumers=list(consumers))
+
     def held_tokens(self, consumer: str) -> set[str]:
-        """The tokens under which a consumer's workers hold jobs."""
+        """Return the tokens of a consumer's claims."""
         with self.database.statement() as tx:
             return {row["token"] for row in tx.all(HELD_BY_CONSUMER, consumer=consumer)}
 
+    # --- sweeps: each returns the ids of the jobs that it changed ---
+
     def promote(self) -> int:
-        """Queue the jobs whose time has come."""
+        """Queue scheduled jobs that are due, at most SWEEP_LIMIT. Return how many."""
         with self.database.statement() as tx:
             if tx.one(ANY_DUE) is None:
                 return 0
@@ -143,10 +181,10 @@ class Consumers:
         return len(self._notify_of(due))
 
     def rescue(self, held: Sequence[str]) -> list[str]:
-        """Take back the jobs whose lease ran out: whoever held them is dead, or cut off. Returns their ids.
+        """Requeue jobs whose lease ran out, because their consumer died or lost the database. At most SWEEP_LIMIT.
 
-        Not those under these tokens, which whoever asks knows to be held: there it was a renewal that took longer than a
-        lease.
+        :param held: tokens that live workers of the calling consumer hold. Their jobs are left alone: the lease ran out only
+            because a renewal took longer than a lease.
         """
         with self.database.statement() as tx:
             if not tx.all(LAPSED, held=list(held), limit=1):
@@ -158,56 +196,47 @@ class Consumers:
             ]
         return self._notify_of(rows)
 
-    def fail_unknown(self, age_s: float) -> list[str]:
-        """Fail jobs that have waited so long for code that has their task; no consumer that was seen since has it.
-
-        At most SWEEP_LIMIT. Returns their ids.
-        """
-        with self.database.transaction() as tx:
-            known = {task for row in tx.all(KNOWN_TASKS, age=age_s) for task in json.loads(row["tasks"])}
-            unknown = [row["task"] for row in tx.all(QUEUED_TASKS) if row["task"] not in known]
-            error = (
-                f"No worker knew its task for {age_s:g} s: the code of a running consumer has to have it, "
-                "under the name that it was submitted with. Deploy that code, then try the job again."
-            )
-            failed: list[str] = []
-            rung: list[str] = []
-            for task in unknown:
-                for found in tx.all(UNKNOWN, task=task, age=age_s, limit=SWEEP_LIMIT - len(failed)):
-                    row = tx.one(FAIL_UNKNOWN, id=found["id"], error=error)
-                    assert row is not None, "it is locked"
-                    rung += after_failure(tx, row, error)
-                    failed.append(row["id"])
-        self.notify(rung)
-        return failed
-
-    def all(self) -> list[Row]:
-        with self.database.statement() as tx:
-            return tx.all(CONSUMERS)
-
-    def held_by(self, consumers: Sequence[str]) -> list[Row]:
-        """The jobs that these run: id, task, consumer, worker."""
-        with self.database.statement() as tx:
-            return tx.all(HELD_BY_CONSUMERS, consumers=list(consumers))
-
-    def release_unheard(self, consumer: str, workers: Sequence[str], known: Sequence[str], left_s: float) -> list[str]:
-        """What these living workers were given, under other tokens than those that they know, goes back to the queue.
-
-        Not while the lease has more than `left_s` seconds left: whoever asks may not know of the newest tokens.
-        """
-        with self.database.statement() as tx:
-            rows = tx.all(RELEASE_UNHEARD, consumer=consumer, workers=list(workers), known=list(known), left=left_s)
-        return self._notify_of(rows)
-
     def mark_worker_lost(self, consumer: str, worker: str) -> list[str]:
-        """A worker died: what it held is lost. Returns the ids."""
+        """Requeue the jobs of a worker that died, or fail those with too many losses."""
         with self.database.transaction() as tx:
             held = tx.all(HELD_BY_WORKER, consumer=consumer, worker=worker)
             rows = [mark_lost(tx, row["id"], row["token"], self.max_losses, f"worker {worker}") for row in held]
         return self._notify_of(rows)
 
+    def release_unheard(self, consumer: str, workers: Sequence[str], known: Sequence[str], left_s: float) -> list[str]:
+        """Requeue jobs that were claimed for live workers under tokens which the workers do not know.
+
+        This happens when a worker stops waiting for a claim that the database carries out later.
+
+        :param known: the tokens that the workers hold or have requested.
+        :param left_s: only consider leases with less than this many seconds left, since `known` may lack the newest tokens.
+        """
+        with self.database.statement() as tx:
+            rows = tx.all(RELEASE_UNHEARD, consumer=consumer, workers=list(workers), known=list(known), left=left_s)
+        return self._notify_of(rows)
+
+    def fail_unknown(self, age_s: float) -> list[str]:
+        """Fail jobs that have been queued for `age_s` seconds while no consumer's code had their task. At most SWEEP_LIMIT."""
+        with self.database.transaction() as tx:
+            known = {task for row in tx.all(KNOWN_TASKS, age=age_s) for task in json.loads(row["tasks"])}
+            unknown = [row["task"] for row in tx.all(QUEUED_TASKS) if row["task"] not in known]
+            error = (
+                f"No worker knew its task for {age_s:g} s. The code of a running consumer must contain the task, under the name "
+                "that it had at the submit. Deploy that code, then retry the job."
+            )
+            failed: list[str] = []
+            ready: list[str] = []
+            for task in unknown:
+                for found in tx.all(UNKNOWN, task=task, age=age_s, limit=SWEEP_LIMIT - len(failed)):
+                    row = tx.one(FAIL_UNKNOWN, id=found["id"], error=error)
+                    assert row is not None, "the row is locked"
+                    ready += after_failure(tx, row, error)
+                    failed.append(row["id"])
+        self.notify(ready)
+        return failed
+
     def _notify_of(self, rows: Sequence[Row | None]) -> list[str]:
-        """Notify workers of jobs that came back into their queues. Return the ids of these jobs."""
-        requeued = [row for row in rows if row is not None]
-        self.notify([row["queue"] for row in requeued])
-        return [row["id"] for row in requeued]
+        """Notify workers of jobs that were queued. Return the ids of these jobs."""
+        queued = [row for row in rows if row is not None]
+        self.notify([row["queue"] for row in queued])
+        return [row["id"] for row in queued]

@@ -1,9 +1,9 @@
-"""The versions of datasets: the newest is the one whose number stands in `datasets`."""
+"""Save and read versions of datasets. The row in `datasets` contains the number of the newest version."""
 
 from jobqueue.database.database import Database, Row, Transaction
 from jobqueue.ledger.records import NewVersion
 
-# A dataset's row is locked until its next version is committed, so versions are numbered in the order of their commits.
+# This locks the dataset's row until the commit, so versions are numbered in the order of their commits.
 NEXT_VERSION = """
 INSERT INTO datasets (name, version) VALUES (:name, 1)
 ON CONFLICT (name) DO UPDATE SET version = datasets.version + 1
@@ -26,42 +26,45 @@ WHERE datasets.name = :name
 VERSION = "SELECT digest, media_type, body FROM dataset_versions WHERE name = :name AND version = :version"
 KEPT_VERSIONS = "SELECT version FROM dataset_versions WHERE name = :name ORDER BY version"
 
+# Stop after twenty jobs: more are rarely queued at once. Use a range condition, since only the index of tasks has this order.
 LAST_REFRESH = """
 SELECT id, state, error
 FROM (SELECT seq, id, state, error FROM jobs WHERE task >= :task AND task <= :task AND seq > 0
       ORDER BY task DESC, seq DESC LIMIT 20) AS latest
 WHERE state = 'succeeded' OR error <> '' AND state <> 'cancelled'
 ORDER BY seq DESC LIMIT 1
-"""  # more than twenty that wait would be a heap; by a range, as only the index of tasks has this order (see TURN)
+"""
 
 
 class DatasetVersions:
-    """Reads dataset versions. A version is saved by the transaction that ends its job."""
+    """The dataset versions of one database, to read. The end of a job saves its version (see `save_version`)."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def newest(self, name: str) -> Row | None:
-        """What is known of it, but for its body."""
+        """Return the columns of the newest version without its body, and its age as `age_s`. None if there is no version."""
         with self.database.statement() as tx:
             return tx.one(NEWEST_VERSION, name=name)
 
     def get(self, name: str, version: int) -> Row | None:
-        """Its digest, media type and body."""
+        """Return a version's `digest`, `media_type` and `body`. None if it does not exist any more."""
         with self.database.statement() as tx:
             return tx.one(VERSION, name=name, version=version)
 
     def kept(self, name: str) -> list[int]:
+        """Return the numbers of the stored versions, in ascending order."""
         with self.database.statement() as tx:
             return [row["version"] for row in tx.all(KEPT_VERSIONS, name=name)]
 
     def last_refresh(self, task: str) -> Row | None:
-        """Of the jobs of this task, the last whose outcome is known, if only of an attempt: id, state and error."""
+        """Return `id`, `state` and `error` of the task's newest job that succeeded, or had an attempt that failed."""
         with self.database.statement() as tx:
             return tx.one(LAST_REFRESH, task=task)
 
 
 def save_version(tx: Transaction, job_id: str, new: NewVersion) -> None:
+    """Save the next version of a dataset, and delete those that are no longer kept."""
     row = tx.one(NEXT_VERSION, name=new.name)
     assert row is not None
     values = {name: value for name, value in vars(new).items() if name != "keep"}

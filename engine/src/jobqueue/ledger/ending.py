@@ -1,24 +1,26 @@
-"""Everything that takes a job out of `running`, or ends it: the statements, and what happens to the jobs that follow it.
+"""End jobs: success, failure, a retry of the attempt, or a cancel.
 
-Whoever ends a job (its worker, a cancel, the sweep of a consumer) runs `after_end` in the same transaction.
+An end names the token of the claim that it ends; a cancel needs none. Whatever ends a job also updates its dependents (see
+`dependents.py`) in the same transaction.
 """
 
 import json
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobqueue.database.database import Row, Transaction, storable
 from jobqueue.ledger.claiming import CLAIM_STATEMENT, NEXT
-from jobqueue.ledger.records import ERROR, Outcome, error_result
-from jobqueue.ledger.sql import AFTER, OPEN_STATES, event
+from jobqueue.ledger.dataset_versions import save_version
+from jobqueue.ledger.dependents import after_end
+from jobqueue.ledger.entries import DELETE_ENTRY
+from jobqueue.ledger.records import ERROR, ClaimRequest, FenceRefused, Outcome, Retry, error_result
+from jobqueue.ledger.results import REPLACE_RESULT, save_result
+from jobqueue.ledger.sql import AFTER, OPEN_STATES, REPLACE_LOG, event
 from jobqueue.ledger.states import State
+from jobqueue.ledger.submitting import insert
 
-RELEASED = "CASE WHEN run_at > NOW THEN 'scheduled' ELSE 'queued' END"
-REPLACE_LOG = "ON CONFLICT (job_id) DO UPDATE SET lines = excluded.lines"
+TRACEBACK = 4_000  # characters of each attempt's traceback that the history keeps
 
-REPLACE_RESULT = """
-ON CONFLICT (job_id) DO UPDATE SET media_type = excluded.media_type, body = excluded.body, saved_at = excluded.saved_at
-""".strip()
+# --- the end of an attempt, with everything that is committed with it ---
 
 _END = f"""
 UPDATE jobs
@@ -30,7 +32,51 @@ WHERE id = :id AND token = :token
 
 END = f"{_END}RETURNING {AFTER}"
 
-# Most jobs have nothing that follows them. Where the database is a trip away, their end and what comes with it is one.
+RETRY = f"""
+UPDATE jobs
+SET state = CASE WHEN COALESCE(:at, NOW + :delay) > NOW THEN 'scheduled' ELSE 'queued' END,
+    run_at = COALESCE(:at, NOW + :delay), queued_at = NOW, retries = :retries, retry_delay = :retry_delay,
+    done = COALESCE(:done, done), total = COALESCE(:total, total), note = COALESCE(:note, note),
+    error = :error, token = NULL, lease_until = NULL,
+    events = {event("retried", error=":error", traceback=":traceback")}
+WHERE id = :id AND token = :token
+RETURNING {AFTER}
+"""
+
+SAVE_LOG_AT_END = f"INSERT INTO logs (job_id, lines) VALUES (:id, :lines) {REPLACE_LOG}"
+
+
+def end_attempt(tx: Transaction, job_id: str, token: str, outcome: Outcome) -> tuple[Row, list[str]]:
+    """End an attempt, and write everything that its outcome contains.
+
+    :returns: the job's row, and the queue of each job that may be ready to run because of this.
+    :raises FenceRefused: if the token no longer holds the job. The caller's transaction then changes nothing.
+    """
+    values = _end_values(job_id, token, outcome)
+    if outcome.retry is None:
+        row = tx.one(END, **values)
+    else:
+        row = tx.one(RETRY, **values, **vars(outcome.retry))
+    if row is None:
+        raise FenceRefused.of(job_id, token)
+    for key in outcome.deleted:
+        tx.run(DELETE_ENTRY, key=key)
+    insert(tx, outcome.submitted)
+    if outcome.result is not None:
+        save_result(tx, job_id, outcome.result)
+    if outcome.log is not None:
+        tx.run(SAVE_LOG_AT_END, id=job_id, lines=outcome.log)
+    if outcome.version is not None:
+        save_version(tx, job_id, outcome.version)
+    ready = [job.queue for job in outcome.submitted]
+    if outcome.retry is None:
+        ready += after_end(tx, row, outcome)
+    return row, ready
+
+
+# --- the end of an attempt in a single statement, optionally with the worker's next claim ---
+
+# Most jobs have no dependents. Over a network their end then takes one round trip instead of one for each statement.
 _END_ALONE = f"""
 WITH ended AS ({_END} AND follower IS NULL RETURNING {AFTER}),
      deleted AS (DELETE FROM entries WHERE key IN EACH(:deleted) AND EXISTS (SELECT 1 FROM ended)),
@@ -47,125 +93,36 @@ WITH ended AS ({_END} AND follower IS NULL RETURNING {AFTER}),
 
 END_ALONE = f"{_END_ALONE}\nSELECT {AFTER} FROM ended"
 
-# Together with the claim of its worker's next job: whoever may not write the end is given nothing.
+# If the end is refused, nothing is claimed.
 END_AND_CLAIM = f"""{_END_ALONE},
      claimed AS ({CLAIM_STATEMENT.format(provided="EXISTS (SELECT 1 FROM ended) AND ", next=NEXT).replace(":token", ":next_token")})
 SELECT claimed.* FROM ended LEFT JOIN claimed ON TRUE
 """
 
-RETRY = f"""
-UPDATE jobs
-SET state = CASE WHEN COALESCE(:at, NOW + :delay) > NOW THEN 'scheduled' ELSE 'queued' END,
-    run_at = COALESCE(:at, NOW + :delay), queued_at = NOW, retries = :retries, retry_delay = :retry_delay,
-    done = COALESCE(:done, done), total = COALESCE(:total, total), note = COALESCE(:note, note),
-    error = :error, token = NULL, lease_until = NULL,
-    events = {event("retried", error=":error", traceback=":traceback")}
-WHERE id = :id AND token = :token
-RETURNING {AFTER}
-"""
 
-MARK_LOST = f"""
-UPDATE jobs
-SET state = CASE WHEN losses + 1 >= :max_losses THEN 'failed' ELSE 'queued' END,
-    ended_at = CASE WHEN losses + 1 >= :max_losses THEN NOW END,
-    error = CASE WHEN losses + 1 >= :max_losses THEN :poison ELSE error END,
-    losses = losses + 1, queued_at = NOW, token = NULL, lease_until = NULL, events = {event("lost")}
-WHERE id = :id AND token = :token
-RETURNING {AFTER}
-"""
+def end_alone(tx: Transaction, job_id: str, token: str, outcome: Outcome) -> Row | None:
+    """End the attempt of a job without dependents, in one statement.
 
-SET_RELEASED = f"""
-SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL,
-    events = {event("given back")}
-""".strip()
-
-RELEASE_CLAIM = f"""
-UPDATE jobs {SET_RELEASED}
-WHERE id = :id AND token = :token
-RETURNING id
-"""
-
-RELEASE_WORKER = f"""
-UPDATE jobs {SET_RELEASED}
-WHERE consumer = :consumer AND worker = :worker AND state = 'running'
-RETURNING id, queue
-"""
-
-RELEASE_CONSUMER = f"""
-UPDATE jobs {SET_RELEASED}
-WHERE consumer = :consumer AND state = 'running'
-RETURNING id, queue
-"""
-
-CANCEL = f"""
-UPDATE jobs
-SET state = 'cancelled', error = :reason, ended_at = NOW, token = NULL, lease_until = NULL,
-    events = {event("cancelled", error=":reason")}
-WHERE id = :id AND state IN {OPEN_STATES}
-RETURNING {AFTER}
-"""
-
-COUNT_CHORD_MEMBER = "UPDATE jobs SET counted = TRUE WHERE id = :id AND NOT counted"
-
-RELEASE_DEPENDENT = f"""
-UPDATE jobs
-SET pending = pending - 1,
-    state = CASE WHEN state = 'waiting' AND pending <= 1 THEN {RELEASED} ELSE state END,
-    queued_at = CASE WHEN state = 'waiting' AND pending <= 1 THEN NOW ELSE queued_at END,
-    events = CASE WHEN state = 'waiting' AND pending <= 1 THEN {event("released")} ELSE events END
-WHERE id = :id
-RETURNING queue
-"""
-
-CANCEL_DEPENDENT = f"""
-UPDATE jobs SET state = 'cancelled', error = :error, ended_at = NOW, events = {event("abandoned", error=":error")}
-WHERE id = :id AND state = 'waiting'
-RETURNING {AFTER}
-"""
-
-UNSUCCESSFUL_BEFORE = """
-SELECT before.id FROM jobs AS job JOIN jobs AS before ON before.id = job.follows
-WHERE job.id = :id AND job.state IN ('failed', 'cancelled') AND job.pending > 0
-  AND before.state IN ('failed', 'cancelled')
-"""
-
-RETRY_JOB = f"""
-UPDATE jobs
-SET state = CASE WHEN pending > 0 THEN 'waiting' ELSE 'queued' END,
-    error = '', ended_at = NULL, run_at = NULL, queued_at = NOW, losses = 0, done = NULL, total = NULL, note = '',
-    events = {event("put back")}
-WHERE id = :id AND state IN ('failed', 'cancelled')
-  AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.unique_key = jobs.unique_key AND other.state IN {OPEN_STATES})
-RETURNING {AFTER}, counted
-"""
-
-WAIT_AGAIN = f"""
-UPDATE jobs SET state = 'waiting', error = '', ended_at = NULL, events = {event("put back")}
-WHERE id = :id AND state = 'cancelled' AND pending > 0
-RETURNING {AFTER}, counted
-"""
-
-AWAIT_ONE_MORE = "UPDATE jobs SET pending = pending + 1 WHERE id = :id AND state = 'waiting'"
-UNCOUNT_CHORD_MEMBER = "UPDATE jobs SET counted = FALSE WHERE id = :id"
-SET_FOLLOWER = "UPDATE jobs SET follower = :follower, chord_index = :chord_index WHERE id = :id"
-REPOINT_FOLLOWS = "UPDATE jobs SET follows = :after WHERE id = :id AND follows = :before"
-RETRIES_LEFT = "SELECT id, retries, retry_delay FROM jobs WHERE token = :token"
-SAVE_LOG_AT_END = f"INSERT INTO logs (job_id, lines) VALUES (:id, :lines) {REPLACE_LOG}"
-
-SAVE_RESULT = f"""
-INSERT INTO results (job_id, media_type, body, saved_at) VALUES (:id, :media_type, :body, NOW)
-{REPLACE_RESULT}
-"""
-
-DELETE_RESULT = "DELETE FROM results WHERE job_id = :id"
-
-Notify = Callable[[Sequence[str]], object]  # is told the queues into which jobs may have come, one for each job
-
-TRACEBACK = 4_000  # characters that are kept of each attempt's
+    :param outcome: without a retry, submitted jobs or a dataset version.
+    :returns: the job's row, or None if the job has dependents or the token no longer holds it. Then nothing was written.
+    """
+    return tx.one(END_ALONE, **_end_values(job_id, token, outcome), **_saved_values(outcome))
 
 
-def end_values(job_id: str, token: str, outcome: Outcome) -> dict[str, Any]:
-    """What an attempt's end writes to its job."""
+def end_and_claim(
+    tx: Transaction, job_id: str, token: str, outcome: Outcome, request: ClaimRequest
+) -> tuple[bool, Row | None]:
+    """End an attempt as `end_alone` does, and claim the worker's next job, in one statement.
+
+    :returns: whether the end was written, and the job that was claimed, if any.
+    """
+    values = _end_values(job_id, token, outcome) | _saved_values(outcome) | request.where | request.claimant
+    row = tx.one(END_AND_CLAIM, **values, next_token=request.token)
+    return row is not None, None if row is None or row["id"] is None else row
+
+
+def _end_values(job_id: str, token: str, outcome: Outcome) -> dict[str, Any]:
+    """Return the parameters of END and RETRY."""
     done, total, note = outcome.progress or (None, None, None)
     return {
         "id": job_id,
@@ -179,71 +136,50 @@ def end_values(job_id: str, token: str, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def saved_values(outcome: Outcome) -> dict[str, Any]:
-    """What the end of a job that nothing follows writes besides."""
+def _saved_values(outcome: Outcome) -> dict[str, Any]:
+    """Return the further parameters of END_ALONE."""
     media_type, body = outcome.result or (None, None)
     return {"deleted": outcome.deleted, "media_type": media_type, "body": body, "log": outcome.log}
 
 
 def _traceback(result: tuple[str, bytes] | None) -> str:
-    """What is behind an attempt's error; of a long one its end, which tells the most."""
+    """Return the traceback in a failed attempt's result. Cut a long one at its start, since its end says the most."""
     if result is None or result[0] != ERROR:
         return ""
     return storable(json.loads(result[1])["traceback"])[-TRACEBACK:]
 
 
-def retry(tx: Transaction, job_id: str) -> Row | None:
-    """The job that is in the queue again: this one, or the one before it that did not succeed."""
-    while (before := tx.one(UNSUCCESSFUL_BEFORE, id=job_id)) is not None:
-        job_id = before["id"]
-    row = first = tx.one(RETRY_JOB, id=job_id)
-    while row is not None:
-        tx.run(DELETE_RESULT, id=row["id"])
-        if row["counted"] and tx.run(AWAIT_ONE_MORE, id=row["follower"]):
-            tx.run(UNCOUNT_CHORD_MEMBER, id=row["id"])  # its chord has not fired yet, and waits for it again
-        row = tx.one(WAIT_AGAIN, id=row["follower"])
-    return first
+# --- a timeout that the attempt itself did not notice ---
+
+RETRIES_LEFT = "SELECT id, retries, retry_delay FROM jobs WHERE token = :token"
 
 
-def save_result(tx: Transaction, job_id: str, result: tuple[str, bytes]) -> None:
-    tx.run(SAVE_RESULT, id=job_id, media_type=result[0], body=result[1])
+def timed_out(tx: Transaction, token: str) -> tuple[str, Outcome] | None:
+    """Return the job that a token holds, and the outcome of its timeout: a retry, or a failure. None if the claim is over."""
+    row = tx.one(RETRIES_LEFT, token=token)
+    if row is None:
+        return None
+    error = "Timed out: the attempt exceeded its timeout in a call that could not be interrupted."
+    outcome = Outcome(state=State.FAILED, error=error, result=error_result(error, row["id"], retries=row["retries"]))
+    if row["retries"]:
+        outcome.retry = Retry(delay=row["retry_delay"], retries=row["retries"] - 1, retry_delay=row["retry_delay"])
+    return row["id"], outcome
 
 
-def after_failure(tx: Transaction, row: Row, error: str) -> list[str]:
-    """The job failed without having run to its end. Returns as after_end does."""
-    save_result(tx, row["id"], error_result(error, row["id"]))
-    return after_end(tx, row, Outcome(state=State.FAILED, error=error))
+# --- a cancel ---
+
+CANCEL = f"""
+UPDATE jobs
+SET state = 'cancelled', error = :reason, ended_at = NOW, token = NULL, lease_until = NULL,
+    events = {event("cancelled", error=":reason")}
+WHERE id = :id AND state IN {OPEN_STATES}
+RETURNING {AFTER}
+"""
 
 
-def after_end(tx: Transaction, row: Row, outcome: Outcome) -> list[str]:
-    """Tell what waits for a job that has ended; whoever ended it (a worker, a cancel, the sweep) comes through here.
+def cancel(tx: Transaction, job_id: str, reason: str) -> Row | None:
+    """Cancel a job. Return its row, or None if it has ended already, or if there is no such job.
 
-    Returns the queues of what may run now.
+    The caller passes the row to `after_end`, except for a run that handles share, which has no dependents.
     """
-    state = outcome.state
-    while row["follower"] is not None:
-        # A chord takes a failed member's error for its result, as Huey has it.
-        if row["chord_index"] is not None or state is State.SUCCEEDED:
-            if tx.run(COUNT_CHORD_MEMBER, id=row["id"]):
-                return [released["queue"] for released in tx.all(RELEASE_DEPENDENT, id=row["follower"])]
-            return []
-        error = f"Not run: the job before it, {row['id']}, was {state}. {outcome.error}".strip()
-        abandoned = tx.one(CANCEL_DEPENDENT, id=row["follower"], error=error)
-        if abandoned is None:
-            return []
-        if outcome.result is not None:
-            save_result(tx, abandoned["id"], outcome.result)
-        row, state = abandoned, State.CANCELLED
-    return []
-
-
-def mark_lost(tx: Transaction, job_id: str, token: str, max_losses: int, worker: str) -> Row | None:
-    """Requeue a job whose worker died, or fail it when this was the last time. Return its row, or None if the claim was over."""
-    poison = (
-        f"Its worker died {max_losses} times while running this job (last: {worker}), so it is not tried "
-        "again. It may need more memory than there is, or crash the interpreter."
-    )
-    row = tx.one(MARK_LOST, id=job_id, token=token, max_losses=max_losses, poison=poison)
-    if row is not None and row["state"] == State.FAILED:
-        after_failure(tx, row, poison)
-    return row
+    return tx.one(CANCEL, id=job_id, reason=reason)

@@ -1,4 +1,4 @@
-"""Huey's key/value side: entries, locks that belong to a claim, and counters."""
+"""Huey's key/value store: entries, locks that belong to a claim, and counters."""
 
 from collections.abc import Sequence
 
@@ -63,74 +63,99 @@ FLUSH_COUNTERS = "DELETE FROM counters"
 
 
 class Entries:
-    """Keys and counters of one database. A lock is an entry with a holder, and is free when that claim is over."""
+    """The entries and counters of one database.
+
+    A lock is an entry whose `holder` is the token of a claim. It becomes free when that claim is over. So a worker that dies leaves no
+    lock behind.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
+    # --- entries ---
+
     def put(self, key: str, value: bytes) -> None:
+        """Set an entry, without a holder or an expiry."""
         with self.database.statement() as tx:
             tx.run(PUT_ENTRY, key=key, value=value)
 
     def put_if_free(self, key: str, value: bytes, holder: str | None, ttl: float | None, again: bool = False) -> bool:
-        """Take a key that nobody has: free too are one past its time, and one held by a claim that is over.
+        """Set an entry if its key is free: absent, expired, or a lock whose claim is over. Return whether it was set.
 
-        `again`: an earlier try was not answered, so that the holder itself may have it since.
+        :param holder: the token of the claim that takes a lock; None for another entry.
+        :param ttl: seconds until it expires; None for never.
+        :param again: whether an earlier try got no answer, so that this holder may have the key already.
         """
         with self.database.transaction() as tx:
             taken = {"key": key, "value": value, "holder": holder, "ttl": ttl}
             if tx.run(TAKE_NEW_KEY, **taken):
                 return True
-            tx.one(LOCK_KEY, key=key)  # whether its holder lives is looked at when nobody else can take it
+            tx.one(LOCK_KEY, key=key)  # lock the row before the check of its holder
             return bool(tx.run(TAKE_FREE_KEY, again=again, **taken))
 
     def peek(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Return the entries with these keys that are neither expired nor locks of a claim that is over."""
         with self.database.statement() as tx:
             return {row["key"]: row["value"] for row in tx.all(PEEK_ENTRIES, keys=list(keys))}
 
     def pop(self, key: str) -> bytes | None:
+        """Delete an entry and return its value, or None if there is none."""
         with self.database.statement() as tx:
             row = tx.one(POP_ENTRY, key=key)
             return None if row is None else row["value"]
 
     def delete(self, key: str) -> bool:
+        """Delete an entry. Return whether it existed."""
         with self.database.statement() as tx:
             return bool(tx.run(DELETE_ENTRY, key=key))
 
+    def all(self) -> dict[str, bytes]:
+        """Return all entries, including expired ones."""
+        with self.database.statement() as tx:
+            return {row["key"]: row["value"] for row in tx.all(ENTRIES)}
+
+    # --- locks ---
+
     def release_lock(self, key: str, token: str) -> bool:
-        """Delete an entry, unless it is a lock that another living claim holds."""
+        """Delete a lock, unless another live claim holds it. Return whether it was deleted."""
         with self.database.transaction() as tx:
             tx.one(LOCK_KEY, key=key)
             return bool(tx.run(RELEASE_LOCK, key=key, holder=token))
 
     def delete_stale_lock(self, key: str) -> bool:
+        """Delete a lock, unless a live claim holds it. Return whether it was deleted."""
         with self.database.transaction() as tx:
             tx.one(LOCK_KEY, key=key)
             return bool(tx.run(DELETE_STALE_LOCK, key=key))
 
+    # --- counters ---
+
     def add(self, key: str, amount: int) -> int:
+        """Add to a counter, which starts at 0. Return its new value."""
         with self.database.statement() as tx:
             row = tx.one(ADD_TO_COUNTER, key=key, amount=amount)
             assert row is not None
             return int(row["value"])
 
     def delete_counter(self, key: str) -> None:
+        """Delete a counter."""
         with self.database.statement() as tx:
             tx.run(DELETE_COUNTER, key=key)
 
-    def all(self) -> dict[str, bytes]:
-        with self.database.statement() as tx:
-            return {row["key"]: row["value"] for row in tx.all(ENTRIES)}
+    # --- for Huey's storage interface ---
 
     def result_ids(self) -> list[str]:
+        """Return the ids of all jobs with a result."""
         with self.database.statement() as tx:
             return [row["job_id"] for row in tx.all(RESULT_IDS)]
 
     def flush_results(self) -> None:
+        """Delete all results and all entries, which Huey keeps together."""
         with self.database.transaction() as tx:
             tx.run(FLUSH_RESULTS)
             tx.run(FLUSH_ENTRIES)
 
     def flush_counters(self) -> None:
+        """Delete all counters."""
         with self.database.statement() as tx:
             tx.run(FLUSH_COUNTERS)

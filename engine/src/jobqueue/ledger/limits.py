@@ -1,4 +1,4 @@
-"""How many jobs may run at once: of one task, and of one owner."""
+"""Concurrency limits: how many jobs of one task, or of one owner, may run at once."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,22 +9,24 @@ from jobqueue.database.database import Row
 
 @dataclass
 class ConcurrencyLimits:
-    """Across all consumers. What has none is not counted."""
+    """Limits across all consumers. Tasks that are not listed, and jobs without an owner, have no limit."""
 
-    of_task: dict[str, int] = field(default_factory=dict)
-    per_owner: int | None = None
+    of_task: dict[str, int] = field(default_factory=dict)  # full name -> the most jobs that run at once
+    per_owner: int | None = None  # the most jobs of each owner that run at once; None for no limit
 
-    def hold(self, task: str, owner: str | None) -> bool:
-        """Whether a job takes up a place that another may wait for."""
+    def counts(self, task: str, owner: str | None) -> bool:
+        """Return whether a job counts against a limit."""
         return task in self.of_task or (self.per_owner is not None and owner is not None)
 
-    def any_of(self, tasks: Iterable[str]) -> bool:
+    def apply_to(self, tasks: Iterable[str]) -> bool:
+        """Return whether a limit may apply to a job of these tasks."""
         return self.per_owner is not None or not self.of_task.keys().isdisjoint(tasks)
 
     def full(self, running: list[Row], spare: int = 0) -> tuple[set[str], set[str]]:
-        """Tasks and owners that have no place left, given how many jobs (`n`) of each `task` and `owner` run.
+        """Return the tasks and the owners that have reached their limits.
 
-        spare: how many more than the cap are let pass.
+        :param running: the number `n` of running jobs for each `task` and `owner`.
+        :param spare: how many jobs above the limit are allowed.
         """
         tasks: Counter[str] = Counter()
         owners: Counter[str] = Counter()
@@ -39,7 +41,12 @@ class ConcurrencyLimits:
 
 
 def check_limit(name: str, most: int | None) -> int | None:
-    """Raises ValueError."""
+    """Return a limit.
+
+    :param name: the name of the setting, for the error.
+    :param most: the most jobs that run at once; None for no limit.
+    :raises ValueError: unless it is None or a whole number of at least 1.
+    """
     if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-        raise ValueError(f"{name} is {most!r}: it has to be 1 or more; left out, there is no cap.")
+        raise ValueError(f"{name} is {most!r}. It must be a whole number, 1 or more. Leave it out for no limit.")
     return most

@@ -1,4 +1,4 @@
-"""Named queues: what they may be called, and which worker of a consumer serves which."""
+"""Named queues: valid names, and the assignment of queues to the workers of a consumer."""
 
 import re
 from collections.abc import Sequence
@@ -8,18 +8,28 @@ NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 def named(queue: str) -> str:
-    """The name, if it may be a queue's. Raises ValueError."""
+    """Return the name of a queue.
+
+    :raises ValueError: unless it starts with a lowercase letter and consists of lowercase letters, digits, _ and -.
+    """
     if not isinstance(queue, str) or NAME.fullmatch(queue) is None:
         raise ValueError(
-            f"{queue!r} is no name for a queue: it begins with a small letter, and goes on with small letters, digits, _ or -."
+            f"{queue!r} is not a valid name for a queue. Start it with a lowercase letter, followed by lowercase letters, digits, _ "
+            "or -."
         )
     return queue
 
 
 def parse(text: str | Sequence[str] | None) -> dict[str, int | None]:
-    """`"interactive,heavy:1"`: each queue, and the most workers of a consumer that serve it; None for all of them.
+    """Parse the queues that a consumer serves, such as `"interactive,heavy:1"`.
 
-    Without any, every worker serves every queue. Raises ValueError.
+    :param text: names separated by commas. A number after a colon is the most workers that serve the queue. If it is empty, every
+        worker serves every queue.
+    :returns: the number for each name; None for all workers.
+    :raises ValueError: for an invalid name or number, or a name that is given twice.
+
+    >>> parse("interactive,heavy:1")
+    {'interactive': None, 'heavy': 1}
     """
     parts = text.split(",") if isinstance(text, str) else list(text or ())
     served: dict[str, int | None] = {}
@@ -27,16 +37,24 @@ def parse(text: str | Sequence[str] | None) -> dict[str, int | None]:
         name, colon, number = part.partition(":")
         if colon and not (number.isdecimal() and int(number) > 0):
             raise ValueError(
-                f"{part!r} says no number of workers: write {name}:1, or a greater one, or {name} for all."
+                f"{part!r} has no valid number of workers. Write {name}:1 or a larger number, or {name} for all workers."
             )
         if named(name) in served:
-            raise ValueError(f"The queue {name!r} is named twice.")
+            raise ValueError(f"The queue {name!r} is given twice. Give it once.")
         served[name] = int(number) if colon else None
     return served
 
 
 def share_out(served: dict[str, int | None], workers: int) -> list[list[str] | None]:
-    """For each worker the queues that it serves; None for every queue. Raises ValueError if one is left without any."""
+    """Return the queues of each worker; None for every queue.
+
+    :param served: the queues, as `parse` returns them.
+    :param workers: the number of workers.
+    :raises ValueError: if a worker would serve no queue.
+
+    >>> share_out({"interactive": None, "heavy": 1}, workers=2)
+    [['interactive', 'heavy'], ['interactive']]
+    """
     if not served:
         return [None] * workers
     lists: list[list[str]] = [[name for name, most in served.items() if most is None] for _ in range(workers)]
@@ -48,7 +66,7 @@ def share_out(served: dict[str, int | None], workers: int) -> list[list[str] | N
     if not all(lists):
         named_all = ", ".join(name if most is None else f"{name}:{most}" for name, most in served.items())
         raise ValueError(
-            f"Of {workers} workers, {lists.count([])} would serve no queue with {named_all}: "
-            "name one queue without a number, which all of them serve, or have fewer workers."
+            f"Of {workers} workers, {lists.count([])} would serve no queue with {named_all}. "
+            "Give one queue without a number, so that all workers serve it, or start fewer workers."
         )
     return [list(one) for one in lists]

@@ -1,19 +1,22 @@
-"""Insert jobs: their turn among the jobs of other owners, and the handles of unique ones."""
+"""Insert submitted jobs: their turns among the jobs of other owners, and the handles of unique jobs."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from jobqueue.database.database import Transaction
 from jobqueue.ledger.records import NewJob
-from jobqueue.ledger.sql import OPEN_STATES
+from jobqueue.ledger.sql import FLOW, OPEN_STATES
 
-# Owners take turns. A job's turn is the one after its owner's last in that queue and priority; an owner with nothing
-# queued there comes in where the queue has got to (`front`), or one turn later if its last job was there already. It has got
-# to the turn that runs, or to the first that waits if that is less; when nothing waits, to the time in microseconds, which is
-# later than all turns before. Jobs without an owner are those of one owner. (An owner's last job is asked for by a range, which
-# only the index of owners has in this order: else Postgres may walk all jobs back to it.)
-FLOW = "COALESCE(owner, '')"
-
+# Owners take turns within a queue and a priority; the lowest turn is claimed first. Jobs without an owner count as jobs of one
+# owner. The turn of a new job is the greater of two:
+#
+# - One more than the turn of its owner's last queued job.
+# - The turn that the queue has reached (`front`): that of the job that runs or, if lower, of the first queued job. It is one more
+#   for jobs without an owner, and if the owner's last job had that turn or a later one. If nothing is queued, the queue has reached
+#   the time in microseconds, which exceeds all earlier turns.
+#
+# The query for an owner's last job uses a range condition (>= and <=), because only the index of owners has that order. With an
+# equality, Postgres may scan all jobs instead.
 IN_TURNS = "turn >= 0 AND queue = :queue AND priority = :priority"
 
 TURN = f"""
@@ -32,6 +35,7 @@ SELECT max(turn) FROM (
 ) AS turns
 """
 
+# Insert nothing if the id is known, or if an open run has the job's key.
 INSERT_EACH = f"""
 INSERT INTO jobs (id, task, queue, turn, state, priority, owner, message, run_at, queued_at, expires_at, retries,
                   retry_delay, attempt, losses, returns, follower,
@@ -43,26 +47,27 @@ SELECT :id, :task, :queue, COALESCE(:turn, ({TURN})),
 FROM (SELECT COALESCE(:run_at, NOW + :run_in) AS due) AS start
 WHERE TRUE
 ON CONFLICT DO NOTHING
-"""  # the id is known, or a run with its key has not ended
+"""
 
 INSERT = f"{INSERT_EACH} RETURNING turn"
 
-
-# Each submission of a unique job has a handle; the handles share a run.
+# Each submission of a unique job has a handle. The handles share a run.
 NEW_HANDLE = """
 INSERT INTO handles (id, job_id, owner, created_at)
 SELECT :handle, :id, :owner, NOW WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE id = :handle)
 ON CONFLICT (id) DO NOTHING
 """
 
+# Lock the run, so that it neither ends nor loses its last handle before the new handle joins it.
 OPEN_RUN = f"""
 SELECT id FROM jobs WHERE unique_key = :unique_key AND state IN {OPEN_STATES} FOR UPDATE
-"""  # locked, so that it does not end, and is not let go by all others, before it has one more
+"""
 
+# Do not lock this run. The caller holds an open run with the same key, and a transaction that waits for that run may hold this one.
 RECENT_RUN = """
 SELECT id FROM jobs WHERE unique_key = :unique_key AND state = 'succeeded' AND ended_at > NOW - :cache_for
 ORDER BY ended_at DESC LIMIT 1
-"""  # not locked: who looks for it has a run with the key, and who waits to have one may hold a lock on that
+"""
 
 DELETE_UNUSED_RUN = "DELETE FROM jobs WHERE id = :id"
 
@@ -70,38 +75,42 @@ POINT_HANDLE_AT_RUN = "UPDATE handles SET job_id = :run WHERE id = :id"
 
 
 def insert(tx: Transaction, jobs: Sequence[NewJob]) -> None:
-    turns: dict[tuple[str, float, str | None], int] = {}  # the last, of jobs that take turns with others
-    following: list[dict[str, Any]] = []  # those whose turn follows from that of one before them, to go together
+    """Insert jobs. Leave out those whose id is known.
+
+    Jobs of one queue, priority and owner take consecutive turns, so only the first of them needs a query for its turn.
+    """
+    turns: dict[tuple[str, float, str | None], int] = {}  # the last turn of each queue, priority and owner
+    batch: list[dict[str, Any]] = []  # jobs whose turn is known, to insert in one round trip
     for job in jobs:
         line = job.queue, job.priority, job.owner
         if job.handle is not None:
             continue
         if line in turns:
             turns[line] += 1
-            following.append(vars(job) | {"turn": turns[line]})
+            batch.append(vars(job) | {"turn": turns[line]})
             continue
-        tx.run_each(INSERT_EACH, following)
-        following = []
+        tx.run_each(INSERT_EACH, batch)
+        batch = []
         if (row := tx.one(INSERT, turn=None, **vars(job))) is not None:
             turns[line] = row["turn"]
-    tx.run_each(INSERT_EACH, following)
-    # In the order of their keys: who submits the same in another order waits, and does not hold what this one waits for.
+    tx.run_each(INSERT_EACH, batch)
+    # Take the locks of runs in the order of their keys, so that two transactions with the same keys do not deadlock.
     for job in sorted((job for job in jobs if job.handle is not None), key=lambda job: job.unique_key or ""):
-        insert_shared(tx, job)
+        _insert_shared(tx, job)
 
 
-def insert_shared(tx: Transaction, job: NewJob) -> None:
-    """A handle, of the run that has its key, or of a new one."""
+def _insert_shared(tx: Transaction, job: NewJob) -> None:
+    """Insert a handle that shares the run with the job's key, or has a new run."""
     if not tx.run(NEW_HANDLE, handle=job.handle, id=job.id, owner=job.owner):
         return
     while True:
         if tx.one(INSERT, turn=None, **vars(job)) is None:
             run = tx.one(OPEN_RUN, unique_key=job.unique_key)
             if run is None:
-                continue  # it has ended since
+                continue  # the open run has just ended
         elif job.cache_for is None:
             return
-        else:  # looked for when nobody else can begin or end one with this key
+        else:  # the new run blocks others with this key, so no recent run can appear after this query
             run = tx.one(RECENT_RUN, unique_key=job.unique_key, cache_for=job.cache_for)
             if run is None:
                 return

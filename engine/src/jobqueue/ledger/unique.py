@@ -1,7 +1,8 @@
-"""When two submissions ask for the same: the key under which they share a run.
+"""Compute the key of a unique job. Submissions with equal keys share a run.
 
-It is made of the task's name and of its arguments as the function sees them, so that `f(1)` and `f(a=1)` are one, whatever
-order a dict or a set is in; or of the key that the caller gives.
+The key is a hash of the task's name and its arguments, or of a key that the caller gives. The arguments are compared as the function
+receives them, so `f(1)` and `f(a=1)` are equal, and the order of dicts and sets does not matter. The hash must never change, because
+keys of open runs are stored.
 """
 
 import hashlib
@@ -14,12 +15,16 @@ from jobqueue import codec
 
 
 def key_of(task: str, function: Callable[..., Any] | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """`function` is the task's code. Raises TypeError for an argument that cannot be compared."""
+    """Return the key of a call.
+
+    :param function: the function of the task, whose signature names the arguments; None if it is unknown.
+    :raises TypeError: for an argument of a type that cannot be compared.
+    """
     return _digest(task, "arguments", _canonical(_by_name(function, args, kwargs)))
 
 
 def own_key(task: str, key: str) -> str:
-    """The caller's own, within the task."""
+    """Return the key for a text that the caller gives. Equal texts of different tasks have different keys."""
     return _digest(task, "key", key)
 
 
@@ -28,7 +33,7 @@ def _digest(*parts: Any) -> str:
 
 
 def _by_name(function: Callable[..., Any] | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Arguments with the defaults; as they are where they do not fit, which the run will say."""
+    """Return the arguments by name, with defaults. Return them unchanged if they do not fit; the run then fails on its own."""
     if function is not None:
         try:
             bound = inspect.signature(function).bind_partial(*args, **kwargs)
@@ -41,7 +46,7 @@ def _by_name(function: Callable[..., Any] | None, args: Sequence[Any], kwargs: M
 
 
 def _canonical(value: Any) -> Any:
-    """What JSON holds, and is the same for equal values."""
+    """Return a JSON value that is the same for equal values."""
     kind = type(value)
     if value is None or kind in (bool, int, float, str):
         return value
@@ -58,7 +63,7 @@ def _canonical(value: Any) -> Any:
         media_type, body = codec.encode(value)
     except codec.ResultNotEncodable as error:
         raise TypeError(
-            f"An argument is a {kind.__module__}.{kind.__qualname__}, and whether two of these are the same cannot be told. "
-            "Give a key of your own, .using(unique='...'), or an argument of another type."
+            f"An argument of a unique job is a {kind.__module__}.{kind.__qualname__}, and two values of this type cannot be "
+            "compared. Give a key of your own with .using(unique='...'), or pass an argument of another type."
         ) from error
     return {media_type: hashlib.sha256(body).hexdigest()}

@@ -1,6 +1,7 @@
-"""A task to a signed message and back.
+"""Convert tasks to signed messages and back, and derive task names and times from Huey's objects.
 
-Nothing is unpickled whose signature does not verify. The names of tasks and the conversion of Huey's times are here too.
+A message is unpickled only after its signature was verified. A job's message never changes after the submit. It may name an error
+handler that this process's code does not have.
 """
 
 from jobqueue.messages.messages import Messages

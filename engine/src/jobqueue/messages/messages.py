@@ -1,4 +1,4 @@
-"""Tasks as signed messages and back, the names of tasks, and the one conversion of Huey's times."""
+"""Read and write task messages, look up task names, and convert Huey's naive times."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,11 +10,11 @@ from jobqueue.messages.registry import DurableRegistry
 
 
 class Messages:
-    """Reads and writes the messages of one queue's tasks.
+    """The message format of one DurableHuey.
 
-    :param registry: the tasks that this process knows.
-    :param serializer: signs and verifies, as KeyRing does.
-    :param utc: whether Huey's naive times are in UTC, or in the host's local time.
+    :param registry: the tasks in this process's code.
+    :param serializer: signs and verifies messages, as KeyRing does.
+    :param utc: whether Huey's naive times are in UTC rather than in the host's local time.
     """
 
     def __init__(self, registry: DurableRegistry, serializer: Any, utc: bool) -> None:
@@ -28,32 +28,39 @@ class Messages:
         return data
 
     def read(self, data: bytes) -> Task:
-        """Return the task of a message. Raises ValueError if no key verifies it, HueyException for an unknown task."""
+        """Return the task of a message.
+
+        :raises ValueError: if no key verifies the signature.
+        :raises HueyException: if this process's code does not have the task.
+        """
         return self.registry.create_task(self.unpack(data))
 
     def unpack(self, data: bytes) -> Message:
-        """Return a message's content, whether this process knows its task or not. Raises ValueError if no key verifies it."""
+        """Return a message's content. This process's code need not have its task.
+
+        :raises ValueError: if no key verifies the signature.
+        """
         message: Message = self.serializer.deserialize(data)
         return message
 
     # --- names of tasks ---
 
     def task_names(self) -> list[str]:
-        """Return the full names of all tasks that this process knows."""
+        """Return the full names of all tasks in this process's code."""
         return list(self.registry._registry)
 
     def tasks_by_name(self) -> dict[str, type[Task]]:
-        """Return the classes of all tasks that this process knows, by full name."""
+        """Return the classes of all tasks in this process's code, by full name."""
         return dict(self.registry._registry)
 
     def name_of(self, task: TaskWrapper | type[Task]) -> str:
-        """Return a task's full name, as in Job.task."""
+        """Return a task's full name, as in Job.task: module.function."""
         return str(self.registry.task_to_string(task.task_class if isinstance(task, TaskWrapper) else task))
 
     # --- times ---
 
     def to_epoch(self, moment: datetime) -> float:
-        """Return one of Huey's naive times in seconds since the epoch."""
+        """Return one of Huey's naive times as seconds since the epoch."""
         return (moment.replace(tzinfo=UTC) if self.utc else moment).timestamp()
 
     def from_epoch(self, seconds: float) -> datetime:
@@ -64,4 +71,5 @@ class Messages:
 
 
 def in_seconds(delay: float | timedelta) -> float:
+    """Return a delay, given in seconds or as a timedelta, in seconds."""
     return delay.total_seconds() if isinstance(delay, timedelta) else float(delay)

@@ -1,7 +1,7 @@
-"""Huey's registry of tasks, in which what a job names beside its own task may be of other code.
+"""A task registry that accepts error handlers and follow-up tasks which this process's code does not have.
 
-A job's message holds its handler of errors whole. During a deploy the consumer that runs the job may lack the handler's
-code: then it hands the handler on as it is, to a consumer that has it.
+A job's message contains the complete messages of the tasks that follow it. During a deploy the consumer that runs the job may
+lack the code of such a task. It then submits that task's message unchanged, for a consumer that has the code.
 """
 
 from typing import Any
@@ -11,26 +11,33 @@ from huey.registry import Message, Registry
 
 
 class TaskElsewhere(Task):
-    """A task that this code does not have: it can be submitted, not run."""
+    """A task whose code is not in this process. It can be submitted, but not run."""
 
     message: Message
 
 
 class DurableRegistry(Registry):
+    """Huey's registry, with TaskElsewhere for unknown tasks that follow a known one."""
+
     def create_task(self, message: Message) -> Task:
-        """Raises HueyException if the task itself is not known."""
+        """Return the task of a message.
+
+        :raises HueyException: if the task itself, rather than one that follows it, is unknown.
+        """
         task = super().create_task(message._replace(on_complete=None, on_error=None))
-        task.on_complete = self._of_any_code(message.on_complete)
-        task.on_error = self._of_any_code(message.on_error)
+        task.on_complete = self._create_any_task(message.on_complete)
+        task.on_error = self._create_any_task(message.on_error)
         return task
 
     def create_message(self, task: Task) -> Any:
+        """Return the message of a task."""
         if not isinstance(task, TaskElsewhere):
             return super().create_message(task)
         after = None if task.on_complete is None else self.create_message(task.on_complete)
         return task.message._replace(id=task.id, args=task.args, kwargs=task.kwargs, on_complete=after)
 
-    def _of_any_code(self, message: Message | None) -> Task | None:
+    def _create_any_task(self, message: Message | None) -> Task | None:
+        """Return the task of a message, or a TaskElsewhere if its code is not in this process."""
         if message is None:
             return None
         if message.name in self._registry:
@@ -47,5 +54,5 @@ class DurableRegistry(Registry):
             priority=message.priority,
             expires=message.expires,
         )
-        task.on_complete = self._of_any_code(message.on_complete)
+        task.on_complete = self._create_any_task(message.on_complete)
         return task

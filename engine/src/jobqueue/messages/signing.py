@@ -1,7 +1,9 @@
-"""Messages are pickled by Huey and signed with SECRET_KEY: nothing is unpickled whose signature does not verify."""
+"""Sign messages with SECRET_KEY, and unpickle them only after verifying the signature."""
 
 import hmac
+import io
 import os
+import pickle
 import secrets
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -12,11 +14,41 @@ from huey.serializer import Serializer, SignedSerializer
 
 from jobqueue.database.database import Database
 
+# Present modules of classes that stored messages may name by the module of an earlier version. Exceptions are among them because
+# a job's error handler gets the exception as an argument.
+MOVED: dict[tuple[str, str], str] = {
+    ("jobqueue.checks", "Check"): "jobqueue",
+    ("jobqueue.claim", "TaskExited"): "jobqueue.execution.attempt",
+    ("jobqueue.dataset", "DatasetInfo"): "jobqueue",
+    ("jobqueue.dataset", "EmptyDataset"): "jobqueue",
+    ("jobqueue.dataset", "NotReady"): "jobqueue",
+    ("jobqueue.dataset", "VersionNotFound"): "jobqueue",
+    ("jobqueue.handle", "JobNotFound"): "jobqueue",
+    ("jobqueue.handle", "Progress"): "jobqueue",
+    ("jobqueue.handle", "Unreadable"): "jobqueue",
+    ("jobqueue.history", "Event"): "jobqueue",
+    ("jobqueue.ledger", "State"): "jobqueue",
+    ("jobqueue.logs", "LogLine"): "jobqueue",
+    ("jobqueue.phrases", "NotUnderstood"): "jobqueue",
+    ("jobqueue.plan", "ArgumentsTooLarge"): "jobqueue",
+    ("jobqueue.plan", "QueueUnavailable"): "jobqueue",
+    ("jobqueue.rules", "Cron"): "jobqueue.schedules.recurrence",
+    ("jobqueue.rules", "Period"): "jobqueue.schedules.recurrence",
+    ("jobqueue.rules", "Place"): "jobqueue.schedules.recurrence",
+    ("jobqueue.rules", "Sun"): "jobqueue.schedules.recurrence",
+    ("jobqueue.schedule", "Schedule"): "jobqueue",
+    ("jobqueue.timetable", "ScheduleNotFound"): "jobqueue",
+    ("jobqueue.workers", "Worker"): "jobqueue",
+}
+
 
 class KeyRing(Serializer):
-    """Signs with the first key and verifies with any, so that a key can be rotated while jobs wait under the old one.
+    """A serializer that signs with the first key and verifies with any of them.
 
-    The keys are asked for when they are used: importing an app writes no key file.
+    So a key can be rotated while jobs that the old key signed are still queued.
+
+    :param keys: returns the keys, the one to sign with first. It is called when a key is needed, so importing an app does not write
+        a key file.
     """
 
     def __init__(self, keys: Callable[[], Sequence[str]]) -> None:
@@ -24,7 +56,10 @@ class KeyRing(Serializer):
         self._keys = keys
 
     def derived(self, purpose: str) -> list[str]:
-        """Keys for something else than jobs, the one to sign with first: whoever learns them cannot sign a job."""
+        """Return keys for another purpose than jobs, the one to sign with first. A derived key cannot sign a job.
+
+        :param purpose: any name; each purpose has other keys.
+        """
         return [hmac.digest(key.encode(), purpose.encode(), "sha256").hex() for key in self._keys()]
 
     @property
@@ -36,14 +71,28 @@ class KeyRing(Serializer):
         return signed
 
     def _deserialize(self, data: bytes) -> Any:
-        """Raises ValueError when no key verifies it."""
+        """Verify and unpickle a message.
+
+        :raises ValueError: if no key verifies the signature.
+        """
         for signer in self._signers:
             try:
                 message = signer._unsign(data)
             except ValueError:
                 continue
-            return super()._deserialize(message)
-        raise ValueError("The signature does not verify: it was written under another SECRET_KEY, or is not whole.")
+            return _Unpickler(io.BytesIO(message)).load()
+        raise ValueError(
+            "The signature does not verify: the message was signed with another SECRET_KEY, or was altered or truncated. If the "
+            "key was changed, add the old one to SECRET_KEY_FALLBACKS."
+        )
+
+
+class _Unpickler(pickle.Unpickler):
+    """Unpickler that finds the classes of messages from earlier versions."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return a class, from its present module if it has moved."""
+        return super().find_class(MOVED.get((module, name), module), name)
 
 
 @cache
@@ -53,14 +102,14 @@ def _signer(key: str) -> SignedSerializer:
 
 @cache
 def development_key(path: Path) -> str:
-    """The key kept in a file, made once if there is none, readable by its owner alone."""
+    """Return the key in this file. Create the file with a random key if it does not exist. Only its owner can read it."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
         draft.touch(mode=0o600)
         draft.write_text(secrets.token_urlsafe(48))
         try:
-            os.link(draft, path)  # whoever starts at the same moment: one key wins, and all read that
+            os.link(draft, path)  # atomic: if several processes start at once, one key wins and all use it
         except FileExistsError:
             pass
         finally:
@@ -69,7 +118,7 @@ def development_key(path: Path) -> str:
 
 
 def development_key_file(database: Database) -> Path | None:
-    """Return where the development key of a database is kept, or None for a database in memory, which no process shares."""
+    """Return the path of a database's development key, or None for a database in memory, which no other process can reach."""
     if database.in_memory:
         return None
     return (database.path or Path("var", "ledger").absolute()).with_name("secret_key")

@@ -1,6 +1,6 @@
-"""Read-only views for people: search, statistics, workers and health.
+"""Read-only views for people: search, statistics, workers and health checks.
 
-Every query is bounded. Nothing here changes a job.
+Every query reads a bounded number of rows, however many jobs the ledger holds. Nothing here changes a job.
 """
 
 from jobqueue.monitoring.health import Check

@@ -1,4 +1,4 @@
-"""Figures for the tiles and charts of the jobs page: how many jobs are queued, run and failed, and how long they take."""
+"""Statistics for the jobs page: how many jobs are queued, running and failed, and how long jobs wait and run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ SELECT NOW - min((SELECT min(queued_at) FROM jobs
 FROM queued
 """
 
-# An owner's figures are of the newest jobs, and of the newest handles.
+# An owner's counts cover the owner's newest jobs and newest handles only.
 OF_OWNER = f"""
 SELECT sum(CASE WHEN state = 'queued' THEN 1 ELSE 0 END) AS queued,
        sum(CASE WHEN state = 'running' THEN 1 ELSE 0 END) AS running,
@@ -40,7 +40,7 @@ FROM (SELECT state, ended_at, queued_at
       JOIN jobs ON jobs.id = handles.job_id) AS own
 """
 
-# What ended in each stretch of time; and of some of these jobs, how long they had waited and run.
+# The jobs that ended in each period, and how long a sample of them waited and ran.
 _STRETCH = "ended_at >= CAST(stretch.value AS double precision) AND ended_at < CAST(stretch.value AS double precision) + :width"
 
 _ENDED_IN_STRETCH = f"""
@@ -57,38 +57,38 @@ SELECT claimed_at - queued_at AS waited, ended_at - claimed_at AS ran
 FROM jobs WHERE {_ENDED} >= :since AND ended_at < :until ORDER BY ended_at DESC LIMIT :some
 """
 
-SAMPLE = 50  # jobs of a stretch whose times stand for all
+SAMPLE = 50  # jobs of a period from which its percentiles are estimated
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What goes on. A count of MOST is of that many or more."""
+    """Counts of jobs. A count of MOST means MOST or more."""
 
     queued: int
     running: int
     failed: int  # in the last 24 hours
-    waits_s: float | None  # the job that has waited the longest in a queue, if there is one
+    waits_s: float | None  # seconds for which the first of the queued jobs has waited; None if no job is queued
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """What ended in a stretch of time. Seconds; None where nothing did."""
+    """Jobs that ended in a period. Durations are in seconds, and None if no job succeeded in the period."""
 
     since: float  # seconds since the epoch
     succeeded: int
     failed: int
-    waited: tuple[float, float] | None  # p50 and p95 of the last of them that succeeded
+    waited: tuple[float, float] | None  # 50th and 95th percentile, from the last jobs that succeeded
     ran: tuple[float, float] | None
 
 
 class Statistics:
-    """Counts and durations of one database's jobs. Raises DatabaseUnavailable when it does not answer."""
+    """Counts and durations of one database's jobs. Every method raises DatabaseUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def figures(self, owner: str | None = None) -> Figures:
-        """Of all jobs, or of an owner's: there of the newest DEEPEST."""
+        """Count all jobs, or the newest DEEPEST jobs of an owner."""
         with self.database.statement() as tx:
             if owner is not None:
                 row = tx.one(OF_OWNER, owner=owner, age=DAY, newest=DEEPEST)
@@ -104,7 +104,12 @@ class Statistics:
             )
 
     def stretches(self, until: float, width_s: float, count: int) -> list[Stretch]:
-        """So many stretches of time, one after the other up to a moment, in seconds since the epoch."""
+        """Return statistics for consecutive periods, oldest first.
+
+        :param until: the end of the last period, in seconds since the epoch.
+        :param width_s: the length of each period, in seconds.
+        :param count: the number of periods.
+        """
         starts = [until - width_s * n for n in range(count, 0, -1)]
         with self.database.statement() as tx:
             counts = tx.all(ENDED_IN_EACH, stretches=[str(start) for start in starts], width=width_s, most=MOST)

@@ -1,6 +1,7 @@
-"""Wake idle workers when jobs were queued: through Redis, Postgres NOTIFY, or the version of the SQLite file.
+"""Wake idle workers when jobs are queued: through Redis, Postgres NOTIFY, or the data version of the SQLite file.
 
-A notification carries no data, so a lost one only costs a second. A Redis that fails is left alone for a while.
+A notification carries no data, so a lost one costs at most a second. A server that fails never makes a submit fail. A circuit
+breaker stops the use of a failing Redis for a few seconds.
 """
 
 from jobqueue.notifier.notifier import Notifier, notifier_for

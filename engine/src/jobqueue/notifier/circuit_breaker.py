@@ -1,6 +1,6 @@
-"""A Redis that may fail: whoever asks waits for a moment at most, and one that failed is left alone for a while.
+"""A circuit breaker for Redis: short timeouts, and no calls for a few seconds after an error.
 
-Nothing is kept in Redis alone, so whoever finds it broken goes on without it.
+Redis holds no data that is not in the database too, so every caller can do without it.
 """
 
 import contextlib
@@ -12,12 +12,23 @@ from typing import Any
 
 logger = logging.getLogger("jobqueue.breaker")
 
-CONNECT = 0.1  # seconds
-BROKEN = 5.0  # seconds in which a Redis that failed is left alone
+CONNECT = 0.1  # seconds to open a connection
+OPEN_FOR = 5.0  # seconds without calls after an error
 
 
 class CircuitBreaker:
-    """Clients of one Redis, and whether it is left alone just now. `without` says what is done without it."""
+    """Clients of one Redis server, and the state of the circuit: open after an error, else closed.
+
+    :param url: `redis://` or `rediss://`.
+    :param without: the consequence of an open circuit, for the log: "Redis does not answer, so {without}".
+    :param connect_s: seconds to open a connection.
+
+    Example::
+
+        if not breaker.is_open:
+            with breaker.guard():
+                breaker.redis(answer_s=0.1).set(key, body)
+    """
 
     def __init__(self, url: str, without: str, connect_s: float = CONNECT) -> None:
         self._url = url
@@ -25,39 +36,44 @@ class CircuitBreaker:
         self._connect_s = connect_s
         self._open_until = 0.0  # by time.monotonic()
         self._pid = os.getpid()
-        self._clients: dict[float, Any] = {}  # by how long they wait for an answer
+        self._clients: dict[float, Any] = {}  # by the seconds that they wait for an answer
 
     @property
     def is_open(self) -> bool:
+        """Return whether the circuit is open: Redis failed a moment ago, and is not called now."""
         return time.monotonic() < self._open_until
 
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:
-        """Errors of Redis end here; what is inside is then not done, or half done."""
+        """Swallow Redis errors and open the circuit. The block may then have run only in part."""
         from redis.exceptions import RedisError
 
         try:
             yield
         except (RedisError, OSError) as error:
-            self._open_until = time.monotonic() + BROKEN
-            logger.warning("Redis does not answer, and %s: %s", self._without, error)
+            self._open_until = time.monotonic() + OPEN_FOR
+            logger.warning("Redis does not answer, so %s: %s", self._without, error)
 
     def redis(self, answer_s: float) -> Any:
-        """A client that waits so long for an answer."""
+        """Return a client that waits `answer_s` seconds for an answer."""
         if self._pid != os.getpid():
-            self._clients, self._pid = {}, os.getpid()  # they are the parent's
+            self._clients, self._pid = {}, os.getpid()  # the parent's clients belong to the parent
         if answer_s not in self._clients:
             self._clients[answer_s] = _redis_client(self._url, self._connect_s, answer_s)
         return self._clients[answer_s]
 
     def close(self) -> None:
+        """Close the clients of this process."""
         for client in self._clients.values() if self._pid == os.getpid() else ():
             client.close()
         self._clients = {}
 
 
 def _redis_client(url: str, connect_s: float, answer_s: float) -> Any:
-    """Hosts sign their certificates themselves; nothing that comes from Redis is trusted anyway."""
+    """Return a client without retries.
+
+    It does not verify certificates, because hosting providers use self-signed ones and no data from Redis is trusted.
+    """
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -68,6 +84,6 @@ def _redis_client(url: str, connect_s: float, answer_s: float) -> Any:
         socket_connect_timeout=connect_s,
         socket_timeout=answer_s,
         retry=Retry(NoBackoff(), 0),
-        protocol=2,  # without a word before the first command
+        protocol=2,  # RESP2 needs no handshake before the first command
         **unverified,
     )

@@ -1,8 +1,14 @@
-"""What wakes an idle worker when there may be something to do. It carries no data: a ring that is lost costs a second.
+"""Notifiers: wake an idle worker when a job may be ready.
 
-With Redis the bell is a list, on which idle workers wait. On Postgres alone it is NOTIFY: each consumer's main process has
-one connection that listens, and knocks at its workers. On SQLite it is the file's own data version, which changes with
-every commit of another connection and is read from shared memory: looking twenty times a second costs next to nothing.
+There is one for each kind of server:
+
+- Redis: idle workers wait for an item in a list. `notify` adds one.
+- Postgres: `notify` sends NOTIFY. The consumer's main process has one connection that listens, and wakes its workers through a
+  semaphore.
+- SQLite: waiting workers poll the file's data version, which changes with each commit. It is in shared memory, so reading it
+  twenty times a second is cheap.
+
+A notification carries no data. Idle workers also look for jobs once a second, so a lost one only delays a job.
 """
 
 import logging
@@ -20,99 +26,107 @@ from jobqueue.notifier.circuit_breaker import CircuitBreaker
 
 logger = logging.getLogger("jobqueue.notifier")
 
-INTERVAL = 0.05  # seconds between two looks at a file
-CHANNEL = "jobqueue"  # of NOTIFY
-ANSWER = 0.15  # seconds: with the breaker's CONNECT the most that a ring costs
-SLICE = 0.25  # seconds that a worker waits on Redis before it looks whether it shall stop
-MOST = 64  # rings that Redis keeps: seldom are more workers idle at once
-Pause = Callable[[float], object]  # sleeps so many seconds, and says whether to stop waiting
+POLL_INTERVAL = 0.05  # seconds between two reads of the SQLite file's version
+CHANNEL = "jobqueue"  # of LISTEN and NOTIFY
+ANSWER = 0.15  # seconds to wait for Redis' answer; `notify` takes at most this plus the breaker's CONNECT
+WAIT_SLICE = 0.25  # seconds that a worker blocks on Redis before it checks its stop flag
+MAX_KEPT = 64  # notifications that Redis keeps; more workers are rarely idle at once
+Pause = Callable[[float], object]  # sleeps for some seconds; returns a true value to stop waiting
 
 
 class Notifier:
-    """One that nobody hears: in immediate mode nobody waits."""
+    """A notifier that wakes nobody, for immediate mode. The others override its methods.
 
-    sees_commits = False  # whether `wait` returns at any commit, so that who waits for a result may listen too
+    A producer calls `notify`, an idle worker `wait`. The remaining methods are for a consumer's main process.
+    """
+
+    sees_commits = False  # whether `wait` also returns after any commit, so that a wait for a result can use it
 
     def notify(self, queues: Sequence[str]) -> None:
-        """Jobs may have come into these queues, one for each name. Never raises, and costs a quarter of a second at most."""
+        """Wake workers of these queues. Never raises, and takes at most a quarter of a second.
+
+        :param queues: the queue of each job that may be ready, one item for each job.
+        """
 
     def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> bool:
-        """Return when it may have been rung since this thread last waited, or at the timeout, or if `pause` says so.
+        """Wait for a notification. Return early if one came since this thread's last wait, or if `pause` returns true.
 
-        timeout in seconds. `pause(seconds)` is what a worker sleeps by: its stop flag's `wait`. `queues`: those that it
-        serves; None for all.
-        Returns whether it was rung for whoever waited alone: nobody else has heard that.
+        :param timeout: seconds.
+        :param pause: sleeps for some seconds. A worker passes the `wait` of its stop flag.
+        :param queues: the queues to wait for; None for all.
+        :returns: True if this thread alone received the notification, so that no other worker looks for the job.
         """
         pause(timeout)
         return False
 
     def check(self) -> str | None:
-        """What is wrong with the server that rings, "" if nothing; None where there is no server of its own."""
+        """Return an error message, "" if the notification server works, or None if the notifier has no server of its own."""
         return None
 
     def close(self) -> None:
-        """Close what this thread, or this consumer, has open; due before a fork."""
+        """Close the connections of this thread or this consumer. Call this before a fork."""
 
-    # Where a consumer's main process hears for its workers.
+    # --- for a consumer's main process ---
 
-    sockets: tuple[Any, ...] = ()  # what it waits on besides its workers; when one is ready, it shall `pass_on`
+    sockets: tuple[Any, ...] = ()  # connections to watch; call `forward` when one is ready to read
 
     def expect(self, workers: int) -> None:
-        """So many workers are about to start."""
+        """Prepare to wake this number of workers. Call this before they start."""
 
     def listen(self) -> None:
-        """They have started: be sure that the bell is heard."""
+        """Begin to receive notifications. Call this after the workers have started, and again to restore a connection."""
 
     def forward(self) -> None:
-        """Wake the workers if it has been rung."""
+        """Wake the workers if a notification has arrived. Does not block."""
 
     def wake_all(self) -> None:
-        """Wake the workers."""
+        """Wake all workers of this consumer."""
 
 
 class SqliteNotifier(Notifier):
-    """Each thread that waits has its own connection: it hears what was committed since it last listened."""
+    """A notifier that polls the version of the SQLite file. Each waiting thread has a connection of its own."""
 
     sees_commits = True
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._ear = threading.local()
+        self._local = threading.local()  # connection, pid, and the last version that this thread saw
 
     def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> bool:
         until = time.monotonic() + timeout
-        while not self._heard():
+        while not self._has_changed():
             left = until - time.monotonic()
-            if left <= 0 or pause(min(INTERVAL, left)):
+            if left <= 0 or pause(min(POLL_INTERVAL, left)):
                 break
         return False
 
-    def _heard(self) -> bool:
-        version = self._version()
-        heard = version != getattr(self._ear, "version", None)
-        self._ear.version = version
-        return heard
-
-    def _version(self) -> int:
-        if getattr(self._ear, "pid", None) != os.getpid():
-            self._ear.connection = self._database.connect()
-            self._ear.pid = os.getpid()
-        (version,) = self._ear.connection.execute("PRAGMA data_version").fetchone()
-        return int(version)
-
     def close(self) -> None:
-        connection = self._ear.__dict__.pop("connection", None)
-        self._ear.__dict__.clear()
+        connection = self._local.__dict__.pop("connection", None)
+        self._local.__dict__.clear()
         if connection is not None:
             connection.close()
 
+    def _has_changed(self) -> bool:
+        """Return whether another connection committed since this thread's last look."""
+        version = self._version()
+        changed = version != getattr(self._local, "version", None)
+        self._local.version = version
+        return changed
+
+    def _version(self) -> int:
+        if getattr(self._local, "pid", None) != os.getpid():
+            self._local.connection = self._database.connect()
+            self._local.pid = os.getpid()
+        (version,) = self._local.connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
 
 class PostgresNotifier(Notifier):
-    """The consumer's main process hears, and knocks once for each of its workers."""
+    """A notifier through NOTIFY. The consumer's main process listens, and wakes its workers through a semaphore."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._knocks: Any = None  # a semaphore that the main process shares with its workers
+        self._wakeups: Any = None  # a semaphore that the main process shares with its workers
         self._workers = 0
 
     def notify(self, queues: Sequence[str]) -> None:
@@ -122,13 +136,13 @@ class PostgresNotifier(Notifier):
             with self._database.statement() as tx:
                 tx.one(f"SELECT pg_notify('{CHANNEL}', '')")
         except DatabaseUnavailable as error:
-            logger.warning("The bell could not be rung, and idle workers look by themselves: %s", error)
+            logger.warning("Cannot send a notification, so idle workers find the job within a second: %s", error)
 
     def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> bool:
-        if self._knocks is None:
+        if self._wakeups is None:
             pause(timeout)
         else:
-            self._knocks.acquire(timeout=timeout)
+            self._wakeups.acquire(timeout=timeout)
         return False
 
     def close(self) -> None:
@@ -138,7 +152,7 @@ class PostgresNotifier(Notifier):
 
     def expect(self, workers: int) -> None:
         self._workers = workers
-        self._knocks = self._knocks or multiprocessing.Semaphore(0)
+        self._wakeups = self._wakeups or multiprocessing.Semaphore(0)
 
     def listen(self) -> None:
         if self.sockets:
@@ -146,38 +160,38 @@ class PostgresNotifier(Notifier):
         try:
             connection = self._database.connect(f"LISTEN {CHANNEL}")
         except DatabaseUnavailable as error:
-            logger.warning("The bell is not heard, and idle workers look by themselves: %s", error)
+            logger.warning("Cannot listen for notifications, so idle workers find jobs within a second: %s", error)
             return
         self.sockets = (connection,)
-        self.wake_all()  # what was rung before it was heard
+        self.wake_all()  # a notification may have been sent before this connection listened
 
     def forward(self) -> None:
         for connection in self.sockets:
             try:
-                heard = list(connection.notifies(timeout=0))
-            except Exception as error:  # whatever it is, this connection hears no more
-                logger.warning("The bell is not heard for a moment: %s", error)
+                received = list(connection.notifies(timeout=0))
+            except Exception as error:  # after any error this connection receives nothing more
+                logger.warning("Lost the connection that listens for notifications; opening another: %s", error)
                 self.close()
             else:
-                if heard:
+                if received:
                     self.wake_all()
 
     def wake_all(self) -> None:
-        while self._knocks.acquire(block=False):
-            pass  # knocks that nobody heard: no more than one a worker is kept
+        while self._wakeups.acquire(block=False):
+            pass  # clear wake-ups that no worker took, so that there is at most one for each worker
         for _ in range(self._workers):
-            self._knocks.release()
+            self._wakeups.release()
 
 
 class RedisNotifier(Notifier):
-    """An idle worker waits for a list to have an item, and takes it.
+    """A notifier through Redis lists. An idle worker blocks until a list has an item, and takes it.
 
-    There is a list for each queue, and one for workers that serve them all: a ring is a new item in both.
+    Each queue has a list, and workers that serve every queue have one of their own. `notify` adds an item to both.
     """
 
     def __init__(self, url: str, name: str) -> None:
-        self._key = f"jobqueue:{name}:bell"
-        self._breaker = CircuitBreaker(url, "idle workers look by themselves")
+        self._key = f"jobqueue:{name}:bell"  # older versions use this key too, side by side during a deploy
+        self._breaker = CircuitBreaker(url, "idle workers find jobs within a second")
 
     def notify(self, queues: Sequence[str]) -> None:
         if queues and not self._breaker.is_open:
@@ -185,8 +199,8 @@ class RedisNotifier(Notifier):
             with interrupts.deferred(), self._breaker.guard():
                 with self._breaker.redis(ANSWER).pipeline(transaction=False) as pipeline:
                     for key, n in jobs.items():
-                        pipeline.rpush(key, *["" for _ in range(min(n, MOST))])
-                        pipeline.ltrim(key, -MOST, -1)
+                        pipeline.rpush(key, *["" for _ in range(min(n, MAX_KEPT))])
+                        pipeline.ltrim(key, -MAX_KEPT, -1)
                     pipeline.execute()
 
     def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> bool:
@@ -194,18 +208,15 @@ class RedisNotifier(Notifier):
         keys = [self._key] if queues is None else [self._key_of(queue) for queue in queues]
         while (left := until - time.monotonic()) > 0:
             if self._breaker.is_open:
-                if pause(min(SLICE, left)):
+                if pause(min(WAIT_SLICE, left)):
                     break
                 continue
             with self._breaker.guard():
-                if self._breaker.redis(SLICE + ANSWER).blpop(keys, timeout=min(SLICE, left)):
+                if self._breaker.redis(WAIT_SLICE + ANSWER).blpop(keys, timeout=min(WAIT_SLICE, left)):
                     return True
                 if pause(0):
                     break
         return False
-
-    def _key_of(self, queue: str) -> str:
-        return f"{self._key}:{queue}"
 
     def check(self) -> str | None:
         from redis.exceptions import RedisError
@@ -219,9 +230,15 @@ class RedisNotifier(Notifier):
     def close(self) -> None:
         self._breaker.close()
 
+    def _key_of(self, queue: str) -> str:
+        return f"{self._key}:{queue}"
+
 
 def notifier_for(database: Database, redis_url: str | None, name: str) -> Notifier:
-    """The one for these servers. `name` is the queue's."""
+    """Return the notifier for these servers: Redis if there is a URL, else the database's own.
+
+    :param name: the name of the DurableHuey, so that several can share one Redis.
+    """
     if database.in_memory:
         return Notifier()
     if redis_url is not None:

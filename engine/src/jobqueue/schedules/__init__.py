@@ -1,6 +1,7 @@
-"""When periodic tasks are due: `every(...)`, `cron(...)`, and the timetable of the moments that were fired.
+"""Schedules of periodic tasks: `every(...)`, `cron(...)`, and the timetable that records which due moments were fired.
 
-A due moment is fired once, in the transaction that inserts its job. Everything but timetable.py is pure.
+A due moment is fired once, in the transaction that inserts its job. Only timetable.py uses the database; the other modules
+are pure functions of time.
 """
 
 from jobqueue.schedules.phrases import NotUnderstood

@@ -1,4 +1,4 @@
-"""What a person writes, "weekday at 18:00", as a rule. Nothing is imported for it, so that a web process stays light."""
+"""Parse phrases such as "weekday at 18:00" into rules. No library is imported for this, which keeps web processes light."""
 
 import difflib
 import re
@@ -30,26 +30,26 @@ CLOCK = {"midnight": "00:00", "noon": "12:00"}
 
 
 class NotUnderstood(ValueError):
-    """A phrase is none of the forms; the message has them, and the nearest."""
+    """A phrase that matches no supported form. The message lists the forms and names the nearest one."""
 
 
 def rule_of(phrase: str) -> Rule:
-    """Raises NotUnderstood, and ValueError where a number is not possible."""
+    """Return the rule for a phrase. Raises NotUnderstood for an unknown form, ValueError for an impossible number."""
     text = " ".join(phrase.lower().split()).removeprefix("every ")
-    days, at, when = text.partition(" at ")
+    days, at, time_of_day = text.partition(" at ")
     if not at:
         return _period(text, phrase)
-    fields, which = _days(days, phrase)
-    if (sun := re.fullmatch(r"(sunrise|sunset)(?: ?([+-]) ?(\d+) (second|minute|hour)s?)?", when)) is not None:
+    fields, days_in_english = _days(days, phrase)
+    if (sun := re.fullmatch(r"(sunrise|sunset)(?: ?([+-]) ?(\d+) (second|minute|hour)s?)?", time_of_day)) is not None:
         event, sign, number, unit = sun.groups()
         seconds = 0 if sign is None else int(f"{sign}{number}") * UNITS[unit]
         if abs(seconds) >= DAY // 2:
-            raise ValueError(f"{phrase!r} is too far from {event}: at most 11 hours before or after it.")
-        said = f"{_amount(int(number), unit)} {'after' if sign == '+' else 'before'}" if sign else "at"
-        return Sun(fields, event, seconds, f"every {which} {said} {event}")
-    times = [_time(word, phrase) for word in _listed(when)]
+            raise ValueError(f"{phrase!r} is too far from {event}. Choose an offset of at most 11 hours.")
+        offset = f"{_amount(int(number), unit)} {'after' if sign == '+' else 'before'}" if sign else "at"
+        return Sun(fields, event, seconds, f"every {days_in_english} {offset} {event}")
+    times = [_time_of_day(word, phrase) for word in _listed(time_of_day)]
     expressions = tuple(f"{int(minute)} {int(hour)} {fields}" for hour, minute in times)
-    return Cron(expressions, f"every {which} at {_and([f'{hour}:{minute}' for hour, minute in times])}")
+    return Cron(expressions, f"every {days_in_english} at {_and([f'{hour}:{minute}' for hour, minute in times])}")
 
 
 def _period(text: str, phrase: str) -> Period:
@@ -58,14 +58,14 @@ def _period(text: str, phrase: str) -> Period:
         raise _not_understood(phrase)
     number = int(found[1] or 1)
     if number == 0:
-        raise ValueError(f"{phrase!r} is no period: it takes 1 at least.")
+        raise ValueError(f"{phrase!r} is not a period. Choose a number of at least 1.")
     seconds = number * UNITS[found[2]]
-    said = _amount(number, found[2]) if number > 1 else found[2]
-    return Period(seconds, f"every {said} at midnight" if seconds == DAY else f"every {said}")
+    amount = _amount(number, found[2]) if number > 1 else found[2]
+    return Period(seconds, f"every {amount} at midnight" if seconds == DAY else f"every {amount}")
 
 
 def _days(text: str, phrase: str) -> tuple[str, str]:
-    """The last three fields of a cron expression, and the days in English."""
+    """Return the last three fields of a cron expression, and the days in English."""
     if text == "day":
         return "* * *", "day"
     if text in ("weekday", "weekdays"):
@@ -98,7 +98,7 @@ def _of_month(text: str, phrase: str) -> tuple[str, str]:
         if found is None:
             raise _not_understood(phrase)
         if not 1 <= int(found[1]) <= 31:
-            raise ValueError(f"{phrase!r}: no month has a {word}.")
+            raise ValueError(f"{phrase!r}: no month has a {word}. Choose a day from 1st to 31st.")
         days.add(int(found[1]))
     english = "month on the " + _and([_ordinal(day) for day in sorted(days)])
     if max(days) > 28:
@@ -113,12 +113,12 @@ def _weekday(word: str, phrase: str) -> int:
     raise _not_understood(phrase)
 
 
-def _time(word: str, phrase: str) -> tuple[str, str]:
+def _time_of_day(word: str, phrase: str) -> tuple[str, str]:
     found = re.fullmatch(r"(\d{1,2}):(\d\d)", CLOCK.get(word, word))
     if found is None:
         raise _not_understood(phrase)
     if int(found[1]) > 23 or int(found[2]) > 59:
-        raise ValueError(f"{phrase!r}: {word} is no time of day; they go from 00:00 to 23:59.")
+        raise ValueError(f"{phrase!r}: {word} is not a time of day. Choose a time from 00:00 to 23:59.")
     return found[1].zfill(2), found[2]
 
 
@@ -144,6 +144,6 @@ def _not_understood(phrase: str) -> NotUnderstood:
     (nearest,) = difflib.get_close_matches(text, FORMS, n=1, cutoff=0)
     forms = "\n".join(f"    {form}" for form in FORMS)
     return NotUnderstood(
-        f"{phrase!r} is not understood. Did you mean something like {nearest!r}? These forms are:\n{forms}\n"
-        "Anything else can be written as cron(...)."
+        f"{phrase!r} is not understood. Did you mean something like {nearest!r}? The supported forms are:\n{forms}\n"
+        "For any other schedule, use cron(...)."
     )

@@ -1,7 +1,8 @@
-"""When something is due next: periods, cron and the sun, each on a local clock.
+"""Recurrence rules: periods, cron expressions, sunrise and sunset, each on a local clock.
 
-A local time that a change of the clock leaves out stands for the end of that gap; one that comes twice, for the first time.
-Moments are aware, and compared in UTC: two of one time zone would be compared by what their clocks show.
+Clock changes: a local time that is skipped stands for the end of the gap, and a local time that comes twice stands for its
+first occurrence. Moments are aware and are compared in UTC, because Python compares two datetimes of one time zone by their
+local times.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,15 +11,17 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import count
 from typing import Protocol
 
+from jobqueue.database.times import EPOCH, utc
+
 HOUR, DAY = 3600, 24 * 3600  # seconds
 
-LONGEST_NIGHT = 3 * 366  # days in which a day that has a sunset is looked for
-FARTHEST = 366 * DAY  # seconds in which a function's next minute is looked for
+SUN_SEARCH = 3 * 366  # days to search for a day with a sunrise or sunset
+MINUTE_SEARCH = 366 * DAY  # seconds to search for the next minute that a function accepts
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the sun rises. Degrees north and east."""
+    """A place for sunrise and sunset, in degrees north and east."""
 
     name: str
     latitude: float
@@ -29,21 +32,21 @@ class Place:
 
 
 class Rule(Protocol):
-    """What a schedule repeats. `english`: "every weekday at 18:00"."""
+    """A recurrence. `english` describes it for people, for example "every weekday at 18:00"."""
 
     @property
     def english(self) -> str: ...
 
     def next_after(self, moment: datetime, tz: tzinfo, place: Place | None) -> datetime | None:
-        """The first due moment after this one; both in UTC. None where there is none."""
+        """Return the first due moment after this one, both in UTC. Return None if the rule is never due again."""
 
 
 @dataclass(frozen=True)
 class Period:
-    """Each so many seconds.
+    """A fixed number of seconds.
 
-    A period that divides an hour keeps to the local clock and runs through its changes: each quarter of an hour is one. One
-    that divides a day is so many times of day. All others count from the epoch.
+    A period that divides an hour follows the local clock, also across clock changes: 15 minutes is due at :00, :15, :30 and
+    :45. A period that divides a day is due at fixed times of day. Any other period counts from the epoch.
     """
 
     seconds: int
@@ -51,7 +54,7 @@ class Period:
 
     @property
     def of_day(self) -> bool:
-        """Whether it is due at certain times of day."""
+        """True if the period is due at fixed times of day."""
         return DAY % self.seconds == 0 and HOUR % self.seconds != 0
 
     def next_after(self, moment: datetime, tz: tzinfo, place: Place | None) -> datetime | None:
@@ -59,19 +62,19 @@ class Period:
         if self.of_day:
             return self._next_time_of_day(moment, tz)
         if HOUR % self.seconds:
-            return _at(now // self.seconds * self.seconds + self.seconds)
+            return utc(now // self.seconds * self.seconds + self.seconds)
         offset = _offset(now, tz)
         due = (now + offset) // self.seconds * self.seconds + self.seconds - offset
-        if _offset(due, tz) != offset:  # the clock changes until then
+        if _offset(due, tz) != offset:  # the clock changes before that
             changed = _change(now, due, tz)
             offset = _offset(changed, tz)
             due = -(-(changed + offset) // self.seconds) * self.seconds - offset
-        return _at(due)
+        return utc(due)
 
     def _next_time_of_day(self, moment: datetime, tz: tzinfo) -> datetime:
-        there = moment.astimezone(tz).replace(tzinfo=None)
-        midnight = datetime.combine(there.date(), time())
-        for number in count((there - midnight) // timedelta(seconds=self.seconds) + 1):
+        local = moment.astimezone(tz).replace(tzinfo=None)
+        midnight = datetime.combine(local.date(), time())
+        for number in count((local - midnight) // timedelta(seconds=self.seconds) + 1):
             due = instant(midnight + timedelta(seconds=number * self.seconds), tz)
             if due > moment:
                 return due
@@ -80,7 +83,7 @@ class Period:
 
 @dataclass(frozen=True)
 class Cron:
-    """Cron expressions, as cronsim has them: due when any of them is."""
+    """Cron expressions in cronsim's syntax. The rule is due when any of them is due."""
 
     expressions: tuple[str, ...]
     english: str
@@ -94,14 +97,16 @@ class Cron:
         from cronsim import CronSim
 
         dues = (due.astimezone(UTC) for due in CronSim(expression, moment.astimezone(tz)))
-        return next((due for due in dues if due > moment), None)  # the first may lie before, where an hour comes twice
+        return next(
+            (due for due in dues if due > moment), None
+        )  # in an hour that comes twice, the first may be earlier
 
 
 @dataclass(frozen=True)
 class Sun:
-    """Sunrise or sunset, or some seconds before or after, on the days of a cron expression's last three fields.
+    """Sunrise or sunset, with an offset in seconds, on the days that a cron expression's last three fields select.
 
-    A day is a date of the time zone. One on which the sun does not rise or set there is skipped.
+    A day is a date in the time zone. Days without a sunrise or sunset at the place are skipped.
     """
 
     days: str
@@ -116,7 +121,7 @@ class Sun:
         return None
 
     def skipped(self, after: datetime, until: datetime, tz: tzinfo, place: Place | None) -> list[date]:
-        """Days between two moments on which it would be due, and the sun does not rise or set."""
+        """Return the selected days between two moments that have no sunrise or sunset."""
         days = []
         for day, due in self._days(after, tz, place):
             if day > until.astimezone(tz).date():
@@ -130,15 +135,15 @@ class Sun:
         from astral.sun import sunrise, sunset
         from cronsim import CronSim
 
-        assert place is not None, "a schedule that needs one is not registered without"
+        assert place is not None, "Schedule.bound refuses a schedule by the sun without a place"
         observer, find = Observer(place.latitude, place.longitude), {"sunrise": sunrise, "sunset": sunset}[self.event]
         before = (moment - timedelta(seconds=self.seconds)).astimezone(tz).replace(tzinfo=None) - timedelta(days=1)
         for midnight in CronSim(f"0 0 {self.days}", before):
-            if midnight > before + timedelta(days=LONGEST_NIGHT):
+            if midnight > before + timedelta(days=SUN_SEARCH):
                 return
             try:
                 event = find(observer, midnight.date(), tzinfo=tz).astimezone(UTC).replace(microsecond=0)
-            except ValueError:  # astral's word for a day without
+            except ValueError:  # astral: this day has no such event
                 yield midnight.date(), None
             else:
                 yield midnight.date(), event + timedelta(seconds=self.seconds)
@@ -146,33 +151,37 @@ class Sun:
 
 @dataclass(frozen=True)
 class Minutes:
-    """The minutes for which a function says yes: Huey's crontab(...), or one's own."""
+    """The minutes that a function accepts: Huey's crontab(...), or a function of the app's own.
 
-    is_due: Callable[[datetime], bool]  # given the minute as Huey gives it: naive, in UTC or the host's local time
+    :param is_due: called with a minute as Huey gives it: naive, in UTC or the host's local time.
+    :param as_huey: converts seconds since the epoch to such a minute.
+    """
+
+    is_due: Callable[[datetime], bool]
     as_huey: Callable[[float], datetime]
     english: str = "every minute for which its function says so"
 
     def next_after(self, moment: datetime, tz: tzinfo, place: Place | None) -> datetime | None:
-        return next(self.between(moment, moment + timedelta(seconds=FARTHEST)), None)
+        return next(self.between(moment, moment + timedelta(seconds=MINUTE_SEARCH)), None)
 
     def between(self, after: datetime, until: datetime) -> Iterator[datetime]:
-        """Those after a moment, up to another and with it."""
+        """Yield the due minutes after one moment, up to and including another."""
         for minute in range(_since_epoch(after) // 60 * 60 + 60, _since_epoch(until) + 1, 60):
             if self.is_due(self.as_huey(minute)):
-                yield _at(minute)
+                yield utc(minute)
 
 
 def instant(local: datetime, tz: tzinfo) -> datetime:
-    """The moment of a local time, in UTC: the first where it comes twice, the end of the gap where it does not come."""
+    """Return the moment of a local time in UTC: the first of two, or the end of the gap if the clock skips that time."""
     moment = local.replace(tzinfo=tz).astimezone(UTC)
     if moment.astimezone(tz).replace(tzinfo=None) == local:
         return moment
     before_the_gap = local.replace(tzinfo=tz, fold=1).astimezone(UTC)
-    return _at(_change(_since_epoch(before_the_gap), _since_epoch(moment), tz))
+    return utc(_change(_since_epoch(before_the_gap), _since_epoch(moment), tz))
 
 
 def _change(before: int, after: int, tz: tzinfo) -> int:
-    """The second at which the clock changes, once, after one and up to another."""
+    """Return the second of the one clock change after `before`, up to and including `after`."""
     offset = _offset(before, tz)
     while after - before > 1:
         middle = (before + after) // 2
@@ -184,17 +193,10 @@ def _change(before: int, after: int, tz: tzinfo) -> int:
 
 
 def _offset(seconds: int, tz: tzinfo) -> int:
-    offset = _at(seconds).astimezone(tz).utcoffset()
+    offset = utc(seconds).astimezone(tz).utcoffset()
     return 0 if offset is None else int(offset.total_seconds())
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
 def _since_epoch(moment: datetime) -> int:
-    """Whole seconds, rounded down."""
-    return (moment - _EPOCH) // timedelta(seconds=1)
-
-
-def _at(seconds: int) -> datetime:
-    return _EPOCH + timedelta(seconds=seconds)
+    """Return whole seconds since the epoch, rounded down."""
+    return (moment - EPOCH) // timedelta(seconds=1)

@@ -1,6 +1,6 @@
 """Schedules: `every("weekday at 18:00")` and `cron("0 7 * * MON-FRI")`, for `@huey.periodic_task(...)`.
 
-A schedule only says when it is due. Who fires it, once, is in firing.py.
+A schedule only computes due moments. The consumer's scheduler fires them (consumer/scheduler.py).
 """
 
 import difflib
@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from jobqueue.database.times import utc
 from jobqueue.schedules.phrases import rule_of
 from jobqueue.schedules.recurrence import Cron, Minutes, Period, Place, Rule, Sun
 
@@ -20,32 +21,33 @@ Where = str | tuple[float, float]  # a city, or degrees north and east
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """When something is due. Printed, it is plain English.
+    """A rule with a time zone, and a place if it needs one. Make one with `every(...)` or `cron(...)`.
 
-    Where no time zone or no place is given, those of the DurableHuey at which it is registered are taken, else UTC.
+    `str(schedule)` describes it in plain English. A schedule without a time zone or place gets those of the DurableHuey that
+    registers it. Without any of these the time zone is UTC.
     """
 
     rule: Rule
     tz: ZoneInfo | None = None
     place: Place | None = None
-    grace_s: float | None = None  # seconds; None: one period, at most a day
+    grace_s: float | None = None  # None: one period, at most a day
     overlap: Overlap = "skip"
 
     def next_after(self, moment: datetime) -> datetime | None:
-        """The first due moment after an aware one, in the schedule's time zone; None where there is none.
+        """Return the first due moment after an aware one, in the schedule's time zone.
 
-        Raises ValueError for a moment without a time zone.
+        Return None if it is never due again. Raises ValueError for a moment without a time zone.
         """
         if moment.tzinfo is None:
-            raise ValueError(f"{moment!r} has no time zone: give it one, for example datetime.now(UTC).")
+            raise ValueError(f"{moment!r} has no time zone. Pass an aware datetime, for example datetime.now(UTC).")
         try:
             due = self.rule.next_after(moment.astimezone(UTC), self._zone, self.place)
-        except OverflowError:  # the calendar's end
+        except OverflowError:  # past the year 9999
             return None
         return None if due is None else due.astimezone(self._zone)
 
     def between(self, after: datetime, until: datetime) -> Iterator[datetime]:
-        """The due moments after one and up to another, which may be one of them."""
+        """Yield the due moments after one moment, up to and including another."""
         if isinstance(self.rule, Minutes):
             yield from self.rule.between(after, until)
             return
@@ -55,7 +57,10 @@ class Schedule:
             due = self.next_after(due)
 
     def last_between(self, after: datetime, until: datetime) -> datetime | None:
-        """The last of these, without a walk through all of them; of a function's minutes, in the last day."""
+        """Return the last due moment after one moment, up to and including another, without computing all of them.
+
+        A rule that is a function is asked only about the last day.
+        """
         if isinstance(self.rule, Minutes):
             after = max(after, until - timedelta(days=1))
         span = timedelta(hours=1)
@@ -66,7 +71,7 @@ class Schedule:
         return max(self.between(after, until), default=None, key=lambda due: due.astimezone(UTC))
 
     def grace(self, due: datetime) -> timedelta:
-        """How late a fire that was missed is still made up."""
+        """Return how late a missed fire is still made up."""
         if self.grace_s is not None:
             return timedelta(seconds=self.grace_s)
         following = None if isinstance(self.rule, Minutes) else self.next_after(due)
@@ -74,38 +79,41 @@ class Schedule:
         return day if following is None else min(following.astimezone(UTC) - due.astimezone(UTC), day)
 
     def skipped(self, after: datetime, until: datetime) -> list[date]:
-        """Days on which it would be due but for the sun, which does not rise or set there."""
+        """Return the days between two moments that are skipped because the sun does not rise or set."""
         if not isinstance(self.rule, Sun):
             return []
         return self.rule.skipped(after.astimezone(UTC), until.astimezone(UTC), self._zone, self.place)
 
-    def there(self, moment: float | None) -> datetime | None:
-        """Seconds since the epoch as a time in the schedule's time zone."""
-        return None if moment is None else datetime.fromtimestamp(moment, self._zone)
+    def local(self, seconds: float | None) -> datetime | None:
+        """Return seconds since the epoch as a time in the schedule's time zone, and None for None."""
+        return None if seconds is None else utc(seconds).astimezone(self._zone)
 
     def bound(self, tz: ZoneInfo, place: Where | None) -> "Schedule":
-        """With the time zone and place of a DurableHuey, where it has none of its own. Raises ValueError without a place."""
+        """Return the schedule with this time zone and place as defaults.
+
+        Raises ValueError for a schedule by the sun that ends up without a place.
+        """
         if not isinstance(self.rule, Sun):
             return replace(self, tz=self.tz or tz)
-        there = self.place or (None if place is None else find_place(place))
-        if there is None:
+        found = self.place or (None if place is None else find_place(place))
+        if found is None:
             raise ValueError(
-                f"{self} needs a place: every(..., place='Montreal'), place=(45.5, -73.57) in degrees north and east, or "
-                "DurableHuey(place=...) for all schedules."
+                f"{self} needs a place. Pass every(..., place='Montreal') or place=(45.5, -73.57) in degrees north and east, "
+                "or set DurableHuey(place=...) for all schedules."
             )
-        return replace(self, tz=self.tz or tz, place=there)
+        return replace(self, tz=self.tz or tz, place=found)
 
     def __call__(self, moment: datetime) -> bool:
-        """Whether it is due in the minute of a naive moment in UTC: what Huey asks of a periodic task."""
+        """Return whether the schedule is due in the minute of a naive moment in UTC. Huey asks this of a periodic task."""
         minute = moment.replace(second=0, microsecond=0, tzinfo=UTC)
         return next(self.between(minute - timedelta(microseconds=1), minute + timedelta(seconds=59)), None) is not None
 
     def __str__(self) -> str:
-        said = self.rule.english
+        english = self.rule.english
         if isinstance(self.rule, Sun) and self.place is not None:
-            said += f" in {self.place}"
-        by_any_clock = isinstance(self.rule, Minutes) or (isinstance(self.rule, Period) and not self.rule.of_day)
-        return said if by_any_clock else f"{said} ({self._zone})"
+            english += f" in {self.place}"
+        same_on_any_clock = isinstance(self.rule, Minutes) or (isinstance(self.rule, Period) and not self.rule.of_day)
+        return english if same_on_any_clock else f"{english} ({self._zone})"
 
     @property
     def _zone(self) -> tzinfo:
@@ -120,13 +128,26 @@ def every(
     grace: float | timedelta | None = None,
     overlap: Overlap = "skip",
 ) -> Schedule:
-    """A schedule in a person's words: "30 seconds", "day at 07:30", "last friday of the month at 17:00", "sunday at sunset".
+    """Return a schedule for a phrase in plain English.
 
-    :param tz: an IANA name, "Europe/Paris".
-    :param place: for the sun: a city that astral knows, or degrees north and east.
-    :param grace: how late a fire that was missed is made up, in seconds; by default one period, at most a day.
-    :param overlap: what becomes of a fire when the run before it still goes on: "skip" it, or "queue" it to run after that.
-    Raises ValueError: with the forms that there are, for a phrase that is none of them.
+    Example::
+
+        @huey.periodic_task(every("weekday at 18:00", tz="Europe/Paris"))
+        def close_of_day(): ...
+
+    Other phrases: "30 seconds", "day at 07:30 and 18:00", "month on the 1st at 06:00", "last friday of the month at 17:00",
+    "sunday at sunset", "day at sunrise + 30 minutes".
+
+    :param phrase: the recurrence. A leading "every" is ignored.
+    :param tz: an IANA time zone, such as "Europe/Paris". By default the DurableHuey's.
+    :param place: for sunrise and sunset: a city that astral knows, or (degrees north, degrees east). By default the
+        DurableHuey's.
+    :param grace: seconds, or a timedelta, within which a missed fire is still made up. By default one period, at most a day.
+    :param overlap: how to treat a due moment while the previous run has not ended: "skip" it, or "queue" its job to run
+        after that run.
+
+    Raises NotUnderstood, which lists the supported forms, for a phrase that matches none of them. Raises ValueError for an
+    impossible number, time zone, place, grace or overlap.
     """
     return _schedule(rule_of(phrase), tz, place, grace, overlap)
 
@@ -138,9 +159,19 @@ def cron(
     grace: float | timedelta | None = None,
     overlap: Overlap = "skip",
 ) -> Schedule:
-    """A schedule as cron has it: minute, hour, day of the month, month, day of the week; `L`, `LW` and `#` as in cronsim.
+    """Return a schedule for a cron expression.
 
-    The rest as for `every`. Raises ValueError for an expression that cronsim cannot read.
+    Example::
+
+        @huey.periodic_task(cron("0 7 * * MON-FRI", tz="Europe/Paris"))
+        def opening_prices(): ...
+
+    :param expression: minute, hour, day of the month, month, day of the week. `L`, `LW` and `#` work as in cronsim.
+    :param tz: an IANA time zone, as for `every`.
+    :param grace: seconds or a timedelta, as for `every`.
+    :param overlap: "skip" or "queue", as for `every`.
+
+    Raises ValueError for an expression that cronsim cannot parse, and for an impossible time zone, grace or overlap.
     """
     from cronsim import CronSim, CronSimError
 
@@ -148,8 +179,8 @@ def cron(
         english = CronSim(expression, datetime(2000, 1, 1)).explain()
     except CronSimError as error:
         raise ValueError(
-            f"cron({expression!r}) cannot be read: {error}. It takes minute, hour, day of the month, month and day of the "
-            "week: cron('0 7 * * MON-FRI')."
+            f"cron({expression!r}) cannot be parsed: {error}. Give minute, hour, day of the month, month and day of the "
+            "week, for example cron('0 7 * * MON-FRI')."
         ) from error
     return _schedule(Cron((expression,), english[0].lower() + english[1:]), tz, None, grace, overlap)
 
@@ -158,10 +189,10 @@ def _schedule(
     rule: Rule, tz: str | None, place: Where | None, grace: float | timedelta | None, overlap: Overlap
 ) -> Schedule:
     if overlap not in ("skip", "queue"):
-        raise ValueError(f"overlap={overlap!r}: it is 'skip' or 'queue'.")
+        raise ValueError(f"overlap={overlap!r} is not supported. Choose 'skip' or 'queue'.")
     grace_s = grace.total_seconds() if isinstance(grace, timedelta) else grace
     if grace_s is not None and grace_s < 0:
-        raise ValueError(f"grace={grace!r}: it is 0 seconds or more.")
+        raise ValueError(f"grace={grace!r} is negative. Give 0 seconds or more.")
     return Schedule(
         rule=rule,
         tz=None if tz is None else find_zone(tz),
@@ -172,23 +203,27 @@ def _schedule(
 
 
 def find_zone(name: str) -> ZoneInfo:
-    """Raises ValueError, with the nearest name that there is."""
+    """Return the time zone of an IANA name. Raises ValueError, which names the nearest one, if it is unknown."""
     try:
         return ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         near = difflib.get_close_matches(name, zoneinfo.available_timezones(), n=1, cutoff=0.5) or ["Europe/Paris"]
-        raise ValueError(f"{name!r} is no time zone. It is an IANA name, like {near[0]!r}.") from None
+        raise ValueError(f"{name!r} is not a time zone. Give an IANA name, for example {near[0]!r}.") from None
 
 
 def find_place(where: Where) -> Place:
-    """A city that astral knows, or degrees north and east. Raises ValueError."""
+    """Return the place of a city that astral knows, or of (degrees north, degrees east). Raises ValueError for others."""
     if not isinstance(where, str):
         try:
             latitude, longitude = map(float, where)
         except (TypeError, ValueError):
-            raise ValueError(f"place={where!r}: it is a city, or degrees north and east: (45.5, -73.57).") from None
+            raise ValueError(
+                f"place={where!r} is not a place. Give a city, or degrees north and east: (45.5, -73.57)."
+            ) from None
         if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
-            raise ValueError(f"place={where!r}: from -90 to 90 degrees north, and from -180 to 180 degrees east.")
+            raise ValueError(
+                f"place={where!r} is not on Earth. Give -90 to 90 degrees north and -180 to 180 degrees east."
+            )
         return Place(f"({latitude:g}, {longitude:g})", latitude, longitude)
     from astral.geocoder import all_locations, database
 
@@ -198,6 +233,6 @@ def find_place(where: Where) -> Place:
         near = difflib.get_close_matches(where.title(), cities, n=1, cutoff=0.6)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"place={where!r} is no city that astral knows.{hint} Degrees north and east do as well: (45.5, -73.57)."
+            f"place={where!r} is not a city that astral knows.{hint} You can also give degrees north and east: (45.5, -73.57)."
         )
     return Place(name, cities[name].latitude, cities[name].longitude)

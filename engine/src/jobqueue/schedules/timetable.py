@@ -1,17 +1,19 @@
-"""Schedules in the ledger: up to when each has been dealt with, and the one transaction that fires a moment.
+"""Schedules in the ledger: a watermark for each, and the one transaction that fires a due moment.
 
-A schedule's watermark only goes on from where whoever moves it has seen it, together with the insert of the job: of two
-consumers that fire the same moment one finds it moved. It stays when jobs are pruned.
+The watermark is the last moment that was handled. The transaction that inserts a job also moves the watermark, from the value
+that the consumer read before. If two consumers fire the same moment, the second finds the watermark moved and inserts
+nothing. Pruning jobs does not change watermarks.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from jobqueue.database.database import Row
-from jobqueue.ledger.ending import SET_FOLLOWER
+from jobqueue.database.times import utc
+from jobqueue.ledger.dependents import SET_FOLLOWER
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import NewJob
 from jobqueue.ledger.sql import CLOCK, ENDED_STATES
@@ -54,32 +56,35 @@ class ScheduleNotFound(LookupError):
 
 
 class Fire(StrEnum):
-    """What became of a due moment."""
+    """Outcome of firing a due moment."""
 
     FIRED = "fired"
-    QUEUED = "queued"  # behind the run before it
+    QUEUED = "queued"  # to run after the previous run
     SKIPPED = "skipped"
     TAKEN = "taken"  # another consumer was first, or the schedule is paused
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleStatus:
-    """One look at a schedule. Times are aware, `last_due` in the schedule's time zone; None for what has not happened."""
+    """Status of a schedule at one moment.
+
+    Times are aware; `last_due` and `paused_at` are in the schedule's time zone. A value is None if it has not happened.
+    """
 
     name: str  # the periodic task's, as Huey registers it: "app.jobs.prices.refresh"
     schedule: Schedule
     last_due: datetime | None
     last_job: str | None
     paused_at: datetime | None
-    note: str  # what was out of the ordinary the last time; "" where nothing was
-    now: datetime  # by the database's clock
+    note: str  # why the last due moment was skipped, queued, made up or missed; "" if it ran as usual
+    now: datetime  # the database's time, in UTC
 
     @property
     def short_name(self) -> str:
         return self.name.rpartition(".")[2]
 
     def upcoming(self, n: int = 3) -> list[datetime]:
-        """The next due moments, n at most."""
+        """Return the next due moments, at most `n`."""
         found: list[datetime] = []
         due = self.schedule.next_after(self.now)
         while due is not None and len(found) < n:
@@ -89,18 +94,18 @@ class ScheduleStatus:
 
 
 class Timetable:
-    """The schedules of one ledger, by the names of their tasks. Raises DatabaseUnavailable when it does not answer."""
+    """Schedules of one ledger, by the names of their tasks. Every method raises DatabaseUnavailable."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.database = ledger.database
 
-    # --- what consumers do ---
+    # --- for consumers ---
 
     def register(self, phrases: Mapping[str, str]) -> float:
-        """Take in these schedules; one that is new, or whose phrase has changed, is due after now.
+        """Register schedules, as phrases by name, and return the database's time.
 
-        Returns the database's time.
+        A schedule that is new or has another phrase starts now: earlier due moments do not count.
         """
         with self.database.transaction() as tx:
             clock = tx.one(CLOCK)
@@ -111,10 +116,14 @@ class Timetable:
         return float(clock["now"])
 
     def drop(self, known: Sequence[str], consumer: str, age_s: float) -> list[str]:
-        """Drop the schedules that neither this consumer's code knows nor that of others seen lately. Returns their names."""
+        """Drop the schedules that no live consumer's code has, and return their names.
+
+        :param known: the schedules that this consumer's code has.
+        :param age_s: seconds after which another consumer without a heartbeat counts as dead.
+        """
         with self.database.statement() as tx:
             names = {row["name"] for row in tx.all(SCHEDULE_NAMES)} - set(known)
-            if names:  # whoever registers one has said before what it knows
+            if names:  # a consumer writes its list of tasks before it registers a schedule
                 for other in tx.all(LIVE_CONSUMERS, consumer=consumer, age=age_s):
                     names -= set(json.loads(other["tasks"]))
             if names:
@@ -122,12 +131,12 @@ class Timetable:
         return sorted(names)
 
     def others_live(self, consumer: str, age_s: float) -> bool:
-        """Whether another consumer was seen lately, and has not said that it stops."""
+        """Return whether another consumer sent a heartbeat in the last `age_s` seconds and has not deregistered."""
         with self.database.statement() as tx:
             return bool(tx.all(LIVE_CONSUMERS, consumer=consumer, age=age_s))
 
     def watermarks(self, names: Sequence[str]) -> tuple[dict[str, Row], float]:
-        """The rows of these schedules, with `watermark` and `paused_at`; and the database's time before they were read."""
+        """Return `watermark` and `paused_at` of these schedules by name, and the database's time just before the read."""
         with self.database.statement() as tx:
             clock = tx.one(CLOCK)
             assert clock is not None
@@ -135,10 +144,16 @@ class Timetable:
         return rows, float(clock["now"])
 
     def fire(
-        self, name: str, watermark: float, due: float, job: NewJob, *, overlap: Overlap, made_up: bool, said: str
+        self, name: str, watermark: float, due: float, job: NewJob, *, overlap: Overlap, made_up: bool, moment: str
     ) -> Fire:
-        """Accept a moment's job. `said` is the moment for people, in what is noted."""
-        note = f"{said} was made up: no consumer ran then." if made_up else ""
+        """Insert the job of a due moment and move the watermark, in one transaction.
+
+        :param watermark: the watermark that the caller read. If it has moved since, nothing is written.
+        :param due: the due moment, in seconds since the epoch.
+        :param made_up: whether the moment was missed and is fired late.
+        :param moment: the due moment as text, for the schedule's note.
+        """
+        note = f"{moment} was made up: no consumer ran then." if made_up else ""
         fire = Fire.FIRED
         with self.database.transaction() as tx:
             row = tx.one(ADVANCE_WATERMARK, name=name, watermark=watermark, due=due)
@@ -146,61 +161,61 @@ class Timetable:
                 return Fire.TAKEN
             before = tx.one(ACTIVE_RUN, id=row["last_job"])
             if before is not None and made_up and before["attempt"] == 0:
-                before = None  # nobody was there to begin it either
+                before = None  # no consumer ran that could have started it
             if before is not None:
-                goes_on = f"the run before it, job {before['id']}, was still {before['state']}."
+                reason = f"the previous run, job {before['id']}, was still {before['state']}."
                 if overlap == "skip":
-                    tx.run(NOTE_LAST_FIRE, name=name, due=None, job=None, note=f"{said} was skipped: {goes_on}")
+                    tx.run(NOTE_LAST_FIRE, name=name, due=None, job=None, note=f"{moment} was skipped: {reason}")
                     return Fire.SKIPPED
-                fire, note = Fire.QUEUED, f"{said} was queued: {goes_on}"
+                fire, note = Fire.QUEUED, f"{moment} was queued: {reason}"
                 job = replace(job, pending=1)
             if tx.one(INSERT, turn=None, **vars(job)) is not None:
                 tx.run(MARK_FIRED, id=job.id, due_at=due, made_up=made_up)
                 if (
                     before is not None
-                ):  # its end, whatever it is, releases this one, as a chord's member does its callback
+                ):  # any end of the previous run queues this job, as a chord's members do its callback
                     tx.run(SET_FOLLOWER, id=before["id"], follower=job.id, chord_index=0)
             tx.run(NOTE_LAST_FIRE, name=name, due=due, job=job.id, note=note)
         self.ledger.notify([job.queue])
         return fire
 
     def pass_over(self, name: str, watermark: float, due: float, note: str) -> None:
-        """What was due until then has been missed, and is not made up."""
+        """Move the watermark to a missed moment without making it up, and note why."""
         with self.database.transaction() as tx:
             if tx.one(ADVANCE_WATERMARK, name=name, watermark=watermark, due=due) is not None:
                 tx.run(NOTE_LAST_FIRE, name=name, due=None, job=None, note=note)
 
-    # --- what people do ---
+    # --- for people ---
 
     def status(self, schedules: Mapping[str, Schedule]) -> list[ScheduleStatus]:
-        """These schedules, by name; those that no consumer has taken in yet have nothing behind them."""
+        """Return the status of these schedules, sorted by name. Schedules not registered yet have no history."""
         with self.database.statement() as tx:
             clock = tx.one(CLOCK)
             assert clock is not None
             rows = {row["name"]: row for row in tx.all(SCHEDULES)}
-        unknown = {"last_due": None, "last_job": None, "paused_at": None, "note": ""}
+        unregistered = {"last_due": None, "last_job": None, "paused_at": None, "note": ""}
         found = []
         for name, schedule in sorted(schedules.items()):
-            row = rows.get(name, unknown)
+            row = rows.get(name, unregistered)
             found.append(
                 ScheduleStatus(
                     name=name,
                     schedule=schedule,
-                    last_due=schedule.there(row["last_due"]),
+                    last_due=schedule.local(row["last_due"]),
                     last_job=row["last_job"],
-                    paused_at=schedule.there(row["paused_at"]),
+                    paused_at=schedule.local(row["paused_at"]),
                     note=row["note"],
-                    now=datetime.fromtimestamp(clock["now"], UTC),
+                    now=utc(clock["now"]),
                 )
             )
         return found
 
     def pause(self, name: str) -> bool:
-        """Nothing is due until it is resumed. False if it was paused."""
+        """Pause a schedule until it is resumed. Return False if it was paused already."""
         with self.database.statement() as tx:
             return bool(tx.run(PAUSE_SCHEDULE, name=name))
 
     def resume(self, name: str) -> bool:
-        """What was due in between is not made up. False if it was not paused."""
+        """Resume a schedule. Moments missed during the pause are not made up. Return False if it was not paused."""
         with self.database.statement() as tx:
             return bool(tx.run(RESUME_SCHEDULE, name=name))

@@ -1,6 +1,7 @@
-"""From the call of a task to rows of the ledger: options, pipelines, groups and chords.
+"""Submitting: from the call of a task to rows of the ledger, with its options, pipelines, groups and chords.
 
-One submit is one transaction. The modules that define tasks are found here too.
+A submit is one transaction: the job and every job that follows it are accepted together or not at all. This package also
+finds the modules that define tasks.
 """
 
 from jobqueue.tasks.submission import ArgumentsTooLarge

@@ -7,15 +7,15 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-BACKGROUND = re.compile(r"\bbackground\s*=(?!=)")  # in the arguments of a callback
+BACKGROUND = re.compile(r"\bbackground\s*=(?!=)")  # an argument of a callback
 
 
 class Discovery:
-    """Imports an app's tasks.
+    """Imports the modules that define an app's tasks.
 
-    :param tasks_in: the package whose modules define tasks; None for no package.
-    :param dash_app: the module that makes the Dash app. It is imported only if it uses background callbacks, which are
-        jobs too: other workers are spared the memory of its pages, and their mistakes.
+    :param tasks_in: the package whose modules define tasks. None for no package.
+    :param dash_app: the module that makes the Dash app. It is imported only if it has background callbacks, which are tasks
+        too. Otherwise workers need neither the memory of its pages nor pages without errors.
     """
 
     def __init__(self, tasks_in: str | None, dash_app: str | None) -> None:
@@ -40,9 +40,9 @@ class Discovery:
 
 
 def _has_background_callbacks(module: str) -> bool:
-    """Return whether a Dash app makes a HueyManager and has a callback for it. Read its source without running it.
+    """Return whether a Dash app makes a HueyManager and has background callbacks. Read its source without running it.
 
-    A module outside of any package may have its callbacks anywhere, so there the manager alone decides.
+    The callbacks of a module outside any package may be anywhere, so for such a module the manager alone decides.
     """
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:

@@ -17,16 +17,19 @@ from jobqueue.jobs.handle import JobHandle
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import NewJob
 from jobqueue.messages.messages import Messages, in_seconds
+from jobqueue.tasks.options import SubmitOptions
 from jobqueue.tasks.submission import Emit, Submission, as_result
 
-TOGETHER = 1000  # tasks that enqueue_many accepts in one transaction
+BATCH = 1000  # tasks that enqueue_many accepts in one transaction
 
 
 class QueueUnavailable(DatabaseUnavailable):
-    """Nothing was submitted, because the database did not answer. Trying again later may help.
+    """A submit that failed because the database did not answer. Try again later.
 
-    :param accepted: the results of the thousands that `enqueue_many` had submitted before. Where an answer got lost,
-        more may have been accepted; submitting the same tasks again accepts the others, and doubles none.
+    `enqueue_many` may have submitted some batches before. If the database's answer got lost, one more batch may have been
+    accepted. Submitting the same tasks again accepts the others, and makes no second job.
+
+    :param accepted: the results of the batches that were submitted.
     """
 
     def __init__(self, message: str, accepted: Sequence[Any] = ()) -> None:
@@ -37,8 +40,8 @@ class QueueUnavailable(DatabaseUnavailable):
 class Submitter:
     """Submits the tasks of one queue.
 
-    :param ledger: returns the ledger; immediate mode has another one.
-    :param max_arguments: bytes that one job's message may take.
+    :param ledger: returns the ledger. Immediate mode has another one.
+    :param max_arguments: the most bytes of one job's message.
     :param emit: sends one of Huey's signals.
     :param handle: makes the handle of a task.
     :param submitted: called after jobs were accepted.
@@ -62,9 +65,12 @@ class Submitter:
         self._submitted = submitted
 
     def enqueue(self, task: Task | group | chord) -> Any:
-        """Accept a task with everything that follows it. Return what Huey's enqueue returns."""
+        """Submit a task and the jobs that follow it. Return a handle, a ResultGroup or a ChordResult, as Huey does.
+
+        Raises QueueUnavailable, ArgumentsTooLarge.
+        """
         attempt = ending_attempt()
-        if attempt is not None and attempt.handles(task):  # each attempt's error has a handler of its own
+        if attempt is not None and attempt.handles(task):  # each attempt's error gets a job of its own
             task.id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"{task.id}:{attempt.job.attempt}"))
         submission = self._submission()
         result = submission.add(task)
@@ -72,14 +78,17 @@ class Submitter:
         return result
 
     def enqueue_many(self, tasks: Iterable[Task | group | chord]) -> list[Any]:
-        """Accept many tasks, a thousand in a transaction. Return what `enqueue` returns for each, in their order."""
-        submission, results, parts = self._submission(), list[Any](), list[Sequence[NewJob]]()
+        """Submit many tasks, BATCH in each transaction. Return the result of `enqueue` for each, in their order.
+
+        Raises QueueUnavailable, ArgumentsTooLarge.
+        """
+        submission, results, batches = self._submission(), list[Any](), list[Sequence[NewJob]]()
         wanted = list(tasks)
-        for first in range(0, len(wanted), TOGETHER):
+        for first in range(0, len(wanted), BATCH):
             known = len(submission.rows)
-            results += [submission.add(task) for task in wanted[first : first + TOGETHER]]
-            parts.append(submission.rows[known:])
-        self._submit(submission, parts, results)
+            results += [submission.add(task) for task in wanted[first : first + BATCH]]
+            batches.append(submission.rows[known:])
+        self._submit(submission, batches, results)
         return results
 
     def reschedule(
@@ -92,18 +101,20 @@ class Submitter:
         priority: float | None = None,
         preserve_pipeline: bool = True,
     ) -> Any:
-        """Cancel a job, and put a new one in its place before the jobs that follow it.
+        """Cancel a job, and submit a new one in its place. The jobs that followed the old one follow the new one.
 
-        :param task: the old job's task. `old`: its row.
+        :param task: the old job's task.
+        :param old: the old job's row.
+
+        The other parameters are those of JobHandle.reschedule.
         """
         new = copy.copy(task)
-        new.owner, new.queue, new.unique_key = old["owner"], old["queue"], old["unique_key"]
-        new.unique, new.cache_for = new.unique_key is not None, None
+        run_in = None if delay is None else in_seconds(delay)
+        SubmitOptions.of_job(old, owner=old["owner"], run_in=run_in).set_on(new)
         new.submitted = False
         new.id = new.create_id()
         new.revoke_id = f"r:{new.id}"
         new.eta = None if eta is None and delay is None else normalize_time(eta, delay, self._messages.utc)
-        new.run_in = None if delay is None else in_seconds(delay)
         new.priority = new.priority if priority is None else priority
         new.expires = new.expires if expires is None else expires
         if not preserve_pipeline:
@@ -111,7 +122,7 @@ class Submitter:
         return self._replace(old["id"], new, preserve_pipeline)
 
     def _replace(self, old_id: str, new: Task, keep_follower: bool) -> Any:
-        """Submit a task in place of a job. If the job has ended, submit the task with what followed it."""
+        """Submit a task in place of a job. If the job has ended, submit the task with the tasks that follow it."""
         after, new.on_complete = new.on_complete, None
         submission = self._submission()
         submission.add(new)
@@ -127,10 +138,15 @@ class Submitter:
         return as_result(handles)
 
     def again(self, task: Task, old: Row, new_id: str | None = None) -> JobHandle:
-        """Submit a job's task once more, as a new job of whoever submits it. `old`: the job's row."""
-        task.owner = current_job().owner or old["owner"]
-        task.queue, task.unique_key = old["queue"], old["unique_key"]
-        task.unique, task.cache_for = task.unique_key is not None, None
+        """Submit a job's task once more, as a new job.
+
+        Its owner is the owner of the code that submits it, or else the old job's.
+
+        :param task: the old job's task.
+        :param old: the old job's row.
+        :param new_id: the new job's id. By default a random one.
+        """
+        SubmitOptions.of_job(old, owner=current_job().owner or old["owner"]).set_on(task)
         task.id = new_id or task.create_id()
         task.revoke_id = f"r:{task.id}"
         task.eta = None
@@ -144,23 +160,26 @@ class Submitter:
     def _submission(self) -> Submission:
         return Submission(self._messages, self._max_arguments, self._emit, self._handle)
 
-    def _submit(self, submission: Submission, parts: Sequence[Sequence[NewJob]], results: Sequence[Any] = ()) -> None:
-        """Accept each part in one transaction. `results` holds what is returned for them, TOGETHER a part."""
+    def _submit(self, submission: Submission, batches: Sequence[Sequence[NewJob]], results: Sequence[Any] = ()) -> None:
+        """Insert each batch of rows in one transaction. In a job that ends, add them to the end's transaction instead.
+
+        `results`: the results of enqueue_many, BATCH of them for each batch of rows.
+        """
         attempt = ending_attempt()
         if attempt is not None:
             attempt.submitted.extend(submission.rows)
             submission.accepted()
             return
-        current_job().submitting(sum(map(len, parts)))
+        current_job().submitting(sum(map(len, batches)))
         ledger = self._ledger()
-        for number, rows in enumerate(parts):
+        for number, rows in enumerate(batches):
             try:
-                current_job().patiently(functools.partial(ledger.submit, rows))  # once, however often it is tried
+                current_job().patiently(functools.partial(ledger.submit, rows))  # repeated writes insert once
             except DatabaseUnavailable as error:
-                accepted = results[: number * TOGETHER]
-                got = f"only the first {len(accepted)} of {len(results)} tasks were" if accepted else "nothing was"
+                accepted = results[: number * BATCH]
+                part = f"only the first {len(accepted)} of {len(results)} tasks were" if accepted else "nothing was"
                 raise QueueUnavailable(
-                    f"The database does not answer, so {got} submitted. Try again in a moment. ({error})", accepted
+                    f"The database does not answer, so {part} submitted. Try again in a moment. ({error})", accepted
                 ) from error
         submission.accepted()
         self._submitted()

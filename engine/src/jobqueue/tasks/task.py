@@ -1,4 +1,4 @@
-"""Tasks as Huey has them, whose delays the ledger's clock counts, and which can be submitted with options."""
+"""Tasks: Huey's, with options for each submit, and delays that the ledger's clock counts."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -12,10 +12,17 @@ from jobqueue.messages.messages import in_seconds
 
 
 class DurableTaskWrapper(TaskWrapper):
-    """Huey's task; its delays are kept as delays, counted by the ledger's clock, and it may have an owner.
+    """A function with `@huey.task(...)`. Beside Huey's options it takes those of `using`, and `concurrency`.
 
-    Beside Huey's options: `queue`, in which its jobs wait unless a submit says another; `concurrency`, how many of them
-    may run at once, across all consumers. Raises ValueError for a name that no queue has, or a number below 1.
+    Example::
+
+        @huey.task(queue="heavy", concurrency=2)
+        def analyse(tickers): ...
+
+    :param queue: the queue in which its jobs wait, unless a submit names another.
+    :param concurrency: the number of its jobs that may run at once, across all consumers.
+
+    Raises ValueError for an invalid queue name, or a concurrency below 1.
     """
 
     def __init__(self, huey: Any, func: Any, **options: Any) -> None:
@@ -24,7 +31,7 @@ class DurableTaskWrapper(TaskWrapper):
         concurrency = check_limit("concurrency", options.get("concurrency"))
         super().__init__(huey, func, **options)
         name = huey.messages.name_of(self.task_class)
-        huey.limits.of_task.pop(name, None)  # in a notebook a task may be defined again
+        huey.limits.of_task.pop(name, None)  # a notebook may define a task again
         if concurrency is not None:
             huey.limits.of_task[name] = concurrency
 
@@ -43,7 +50,13 @@ class DurableTaskWrapper(TaskWrapper):
         delay: float | timedelta | None = None,
         **options: Any,
     ) -> Any:
-        """Submit for later: `eta` a datetime, `delay` seconds or a timedelta; either may stand first, as in Huey."""
+        """Submit for later. Either time may also be the first argument, as in Huey.
+
+        :param eta: a datetime.
+        :param delay: seconds, or a timedelta.
+
+        Raises ValueError without a time.
+        """
         return self.huey.enqueue(self._scheduled(args, kwargs, eta, delay, options))
 
     def _scheduled(self, args: Any, kwargs: Any, eta: Any, delay: Any, options: dict[str, Any]) -> Task:
@@ -79,13 +92,19 @@ class DurableTaskWrapper(TaskWrapper):
         unique: bool | str | None = None,
         cache_for: float | timedelta | None = None,
     ) -> "Using":
-        """The same task, submitted with options: `analyse.using(owner="ann", queue="heavy")(tickers)`.
+        """Return the task with options for a submit.
 
-        :param unique: whether it shares the run of a submission with the same arguments that has not ended; or text: with
-            the same key.
-        :param cache_for: seconds for which it takes a successful result, too, rather than run again; it is unique then.
+        Example::
 
-        Raises ValueError for a name that no queue has.
+            handle = analyse.using(owner="ann", queue="heavy")(tickers)
+
+        :param owner: the user that the job belongs to.
+        :param queue: the queue in which it waits.
+        :param unique: True to share the run of a submission with the same arguments that has not ended. A text to share it
+            with submissions of the same text instead. False not to share it.
+        :param cache_for: seconds for which a successful result is used instead of a new run. It makes the task unique.
+
+        Raises ValueError for an invalid queue name.
         """
         if queue is not None:
             named(queue)
@@ -94,7 +113,7 @@ class DurableTaskWrapper(TaskWrapper):
 
 
 class Using:
-    """A task together with the options of a submit."""
+    """A task with the options of a submit."""
 
     def __init__(self, task: DurableTaskWrapper, options: dict[str, Any]) -> None:
         self._task = task

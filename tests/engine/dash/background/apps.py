@@ -1,4 +1,4 @@
-"""Small Dash apps, which between them use every feature that Dash documents for background callbacks.
+"""Small Dash apps that together use every documented feature of background callbacks.
 
 A consumer imports them as it would a user's app. What they did they note in the folder NOTES, and some wait for a file there.
 """
@@ -30,7 +30,7 @@ def small_app(add: Callable[[Dash], None]) -> Callable[[Dash], None]:
 
 
 def make_apps(manager: Callable[[], BaseBackgroundCallbackManager]) -> dict[str, Dash]:
-    """Each with a manager of its own."""
+    """The apps, each with its own manager."""
     made = {}
     for name, add in APPS.items():
         made[name] = app = Dash(name, background_callback_manager=manager(), suppress_callback_exceptions=True)
@@ -60,7 +60,7 @@ def wait_for(name: str) -> None:
 
 
 def number_of_run(name: str) -> int:
-    """A run that begins while there is a note "closed" does not end: only a cache answers."""
+    """Never end if there is a note "closed" at the start. Then only a cache can answer."""
     note(name)
     number = len(notes(name))
     if notes("closed"):
@@ -275,7 +275,7 @@ def triggers(app: Dash) -> None:
 
 @small_app
 def pages(app: Dash) -> None:
-    """Its callback is in a module of its own, which names no app."""
+    """Make an app whose callback is in a module of its own, which names no app."""
     sys.modules.pop("tests.engine.dash.background.one_page", None)  # other apps of this process have it too
     app.layout = importlib.import_module("tests.engine.dash.background.one_page").layout
 

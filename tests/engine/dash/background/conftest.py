@@ -1,4 +1,4 @@
-"""The small apps under Dash's own manager, and under ours with a consumer that runs."""
+"""Fixtures: the small apps under Dash's own manager, and under HueyManager with a running consumer."""
 
 import shutil
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ KIT = Path(__file__).parents[4]
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What the apps note is in `notes`."""
+    """Return an empty folder. The apps write to `notes` in it."""
     folder = tmp_path_factory.mktemp("dash")
     Path(folder, "notes").mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -54,7 +54,7 @@ def ours(huey: DurableHuey, consumer: ConsumerProcess) -> dict[str, Dash]:
 
 @pytest.fixture(scope="session")
 def peers(folder: Path) -> dict[str, Dash]:
-    """Each with a cache of its own."""
+    """Return the apps under Dash's manager, each with its own cache."""
     import diskcache
 
     caches: list[diskcache.Cache] = []
@@ -67,13 +67,13 @@ def peers(folder: Path) -> dict[str, Dash]:
 
 
 def served(apps: dict[str, Dash]) -> dict[str, Dash]:
-    """The first app that is asked for anything gets the callbacks of pages: here the one that has them."""
+    """Let the app with pages get the first request, as the first app gets the callbacks of pages."""
     apps["pages"].server.test_client().get("/")
     return apps
 
 
 @pytest.fixture(scope="session", params=["ours", "peers"])
 def apps(request: pytest.FixtureRequest) -> dict[str, Dash]:
-    """The same tests on both managers, one after the other: Dash keeps one function of a source and a callback's id."""
+    """Run all tests of one manager before the other's. Dash keeps one function per source and callback id."""
     found: dict[str, Dash] = request.getfixturevalue(request.param)
     return found

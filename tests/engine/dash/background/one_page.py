@@ -1,4 +1,4 @@
-"""A page's module: its callback is registered with no app in sight."""
+"""A page's module. Its callback is registered without an app."""
 
 from dash import Input, Output, callback, html
 

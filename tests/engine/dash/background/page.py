@@ -1,4 +1,4 @@
-"""A page of a Dash app, without a browser: it speaks the renderer's protocol, and keeps what a person would see.
+"""A page of a Dash app without a browser. It speaks the renderer's protocol and keeps what a person would see.
 
 What the renderer does with an answer (dash-renderer's handleServerside), this does; and what our script adds to a poll.
 """
@@ -23,7 +23,7 @@ Props = dict[str, Any]  # by "id.property"
 
 
 class Page:
-    """One load of a page. `shown` is what its properties are now, `seen` every value that any was given, in order."""
+    """One load of a page. `shown` has the current values of its properties, `seen` all values in order."""
 
     def __init__(self, app: Dash, *, cookies: Mapping[str, str] | None = None, **shown: Any) -> None:
         self.browser = app.server.test_client()
@@ -42,7 +42,7 @@ class Page:
         self.seen += props.items()
 
     def values(self, prop: str) -> list[Any]:
-        """What a property was given, in order."""
+        """Return all values of a property, in order."""
         return [value for name, value in self.seen if name == prop]
 
     def post(self, body: dict[str, Any], headers: Mapping[str, str] = NONE, **query: Any) -> TestResponse:
@@ -51,7 +51,7 @@ class Page:
     def call(
         self, output: str, *, match: Any = None, old: "Call | None" = None, changed: str = "", **inputs: Any
     ) -> "Call":
-        """Begin the callback of this output, as its inputs (by their ids) have these values now.
+        """Call the callback of an output with these values of its Inputs, by their ids.
 
         `match` stands for MATCH in pattern-matching ids. `old` is an earlier call of the same that has not ended.
         `changed` is the input that did; by default the first.
@@ -68,7 +68,7 @@ class Page:
         return Call(self, spec, body, {} if old is None else {"oldJob": [old.job]})
 
     def cancel(self, output: str, *calls: "Call", **inputs: Any) -> None:
-        """Fire the callback that Dash makes of `cancel=`."""
+        """Call the callback that Dash makes of `cancel=`."""
         spec = self.callbacks[output]
         body = {
             "output": output,
@@ -102,11 +102,11 @@ class Call:
 
     @property
     def job(self) -> str:
-        """The handle, signed."""
+        """Return the signed handle."""
         return self.handles["job"]
 
     def poll(self, lost: bool = False, **headers: str) -> TestResponse:
-        """Ask once. An answer that is `lost` on its way changes nothing here."""
+        """Poll once. A `lost` answer changes nothing here."""
         blank = [{**item, "value": None} if isinstance(item, dict) else item for item in self.body["inputs"]]
         answer = self.page.post(self.body | {"inputs": blank}, headers=self.told | headers, **self.handles)
         if not lost:
@@ -114,7 +114,7 @@ class Call:
         return answer
 
     def wait(self, timeout: float = 15.0) -> "Call":
-        """Poll until it has ended."""
+        """Poll until the callback has ended."""
         until = time.monotonic() + timeout
         while not self.ended:
             if time.monotonic() > until:
@@ -144,7 +144,7 @@ class Call:
 
 
 def outputs_of(output: str, match: Any) -> Any:
-    """As the renderer sends them: one, or a list."""
+    """Return outputs as the renderer sends them: one, or a list."""
     many = output.startswith("..")
     found = []
     for part in output[2:-2].split("...") if many else [output]:

@@ -1,4 +1,4 @@
-"""What Dash's own managers get wrong, and ours does not: where the test runs on both, the peer is expected to fail it."""
+"""Faults that HueyManager survives. Dash's own manager is expected to fail the tests that run on both."""
 
 import importlib
 import os
@@ -34,7 +34,7 @@ only_ours = pytest.mark.parametrize("apps", ["ours"], indirect=True)
 
 
 def begun(apps: Apps, value: str) -> tuple[Page, Call]:
-    """A call that has said all that it says before it waits."""
+    """Return a call that has sent all its updates and now waits."""
     page = Page(apps["waiting"])
     call = page.call("waiting-out.children", waiting_in=value)
     wait_until(lambda: notes(f"waiting {value}"))
@@ -42,7 +42,7 @@ def begun(apps: Apps, value: str) -> tuple[Page, Call]:
 
 
 def let_go(apps: Apps, value: str, call: Call) -> None:
-    """Let it end, and wait until it has: without a look at its result."""
+    """Let the job end, and wait until it has, without reading its result."""
     note(f"let go {value}")
     manager = apps["waiting"]._background_manager
     job = call.job.partition("~")[0]
@@ -102,7 +102,7 @@ def test_a_worker_that_is_killed_means_another_attempt(apps: Apps) -> None:
 
 @fails_on_the_peer
 def test_a_job_that_ends_during_a_look_has_told_all(apps: Apps, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last that it says, and its end, come between what the manager is asked first and what it is asked next."""
+    """Its last update and its end come between two questions of Dash to the manager."""
     page = Page(apps["progress"])
     call = page.call("progress-out.children", progress_in=2)
     wait_until(lambda: call.poll() and page.shown.get("bar.value") == "1")
@@ -150,7 +150,7 @@ def test_a_poll_costs_one_read_and_an_ended_job_none(
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What this process asks its store."""
+    """Return the reads of this process from its store."""
     asked: list[str] = []
     execute, get = Transaction._execute, Cache.get
 
@@ -169,7 +169,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @only_ours
 def test_the_last_progress_is_shown(apps: Apps) -> None:
-    """However many come in a moment."""
+    """Quick progress is written as its last value."""
     page = Page(apps["last_progress"])
     page.call("last-out.children", last_in=50).wait()
     assert page.shown == {"last.children": "50 of 50", "last-out.children": "done"}
@@ -208,7 +208,7 @@ def test_cookies_and_headers_show_nowhere(apps: Apps, huey: DurableHuey, folder:
 @only_ours
 @pytest.mark.parametrize("same_key", [True, False])
 def test_any_web_process_answers(apps: Apps, huey: DurableHuey, same_key: bool) -> None:
-    """Another process has the key, or another and this one before it, and nothing that the first had in its memory."""
+    """The other process shares the key, or has it as a fallback. It shares no memory."""
     page, call = begun(apps, "process")
     key = "a key for tests"
     keys = {"secret_key": key} if same_key else {"secret_key": "a new one", "secret_key_fallbacks": [key]}
@@ -255,7 +255,7 @@ def test_a_call_that_is_made_twice_is_one_job(apps: Apps, huey: DurableHuey) -> 
 
 @pytest.fixture
 def make_app(tmp_path: Path) -> Iterator[Callable[..., Dash]]:
-    """An app of its own, with a queue on the same ledger; `update` is its one callback."""
+    """Make an app with a queue on the same ledger. `update` is its one callback."""
     made: list[DurableHuey] = []
 
     def make(update: Callable[..., object], **options: object) -> Dash:
@@ -294,7 +294,7 @@ def test_a_queued_job_outlives_an_edit_of_its_source(make_app: Callable[..., Das
 
 
 def test_a_web_that_starts_answers_no_poll_before_it_knows_its_callbacks(make_app: Callable[..., Dash]) -> None:
-    """Those of pages are the app's when its first request has set it up."""
+    """The callbacks of pages belong to the app once its first request has set it up."""
     old, new = [make_app(lambda value: value) for _ in range(2)]
     starting, asked = Event(), Event()
 
@@ -322,7 +322,7 @@ def test_a_web_that_starts_answers_no_poll_before_it_knows_its_callbacks(make_ap
 def test_a_page_that_is_asked_for_while_the_first_request_sets_the_pages_up_comes_whole(
     huey: DurableHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a policy names a page's own scripts by their hashes, it would else forbid one of them for ever."""
+    """A policy that names a page's scripts by hash would otherwise forbid one of them forever."""
     starting, asked = Event(), Event()
     validate = _validate.validate_registry
 
@@ -428,7 +428,7 @@ def test_nothing_is_wrong_with_a_result_of_none(make_app: Callable[..., Dash]) -
     assert page.shown == {"out.children": None}
 
 
-def test_a_job_goes_on_where_an_attempt_stopped(make_app: Callable[..., Dash]) -> None:
+def test_a_job_continues_where_an_attempt_stopped(make_app: Callable[..., Dash]) -> None:
     runs = []
 
     def update(value: int) -> int:

@@ -1,4 +1,4 @@
-"""What Dash documents for background callbacks holds under HueyManager as under DiskcacheManager: the same test on both."""
+"""Dash's documented features of background callbacks. The same tests run on HueyManager and DiskcacheManager."""
 
 import time
 from typing import Any
@@ -46,7 +46,7 @@ def test_what_is_shown_while_it_runs(apps: Apps) -> None:
     assert page.shown == {"button.disabled": False, "says.children": "idle", "running-out.children": 5}
 
 
-def test_a_cancelled_callback_lets_its_page_go_on(apps: Apps) -> None:
+def test_a_page_works_after_it_cancelled_its_callback(apps: Apps) -> None:
     page = Page(apps["cancel"])
     call = page.call("cancel-out.children", cancel_in=1)
     wait_until(lambda: notes("begun 1"))
@@ -59,7 +59,7 @@ def test_a_cancelled_callback_lets_its_page_go_on(apps: Apps) -> None:
     assert not notes("ended 1")
 
 
-def test_another_call_takes_the_place_of_one_that_runs(apps: Apps) -> None:
+def test_a_new_call_replaces_the_running_one(apps: Apps) -> None:
     page = Page(apps["cancel"])
     first = page.call("cancel-out.children", cancel_in=3)
     wait_until(lambda: notes("begun 3"))
@@ -102,7 +102,7 @@ def test_a_cache_expires_when_nobody_asks(apps: Apps) -> None:
     assert page.shown["expiring-out.children"] > 1
 
 
-def test_the_cache_may_mind_what_triggered(apps: Apps) -> None:
+def test_the_cache_may_depend_on_the_trigger(apps: Apps) -> None:
     page = Page(apps["triggers"])
     for changed in ("triggers-in", "triggers-other"):
         page.call("triggers-out.children", changed=changed, triggers_in=1, triggers_other=1).wait()
@@ -184,7 +184,7 @@ def test_callbacks_of_pages(apps: Apps) -> None:
     assert page.shown == {"page-out.children": "the page's 3"}
 
 
-def test_a_handle_that_was_forged_or_is_of_another_load_is_refused(apps: Apps) -> None:
+def test_a_forged_handle_or_one_of_another_page_load_is_refused(apps: Apps) -> None:
     page, other = Page(apps["cancel"]), Page(apps["cancel"])
     call = page.call("cancel-out.children", cancel_in=5)
     wait_until(lambda: notes("begun 5"))

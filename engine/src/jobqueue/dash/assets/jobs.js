@@ -1,4 +1,4 @@
-// The jobs page: what is asked for stands in the address; nobody asks while nobody looks; what is selected is confirmed.
+// The jobs page: keeps its query in the address, stops refreshing while the tab is hidden, and confirms actions on selected jobs.
 (() => {
   "use strict";
 
@@ -6,16 +6,13 @@
   const TEXTS = ["owner", "text"]; // typed, not chosen
   const DEFAULTS = { tab: "jobs", window: "hour" };
   const ENDED = ["succeeded", "failed", "cancelled"];
-  const NARROW = 700; // pixels, below which one column of two lines stands for all of these
-  const LEFT_OUT = ["name", "says", "owner", "queue", "attempt", "waited", "ran", "created"];
-  const ROW = { wide: 42, narrow: 60 }; // pixels of its height
   const TICKS = ["jobs-tick", "job-tick"];
 
   const jobqueue = ((window.dash_clientside = window.dash_clientside || {}).jobqueue = {});
 
   const triggered = () => (window.dash_clientside.callback_context.triggered[0] || {}).prop_id || "";
 
-  // The controls' values, and the page of the list, as one object; and in the address.
+  // Returns the controls' values and the page of the list as one object, and puts them into the address.
   jobqueue.ask = (...given) => {
     const before = given[given.length - 1] || {};
     const asked = {};
@@ -35,58 +32,59 @@
 
   jobqueue.clear = () => [null, null, "", null, "", null];
 
-  // An answer is there: when it came; nothing more is asked about a job that has ended, or by a tab that nobody has seen yet.
+  // A refresh was answered. Says when, and stops refreshing a job that has ended, or in a tab that is hidden.
   jobqueue.seen = (seen) => {
     if (!seen) return window.dash_clientside.no_update;
     if ("ended" in seen) window.dash_clientside.set_props("job-tick", { disabled: seen.ended || document.hidden });
     else if (document.hidden) window.dash_clientside.set_props("jobs-tick", { disabled: true });
-    fit();
     return `Updated ${new Date(seen.at).toLocaleTimeString()}`;
   };
 
-  jobqueue.chosen = (rows) => {
-    const chosen = rows || [];
-    const retried = chosen.filter((row) => canBe("retry", row)).length;
-    const cancelled = chosen.filter((row) => canBe("cancel", row)).length;
-    return [retried ? `Retry ${retried}` : "Retry", !retried, cancelled ? `Cancel ${cancelled}` : "Cancel", !cancelled];
+  // Keeps the selection, its buttons and "Select all" in step with the jobs that are listed.
+  jobqueue.chosen = (all, value, listed) => {
+    const jobs = listed || {};
+    const ids = Object.keys(jobs);
+    const by = triggered();
+    if (by === "jobs-listed.data") renew(jobs);
+    const chosen = by === "jobs-all.checked" ? (all ? ids : []) : (value || []).filter((id) => id in jobs);
+    const every = ids.length > 0 && chosen.length === ids.length;
+    const retried = chosen.filter((id) => canBe("retry", jobs[id])).length;
+    const cancelled = chosen.filter((id) => canBe("cancel", jobs[id])).length;
+    return [every, chosen.length > 0 && !every, chosen,
+      retried ? `Retry ${retried}` : "Retry", !retried, cancelled ? `Cancel ${cancelled}` : "Cancel", !cancelled];
   };
 
-  jobqueue.confirm = (_retry, _cancel, _no, rows) => {
+  // Ages and progress change all the time. Replaced in place, they leave a row its focus.
+  function renew(jobs) {
+    document.querySelectorAll("[data-job]").forEach((part) => {
+      const { job, text } = part.dataset;
+      if (!jobs[job] || part.textContent === jobs[job][text]) return;
+      part.textContent = jobs[job][text];
+      if (text === "says") part.title = jobs[job][text];
+    });
+  }
+
+  jobqueue.confirm = (_retry, _cancel, _no, value, listed) => {
     const act = { "jobs-retry.n_clicks": "retry", "jobs-cancel.n_clicks": "cancel" }[triggered()];
     const none = window.dash_clientside.no_update;
     if (!act) return [false, none, none, none, null];
-    const ids = (rows || []).filter((row) => canBe(act, row)).map((row) => row.id);
+    const chosen = value || [];
+    const ids = chosen.filter((id) => listed[id] && canBe(act, listed[id]));
     const jobs = ids.length === 1 ? "1 job" : `${ids.length} jobs`;
-    const others = (rows || []).length - ids.length;
+    const others = chosen.length - ids.length;
     const words = act === "retry"
-      ? "What failed or was cancelled goes back to the queue, with a new attempt; steps that were done are kept."
-      : "What waits will not run, and what runs is stopped. It can be retried afterwards.";
-    const rest = others ? ` ${others} of those selected ${others === 1 ? "is" : "are"} left alone: this does not apply.` : "";
+      ? "Failed and cancelled jobs return to the queue for a new attempt. Finished steps are kept."
+      : "Jobs that wait will not run. Running jobs are stopped. You can retry them afterwards.";
+    const rest = others ? ` ${others} of the selected jobs ${others === 1 ? "is" : "are"} not affected.` : "";
     const verb = act === "retry" ? "Retry" : "Cancel";
     return [true, `${verb} ${jobs}?`, words + rest, `${verb} ${jobs}`, { act, ids }];
   };
 
-  function canBe(act, row) {
-    return act === "retry" ? row.state === "failed" || row.state === "cancelled" : !ENDED.includes(row.state);
+  function canBe(act, job) {
+    return act === "retry" ? job.state === "failed" || job.state === "cancelled" : !ENDED.includes(job.state);
   }
 
-  function fit() {
-    const grids = window.dash_ag_grid;
-    if (!grids || !document.getElementById("jobs-grid")) return;
-    grids.getApiAsync("jobs-grid").then((api) => {
-      const wide = window.innerWidth >= NARROW;
-      const there = LEFT_OUT.filter((name) => api.getColumn(name));
-      if (there.every((name) => api.getColumn(name).isVisible() === wide)) return;
-      api.setColumnsVisible(there, wide);
-      api.setColumnsVisible(["below"], !wide);
-      api.setGridOption("rowHeight", wide ? ROW.wide : ROW.narrow);
-      api.resetRowHeights();
-    });
-  }
-
-  window.addEventListener("resize", fit);
-
-  // A link to this page with other filters, where the page is shown already: the router may take it for the same page.
+  // A link to this page with other filters, while it is open: the router may take it for the same page.
   function follow() {
     if (!isThere("jobs-asked")) return;
     const query = new URLSearchParams(location.search);
@@ -98,7 +96,7 @@
     });
   }
 
-  // Whoever sees their own jobs alone has the list alone.
+  // A visitor who may see only their own jobs has only the list.
   function hasTab(name) {
     const [list] = window.dash_component_api.getLayout("jobs-tab").props.children;
     return list.props.children.some((tab) => tab.props.value === name);
@@ -106,13 +104,7 @@
 
   ["_dashprivate_pushstate", "popstate"].forEach((name) => window.addEventListener(name, () => setTimeout(follow, 300)));
 
-  // By keyboard one moves from cell to cell: Enter follows the link in one.
-  document.addEventListener("keydown", (event) => {
-    const link = event.key === "Enter" && event.target.matches(".jobs-grid .ag-cell") && event.target.querySelector("a");
-    if (link) link.click();
-  });
-
-  // A hidden tab asks for nothing; when it is seen again it asks at once.
+  // A hidden tab does not refresh. It refreshes at once when it is seen again.
   document.addEventListener("visibilitychange", () => {
     TICKS.filter(isThere).forEach((id) => {
       window.dash_clientside.set_props(id, document.hidden ? { disabled: true } : { disabled: false, n_intervals: Date.now() });
@@ -126,18 +118,4 @@
       return false;
     }
   }
-
-  const cells = (window.dashAgGridComponentFunctions = window.dashAgGridComponentFunctions || {});
-
-  const make = (...parts) => window.React.createElement(...parts);
-  const link = (job) => make(window.dash_core_components.Link, { href: job.address, children: job.name });
-
-  cells.JobState = (props) =>
-    make(window.dash_mantine_components.Badge, { color: props.colours[props.value], variant: "light" }, props.value);
-
-  cells.JobLink = (props) => link(props.data);
-  cells.JobBelow = ({ data: job }) =>
-    make("div", { className: "jobs-below" },
-      make("div", {}, link(job), make("small", {}, job.created)),
-      make("div", { title: job.says }, make("small", {}, job.says)));
 })();

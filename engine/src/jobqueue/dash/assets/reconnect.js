@@ -1,32 +1,34 @@
-// What Dash's renderer leaves out of background callbacks, and of panels. It comes with every page of an app that has either.
+// Keeps background callbacks and panels going while the web process is away. It comes with every page of an app that has either.
 //
-// The renderer gives a callback up at the first request that fails. Here a call of one, and each look at how it is doing, is
-// asked again until the server answers; the page says so meanwhile. A callback that is to be found again after a reload has
-// its token in the address, behind the #, which no server is sent. Buttons of panels, and those that cancel, are asked again,
-// too; looks of panels are made again anyway.
+// Dash's renderer gives up a background callback at the first request that fails. Here its call and its polls are repeated
+// until the server answers, and the page says so meanwhile. So are requests of panels' buttons and of cancel buttons. Panels
+// refresh again anyway. A callback that a reloaded page finds again has its token in the address behind the #, which is never
+// sent to a server.
 (() => {
   "use strict";
 
-  const FIRST = 500; // milliseconds until a request that failed is made again; then twice as many, and so on
+  const FIRST = 500; // milliseconds until a failed request is repeated; doubled each time
   const LONGEST = 8000;
+  const DOUBLE_CLICK = 1000; // milliseconds after a job was started in which a click counts as the same one
   const SILENCE = 30000; // milliseconds without an answer, after which a request counts as failed
-  const AWAY = [502, 503, 504]; // what a proxy answers for a server that does not
+  const AWAY = [502, 503, 504]; // a proxy's answers for a server that is away
 
-  const CALL = "Callback-Call"; // names a call, so that the server takes it for one however often it is asked
-  const TOLD = "Callback-Told"; // the number of the last update that the page was told
-  const KEPT = "Callback-Kept"; // the token of a callback that is to be found again
+  const CALL = "Callback-Call"; // the id of a call, the same when its request is repeated
+  const TOLD = "Callback-Told"; // the number of the last update that the page got
+  const KEPT = "Callback-Kept"; // the token by which a reloaded page finds its job
 
   const MARK = "callback:"; // before the output, in the address
 
   const ask = window.fetch.bind(window);
   const background = new Set(); // the outputs of background callbacks
-  const told = new Map(); // by job, the `number` of the last update
-  const found = tokens(); // those of the address, by their calls' outputs, until these are called
-  const latest = new Map(); // by their outputs, the calls that were made last: promises of their jobs
-  const outdated = new Set(); // jobs that the renderer does not know to be so
-  let failing = 0; // requests
-  let looking = {}; // the look of panels that is not answered yet
-  let unseen = false; // the last look of panels failed
+  const told = new Map(); // the `number` of the last update, by job
+  const found = tokens(); // tokens of the address by output, until their callbacks are called
+  const latest = new Map(); // promises of the jobs of the last calls, by output
+  const outdated = new Set(); // replaced jobs that the renderer still polls
+  let failing = 0; // number of failing requests
+  const starts = new Map(); // answers to starts of jobs, by the callback's output
+  let refreshing = {}; // the refresh of panels that is not answered yet
+  let unseen = false; // the last refresh of panels failed
   let page = pathAndSearch();
 
   window.fetch = async (resource, options) => {
@@ -38,19 +40,20 @@
 
     const job = url.searchParams.get("cacheKey") && url.searchParams.get("job");
     if (job) {
-      if (outdated.has(job)) return new Promise(() => {}); // nobody waits for it
+      if (outdated.has(job)) return new Promise(() => {}); // its answer is not needed
       latest.clear(); // the renderer knows it
       const known = told.get(job) || {};
       told.set(job, known);
       const answer = await patiently(url, options, known.number ? { [TOLD]: known.number } : {});
-      if (answer.headers.has(TOLD)) known.number = answer.headers.get(TOLD); // of no effect if the job was called again meanwhile
+      if (answer.headers.has(TOLD)) known.number = answer.headers.get(TOLD); // has no effect if the job was called again meanwhile
       return answer;
     }
     const { output, outputs, state, changedPropIds } = JSON.parse(options.body);
     if (output.includes('"panel":["ALL"]')) {
       if (changedPropIds.some((name) => name.includes('"act":'))) return patiently(url, options, {});
-      return look(url, options, JSON.stringify([outputs, state]));
+      return refresh(url, options, JSON.stringify([outputs, state]));
     }
+    if (output.includes('"part":"trouble"')) return start(url, options, output);
     if (url.searchParams.has("cancelJob")) return patiently(url, options, {});
     if (!background.has(output)) return ask(resource, options);
     const name = output.includes('["MATCH"]') ? output + JSON.stringify(outputs) : output; // of this call's components
@@ -59,8 +62,8 @@
     return call(url, options, name, token);
   };
 
-  // A call that is made before the one before it was answered takes that one's place: the renderer, which does not know that
-  // one's job yet, would leave it running, and go on showing what it says.
+  // A call that comes before the answer to the last one replaces it. The renderer does not know the last one's job yet, so it
+  // would leave that running and go on showing its updates.
   async function call(url, options, name, token) {
     const before = latest.get(name);
     let answered;
@@ -70,30 +73,48 @@
       outdated.add(old);
       url.searchParams.append("oldJob", old);
     }
-    if (token) url.searchParams.delete("oldJob"); // it may be the very job that is to go on
+    if (token) url.searchParams.delete("oldJob"); // it may be the job to continue
     const answer = await patiently(url, options, { [CALL]: nonce(), ...(token && { [KEPT]: token }) });
     const { job } = answer.status === 200 ? await answer.clone().json().catch(() => ({})) : {};
     answered(job);
     outdated.delete(job);
-    told.delete(job); // of a job that goes on, the page may not show yet what it was told before
+    told.delete(job); // the page may not show earlier updates of a job that continues
     if (answer.headers.has(KEPT)) keep(name, answer.headers.get(KEPT));
     return answer;
   }
 
-  // A look of panels. One that comes before the same was answered takes that answer: the renderer drops the one before, and
-  // a web that is slower than they come would never be heard.
-  async function look(url, options, what) {
-    if (looking.what !== what) {
-      const answer = lookOnce(url, options);
-      looking = { what, answer };
+  // A refresh of panels. One that comes before the same one is answered takes that answer. The renderer drops the earlier one,
+  // so a server that is slower than the refreshes would never be heard.
+  async function refresh(url, options, what) {
+    if (refreshing.what !== what) {
+      const answer = refreshOnce(url, options);
+      refreshing = { what, answer };
       answer.finally(() => {
-        if (looking.answer === answer) looking = {};
+        if (refreshing.answer === answer) refreshing = {};
       });
     }
-    return (await looking.answer).clone();
+    return (await refreshing.answer).clone();
   }
 
-  async function lookOnce(url, options) {
+  // A panel's button starts a job. A double click starts one: the second request takes the first one's answer, even if the
+  // page has changed with it meanwhile.
+  async function start(url, options, output) {
+    if (!starts.has(output)) starts.set(output, ask(url, options));
+    const shared = starts.get(output);
+    const forget = () => starts.get(output) === shared && starts.delete(output);
+    try {
+      const answer = (await shared).clone();
+      const { response } = answer.ok ? await answer.clone().json() : {};
+      const started = Object.keys(response || {}).some((part) => !part.includes('"part":"trouble"'));
+      setTimeout(forget, started ? DOUBLE_CLICK : 0);
+      return answer;
+    } catch (error) {
+      forget();
+      throw error;
+    }
+  }
+
+  async function refreshOnce(url, options) {
     const answer = await whole(url.href, options);
     const failed = !answer || AWAY.includes(answer.status);
     if (failed !== unseen) say((failing += failed ? 1 : -1));
@@ -125,7 +146,7 @@
     }
   }
 
-  // An answer with all of its body; nothing where there is none, or its end is missing.
+  // Returns an answer with its whole body, or nothing if there is none or its end is missing.
   async function whole(url, options) {
     const silence = new AbortController();
     const timer = setTimeout(() => silence.abort(), SILENCE);
@@ -155,7 +176,7 @@
     note.textContent = failing ? "Reconnecting…" : "";
   }
 
-  // Call a callback that the address names as it was called then, unless the page does so by itself.
+  // Repeats the call of a callback that the address names, unless the page does so by itself.
   async function callAgain(token, name) {
     const config = JSON.parse(document.getElementById("_dash-config").textContent);
     const answer = await patiently(
@@ -167,14 +188,14 @@
     if (answer.status !== 200) return;
     const { id, property, value } = await answer.json();
     if (id === undefined) return;
-    // The renderer drops what is called while it takes up the component itself: then it is called once more.
+    // The renderer drops a call that comes while it mounts the component. Then it is repeated.
     while (found.has(name) && tokens().has(name)) {
       if (isThere(id) && !isPending(name)) window.dash_clientside.set_props(id, { [property]: value });
       await sleep(100);
     }
   }
 
-  // Back on a page that was left, whose address names callbacks.
+  // Back on a page whose address names callbacks.
   window.addEventListener("popstate", () => {
     if (page === pathAndSearch()) return;
     tokens().forEach((token, name) => {
@@ -187,7 +208,7 @@
     try {
       return Boolean(window.dash_component_api.getLayout(id));
     } catch {
-      return false; // it has no place yet
+      return false; // it is not on the page yet
     }
   }
 

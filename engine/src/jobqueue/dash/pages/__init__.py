@@ -1,6 +1,6 @@
-"""`/jobs` and `/jobs/<id>` in a Dash app: what the queue is doing, and what a person can do about it.
+"""`/jobs` and `/jobs/<id>` in a Dash app: the queue's jobs, schedules, datasets and workers, with buttons to act on them.
 
-Who may see a job is asked on the server at each callback, by jobqueue/access.py: what a page sends says nothing of that.
+Each callback asks Access on the server which jobs the visitor may see. Data from the page has no influence on that.
 """
 
 from collections.abc import Callable
@@ -18,10 +18,10 @@ hooks.stylesheet([{"namespace": "jobqueue", "relative_package_path": "dash/asset
 
 
 def add(app: Dash, huey: DurableHuey, viewer: Callable[[], Viewer | None] = lambda: None, order: int = 1000) -> None:
-    """Both pages, to an app that uses pages and has not answered yet.
+    """Add both pages to an app that uses pages and has not answered a request yet.
 
-    :param viewer: whoever asks, in each request: with a `name`, whose jobs are theirs, and an `admin`, who sees and may do
-        all; None where nobody has to log in, which is as good as an admin.
+    :param viewer: returns the visitor of the current request: their `name`, whose jobs are theirs, and `admin`, who may
+        see and do all. None where nobody has to log in, which permits all.
     :param order: the page's place among others.
     """
     access = Access(huey, viewer)

@@ -1,4 +1,4 @@
-"""What the jobs page is asked for, in its address and by its controls. All of it comes from a browser and may be anything."""
+"""The query of the jobs page, from its address and its controls. It comes from a browser and may be anything."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from jobqueue.ledger.states import State
 from jobqueue.monitoring.search import DAY, DEEPEST, Filter
 
 ROWS = 25  # of a page of the list
-LONGEST = 200  # characters of what a filter is given
+LONGEST = 200  # characters of a filter
 
 TIMES = {"hour": ("Last hour", DAY / 24), "day": ("Last 24 hours", DAY), "week": ("Last 7 days", 7 * DAY),
          "month": ("Last 30 days", 30 * DAY)}  # fmt: skip
 
-WINDOWS = {"hour": (120.0, 30), "day": (1800.0, 48)}  # seconds of a stretch of the charts, and how many
+WINDOWS = {"hour": (120.0, 30), "day": (1800.0, 48)}  # seconds that a bar of the charts covers, and number of bars
 
 TABS = {
     "jobs": "Jobs",
@@ -24,8 +24,8 @@ TABS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """Empty texts leave open."""
+class Query:
+    """Tab, filters and page of the list. An empty text does not filter."""
 
     tab: str = "jobs"
     state: str = ""
@@ -46,7 +46,10 @@ class Asked:
         return bool(self.state or self.task or self.owner or self.queue or self.text or self.time)
 
     def filter(self, owner: str | None) -> Filter:
-        """`owner`: whose jobs alone may be listed, whatever is asked for."""
+        """Return the filter for the search.
+
+        :param owner: the owner that the visitor is limited to, whatever the query says.
+        """
         return Filter(
             state=State(self.state) if self.state else None,
             task=self.task or None,
@@ -57,8 +60,8 @@ class Asked:
         )
 
 
-def read(given: Any) -> Asked:
-    """What makes no sense is as if it were not there."""
+def read(given: Any) -> Query:
+    """Return the query. Values that make no sense are left out."""
     texts = {name: _text(given, name) for name in ("task", "owner", "queue", "text")}
     choices: dict[str, tuple[str, Any]] = {
         "tab": ("jobs", TABS),
@@ -71,7 +74,7 @@ def read(given: Any) -> Asked:
         texts[name] = value if value in known else default
     number = _text(given, "page")
     page = int(number) if number.isascii() and number.isdigit() else 1
-    return Asked(**texts, page=max(1, min(page, DEEPEST // ROWS)))
+    return Query(**texts, page=max(1, min(page, DEEPEST // ROWS)))
 
 
 def _text(given: Any, name: str) -> str:

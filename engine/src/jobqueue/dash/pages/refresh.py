@@ -1,4 +1,4 @@
-"""TODO-DOC."""
+"""Cheap refreshes of an open page: parts that have not changed are not sent, and all browsers share their figures."""
 
 import time
 from collections.abc import Callable
@@ -8,35 +8,45 @@ from zlib import crc32
 from dash import no_update
 from dash.development.base_component import Component
 
-RATES_EVERY = 30  # seconds between two looks at what ended
-KEPT = 2.0  # seconds for which all browsers are told the same figures
+CHARTS_S = 30  # seconds between two refreshes of the charts
+SHARED_S = 2.0  # seconds for which all browsers get the same figures
 
 
-class Told:
-    """What a page shows already is not told again: what is replaced loses the keyboard's focus, and is drawn anew."""
+class SentParts:
+    """Marks of the parts that a page shows already.
+
+    A part that is sent again is drawn anew and loses the keyboard's focus.
+
+    :param marks: from the page.
+    """
 
     def __init__(self, marks: Any) -> None:
         self.marks = dict(marks) if isinstance(marks, dict) else {}
 
-    def __call__(self, part: str, shown: Component) -> Any:
-        mark = crc32(repr(shown).encode())
+    def changed(self, part: str, shown: Component, key: Any = None) -> Any:
+        """Return a part, or `no_update` if the page shows it already.
+
+        :param key: compared in place of the component.
+        """
+        mark = crc32(repr(shown if key is None else key).encode())
         if self.marks.get(part) == mark:
             return no_update
         self.marks[part] = mark
         return shown
 
 
-class Recent:
-    """Answers that are good for some seconds, whoever asks. Who finds none asks, however many others do just now."""
+class SharedAnswers:
+    """A short-lived cache shared by all visitors. Concurrent misses are not coalesced."""
 
     def __init__(self) -> None:
         self._kept: dict[Any, tuple[float, Any]] = {}
 
-    def __call__(self, key: Any, seconds: float, ask: Callable[[], Any]) -> Any:
+    def get(self, key: Any, seconds: float, ask: Callable[[], Any]) -> Any:
+        """Return the answer of `ask`, which may be so many seconds old."""
         now = time.monotonic()
         at, value = self._kept.get(key, (float("-inf"), None))
         if now - at >= seconds:
             value = ask()
-            young = {known: kept for known, kept in self._kept.items() if now - kept[0] < RATES_EVERY}
-            self._kept = young | {key: (now, value)}  # another one, as others may be reading it
+            young = {known: kept for known, kept in self._kept.items() if now - kept[0] < CHARTS_S}
+            self._kept = young | {key: (now, value)}  # a new dict, as other threads may be reading the old one
         return value

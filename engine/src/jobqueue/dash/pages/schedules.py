@@ -1,4 +1,4 @@
-"""What runs by itself: when, in plain English, how the last run went, what comes next, and whether it is late."""
+"""The tab of schedules: each in plain English, with its next runs, its last run, and whether it is overdue."""
 
 import logging
 from datetime import datetime, timedelta
@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import dash_mantine_components as dmc
 from dash.development.base_component import Component
 
+from jobqueue.dash.formatting import local_moment
 from jobqueue.dash.pages.text import link, nothing, spoken
 from jobqueue.dash.panel_view import BREAKING, COLOURS
 from jobqueue.database.database import Row
@@ -14,58 +15,61 @@ from jobqueue.ledger.states import State
 from jobqueue.monitoring.search import Listing
 from jobqueue.schedules.timetable import ScheduleStatus, Timetable
 
-LATE = timedelta(seconds=30)  # after its moment, from which on a fire is late
+LATE = timedelta(seconds=30)  # after its due moment, a fire is overdue
 
 logger = logging.getLogger("jobqueue.dash.pages")
 
 
-def show(looks: list[ScheduleStatus], ledger: Ledger, address: str) -> Component:
-    """`address`: of a job, with {id} in it."""
-    if not looks:
-        return nothing(
-            "No schedules. A task has one with this above it:", dmc.Code('@huey.periodic_task(every("day at 07:30"))')
-        )
-    states = Listing(ledger.database).states([look.last_job for look in looks if look.last_job])
-    watermarks, _ = Timetable(ledger).watermarks([look.name for look in looks])
-    return dmc.Stack([_one(look, states, watermarks.get(look.name), address) for look in looks], gap="sm")
+def show(schedules: list[ScheduleStatus], ledger: Ledger, address: str) -> Component:
+    """Return the schedules.
+
+    :param address: of a job, with {id} in it.
+    """
+    if not schedules:
+        example = dmc.Code('@huey.periodic_task(every("day at 07:30"))')
+        return nothing("No schedules. To run a task on a schedule, put this above it:", example)
+    states = Listing(ledger.database).states([one.last_job for one in schedules if one.last_job])
+    watermarks, _ = Timetable(ledger).watermarks([one.name for one in schedules])
+    return dmc.Stack([_one(one, states, watermarks.get(one.name), address) for one in schedules], gap="sm")
 
 
-def _one(look: ScheduleStatus, states: dict[str, Row], watermark: Row | None, address: str) -> Component:
+def _one(schedule: ScheduleStatus, states: dict[str, Row], watermark: Row | None, address: str) -> Component:
     badges: list[Component] = []
     lines: list[Component] = []
     try:
-        upcoming = look.upcoming()
-        late = None if look.paused_at or watermark is None else _missed(look, watermark["watermark"])
-    except Exception as error:  # of a function that says when
-        logger.exception("The schedule of %s cannot be read.", look.name)
+        upcoming = schedule.upcoming()
+        late = None if schedule.paused_at or watermark is None else _missed(schedule, watermark["watermark"])
+    except Exception as error:  # of the owner's function that computes due moments
+        logger.exception("Cannot compute the next run of %s.", schedule.name)
         upcoming, late = [], None
-        lines.append(dmc.Text(f"When it is due cannot be told: {error!r}", c="red", style=BREAKING))
-    if look.paused_at is not None:
+        lines.append(dmc.Text(f"Cannot compute the next run: {error!r}", c="red", style=BREAKING))
+    if schedule.paused_at is not None:
         badges.append(dmc.Badge("paused", color="yellow", variant="light"))
-        lines.append(dmc.Text(f"Paused since {_there(look.paused_at)}."))
+        lines.append(dmc.Text(f"Paused since {local_moment(schedule.paused_at)}."))
     if late is not None:
         badges.append(dmc.Badge("late", color="red", variant="light"))
-        lines.append(dmc.Text(f"Was due {_there(late)}: no worker has begun it. Does one run?", c="red"))
-    if upcoming and look.paused_at is None:
-        lines.append(dmc.Text(f"Next: {', '.join(map(_there, upcoming))}", size="sm", style=BREAKING))
-    lines.append(_last(look, states, address))
-    if look.note:
-        lines.append(dmc.Text(look.note, size="sm", c="dimmed", style=BREAKING))
+        words = f"Overdue since {local_moment(late)}. No worker has started it. Is a worker running?"
+        lines.append(dmc.Text(words, c="red"))
+    if upcoming and schedule.paused_at is None:
+        lines.append(dmc.Text(f"Next: {', '.join(map(local_moment, upcoming))}", size="sm", style=BREAKING))
+    lines.append(_last(schedule, states, address))
+    if schedule.note:
+        lines.append(dmc.Text(schedule.note, size="sm", c="dimmed", style=BREAKING))
     head = dmc.Group(
         [
-            dmc.Text(look.short_name, fw=600, style=BREAKING),
-            dmc.Text(str(look.schedule), c="dimmed", style=BREAKING),
+            dmc.Text(schedule.short_name, fw=600, style=BREAKING),
+            dmc.Text(str(schedule.schedule), c="dimmed", style=BREAKING),
             *badges,
         ],
         gap="xs",
         flex=1,
         miw=240,
     )
-    paused = look.paused_at is not None
+    paused = schedule.paused_at is not None
     buttons = dmc.Group(
         [
-            _button("resume" if paused else "pause", "Resume" if paused else "Pause", look),
-            _button("run", "Run now", look),
+            _button("resume" if paused else "pause", "Resume" if paused else "Pause", schedule),
+            _button("run", "Run now", schedule),
         ],
         gap="xs",
     )
@@ -74,32 +78,27 @@ def _one(look: ScheduleStatus, states: dict[str, Row], watermark: Row | None, ad
     )
 
 
-def _button(act: str, label: str, look: ScheduleStatus) -> Component:
-    named = spoken(label=f"{label}: {look.short_name}")
-    return dmc.Button(
-        label, id={"jobs": "schedule", "act": act, "name": look.name}, size="compact-sm", variant="light", **named
-    )
+def _button(act: str, label: str, schedule: ScheduleStatus) -> Component:
+    named = spoken(label=f"{label}: {schedule.short_name}")
+    at = {"jobs": "schedule", "act": act, "name": schedule.name}
+    return dmc.Button(label, id=at, size="compact-sm", variant="light", **named)
 
 
-def _last(look: ScheduleStatus, states: dict[str, Row], address: str) -> Component:
-    if look.last_due is None:
+def _last(schedule: ScheduleStatus, states: dict[str, Row], address: str) -> Component:
+    if schedule.last_due is None:
         return dmc.Text("Has not run yet.", size="sm", c="dimmed")
-    job = states.get(look.last_job or "")
-    said = dmc.Text(f"Last: {_there(look.last_due)}", size="sm")
+    job = states.get(schedule.last_job or "")
+    last = dmc.Text(f"Last: {local_moment(schedule.last_due)}", size="sm")
     if job is None:
-        return dmc.Group([said, dmc.Text("Its job is no longer kept.", size="sm", c="dimmed")], gap="xs")
+        return dmc.Group([last, dmc.Text("Its job has been deleted.", size="sm", c="dimmed")], gap="xs")
     state = State(job["state"])
     badge = link(dmc.Badge(state.value, color=COLOURS[state], variant="light"), address.format(id=job["id"]))
     error = dmc.Text(job["error"], size="sm", c="dimmed", lineClamp=2, style=BREAKING)
-    return dmc.Group([said, badge, error], gap="xs")
+    return dmc.Group([last, badge, error], gap="xs")
 
 
-def _missed(look: ScheduleStatus, watermark: float) -> datetime | None:
-    """The last moment that was due, is over for a while, and has not fired."""
-    since = datetime.fromtimestamp(watermark, look.now.tzinfo)
-    until = look.now - LATE
-    return look.schedule.last_between(since, until) if since < until else None
-
-
-def _there(at: datetime) -> str:
-    return f"{at:%a %Y-%m-%d %H:%M:%S %Z}"
+def _missed(schedule: ScheduleStatus, watermark: float) -> datetime | None:
+    """Return the last due moment that has passed without a fire."""
+    since = datetime.fromtimestamp(watermark, schedule.now.tzinfo)
+    until = schedule.now - LATE
+    return schedule.schedule.last_between(since, until) if since < until else None

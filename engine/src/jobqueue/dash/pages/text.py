@@ -1,4 +1,4 @@
-"""Times, amounts and what happened to a job, as these pages say them."""
+"""Small components that the jobs pages share, and a job's events in words."""
 
 from typing import Any
 
@@ -10,42 +10,56 @@ from jobqueue.jobs.history import Event
 
 HAPPENED = {
     "submitted": "Submitted",
-    "released": "What it waited for has ended",
-    "abandoned": "Not run: the job before it did not succeed",
-    "due": "Its time came",
+    "released": "Dependency finished",
+    "abandoned": "Not run: a dependency did not succeed",
+    "due": "Scheduled time reached",
     "claimed": "Started",
-    "retried": "Failed, to be tried again",
-    "lost": "Its worker died",
-    "given back": "Back in the queue: its worker was stopped",
+    "retried": "Failed, will be retried",
+    "lost": "Worker died",
+    "given back": "Returned to the queue: the worker was stopped",
     "cancelled": "Cancelled",
-    "put back": "Put back by a person",
-    "unknown": "No worker knew its task",
+    "put back": "Retried by a user",
+    "unknown": "No worker has this task",
 }
 
 ENDED = {"succeeded": "Succeeded", "failed": "Failed", "cancelled": "Cancelled itself"}
 
 
 def happened(event: Event) -> str:
+    """Return an event in words."""
     if event.name == "ended":
         return ENDED.get(event.state or "", "Ended")
     return HAPPENED.get(event.name, event.name)
 
 
 def unavailable() -> Component:
-    words = "Jobs that run go on. What is shown may be old; this page looks again by itself."
+    """Return a note for a page that cannot reach the database."""
+    words = "Running jobs are not affected. The figures below may be old. This page retries automatically."
     return dmc.Alert(words, title="The database does not answer", color="red")
 
 
 def nothing(words: str, *more: Component) -> Component:
-    """Where a list is empty."""
+    """Return a note in place of an empty list."""
     inside = dmc.Stack([dmc.Text(words, c="dimmed", ta="center"), *more], align="center", py="xl")
     return dmc.Paper(inside, withBorder=True, p="md")
 
 
+def said(words: str, colour: str) -> Component:
+    """Return the outcome of an action."""
+    return dmc.Alert(words, color=colour, withCloseButton=True, p="xs", closeButtonLabel="Close")
+
+
+def facts(values: dict[str, Component | str], cols: dict[str, int], spacing: str = "sm") -> Component:
+    """Return labelled values side by side."""
+    parts = [[dmc.Text(label, size="xs", c="dimmed"), dmc.Text(value, size="sm", style=BREAKING)]
+             for label, value in values.items()]  # fmt: skip
+    return dmc.SimpleGrid([dmc.Box(part) for part in parts], cols=cols, spacing=spacing, verticalSpacing=spacing)
+
+
 def table(heads: list[str], rows: list[list[Any]], label: str, width: int = 300) -> Component:
-    """One that is scrolled to the side where there is less room than `width`, in pixels."""
+    """Return a table that scrolls sideways on a screen narrower than `width` pixels."""
     head = dmc.TableThead(dmc.TableTr([dmc.TableTh(text) for text in heads]))
-    styles = [BREAKING | {"minWidth": 120}, *[BREAKING] * (len(heads) - 1)]  # names are broken last
+    styles = [BREAKING | {"minWidth": 120}, *[BREAKING] * (len(heads) - 1)]  # the first column is broken last
     cells = [[dmc.TableTd(cell, style=style) for cell, style in zip(row, styles, strict=True)] for row in rows]
     body = dmc.TableTbody([dmc.TableTr(row) for row in cells])
     inside = dmc.Table([head, body], verticalSpacing="xs", **{"aria-label": label})
@@ -53,9 +67,10 @@ def table(heads: list[str], rows: list[list[Any]], label: str, width: int = 300)
 
 
 def link(inside: Component | str, address: str) -> Component:
+    """Return a link to another page of the app."""
     return dmc.Anchor(inside, href=address, refresh=False, style=BREAKING)
 
 
 def spoken(**labels: str) -> dict[str, Any]:
-    """Attributes for screen readers: spoken(label="Search") is aria-label."""
+    """Return attributes for screen readers: spoken(label="Search") is aria-label."""
     return {f"aria-{name}": text for name, text in labels.items()}

@@ -1,4 +1,4 @@
-"""The figures above the list: a tile for each, and two charts of what ended lately."""
+"""The figures above the list: five tiles, and two charts of the jobs that ended lately."""
 
 import time
 from collections.abc import Callable
@@ -23,9 +23,10 @@ TILES = {
 
 
 def tiles(address: Callable[[str], str], with_workers: bool) -> Component:
-    """Their numbers are put in later, in place: what a callback replaces loses the keyboard's focus.
+    """Return the tiles without their numbers, which a callback puts in place. A tile keeps the keyboard's focus that way.
 
-    with_workers: whoever looks may see which there are.
+    :param address: makes an address of the jobs page from a query.
+    :param with_workers: link to the tab of workers.
     """
     shown = [
         dmc.Paper(
@@ -47,12 +48,16 @@ def tiles(address: Callable[[str], str], with_workers: bool) -> Component:
     )
 
 
-def in_tiles() -> list[Output]:
+def outputs() -> list[Output]:
+    """Return the outputs for the values of `values`."""
     return [Output(f"jobs-tile-{name}", part) for name in TILES for part in ("children", "c")]
 
 
-def of_tiles(figures: Figures, alive: int) -> list[str]:
-    """Of each tile the number and its colour."""
+def values(figures: Figures, alive: int) -> list[str]:
+    """Return for each tile its number and colour.
+
+    :param alive: number of workers.
+    """
     waits = "none" if figures.waits_s is None else span(figures.waits_s)
     return [
         *(_many(figures.queued), "inherit"),
@@ -67,7 +72,13 @@ def _many(count: int) -> str:
     return f"{count:,}" if count < MOST else f"{MOST:,} or more"
 
 
-def rates(stretches: list[Stretch], window: str, width: float) -> Component:
+def charts(stretches: list[Stretch], window: str, width: float) -> Component:
+    """Return the two charts.
+
+    :param stretches: figures of each bar.
+    :param window: "hour" or "day".
+    :param width: seconds that each bar covers.
+    """
     hour = "%H:%M"
     data = [
         {
@@ -90,9 +101,9 @@ def rates(stretches: list[Stretch], window: str, width: float) -> Component:
         "xAxisProps": {"minTickGap": 30}, "yAxisProps": {"width": 44}, "legendProps": {"verticalAlign": "top", "height": 30},
     }  # fmt: skip
     lines = [("wait p50", "blue.4"), ("wait p95", "blue.7"), ("run p50", "teal.4"), ("run p95", "teal.7")]
-    charts = (
+    shown = (
         (
-            f"Ended in each {minutes}, by UTC",
+            f"Ended in each {minutes}, in UTC",
             dmc.BarChart(
                 type="stacked",
                 series=[{"name": "succeeded", "color": "teal.6"}, {"name": "failed", "color": "red.6"}],
@@ -100,16 +111,16 @@ def rates(stretches: list[Stretch], window: str, width: float) -> Component:
             ),
         ),
         (
-            "Seconds waited and run: median and 95th percentile",
+            "Seconds waiting and running: median and 95th percentile",
             dmc.LineChart(
                 series=[{"name": name, "color": colour} for name, colour in lines],
                 withDots=True, dotProps={"r": 2}, connectNulls=False, curveType="linear", strokeWidth=2, **common,
             )
             if any(one.ran for one in stretches)
-            else dmc.Text("None has succeeded in this time.", size="sm"),
+            else dmc.Text("No job succeeded in this time.", size="sm"),
         ),
     )  # fmt: skip
-    words = f"{plural(ended, 'job')} ended in this time, {sum(one.failed for one in stretches)} of them failed."
+    words = f"{plural(ended, 'job')} ended in this time. {sum(one.failed for one in stretches)} of them failed."
     return dmc.SimpleGrid(
         [
             dmc.Paper(
@@ -120,7 +131,7 @@ def rates(stretches: list[Stretch], window: str, width: float) -> Component:
                 withBorder=True,
                 p="xs",
             )
-            for title, chart in charts
+            for title, chart in shown
         ],
         cols={"base": 1, "md": 2},
         spacing="xs",

@@ -1,4 +1,4 @@
-"""Who works: on which host, since when, on what, with how much memory and which code."""
+"""The tab of workers: host, current job, uptime, memory and code version of each."""
 
 from datetime import UTC, datetime
 
@@ -11,25 +11,27 @@ from jobqueue.monitoring.workers import Worker
 
 
 def show(workers: list[Worker], address: str) -> Component:
-    """`address`: of a job, with {id} in it."""
+    """Return the table of workers.
+
+    :param address: of a job, with {id} in it.
+    """
     if not workers:
         command = dmc.Code("python -m app worker")
-        return nothing("No worker was seen lately, so nothing that is queued runs. Start some:", command)
-    heads = ["Worker", "Runs", "Host", "Seen", "Up", "Memory", "Code"]  # on a phone the first are seen
+        return nothing("No worker is running, so queued jobs wait. Start one:", command)
+    heads = ["Worker", "Job", "Host", "Seen", "Up", "Memory", "Code"]  # a phone shows the first without scrolling
     return table(heads, [_row(worker, address) for worker in workers], "Workers", width=700)
 
 
 def _row(worker: Worker, address: str) -> list[Component | str]:
     now = datetime.now(UTC)
-    runs: Component | str = dmc.Text("idle", size="sm", c="dimmed")
+    job: Component | str = dmc.Text("idle", size="sm", c="dimmed")
     if worker.job is not None and worker.task is not None:
-        runs = dmc.Text(link(worker.task.rpartition(".")[2], address.format(id=worker.job)), size="sm")
+        job = dmc.Text(link(worker.task.rpartition(".")[2], address.format(id=worker.job)), size="sm")
     if worker.draining:
-        drains = dmc.Badge("draining", color="yellow", variant="light")
-        runs = dmc.Group([runs, drains], gap="xs")
+        job = dmc.Group([job, dmc.Badge("draining", color="yellow", variant="light")], gap="xs")
     return [
         f"{worker.name} (pid {worker.pid})",
-        runs,
+        job,
         worker.host,
         ago((now - worker.seen_at).total_seconds()),
         span((now - worker.started_at).total_seconds()),

@@ -1,7 +1,7 @@
-"""The schema's history, run by Alembic when the ledger is first used and the schema is not at HEAD.
+"""Migrate the schema with Alembic, at the first use of a database whose schema is not at HEAD.
 
-Old and new code work side by side during a deploy: a migration only adds (but for an index in place of
-another), and a schema newer than this code is left alone.
+Old and new code run side by side during a deploy. So a migration only adds tables and columns (it may replace an index), and
+code never touches a schema that is newer than itself.
 """
 
 import logging
@@ -15,14 +15,14 @@ logger = logging.getLogger("jobqueue.migrations")
 
 
 def version(connection: sa.Connection) -> str | None:
-    """The revision that the database is at; None for an empty one."""
+    """Return the database's revision, or None for an empty database."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
     return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
 
 
 def upgrade(connection: sa.Connection) -> None:
-    """Bring the schema to HEAD. The caller holds a transaction in which nobody else does the same."""
+    """Migrate the schema to HEAD. The caller holds a transaction and the migration lock."""
     from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
@@ -32,7 +32,9 @@ def upgrade(connection: sa.Connection) -> None:
     scripts = ScriptDirectory.from_config(config)
     current = version(connection)
     if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
-        logger.warning("The ledger's schema is at %s, newer than this code's %s; leaving it as it is.", current, HEAD)
+        logger.warning(
+            "The ledger's schema is at %s, newer than this code's %s. It is used without change.", current, HEAD
+        )
         return
 
     def to_head(revision: object, _context: object) -> object:

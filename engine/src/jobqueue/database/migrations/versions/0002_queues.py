@@ -1,7 +1,6 @@
-"""Named queues, turns between owners, and which queues a consumer serves.
+"""Named queues, turns between owners, and the queues that a consumer serves.
 
-Code from before claims without regard to queues, and what it submits comes before all that have a turn: both only as long as
-the deploy lasts.
+Older code ignores queues when it claims, and submits jobs without a turn, which are claimed first. Both end with the deploy.
 """
 
 from typing import Any
@@ -17,12 +16,16 @@ BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("queue", sa.Text, nullable=False, server_default="default"))
-    op.add_column("jobs", sa.Column("turn", BIG, nullable=False, server_default="0"))  # the least is claimed first
-    op.add_column("consumers", sa.Column("queues", sa.Text))  # that it serves, as a JSON list; NULL: every queue
+    op.add_column(
+        "jobs", sa.Column("turn", BIG, nullable=False, server_default="0")
+    )  # the lowest turn is claimed first
+    op.add_column(
+        "consumers", sa.Column("queues", sa.Text)
+    )  # the queues that it serves, as a JSON list; NULL: every queue
 
-    flow = sa.text("COALESCE(owner, '')")  # those whose jobs take turns; jobs without an owner are one of them
+    flow = sa.text("COALESCE(owner, '')")  # owners take turns; jobs without an owner count as jobs of one owner
     first = [sa.text("priority DESC"), "turn", "seq"]
-    # `attempt >= 0`, `losses >= 0` and `turn >= 0` are true of every job: each asks for its own of these.
+    # `attempt >= 0`, `losses >= 0` and `turn >= 0` are true for every job. A statement names one of them to select an index.
     indexes: list[tuple[str, list[Any], str]] = [
         ("jobs_in_queue", ["queue", "task", *first], "state = 'queued' AND attempt >= 0"),
         ("jobs_in_queue_of_owner", ["queue", "task", flow, *first], "state = 'queued' AND losses >= 0"),
@@ -32,6 +35,6 @@ def upgrade() -> None:
     ]
     for name, columns, where in indexes:
         op.create_index(name, "jobs", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
-    # Older code that still runs sorts a task's queued jobs at each claim, until its deploy is over; to keep it for that
-    # would cost every submit an entry for ever.
+    # Without this index, older code sorts a task's queued jobs at each claim until the deploy is over. Keeping the index would
+    # cost every submit an entry for ever.
     op.drop_index("jobs_to_claim", "jobs")

@@ -1,6 +1,6 @@
-"""Unique jobs: a run that several submissions share, and a handle for each of these.
+"""Unique jobs: a run that several submissions share, and a handle for each submission.
 
-A run has an id of its own, which no submission knows: what one of them does by its own id concerns that one alone.
+A run has an id of its own that no submitter sees. A submitter acts through the id of its handle, and so affects only itself.
 """
 
 import sqlalchemy as sa
@@ -14,11 +14,11 @@ BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    op.add_column("jobs", sa.Column("unique_key", sa.Text))  # the same for submissions that ask for the same
+    op.add_column("jobs", sa.Column("unique_key", sa.Text))  # equal for submissions that share a run
     not_ended = "unique_key IS NOT NULL AND state IN ('waiting', 'scheduled', 'queued', 'running')"
     succeeded = "unique_key IS NOT NULL AND state = 'succeeded'"
     for name, columns, where in (
-        ("jobs_unique", ["unique_key"], not_ended),  # one run at a time
+        ("jobs_unique", ["unique_key"], not_ended),  # one run with a key at a time
         ("jobs_recent", ["unique_key", "ended_at"], succeeded),
     ):
         op.create_index(
@@ -37,7 +37,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.Text, nullable=False),
         sa.Column("owner", sa.Text),
         sa.Column("created_at", sa.Float, nullable=False),
-        sa.Column("let_go_at", sa.Float),  # when whoever submitted it wanted it no more
+        sa.Column("let_go_at", sa.Float),  # when its owner cancelled it
         sqlite_autoincrement=True,
     )
     owned = sa.text("owner IS NOT NULL")

@@ -1,4 +1,4 @@
-"""What the jobs of Dash's background callbacks say while they run, and which job answers which question."""
+"""Updates of Dash background callbacks while they run, and cached answers of callbacks."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,13 +13,13 @@ def upgrade() -> None:
     op.create_table(
         "callback_updates",
         sa.Column("job_id", sa.Text, primary_key=True),
-        sa.Column("name", sa.Text, primary_key=True),  # what it is of: the next one of that name takes its place
-        sa.Column("seq", BIG, nullable=False),  # grows within a job, over all its attempts
+        sa.Column("name", sa.Text, primary_key=True),  # the kind of update; a later one replaces it
+        sa.Column("seq", BIG, nullable=False),  # increases within a job, across its attempts
         sa.Column("body", sa.LargeBinary, nullable=False),  # JSON
     )
-    op.create_table(  # results that count for other callers too
+    op.create_table(  # results that other callers may reuse
         "callback_answers",
-        sa.Column("question", sa.Text, primary_key=True),  # a hash of what was asked
+        sa.Column("question", sa.Text, primary_key=True),  # a hash of the callback and its arguments
         sa.Column("job_id", sa.Text, nullable=False),
         sa.Column("used_at", sa.Float, nullable=False),
     )

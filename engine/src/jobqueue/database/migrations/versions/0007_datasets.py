@@ -1,4 +1,4 @@
-"""Datasets: what a periodic job saves for others to read, a version at a time."""
+"""Datasets: values that periodic jobs save for others to read, in versions."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    op.create_table(  # the newest version of each: what a reader asks first
+    op.create_table(  # the newest version of each, which a reader asks for first
         "datasets",
         sa.Column("name", sa.Text, primary_key=True),
         sa.Column("version", BIG, nullable=False),
@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.Text, nullable=False),
         sa.Column("rows", BIG),
         sa.Column("size", BIG, nullable=False),  # bytes of the body
-        sa.Column("digest", sa.Text, nullable=False),  # of the body: what lies elsewhere is compared with it
+        sa.Column("digest", sa.Text, nullable=False),  # of the body; checks a copy in the cache
         sa.Column("media_type", sa.Text, nullable=False),
-        sa.Column("body", sa.LargeBinary, nullable=False),  # the last, so that SQLite need not read through it
+        sa.Column("body", sa.LargeBinary, nullable=False),  # the last column, so that SQLite can skip it
     )

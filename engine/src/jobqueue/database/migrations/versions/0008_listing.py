@@ -1,7 +1,7 @@
-"""What the jobs page asks for: lists by any filter, what ended lately, and words in errors.
+"""Indexes for the jobs page: lists by any filter, recently ended jobs, and a search for words in errors.
 
-A job has an entry in `jobs_listed` for each of its states, and one in `jobs_ended` for its end; in the others it has one only
-if something went wrong. None of them names a column that changes while a job runs.
+A job adds an entry to `jobs_listed` for each change of state, one to `jobs_ended` when it ends, and one to the others only if it
+has an error. No index has a column that changes while a job runs.
 """
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ from alembic import op
 revision = "0008"
 down_revision = "0007"
 
-# Without the extension, or the right to make it, the page looks for words in the errors of the last 30 days alone.
+# Without the extension, or the right to create it, the page searches only the errors of the last 30 days.
 WORDS = """
 DO $$ BEGIN
     CREATE EXTENSION IF NOT EXISTS pg_trgm;
@@ -28,9 +28,9 @@ def upgrade() -> None:
         "queue",
         "owner",
         "unique_key",
-    ]  # so that a walk through all jobs is one through this index
+    ]  # a filter over all jobs reads only this index
     if op.get_context().dialect.name == "postgresql":
-        every = sa.text("returns >= 0")  # true of every job, so that no other statement takes it
+        every = sa.text("returns >= 0")  # true for every job; no other statement names this condition
         op.create_index("jobs_listed", "jobs", ["seq"], postgresql_include=shown, postgresql_where=every)
         op.execute(WORDS)
     else:

@@ -1,6 +1,6 @@
-"""Accounts: who may log in, who is logged in, and which log-ins failed of late. The app's own (app/users.py).
+"""Accounts: users, sessions, and recent failed log-ins.
 
-They are here because a database has one history of its schema, and whoever comes first brings it to head.
+They are part of this history because a database has a single one, and the first process to use the database applies it.
 """
 
 import sqlalchemy as sa
@@ -14,14 +14,14 @@ def upgrade() -> None:
     op.create_table(
         "users",
         sa.Column("name", sa.Text, primary_key=True),  # the owner of a user's jobs
-        sa.Column("password", sa.Text, nullable=False),  # hashed, with how and its salt
+        sa.Column("password", sa.Text, nullable=False),  # a hash with its algorithm and salt
         sa.Column("admin", sa.Boolean, nullable=False),
-        sa.Column("first_until", sa.Float),  # of a password that was made for the user: it is good until then, and once
+        sa.Column("first_until", sa.Float),  # when a generated first password expires; it works once
         sa.Column("created_at", sa.Float, nullable=False),
     )
     op.create_table(
         "sessions",
-        sa.Column("id", sa.Text, primary_key=True),  # a hash of what the cookie says
+        sa.Column("id", sa.Text, primary_key=True),  # a hash of the session token in the cookie
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("began_at", sa.Float, nullable=False),
         sa.Column("seen_at", sa.Float, nullable=False),
@@ -30,7 +30,7 @@ def upgrade() -> None:
     op.create_index("sessions_seen", "sessions", ["seen_at"])
     op.create_table(
         "failed_logins",
-        sa.Column("key", sa.Text, primary_key=True),  # a user's name, or where the browser is
+        sa.Column("key", sa.Text, primary_key=True),  # a user's name, or a client's address
         sa.Column("failures", sa.Integer, nullable=False),
         sa.Column("last_at", sa.Float, nullable=False),
     )

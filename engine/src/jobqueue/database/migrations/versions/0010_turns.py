@@ -1,7 +1,7 @@
-"""An index of the turns of owners that no other statement takes.
+"""An index of owners' turns with a condition of its own.
 
-Its condition was that of the index of all turns, and Postgres, where statistics were out of date, took the one for the other:
-for a job's place in the queue, which it then read all that waited to find.
+It had the same condition as the index of all turns. With outdated statistics Postgres used the wrong one to find a job's place in
+the queue, and read every waiting job.
 """
 
 from typing import Any
@@ -12,14 +12,11 @@ from alembic import op
 revision = "0010"
 down_revision = "0009"
 
-# True of every job. Older code that still runs asks for the former condition, and goes through the turns of all owners
-# who wait until its deploy is over.
+# True for every job. Older code names the former condition, so until the deploy is over it reads the turns of all waiting owners.
 WHERE = sa.text("state = 'queued' AND created_at > 0")
 
 
 def upgrade() -> None:
     columns: list[Any] = ["queue", "priority", sa.text("COALESCE(owner, '')"), "turn"]
     op.create_index("jobs_turns_by_owner", "jobs", columns, sqlite_where=WHERE, postgresql_where=WHERE)
-    op.drop_index(
-        "jobs_turns_of_owner", "jobs"
-    )  # last, as nobody can read the table from now on until all is committed
+    op.drop_index("jobs_turns_of_owner", "jobs")  # last, because dropping an index locks the table until the commit

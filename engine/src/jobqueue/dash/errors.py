@@ -1,0 +1,149 @@
+"""Errors in words: the answer that a person gets when a callback or a page fails.
+
+    errors = Errors(access)
+    app = Dash(..., on_error=errors.in_callback)
+    errors.install(app)
+
+The layout needs a `dmc.NotificationContainer(id=NOTICES)`, in which the errors of callbacks are shown.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import dash
+import dash_mantine_components as dmc
+from dash import Dash, set_props
+from dash.development.base_component import Component
+from dash.exceptions import DependencyException
+from flask import abort, current_app, jsonify, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response
+
+from jobqueue.dash.access import Access
+from jobqueue.dash.callback_updates import CALL
+from jobqueue.dash.panel_view import no_such_job
+from jobqueue.database.database import DatabaseUnavailable
+from jobqueue.execution.current_job import SubmitRefused
+from jobqueue.jobs.job import JobNotFound
+
+NOTICES = "notices"  # the id of the layout's NotificationContainer
+NOTICE_MS = 5000  # milliseconds for which a notice is shown
+CALLBACKS = "/_dash-update-component"  # Dash's endpoint for callbacks, as Flask names it
+PAGES = "/<path:path>"  # Dash's endpoint for pages
+
+# A page without Dash: while the database is away, nobody can be shown a page of the app.
+UNAVAILABLE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>{{ title }}</title>
+<style>
+body { font-family: sans-serif; line-height: 1.5; max-width: 25em; margin: 10vh auto; padding: 0 1em }
+h1 { font-size: 1.5em }
+</style>
+<h1>{{ title }}</h1>
+<p>{{ message }}</p>
+<p><a href="">Try again</a></p>
+"""
+
+logger = logging.getLogger("jobqueue.dash.errors")
+
+
+class Errors:
+    """Error handling of an app.
+
+    :param access: the jobs that a visitor may see.
+    :param debug: leave programming errors to Dash's dev tools.
+    """
+
+    def __init__(self, access: Access, debug: bool = False) -> None:
+        self.access = access
+        self.debug = debug
+
+    def install(self, app: Dash) -> None:
+        """Handle the errors of all pages that are registered by now, and those outside of callbacks and pages."""
+        for page in dash.page_registry.values() if app.use_pages else ():
+            page["layout"] = self.in_page(page["layout"])
+        app.server.after_request(self._missing_job_is_404)
+        app.server.register_error_handler(DatabaseUnavailable, self._unavailable)
+        app.server.register_error_handler(DependencyException, lambda _: ("There is no such file.", 404))
+
+    def in_callback(self, error: Exception) -> None:
+        """Show the error of a callback in a notice, and log it."""
+        if isinstance(error, HTTPException):
+            raise error
+        if isinstance(error, JobNotFound):
+            abort(404)
+        if self.debug and not isinstance(error, DatabaseUnavailable | SubmitRefused):
+            raise error
+        if not isinstance(error, SubmitRefused):
+            logger.error("A callback failed.", exc_info=error)
+        if CALL in request.headers:  # a background callback, for which Dash ignores set_props here
+            abort(_as_answer(error))
+        set_props(NOTICES, _notice(error))
+
+    def in_page(self, layout: Callable[..., Component] | Component) -> Callable[..., Component]:
+        """Return a layout that shows an error in the page's place.
+
+        An address with the id of an unknown job shows a note above the page without that job.
+        """
+
+        def show(**query: Any) -> Component:
+            try:
+                if not callable(layout):
+                    return layout
+                if (job := query.get("job")) and not self.access.there(job):
+                    return dmc.Stack([no_such_job(job), layout(**query | {"job": None})])
+                return layout(**query)
+            except Exception as error:
+                if self.debug and not isinstance(error, DatabaseUnavailable):
+                    raise
+                logger.exception("A page cannot be shown.")
+                words = in_words(error)
+                return dmc.Alert(words["message"], title=words["title"], color=words["color"])
+
+        return show
+
+    def _missing_job_is_404(self, response: Response) -> Response:
+        """Answer 404 for a page of an unknown job, for browsers and programs."""
+        job = request.args.get("job")
+        if response.status_code == 200 and request.endpoint == PAGES and job:
+            with contextlib.suppress(DatabaseUnavailable):  # the page itself says so
+                response.status_code = 200 if self.access.there(job) else 404
+        return response
+
+    def _unavailable(self, error: DatabaseUnavailable) -> Any:
+        """Answer a request that failed before its page or callback began, such as the lookup of a session."""
+        logger.error("The database does not answer.", exc_info=error)
+        repeated = CALL in request.headers or "cacheKey" in request.args  # the browser repeats background callbacks
+        if request.endpoint == CALLBACKS and not repeated:
+            return _as_answer(error)
+        words = in_words(error)
+        if request.accept_mimetypes.best_match(["text/plain", "text/html"]) == "text/html":
+            # Without Flask's template context: Flask-Login adds the visitor to it, which takes the database.
+            return current_app.jinja_env.from_string(UNAVAILABLE).render(words), 503
+        return f"{words['title']}. {words['message']}", 503, {"Content-Type": "text/plain"}
+
+
+def in_words(error: Exception) -> dict[str, str]:
+    """Return title, message and colour for an error. Only a SubmitRefused has a message of its own."""
+    if isinstance(error, DatabaseUnavailable):
+        title, message = "The database does not answer", "Running jobs are not affected. Try again in a moment."
+    elif isinstance(error, SubmitRefused):
+        title, message = "Not started", str(error)
+    else:
+        title, message = "Something went wrong", "The error is in the server's log. Try again, or continue elsewhere."
+    return {"title": title, "message": message, "color": "red"}
+
+
+def _notice(error: Exception) -> dict[str, Any]:
+    shown = {"id": "trouble", **in_words(error), "autoClose": NOTICE_MS}
+    return {"sendNotifications": [shown | {"action": "show"}, shown | {"action": "update"}]}
+
+
+def _as_answer(error: Exception) -> Response:
+    """Return an answer to a callback that shows the notice and changes nothing else."""
+    return jsonify(multi=True, response={}, sideUpdate={NOTICES: _notice(error)})

@@ -1,0 +1,144 @@
+"""The sections of a job's page: facts, events, arguments, steps and log."""
+
+import reprlib
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import html
+from dash.development.base_component import Component
+
+from jobqueue.dash.formatting import moment, size, span
+from jobqueue.dash.pages import text
+from jobqueue.dash.pages.text import happened, spoken, table
+from jobqueue.dash.panel_view import BREAKING, COLOURS
+from jobqueue.database.database import Row
+from jobqueue.execution.job_log import LogLine
+from jobqueue.jobs.history import Event
+from jobqueue.jobs.job import Job, Unreadable
+from jobqueue.ledger.states import State as JobState
+
+EVENTS = 100  # newest events shown
+STEPS = 100
+ARGUMENT = 2_000  # characters shown of each argument
+
+UNLUCKY = {
+    "retried": "orange",
+    "given back": "orange",
+    "lost": "red",
+    "unknown": "red",
+    "abandoned": "gray",
+    "cancelled": "gray",
+}  # colours of events; others are blue
+
+SCROLLED = {"maxHeight": 400, "overflow": "auto"}  # a long part with others below it
+
+
+def facts(job: Job) -> Component:
+    """Return a job's times, attempts and place."""
+    waited = ran = None
+    if job.claimed_at is not None and job.attempt == 1:
+        waited = (job.claimed_at - max(job.run_at or job.created_at, job.created_at)).total_seconds()
+    if job.claimed_at is not None and job.ended_at is not None:
+        ran = (job.ended_at - job.claimed_at).total_seconds()
+    values = {
+        "Id": job.id,
+        "Task": job.task,
+        "Queue": job.queue,
+        "Owner": job.owner or "",
+        "Priority": f"{job.priority:g}",
+        "Attempt": str(job.attempt) if job.attempt else "",
+        "Workers lost": str(job.losses) if job.losses else "",
+        "Released": str(job.returns) if job.returns else "",
+        "Submitted": moment(job.created_at),
+        "Due": moment(job.due_at) + (", run late" if job.made_up else ""),
+        "Starts": moment(job.run_at) if job.state is JobState.SCHEDULED else "",
+        "Started": moment(job.claimed_at),
+        "Ended": moment(job.ended_at),
+        "Waited": span(waited),
+        "Ran": span(ran),
+        "Worker": job.worker or "",
+    }
+    shown: dict[str, Component | str] = {name: value for name, value in values.items() if value}
+    return text.facts(shown, cols={"base": 2, "sm": 3, "lg": 4})
+
+
+def timeline(events: list[Event]) -> Component:
+    """Return a job's events, oldest first."""
+    items = [_event(event, before) for before, event in zip([None, *events], events, strict=False)]
+    left_out = len(items) - EVENTS
+    parts: list[Component] = [
+        dmc.Timeline(items[-EVENTS:], bulletSize=18, lineWidth=2),
+    ]
+    if left_out > 0:
+        parts.insert(0, dmc.Text(f"{left_out} earlier events are not shown.", size="sm", c="dimmed"))
+    return dmc.Stack(parts)
+
+
+def _event(event: Event, before: Event | None) -> Component:
+    colour = COLOURS[event.state] if event.state else UNLUCKY.get(event.name, "blue")
+    after = "" if before is None else f", {span((event.at - before.at).total_seconds())} later"
+    where = f"Attempt {event.attempt}, by {event.worker} on {event.host}. " if event.name == "claimed" else ""
+    inside: list[Component] = [dmc.Text(f"{where}{moment(event.at)}{after}", size="sm", c="dimmed", style=BREAKING)]
+    if event.error:
+        inside.append(dmc.Text(event.error, size="sm", style=BREAKING))
+    if event.traceback:
+        summary = html.Summary(f"Traceback of attempt {event.attempt}", style={"cursor": "pointer"})
+        inside.append(html.Details([summary, _code(event.traceback)]))
+    dot = html.Div(
+        style={"width": 10, "height": 10, "borderRadius": 5, "background": f"var(--mantine-color-{colour}-6)"}
+    )
+    return dmc.TimelineItem(inside, title=happened(event), bullet=dot)
+
+
+def arguments(job: Job) -> Component:
+    """Return the arguments of a job's task."""
+    try:
+        given = [*((str(n), value) for n, value in enumerate(job.args, start=1)), *job.kwargs.items()]
+    except Unreadable as error:
+        return dmc.Alert(str(error), color="orange", style=BREAKING)
+    if not given:
+        return dmc.Text("None.", c="dimmed")
+    return table(["Argument", "Value"], [[str(name), dmc.Code(_short(value))] for name, value in given], "Arguments")
+
+
+def _short(value: Any) -> str:
+    try:
+        said = _brief.repr(value)
+    except Exception as error:  # of the owner's own __repr__
+        said = f"<{type(value).__name__}: its repr() fails with {error!r}>"
+    return said if len(said) <= ARGUMENT else f"{said[:ARGUMENT]} …"
+
+
+_brief = reprlib.Repr()
+
+_brief.maxstring = _brief.maxother = ARGUMENT
+
+_brief.maxlist = _brief.maxtuple = _brief.maxdict = _brief.maxset = 100
+
+
+def steps(rows: list[Row]) -> Component:
+    """Return the saved steps of a job."""
+    if not rows:
+        return dmc.Text(
+            "None. A task saves its steps with job.step(...). A saved step does not run again after a crash.",
+            c="dimmed",
+        )
+    cells = [[row["name"], moment(row["saved_at"]), size(row["bytes"])] for row in rows]
+    return html.Div(table(["Step", "Saved", "Size"], cells, "Steps"), tabIndex=0, style=SCROLLED)
+
+
+def log(lines: list[LogLine]) -> Component:
+    """Return the last lines that a job logged."""
+    if not lines:
+        return dmc.Text(
+            "Nothing was logged. Messages that the task logs with the logging module appear here.", c="dimmed"
+        )
+    several = lines[-1].attempt > 1
+    shown = "\n".join(
+        f"{line.at:%H:%M:%S} {f'[{line.attempt}] ' if several else ''}{line.level:<7} {line.text}" for line in lines
+    )
+    return html.Div(_code(shown), tabIndex=0, role="log", **spoken(label=f"The last {len(lines)} lines"))
+
+
+def _code(text: str) -> Component:
+    return dmc.Code(text, block=True, mt="xs", style=SCROLLED)

@@ -1,0 +1,69 @@
+"""Return running jobs to the queue: released by a consumer that stops, or lost with their worker.
+
+A release does not count against the job. A loss does: a job that kills its worker each time fails after `max_losses` losses.
+"""
+
+from jobqueue.database.database import Row, Transaction
+from jobqueue.ledger.dependents import after_failure
+from jobqueue.ledger.sql import AFTER, event
+from jobqueue.ledger.states import State
+
+SET_RELEASED = f"""
+SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL,
+    events = {event("given back")}
+""".strip()
+
+RELEASE_CLAIM = f"""
+UPDATE jobs {SET_RELEASED}
+WHERE id = :id AND token = :token
+RETURNING id
+"""
+
+RELEASE_WORKER = f"""
+UPDATE jobs {SET_RELEASED}
+WHERE consumer = :consumer AND worker = :worker AND state = 'running'
+RETURNING id, queue
+"""
+
+RELEASE_CONSUMER = f"""
+UPDATE jobs {SET_RELEASED}
+WHERE consumer = :consumer AND state = 'running'
+RETURNING id, queue
+"""
+
+MARK_LOST = f"""
+UPDATE jobs
+SET state = CASE WHEN losses + 1 >= :max_losses THEN 'failed' ELSE 'queued' END,
+    ended_at = CASE WHEN losses + 1 >= :max_losses THEN NOW END,
+    error = CASE WHEN losses + 1 >= :max_losses THEN :poison ELSE error END,
+    losses = losses + 1, queued_at = NOW, token = NULL, lease_until = NULL, events = {event("lost")}
+WHERE id = :id AND token = :token
+RETURNING {AFTER}
+"""
+
+
+def release_claim(tx: Transaction, job_id: str, token: str) -> bool:
+    """Requeue a job if the token holds it. Return whether it did."""
+    return tx.one(RELEASE_CLAIM, id=job_id, token=token) is not None
+
+
+def release_all(tx: Transaction, consumer: str, worker: str | None) -> list[Row]:
+    """Requeue the jobs that a worker holds, or all jobs of a consumer. Return `id` and `queue` of each."""
+    if worker is None:
+        return tx.all(RELEASE_CONSUMER, consumer=consumer)
+    return tx.all(RELEASE_WORKER, consumer=consumer, worker=worker)
+
+
+def mark_lost(tx: Transaction, job_id: str, token: str, max_losses: int, worker: str) -> Row | None:
+    """Requeue a job whose worker died, or fail it if this is loss number `max_losses`.
+
+    :returns: the job's row, or None if the token no longer holds the job.
+    """
+    poison = (
+        f"Its worker died {max_losses} times while it ran this job (last: {worker}), so the job is not retried. It may need "
+        "more memory than the machine has, or crash the interpreter. Fix that, then retry the job."
+    )
+    row = tx.one(MARK_LOST, id=job_id, token=token, max_losses=max_losses, poison=poison)
+    if row is not None and row["state"] == State.FAILED:
+        after_failure(tx, row, poison)
+    return row

@@ -1,0 +1,207 @@
+"""The environment variables that the queue, the commands and accounts read: typed, validated and read once.
+
+An app's own settings inherit from `Settings`. Production refuses to start with defaults that are only safe on one machine.
+"""
+
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from jobqueue.consumer.pruner import KEEP_DAYS, KEEP_JOBS
+from jobqueue.database.database import dialect_of
+from jobqueue.huey import GRACE, LEASE, MAX_ARGUMENTS, MAX_RESULT, UNKNOWN_AFTER
+from jobqueue.ledger.queues import parse
+from jobqueue.schedules.schedule import Where, find_place, find_zone
+
+SHORTEST_KEY = 32  # characters
+PLACEHOLDERS = ("change", "placeholder", "example", "secret", "your-", "your_", "<")  # parts that no random key has
+STOP_GUNICORN = 4  # gunicorn's exit code for an app that cannot be loaded; it restarts a worker after any other
+MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'
+USE_POSTGRES = "Set it to a Postgres database: postgresql://user:password@host/name"
+
+SettingsT = TypeVar("SettingsT", bound="Settings")
+
+
+class SettingsError(ValueError):
+    """The environment holds a value that cannot be used. The message says which, and what to set."""
+
+
+class Settings(BaseSettings):
+    """Environment variables. Each field is the variable of its name in capitals; an empty variable counts as unset.
+
+    Inherit from it to add an app's own fields, its `.env` file (`model_config = SettingsConfigDict(env_file=...)`) and
+    its default database.
+    """
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, validate_default=True)
+
+    app_env: Literal["development", "production"] = "development"
+    dyno: str | None = None  # Heroku sets it; the app is then in production
+    database_url: str | None = None  # by default a SQLite file under var/ in the working directory
+    redis_url: str | None = None  # wakes idle workers; without it the database does
+    secret_key: str | None = None  # signs messages; in development one is made beside the SQLite file
+    secret_key_fallbacks: Annotated[tuple[str, ...], NoDecode] = ()  # earlier keys, comma separated, that still verify
+    port: int = Field(default=8050, ge=1, le=65535)
+    workers: int = Field(default=2, ge=1)  # jobs that one consumer runs at the same time
+    queues: str | None = None  # queues that the consumer serves, as "interactive,heavy:1"; by default every queue
+    per_owner: int | None = Field(default=None, ge=1)  # jobs of one owner that may run at once
+    timezone: str = "UTC"  # default time zone of schedules, as "Europe/Paris"
+    place: Annotated[Where | None, NoDecode] = None  # default location of schedules: a city, or "45.5, -73.57"
+    worker_grace: float = Field(default=GRACE, ge=0)  # seconds that running jobs may go on after SIGTERM
+    lease: float = Field(default=LEASE, ge=1)  # seconds after which the jobs of a silent consumer go to others
+    max_arguments: int = Field(default=MAX_ARGUMENTS, ge=1)  # bytes of a job's arguments
+    max_result: int = Field(default=MAX_RESULT, ge=1)  # bytes of a job's result, or of a step's value
+    unknown_after: float = Field(default=UNKNOWN_AFTER, ge=1)  # seconds that a job may wait for code with its task
+    keep_days: float = Field(default=KEEP_DAYS, ge=0)  # days that an ended job is kept; 0: for ever
+    keep_jobs: int = Field(default=KEEP_JOBS, ge=0)  # the newest jobs that are kept, however old; 0: all
+    auth: Literal["off", "accounts"] | None = None  # by default accounts in production, off elsewhere
+    submits: int = Field(default=30, ge=1)  # jobs that one user may submit in a minute
+    proxies: int | None = Field(default=None, ge=0)  # in front of the app; by default 1 in production, else 0
+
+    @property
+    def production(self) -> bool:
+        return self.app_env == "production" or self.dyno is not None
+
+    @property
+    def accounts(self) -> bool:
+        """Return whether users have to log in."""
+        return self.production if self.auth is None else self.auth == "accounts"
+
+    @property
+    def trusted_proxies(self) -> int:
+        return int(self.production) if self.proxies is None else self.proxies
+
+    def for_queue(self) -> dict[str, Any]:
+        """Return the arguments of DurableHuey that these settings give: `DurableHuey("app", **settings.for_queue())`."""
+        same = {"database_url", "redis_url", "secret_key", "secret_key_fallbacks", "timezone", "place", "max_arguments",
+                "max_result", "per_owner", "keep_days", "keep_jobs"}  # fmt: skip
+        return {name: getattr(self, name) for name in same} | {
+            "lease_s": self.lease,
+            "renew_s": self.lease / 3,
+            "grace_s": self.worker_grace,
+            "unknown_after_s": self.unknown_after,
+        }
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database(cls, url: str | None) -> str | None:
+        if url is not None:
+            dialect_of(url)
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("it must begin with redis:// or rediss://")
+        return url
+
+    @field_validator("queues")
+    @classmethod
+    def _check_queues(cls, text: str | None) -> str | None:
+        parse(text)
+        return text
+
+    @field_validator("timezone")
+    @classmethod
+    def _check_zone(cls, name: str) -> str:
+        find_zone(name)
+        return name
+
+    @field_validator("place", mode="before")
+    @classmethod
+    def _parse_place(cls, text: str | None) -> Where | None:
+        if text is None:
+            return None
+        north, _, east = text.partition(",")
+        try:
+            where: Where = float(north), float(east)
+        except ValueError:
+            where = text.strip()
+        find_place(where)
+        return where
+
+    @field_validator("secret_key_fallbacks", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_production(self) -> "Settings":
+        if not self.production:
+            return self
+        key = self.secret_key or ""
+        if not key:
+            raise ValueError(
+                f"SECRET_KEY is not set. Set it to the same key for web and workers. To make one: {MAKE_A_KEY}"
+            )
+        if len(key) < SHORTEST_KEY or len(set(key)) < 10 or any(word in key.lower() for word in PLACEHOLDERS):
+            raise ValueError(
+                f"SECRET_KEY is a placeholder, or shorter than {SHORTEST_KEY} characters. "
+                f"Set a random key. To make one: {MAKE_A_KEY}"
+            )
+        if "database_url" not in self.model_fields_set:
+            raise ValueError(f"DATABASE_URL is not set. {USE_POSTGRES}")
+        if self.database_url is None or self.database_url.startswith("sqlite"):
+            raise ValueError(f"DATABASE_URL is a SQLite file, which a deploy deletes. {USE_POSTGRES}")
+        return self
+
+
+def load(settings: type[SettingsT]) -> SettingsT:
+    """Read an app's settings. Raises SettingsError, which says what to set."""
+    try:
+        return settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_sentence(problem) for problem in error.errors())) from None
+
+
+def load_or_exit(settings: type[SettingsT]) -> SettingsT:
+    """Read an app's settings. If that fails, print only what to set and exit the process, whatever it was starting."""
+    try:
+        return load(settings)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(STOP_GUNICORN) from None
+
+
+def _sentence(problem: object) -> str:
+    match problem:
+        case {
+            "loc": ("database_url" | "redis_url" | "queues" | "timezone" | "place" as field, *_),
+            "ctx": {"error": error},
+        }:  # a URL may hold a password
+            return f"{field.upper()} cannot be used: {error}"
+        case {"type": "missing", "loc": (str(field), *_)}:
+            return f"{field.upper()} is not set. Set it; it has no default."
+        case {"loc": (str(field), *_), "msg": str(message), "input": given}:
+            return f"{field.upper()} is {given!r}: {message}."
+        case {"ctx": {"error": error}}:
+            return f"The app runs in production (APP_ENV or DYNO), and {error}"
+    return str(problem)
+
+
+@dataclass(frozen=True)
+class Project:
+    """What an app's pyproject.toml says about it."""
+
+    name: str  # of the distribution, the command and the queue
+    title: str
+    description: str
+    author: str
+
+
+def read_project(path: Path) -> Project:
+    """Read `[project]`, and the title under `[tool.app]`. Raises FileNotFoundError, tomllib.TOMLDecodeError."""
+    pyproject = tomllib.loads(path.read_text(encoding="utf-8"))
+    project = pyproject["project"]
+    return Project(
+        name=project["name"],
+        title=pyproject.get("tool", {}).get("app", {}).get("title", project["name"]),
+        description=project.get("description", ""),
+        author=", ".join(author.get("name", "") for author in project.get("authors", [])),
+    )

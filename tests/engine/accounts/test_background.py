@@ -1,0 +1,133 @@
+"""Dash's background callbacks with accounts: each belongs to its user, and so does its answer."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from browser import HERE, Browser
+from dash import Dash, Input, Output, hooks, html
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from app.access import accounts
+from app.access import jobs as access
+from app.settings import settings
+from jobqueue import DatabaseUnavailable, DurableHuey
+from jobqueue.dash import Errors
+from jobqueue.dash.manager import HueyManager
+from tests.engine.dash.background.page import NONE, Page
+
+SECRET = "Zanzibar"
+
+
+class UsersPage(Page):
+    """The page of a user who is logged in."""
+
+    def __init__(self, app: Dash, name: str) -> None:
+        cookie = Browser(name).client.get_cookie("session")
+        assert cookie is not None
+        super().__init__(app, cookies={"session": cookie.value})
+
+    def post(self, body: dict[str, Any], headers: Mapping[str, str] = NONE, **query: Any) -> TestResponse:
+        return super().post(body, {**HERE, **headers}, **query)
+
+
+@pytest.fixture
+def app(people: None, queue: DurableHuey) -> Iterator[Dash]:
+    """An app with a background callback, protected as app/web.py does it. Its manager serves no app that comes later."""
+    attending = list(hooks._ns["setup"])
+    errors = Errors(access)
+    server = Flask("background")
+    app = Dash(
+        "background",
+        server=server,  # type: ignore[arg-type]
+        background_callback_manager=HueyManager(queue),
+        on_error=errors.in_callback,
+    )
+    app.layout = html.Div()
+
+    @app.callback(
+        Output("out", "children"),
+        Input("in", "value"),
+        background=True,
+        cancel=Input("stop", "n_clicks"),
+        prevent_initial_call=True,
+    )
+    def update(value: object) -> str:
+        if value == "a mistake":
+            raise ValueError(SECRET)
+        return SECRET
+
+    accounts.protect(server)
+    server.config.update(ACCOUNTS=True, SECRET_KEY="of these tests")
+    errors.install(app)
+    accounts.harden(server, app)
+    yield app
+    for task in app._background_manager._tasks.values():  # type: ignore[union-attr]
+        task.unregister()
+    app._background_manager._tasks.clear()  # type: ignore[union-attr]
+    hooks._ns["setup"][:] = attending
+
+
+def test_a_callbacks_job_is_of_who_is_logged_in_and_others_can_neither_read_nor_cancel_it(
+    app: Dash, queue: DurableHuey
+) -> None:
+    ann, ben, eve = (UsersPage(app, name) for name in ("ann", "ben", "eve"))
+    call = ann.call("out.children")
+    (job,) = queue.jobs()
+    assert job.owner == "ann"
+    for other in (ben, eve):  # who is an admin, and looks at it among the jobs
+        replayed = {"endId": ann.end_id, **call.handles}
+        answer = other.browser.post("/_dash-update-component", query_string=replayed, json=call.body, headers=HERE)
+        assert answer.status_code == 404 and SECRET not in answer.text
+        for stop in ({"oldJob": call.job}, {"cancelJob": call.job}):
+            answer = other.browser.post(
+                "/_dash-update-component", query_string={"endId": ann.end_id, **stop}, json=call.body, headers=HERE
+            )
+            assert SECRET not in answer.text
+    call.wait()
+    assert ann.shown == {"out.children": SECRET}
+
+
+def test_without_a_log_in_a_callbacks_handle_is_worth_nothing(app: Dash) -> None:
+    ann = UsersPage(app, "ann")
+    call = ann.call("out.children")
+    replayed = {"endId": ann.end_id, **call.handles}
+    anybody = app.server.test_client()
+    answer = anybody.post("/_dash-update-component", query_string=replayed, json=call.body, headers=HERE)
+    assert answer.status_code == 401 and SECRET not in answer.text
+    assert anybody.get("/_callback", query_string={"token": "x"}).status_code == 401
+
+
+def test_the_submit_limit_holds_for_background_callbacks(
+    app: Dash, queue: DurableHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "settings", settings.model_copy(update={"submits": 1}))
+    ann = UsersPage(app, "ann")
+    call = ann.call("out.children")
+    assert "You can submit at most 1 jobs per minute." in ann.post(call.body, {"Callback-Call": "1"}).text
+    assert len(queue.jobs()) == 1
+
+
+def test_a_failed_callback_shows_a_notice_and_the_page_goes_on(app: Dash, queue: DurableHuey) -> None:
+    ann = UsersPage(app, "ann")
+    asked: dict[str, Any] = {"in": "a mistake"}
+    call = ann.call("out.children", **asked).wait()
+    assert [job.state for job in queue.jobs()] == ["failed"]
+    assert not call.failed
+    assert "Something went wrong" in str(ann.shown) and SECRET not in str(ann.shown)
+
+
+def test_a_page_polls_again_after_the_database_was_unavailable(app: Dash, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann = UsersPage(app, "ann")
+    call = ann.call("out.children")
+
+    def down(token: str) -> None:
+        raise DatabaseUnavailable("no route")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(accounts.sessions, "user", down)
+        assert call.poll(lost=True).status_code == 503
+        assert ann.post(call.body, {"Callback-Call": "1"}).status_code == 503
+    call.wait()
+    assert ann.shown == {"out.children": SECRET}

@@ -1,0 +1,223 @@
+"""Sessions, cookies, and what every answer tells the browser, as OWASP's ASVS asks (docs/security.md names these tests)."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from browser import HERE, PASSWORD, Browser
+
+from app import web
+from app.access import accounts
+from jobqueue import DatabaseUnavailable, DurableHuey
+from jobqueue.accounts import forms, headers
+from jobqueue.accounts.sessions import IDLE, LONGEST_SESSION
+from tests.baking import KIT, TEMPLATE
+from tests.engine.accounts.test_passwords import OTHER, pass_time
+
+STATIC = "/_dash-component-suites/dash_mantine_components/dash_mantine_components.js"
+
+
+def is_in(browser: Browser) -> bool:
+    return browser.get("/account").status_code == 200
+
+
+def cookie_of(browser: Browser) -> str:
+    cookie = browser.client.get_cookie("session")
+    return "" if cookie is None else cookie.value
+
+
+# --- a session ---
+
+
+def test_a_session_is_a_long_random_number_of_the_servers(people: None, queue: DurableHuey) -> None:
+    tokens = [accounts.sessions.begin("ann") for _ in range(50)]
+    assert len({*tokens}) == 50 and {len(token) for token in tokens} == {43}  # of 6 bits each
+    with queue.ledger.database.statement() as tx:
+        kept = str([dict(row) for row in tx.all("SELECT * FROM sessions")])
+    assert not any(token in kept for token in tokens)  # whoever reads the database can use none
+
+
+def test_each_log_in_begins_another_session_and_ends_the_one_before(people: None) -> None:
+    ann, before = Browser("ann"), Browser()
+    before.client.set_cookie("session", cookie_of(ann))
+    assert is_in(before)
+    token = re.findall(r'name="token" value="([^"]+)"', ann.get("/account").text)[0]
+    fields = {"token": token, "name": "ann", "password": PASSWORD}
+    assert ann.client.post("/login", data=fields, headers=HERE).status_code == 302
+    assert is_in(ann) and not is_in(before)
+
+
+def test_what_a_browser_held_before_the_log_in_is_not_what_it_holds_after(people: None) -> None:
+    browser = Browser()
+    planted = cookie_of(browser)
+    browser.send("/login", name="ann", password=PASSWORD)
+    victim = cookie_of(browser)
+    assert planted and victim != planted
+    attacker = Browser()
+    attacker.client.set_cookie("session", planted)
+    assert not is_in(attacker) and is_in(browser)
+
+
+def test_a_session_is_over_when_one_logs_out(people: None) -> None:
+    ann, elsewhere = Browser("ann"), Browser("ann")
+    held = cookie_of(ann)
+    assert ann.send("/logout").location == "/login"
+    ann.client.set_cookie("session", held)
+    assert not is_in(ann) and is_in(elsewhere)
+
+
+def test_a_session_ends_when_it_is_not_used_or_has_grown_old(people: None) -> None:
+    ann = Browser("ann")
+    for _ in range(LONGEST_SESSION // IDLE + 1):
+        assert is_in(ann)
+        pass_time(IDLE - 60)
+    assert not is_in(ann)  # used all along
+    ben = Browser("ben")
+    pass_time(IDLE)
+    assert not is_in(ben)
+
+
+def test_all_sessions_of_a_user_end_with_the_password_or_the_user(people: None) -> None:
+    here, elsewhere, ben = Browser("ann"), Browser("ann"), Browser("ben")
+    here.send("/account", current=PASSWORD, new=OTHER)
+    assert is_in(here) and not is_in(elsewhere) and is_in(ben)
+    accounts.users.set_password("ann", PASSWORD)
+    assert not is_in(here)
+    accounts.users.remove("ben")
+    assert not is_in(ben)
+    assert Browser().send("/login", name="ben", password=PASSWORD).status_code == 401
+
+
+def test_a_form_without_its_token_is_refused(people: None) -> None:
+    browser = Browser()
+    for token in ("", "x", "\u00e9"):
+        answer = browser.client.post("/login", data={"name": "ann", "password": PASSWORD, "token": token}, headers=HERE)
+        assert answer.status_code == 400
+    assert not is_in(browser)
+
+
+@pytest.mark.parametrize("address", ["/logout", "/_dash-update-component"])
+def test_what_changes_something_is_not_a_get(people: None, address: str) -> None:
+    ann = Browser("ann")
+    assert "hello-name" not in ann.get(address).text
+    assert is_in(ann)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "https://evil.example",
+        "//evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "javascript:alert(1)",
+        "/\n/evil",
+        "evil",
+    ],
+)
+def test_the_log_in_redirects_to_no_other_host(people: None, wanted: str) -> None:
+    assert Browser().send("/login", name="ann", password=PASSWORD, next=wanted).location == "/"
+    assert Browser().send("/login", name="ann", password=PASSWORD, next="/hello?job=7").location == "/hello?job=7"
+
+
+# --- production's cookies and headers, in a process of its own ---
+
+PRODUCTION = """
+import sys
+from app.access import accounts
+from app.web import server
+from app.jobs import huey
+huey.immediate = True
+accounts.users.add("ann", "mountain river nine")
+browser = server.test_client()
+told = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "1.1.1.1, 203.0.113.9"}
+page = browser.get("/login", headers=told)
+import re
+token = re.search(r'name="token" value="([^"]+)"', page.text)[1]
+form = {"name": "ann", "password": "mountain river nine", "token": token}
+answer = browser.post("/login", data=form, headers=told | {"Origin": "https://localhost"}, base_url="http://localhost")
+print(answer.status_code, answer.headers["Set-Cookie"], sep="|")
+print(answer.headers["Strict-Transport-Security"])
+plain = browser.get("/hello?a=b", headers={"X-Forwarded-Proto": "http"})
+print(plain.status_code, plain.location)
+print(browser.get("/health", headers={"X-Forwarded-Proto": "http"}).status_code)
+"""
+
+
+def test_in_production_the_cookie_is_for_https_alone_and_so_is_the_app() -> None:
+    settings = {
+        "APP_ENV": "production", "SECRET_KEY": "k3yTh4tNobodyGuesses-0123456789abcdefg",
+        "DATABASE_URL": "postgresql://ann:pw@127.0.0.1:1/none", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(KIT / "engine" / "src"),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", PRODUCTION], cwd=TEMPLATE, env=settings, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    cookie, hsts, plain, health = done.stdout.splitlines()
+    assert cookie.startswith("302|__Host-session=")
+    for part in ("Secure", "HttpOnly", "Path=/", "SameSite=Lax"):
+        assert f"; {part}" in cookie
+    assert "Domain" not in cookie
+    assert int(re.findall(r"max-age=(\d+)", hsts)[0]) >= 365 * 24 * 3600 and "includeSubDomains" in hsts
+    assert plain == "308 https://localhost/hello?a=b"
+    assert health == "200"
+    assert "ann logs in from 203.0.113.9" in done.stderr  # as the router saw it, not as the browser says
+
+
+# --- headers ---
+
+
+@pytest.mark.parametrize(
+    "address", ["/login", "/account", "/hello", "/no/such/page", "/_dash-layout", "/health", STATIC]
+)
+@pytest.mark.parametrize("name", [None, "ann"])
+def test_every_answer_has_the_headers(people: None, address: str, name: str | None) -> None:
+    told = Browser(name).get(address).headers
+    for header, value in headers.HEADERS.items():
+        assert told[header] == value
+    assert "Access-Control-Allow-Origin" not in told
+    assert ("no-store" in told.get("Cache-Control", "")) == (address != STATIC)
+    policy = dict(part.strip().split(" ", 1) for part in told["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'self'" and policy["frame-ancestors"] == policy["object-src"] == "'none'"
+    assert re.fullmatch(r"'self'( 'sha256-[\w+/=]+')+", policy["script-src"])
+
+
+def test_the_policy_allows_a_pages_inline_scripts_by_hash() -> None:
+    assert headers.hashes("<script src=x></script><script type='application/json'>1</script>") == []
+    assert headers.hashes("<p>x</p><script type='application/javascript'>1</script>") == [
+        "'sha256-a4ayc/80/OGda4BO/1o/V0etpOqiLx1JwB5S3beHW0s='"
+    ]
+
+
+def test_without_the_database_requests_are_refused_in_words(people: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann = Browser("ann")
+
+    def down(token: str) -> None:
+        raise DatabaseUnavailable("no route")
+
+    monkeypatch.setattr(accounts.sessions, "user", down)
+    page = ann.get("/hello")
+    assert page.status_code == 503 and page.text.startswith("The database does not answer.")
+    page = ann.client.get(
+        "/hello", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    )  # as a browser asks
+    assert page.status_code == 503 and "The database does not answer</h1>" in page.text and "Try again" in page.text
+    told = json.loads(ann.start("hello", 1, "Ann").text)
+    assert told["response"] == {} and "The database does not answer" in str(told["sideUpdate"]["notices"])
+
+
+def test_without_accounts_there_are_no_sessions_and_no_log_in_page(queue: DurableHuey) -> None:
+    web.server.config.update(ACCOUNTS=False, SECRET_KEY=None)
+    browser = web.server.test_client()
+    assert browser.get("/hello").status_code == 200
+    assert browser.get("/login").status_code == browser.get("/account").status_code == 404
+    assert browser.post("/logout").status_code == 404
+    assert browser.get_cookie("session") is None
+
+
+def test_the_log_in_page_needs_no_script_and_no_other_host() -> None:
+    text = Path(forms.__file__).read_text(encoding="utf-8")
+    assert "<script" not in text and "http" not in text.replace("http-equiv", "")
