@@ -243,7 +243,9 @@ def requests(draw: st.DrawFn, output: str, known: dict[str, st.SearchStrategy[An
     return draw(st.sampled_from([body, body, body, draw(VALUES)])), True
 
 
-def fuzz(output: str, known: dict[str, st.SearchStrategy[Any]], share: float, send: Callable[[Any, bool], bool]) -> bool:
+def fuzz(
+    output: str, known: dict[str, st.SearchStrategy[Any]], share: float, send: Callable[[Any, bool], bool]
+) -> bool:
     """Whether the callback answered any of it, as it answers a page."""
     answered = []
 
@@ -359,7 +361,9 @@ def is_well_answered(answer: TestResponse) -> None:
                 has_no_formula(value["content"])
 
 
-OF_THE_SERVER = re.compile(r"File [^\n]{0,200}/(site-packages/dash|site-packages/flask|pages)/")  # a line of a traceback that is no job's
+OF_THE_SERVER = re.compile(
+    r"File [^\n]{0,200}/(site-packages/dash|site-packages/flask|pages)/"
+)  # a line of a traceback that is no job's
 RUN = {"Script", "Markdown", "Iframe", "ObjectEl", "Embed"}  # what they are given
 
 
