@@ -1,4 +1,4 @@
-"""Tests and notebooks have a ledger of their own, which is gone afterwards: the jobs in var/ are left alone."""
+"""A temporary ledger for tests and notebooks, which leaves the jobs in var/ alone."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""Tests need no server: in immediate mode a job runs as soon as it is submitted, on a ledger in memory."""
+"""Fixtures for tests without a server. In immediate mode a job runs when it is submitted, on a ledger in memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from app.jobs import huey
 
 @pytest.fixture(autouse=True)
 def queue() -> Iterator[DurableHuey]:
-    """The app's queue, empty."""
+    """Return the app's queue, empty."""
     huey.discover()
     huey.immediate = True
     yield huey
@@ -21,5 +21,5 @@ def queue() -> Iterator[DurableHuey]:
 
 @pytest.fixture
 def no_database(queue: DurableHuey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the database unavailable: a folder in its place cannot be opened."""
+    """Make the database unavailable: its path is a folder."""
     monkeypatch.setattr(queue, "storage", queue._storage_on(f"sqlite:///{tmp_path}"))

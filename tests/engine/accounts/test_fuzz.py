@@ -365,7 +365,9 @@ def is_well_answered(answer: TestResponse) -> None:
                 has_no_formula(value["content"])
 
 
-OF_THE_SERVER = re.compile(r"File [^\n]{0,200}/(dash|flask|pages)/")  # a line of a traceback that is no job's
+OF_THE_SERVER = re.compile(
+    r"File [^\n]{0,200}/(site-packages/dash|site-packages/flask|pages)/"
+)  # a line of a traceback that is no job's
 RUN = {"Script", "Markdown", "Iframe", "ObjectEl", "Embed"}  # what they are given
 
 

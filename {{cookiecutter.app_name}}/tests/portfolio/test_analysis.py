@@ -1,4 +1,4 @@
-"""The analysis: its job, and its page."""
+"""The analysis: its job and its page."""
 
 import csv
 import uuid

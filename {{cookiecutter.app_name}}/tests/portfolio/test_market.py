@@ -1,4 +1,4 @@
-"""The market's prices and their page, which reads and never waits, but for what a background callback works out."""
+"""The market's prices and their page, which reads a dataset and has a background callback."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def refreshed(shown: Any = None) -> tuple[str, Any]:
     return str(state), now
 
 
-def test_each_refresh_is_a_trading_day_more(queue: DurableHuey) -> None:
+def test_each_refresh_adds_a_trading_day(queue: DurableHuey) -> None:
     market.prices.refresh()
     first = market.prices.read()
     market.prices.refresh()
@@ -80,7 +80,7 @@ def test_an_outage_of_the_database_is_shown_above_the_charts() -> None:
 
 
 def test_the_least_risky_portfolio_shows_how_certain_it_is(queue: DurableHuey, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a month, too, which has hardly more days than there are assets."""
+    """A month works too, although it has hardly more days than there are assets."""
     monkeypatch.setattr(market_weights, "DRAWS", 4)
     market.prices.refresh()
     told: list[Any] = []
@@ -110,7 +110,7 @@ def test_a_redrawn_history_has_days_of_the_real_one() -> None:
     assert drawn.equals(frontier.redrawn(returns, 1)) and not drawn.equals(frontier.redrawn(returns, 2))
 
 
-def test_correlations_are_those_of_daily_returns() -> None:
+def test_correlations_are_of_daily_returns() -> None:
     prices = np.array([[1.0, 1.0, 4.0], [2.0, 3.0, 2.0], [3.0, 5.0, 1.5], [6.0, 11.0, 0.5]])
     table = statistics.correlations(prices)
     assert table == pytest.approx(pd.DataFrame(prices).pct_change().corr().to_numpy())

@@ -1,4 +1,4 @@
-"""What an analysis may be asked: by field, what is refused and why."""
+"""The rules for an analysis's arguments, by field."""
 
 import pytest
 
@@ -41,22 +41,22 @@ def test_the_defaults_make_sense() -> None:
         ({"assets": ["AAPL"], "cap": 0.5}, "cap", "1 assets of 50 % at most add up to 50 %"),
     ],
 )  # fmt: skip
-def test_it_is_refused_beside_its_field(changes: dict[str, object], field: str, words: str) -> None:
+def test_a_wrong_value_is_refused_with_its_field(changes: dict[str, object], field: str, words: str) -> None:
     found = request.errors(**(SENSIBLE | changes))
     assert list(found) == [field]
     assert words in found[field]
 
 
 @pytest.mark.parametrize("changes", [{"cap": 0.05}, {"training": DAYS - 21}, {"assets": ["AAPL"]}], ids=str)
-def test_what_is_just_possible_is_accepted(changes: dict[str, object]) -> None:
+def test_limits_are_accepted(changes: dict[str, object]) -> None:
     assert request.errors(**(SENSIBLE | changes)) == {}
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(ValueError, match=r"assets: Choose at least one asset\. training: Enter a whole number"):
         request.check(**(SENSIBLE | {"assets": [], "training": None}))
 
 
-def test_a_request_fits_a_line() -> None:
+def test_arguments_fit_in_one_line() -> None:
     words = request.in_words(SENSIBLE | {"assets": ["AAPL", "XOM"], "cap": 0.125})
     assert words == "AAPL, XOM · CVaR at 95 % · trained on 1260 days, held for 21 · 12.5 % at most"

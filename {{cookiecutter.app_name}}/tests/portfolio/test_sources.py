@@ -1,4 +1,4 @@
-"""Where prices come from: a server that fails in every way, and the bundled history."""
+"""Sources of prices: a server that fails in every way, and the bundled history."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ PRICES = b"Date,Open,Close\n2022-01-04,1,11.5\n2022-01-03,1,10.5\n"
 
 
 class Exchange(ThreadingHTTPServer):
-    """A real server. `does[symbol]` says what becomes of each next request; when nothing is left, it answers well."""
+    """A real server. `does[symbol]` lists how it answers the next requests. After that it answers with prices."""
 
     daemon_threads = True
 
@@ -39,7 +39,7 @@ class Exchange(ThreadingHTTPServer):
         return f"http://ann:hunter2@127.0.0.1:{self.server_port}/{{symbol}}.csv?key=s3cret"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that gave up are what is meant here."""
+        """Ignore clients that gave up, as some tests make them."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
         (todo.pop(0) if todo else well)(self)
 
     def log_message(self, *args: Any) -> None:
-        """Not on the terminal."""
+        """Log nothing on the terminal."""
 
 
 def answer(handler: Handler, status: int, body: bytes = b"", length: int | None = None, **headers: str) -> None:
@@ -118,14 +118,14 @@ def source(exchange: Exchange) -> Iterator[HttpSource]:
     made.close()
 
 
-def test_prices_come_in_order_of_their_days(source: HttpSource) -> None:
+def test_prices_are_ordered_by_day(source: HttpSource) -> None:
     prices = source.fetch("AAPL")
     assert prices.tolist() == [10.5, 11.5]
     assert prices.index.equals(pd.DatetimeIndex(["2022-01-03", "2022-01-04"]))
 
 
 @pytest.mark.parametrize("fault", [broken, busy, half, hangs, drips], ids=lambda fault: str(fault.__name__))
-def test_a_server_that_fails_once_is_asked_again(
+def test_a_server_that_fails_once_is_retried(
     exchange: Exchange, source: HttpSource, fault: Callable[[Handler], None]
 ) -> None:
     exchange.does["AAPL"] = [fault]
@@ -133,7 +133,7 @@ def test_a_server_that_fails_once_is_asked_again(
     assert exchange.asked == ["AAPL", "AAPL"]
 
 
-def test_a_server_that_says_when_is_asked_no_sooner(exchange: Exchange, source: HttpSource) -> None:
+def test_a_retry_waits_as_long_as_the_server_says(exchange: Exchange, source: HttpSource) -> None:
     exchange.does["AAPL"] = [lambda handler: answer(handler, 429, Retry_After="1")]
     source.fetch("AAPL")
     first, second = exchange.at
@@ -144,13 +144,13 @@ def test_a_server_that_says_when_is_asked_no_sooner(exchange: Exchange, source: 
     ("faults", "said"),
     [
         ([broken] * 9, "answered 500"),
-        ([half] * 9, "broke off, or cannot be reached"),
+        ([half] * 9, "cannot be reached, or broke the connection"),
         ([lambda handler: answer(handler, 404)], "answered 404"),
         ([lambda handler: answer(handler, 200, b"<html>no key")], "sent no prices"),
     ],
     ids=["broken", "half", "not there", "no prices"],
 )
-def test_what_does_not_help_ends_in_a_sentence_without_secrets(
+def test_a_failure_is_a_sentence_without_secrets(
     exchange: Exchange, source: HttpSource, faults: list[Any], said: str
 ) -> None:
     exchange.does["AAPL"] = faults
@@ -161,14 +161,14 @@ def test_what_does_not_help_ends_in_a_sentence_without_secrets(
     assert "s3cret" not in shown and "hunter2" not in shown
 
 
-def test_a_server_that_is_not_there_ends_in_a_sentence(exchange: Exchange) -> None:
+def test_an_unreachable_server_is_a_sentence(exchange: Exchange) -> None:
     source = HttpSource("http://127.0.0.1:9/{symbol}?key=s3cret", apart=0)
-    with pytest.raises(SourceError, match=r"http://127.0.0.1:9/AAPL\?key=… broke off, or cannot be reached"):
+    with pytest.raises(SourceError, match=r"http://127.0.0.1:9/AAPL\?key=… cannot be reached, or broke the connection"):
         source.fetch("AAPL")
     source.close()
 
 
-def test_what_has_not_changed_is_not_sent_again(exchange: Exchange, source: HttpSource) -> None:
+def test_unchanged_prices_are_not_sent_again(exchange: Exchange, source: HttpSource) -> None:
     seen: list[str | None] = []
 
     def marked(handler: Handler) -> None:
@@ -184,7 +184,7 @@ def test_what_has_not_changed_is_not_sent_again(exchange: Exchange, source: Http
     assert seen == [None, '"v1"']
 
 
-def test_requests_are_apart(exchange: Exchange) -> None:
+def test_requests_keep_their_minimum_distance(exchange: Exchange) -> None:
     source = HttpSource(exchange.url, apart=0.05)
     market.gather(source.fetch, ["A", "B", "C"])
     source.close()
@@ -192,10 +192,10 @@ def test_requests_are_apart(exchange: Exchange) -> None:
     assert exchange.at[-1] - exchange.at[0] >= 0.09
 
 
-def test_a_refresh_over_failing_servers_succeeds_and_asks_none_twice_that_had_answered(
+def test_a_retried_refresh_fetches_only_what_had_failed(
     exchange: Exchange, source: HttpSource, queue: DurableHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first attempt of the job fails for four of twelve; the second asks for these."""
+    """The first attempt of the job fails for four of twelve symbols. The second fetches these four."""
     monkeypatch.setattr(sources, "source", lambda turn: source)
     monkeypatch.setattr(http, "ATTEMPTS", 1)
     failing = dict(zip(market.SHOWN, [broken, busy, hangs, half], strict=False))
@@ -207,7 +207,7 @@ def test_a_refresh_over_failing_servers_succeeds_and_asks_none_twice_that_had_an
     assert list(market.prices.read().columns) == list(market.SHOWN)
 
 
-def test_a_refresh_that_fails_names_what_failed(
+def test_a_failed_refresh_names_the_symbols(
     exchange: Exchange, source: HttpSource, queue: DurableHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "source", lambda turn: source)
@@ -218,7 +218,7 @@ def test_a_refresh_that_fails_names_what_failed(
     assert "s3cret" not in error and "hunter2" not in error
 
 
-def test_the_history_is_replayed_a_day_at_each_turn() -> None:
+def test_the_history_moves_on_a_day_with_each_turn() -> None:
     first, second = (Replay(turn).fetch("AAPL") for turn in (0, 1))
     assert len(first) == len(second) == SHOWN
     assert second.index[0] == first.index[1]

@@ -1,4 +1,4 @@
-"""Windows, what is fitted to them, and what the portfolios earned."""
+"""Windows, the weights fitted to them, and the returns of the portfolios."""
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ def returns() -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("training", "rebalance", "count"), [(1260, 21, 335), (756, 21, 359), (8291, 21, 1), (60, 252, 32)]
 )
-def test_windows_are_those_of_skfolio(training: int, rebalance: int, count: int) -> None:
+def test_windows_match_skfolios(training: int, rebalance: int, count: int) -> None:
     plan = walk_forward.windows(DAYS, training, rebalance)
     assert len(plan) == count
     split = WalkForward(test_size=rebalance, train_size=training).split(np.zeros((DAYS, 1)))
@@ -27,7 +27,7 @@ def test_windows_are_those_of_skfolio(training: int, rebalance: int, count: int)
 
 
 @pytest.mark.parametrize("risk", ["cvar", "variance"])
-def test_weights_add_up_and_keep_to_the_cap(returns: pd.DataFrame, risk: str) -> None:
+def test_weights_add_up_to_1_and_respect_the_cap(returns: pd.DataFrame, risk: str) -> None:
     weights = walk_forward.fit_window(returns, Window(0, 504, 525), risk, cap=0.15)
     assert weights.sum() == pytest.approx(1, abs=1e-6)
     assert weights.min() >= -1e-6 and weights.max() <= 0.15 + 1e-6
@@ -44,7 +44,7 @@ def test_the_least_variance_is_less_than_that_of_equal_weights(returns: pd.DataF
     assert (training @ weights).var() < training.mean(axis=1).var()
 
 
-def test_what_is_held_drifts_and_what_drifted_is_traded_back() -> None:
+def test_weights_drift_and_are_traded_back() -> None:
     days = pd.bdate_range("2020-01-01", periods=5)
     returns = pd.DataFrame({"A": [0.0, 0.1, 0.1, 0.0, 0.0], "B": 0.0}, index=days)
     half = np.array([0.5, 0.5])
