@@ -97,7 +97,7 @@ def test_what_is_typed_at_a_prompt_comes_out_unchanged(tmp_path: Path) -> None:
 
 
 def shown_texts(markdown: str) -> list[str]:
-    """What a reader sees of each block of text."""
+    """Return the text of each block as a reader sees it."""
     blocks = [block for block in MarkdownIt("commonmark").parse(markdown) if block.type == "inline"]
     assert all(not child.type.startswith("html") for block in blocks[:3] for child in block.children or [])
     return ["".join(child.content for child in block.children or []) for block in blocks]

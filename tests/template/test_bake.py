@@ -1,4 +1,4 @@
-"""What a bake leaves: the exact files, the same each time, at once, from this machine alone; clean, and passing its own tests."""
+"""The result of a bake: the exact files, the same each time, quickly and offline, without lint errors, passing its own tests."""
 
 import filecmp
 import os

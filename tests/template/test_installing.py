@@ -1,4 +1,4 @@
-"""What users and hosts install, in empty environments, from an empty home: an app, and the engine without the template."""
+"""Install an app, and the engine without the template, in empty environments with an empty home, as users and hosts do."""
 
 import contextlib
 import os

@@ -34,7 +34,7 @@ def test_the_tour_shows_what_is_stored() -> None:
 
 
 def test_the_apps_own_tests_run_its_notebook(installed: Bake) -> None:
-    """That they pass, another test sees."""
+    """Check that they are collected. Another test checks that they pass."""
     app = installed(example="portfolio")
     done = pytest_in(app, baking.in_the_app(app), "--collect-only")
     assert "notebooks/prices.ipynb::Cell 0" in done.stdout, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""What the README shows works as it stands in a baked app."""
+"""Run the commands and the code of the README in a baked app."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What an app installs is pinned: every version, for every platform, with hashes, from whatever index the user has."""
+"""The pinned requirements of an app: every version, for every platform, with hashes, and without the address of an index."""
 
 import re
 import tomllib
