@@ -1,5 +1,6 @@
 """`make` alone, and `make help`, say what each target does: in the kit and in an app."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -23,10 +24,13 @@ def test_make_explains_every_target_in_a_line(folder: Path) -> None:
 
 
 def test_check_prints_the_time_of_each_part_and_ends_with_the_last_line(tmp_path: Path) -> None:
-    """bin/check runs targets of the Makefile in the folder where it is called."""
+    """Run bin/check as `make check` does, below another make, which then names the folders that it enters and leaves."""
+    below_make = os.environ | {"MAKELEVEL": "1"}
     tmp_path.joinpath("Makefile").write_text("one:\n\t@echo 2 passed\ntwo:\n\t@echo 3 passed\nbroken:\n\t@false\n")
     check = baking.KIT / "bin" / "check"
-    done = subprocess.run([check, "one", "two"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [check, "one", "two"], cwd=tmp_path, env=below_make, check=True, capture_output=True, text=True
+    )
     lines = done.stdout.splitlines()
     assert [line.split() for line in lines[-5:-2]] == [
         ["one", "0", "min", "00", "s", "2", "passed"],
