@@ -2,7 +2,7 @@
 # make test     the quick tests, for while you work: each part of the kit, and each promise once
 # make check    all that CI runs: lint, test, faults, scale and deploy, with the time of each. For before a merge
 # make lint     style (ruff), types (mypy) and the engine's layers (import-linter)
-# make faults   the tests that kill processes, on every storage; the engine's on Postgres; the long end-to-end tests
+# make faults   the tests that kill processes, and the engine's on Postgres; the long end-to-end tests
 # make scale    what an operation reads with a million finished jobs, and with a hundred thousand that wait
 # make deploy   install the engine, an app and the kit in empty environments, as users and hosts do; needs a package index
 # make wheel    build the engine into the template, and pin it there: before you commit a change of the engine
@@ -58,21 +58,23 @@ demo: venv
 	@printf '\n  Open http://localhost:8050 - Ctrl-C stops it.\n\n'
 	cd $(DEMO) && PATH="$(CURDIR)/$(BIN):$$PATH" honcho start
 
-# Two at a time, but for those that keep time: they run at the end, and nothing beside them.
+# Three at a time on two cores, as end-to-end tests mostly wait. Those that measure time run at the end, with nothing beside them.
 test: venv
 	@$(CHROMIUM_FOUND) && set -x && \
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not long and not alone' --ignore=tests/faults --ignore=tests/scale && \
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m 'not long and not alone' --ignore=tests/faults --ignore=tests/scale && \
 	$(BIN)/python -m pytest -m 'not long and (alone or promise)' --ignore=tests/scale
 
 check: venv
 	@bin/check lint test faults scale deploy
 
-STORAGES ?= sqlite,postgres,postgres+valkey
+# Redis holds no job: it wakes workers. So beside the tests that break it, a few of each kind of kill run with it.
+WITH_REDIS := $(addprefix tests/faults/test_,torture.py kills.py stops.py cancels.py)
 
 # The engine's tests that `make test` runs on SQLite alone run here on Postgres too.
 faults: venv
 	$(BIN)/python -m pytest -n 2 tests/engine --storages postgres -k postgres
-	$(BIN)/python -m pytest tests/faults --storages $(STORAGES)
+	$(BIN)/python -m pytest tests/faults --storages sqlite,postgres
+	$(BIN)/python -m pytest $(WITH_REDIS) --storages postgres+valkey
 	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m long tests/end_to_end
 
 # Minutes, and gigabytes of disk.
@@ -84,6 +86,7 @@ deploy: venv
 
 N ?= 10
 TESTS ?= tests/faults/test_torture.py
+STORAGES ?= sqlite,postgres,postgres+valkey
 soak: venv
 	@for round in $$(seq $(N)); do \
 	  printf 'round %s of %s: ' $$round $(N); \
