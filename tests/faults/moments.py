@@ -20,7 +20,7 @@ MEGABYTE = 1_000_000  # bytes
 def at(moment: str, act: str, place: str) -> None:
     """Let this process, or a fork of it, do `act` when it comes to that moment.
 
-    moment: "claimed", "ending" or "ended" (before and after an end is written, be it with a claim), "listened" (for the bell),
+    moment: "claimed", "ending" or "ended" (before and after an end is written, be it with a claim), "listened" (for notifications),
         "copying" (half of a dataset is on its way to Redis), or the name of a statement: it has changed something, and its
         transaction goes on.
     act: one of ACTS.
@@ -91,8 +91,10 @@ def at(moment: str, act: str, place: str) -> None:
             AbstractConnection.send_packed_command = copying  # type: ignore[method-assign]
         case "listened":
             Connection.execute = listened  # type: ignore[assignment, method-assign]
-        case _:
+        case _ if moment in statements.BY_NAME:
             Transaction._execute = executed  # type: ignore[method-assign]
+        case _:
+            raise ValueError(f"{moment!r} is neither a moment nor a statement of the engine.")
 
 
 def is_first(place: str) -> bool:

@@ -118,7 +118,7 @@ def idle_in_transactions(huey: DurableHuey) -> list[Row]:
 
 
 @POSTGRES
-@pytest.mark.parametrize("moment", ["END", "RELEASE", "SAVE_STEP"])
+@pytest.mark.parametrize("moment", ["END", "RELEASE_DEPENDENT", "SAVE_STEP"])
 def test_worker_paused_in_a_transaction_blocks_no_other(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path, moment: str
 ) -> None:
@@ -145,7 +145,7 @@ def test_main_process_paused_in_a_transaction_blocks_no_worker(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path, tmp_path: Path
 ) -> None:
     here = tmp_path / "here"
-    consumer = start(workers=2, postgres=SHORT, at={"RENEW": ("stops", str(here))}, lease_s=8.0)
+    consumer = start(workers=2, postgres=SHORT, at={"RENEW_LEASES": ("stops", str(here))}, lease_s=8.0)
     workers = consumer.worker_pids()
     handle = tasks.waits(path, str(go))
     wait_until(here.exists)
