@@ -58,10 +58,10 @@ demo: venv
 	@printf '\n  Open http://localhost:8050 - Ctrl-C stops it.\n\n'
 	cd $(DEMO) && PATH="$(CURDIR)/$(BIN):$$PATH" honcho start
 
-# Three at a time on two cores, as end-to-end tests mostly wait. Those that measure time run at the end, with nothing beside them.
+# Two at a time. Those that measure time run at the end, with nothing beside them.
 test: venv
 	@$(CHROMIUM_FOUND) && set -x && \
-	$(BIN)/python -m pytest -n 3 --dist loadgroup -m 'not long and not alone' --ignore=tests/faults --ignore=tests/scale && \
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not long and not alone' --ignore=tests/faults --ignore=tests/scale && \
 	$(BIN)/python -m pytest -m 'not long and (alone or promise)' --ignore=tests/scale
 
 check: venv

@@ -71,6 +71,7 @@ def test_a_page_whose_session_has_ended_leads_to_the_log_in_and_back(app: Runnin
     expect(page.get_by_role("button", name="Say hello")).to_be_visible()
 
 
+@pytest.mark.long
 def test_no_page_asks_for_more_than_the_headers_allow(app: RunningApp, watched: Page) -> None:
     users(app, "add", "ann", password=PASSWORD)
     app.start(AUTH="accounts")

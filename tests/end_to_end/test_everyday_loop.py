@@ -49,6 +49,7 @@ def test_mistake_at_the_start_shows_in_browser_and_terminal(app: RunningApp, fil
     wait_until(lambda: job.state is State.SUCCEEDED, "a job runs")
 
 
+@pytest.mark.long
 def test_open_page_shows_a_mistake_and_recovers(app: RunningApp, page: Page) -> None:
     app.start(PROCFILE="Procfile.dev")
     with page.expect_response("**/_reload-hash"):  # from then on it sees changes

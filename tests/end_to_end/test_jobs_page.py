@@ -165,6 +165,7 @@ def confirm(page: Page, act: str, jobs: str, said: str) -> None:
     expect(page.get_by_text(said)).to_be_visible()
 
 
+@pytest.mark.long
 def test_every_control_of_the_jobs_page(desk: Desk, watch: Watch) -> None:
     desk.page.goto(f"{desk.app.url}/jobs")
     use_every_control(desk.page, desk.app, watch)

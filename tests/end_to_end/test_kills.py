@@ -106,6 +106,7 @@ def test_killed_worker_repeats_only_its_current_window(app: RunningApp, analysis
     np.testing.assert_allclose(weights, np.load(app.folder / "undisturbed.npy"), rtol=0, atol=1e-9)
 
 
+@pytest.mark.long
 def test_analysis_ends_after_everything_was_killed_and_restarted(app: RunningApp, analysis: Analysis) -> None:
     app.start(LEASE="2")
     analysis.submit()

@@ -34,6 +34,7 @@ def production(fresh_postgres: str, fresh_valkey: str) -> Callable[[bool], Setti
     return settings
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("with_redis", [True, False], ids=["redis", "without"])
 def test_page_shows_a_job_to_its_end_after_its_worker_was_killed(
     app: RunningApp, watched: Page, production: Callable[[bool], Settings], with_redis: bool

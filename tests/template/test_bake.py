@@ -111,6 +111,7 @@ def test_git_keeps_neither_settings_nor_ledger_nor_environment(app: Path, tmp_pa
     assert set(listed.stdout.splitlines()) == files(app) - {".env"}
 
 
+@pytest.mark.long
 def test_it_is_clean_and_typed(app: Path, example: str, installed: Bake, tmp_path: Path) -> None:
     python = installed(example=example) / ".venv" / "bin" / "python"  # it has the wheel, whose types mypy reads
     mypy = ["mypy", f"--cache-dir={tmp_path}", f"--python-executable={python}"]
