@@ -64,8 +64,8 @@ hold.using(owner="ben")(600)
 hold.using(owner="ann").schedule((600,), delay=3600)
 """
 ADD_USERS = f"""
-from app import users
-for name in ("ann", "ben", "eve"): users.add(name, "{PASSWORD}", admin=name == "eve")
+from app.access import accounts
+for name in ("ann", "ben", "eve"): accounts.users.add(name, "{PASSWORD}", admin=name == "eve")
 """
 
 Watch = Callable[[Page], Page]
