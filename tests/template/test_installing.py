@@ -52,8 +52,10 @@ def test_make_starts_tests_and_lints_a_fresh_app(copy: Path, home: Path, install
     make = ["make", f"PYTHON={PYTHON}"]
     port = free_port()
     copy.joinpath(".env").write_text(f"PORT={port}\n")
-    with started([*make, "start"], copy, environment, "make"):
-        wait_until(lambda: answers(port), lambda: copy.joinpath("make.log").read_text(), timeout=600)
+    with started([*make, "start"], copy, environment, "make") as process:
+        log = copy.joinpath("make.log").read_text
+        wait_until(lambda: answers(port) or process.poll() is not None, log, timeout=600)
+        assert process.poll() is None, log()
     assert "passed" in run([*make, "test"], copy, environment)
     run([*make, "lint"], copy, environment)
 
@@ -115,12 +117,14 @@ def run(command: Sequence[str | Path], folder: Path, environment: dict[str, str]
 
 
 @contextlib.contextmanager
-def started(command: Sequence[str], folder: Path, environment: dict[str, str], name: str) -> Iterator[None]:
+def started(
+    command: Sequence[str], folder: Path, environment: dict[str, str], name: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command while the code inside runs. Its output is in `name`.log."""
     with folder.joinpath(f"{name}.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
-        yield
+        yield process
     finally:
         running = psutil.Process(process.pid)
         processes = [running, *running.children(recursive=True)]  # honcho gives each of its own a group of its own
