@@ -70,7 +70,7 @@ PLANS: dict[str, set[str]] = {
     "SOME_ENDED": {"jobs_ended"},
 }
 SEARCHES_NOTHING = {"WORD_INDEX"}
-PARTS = {"SHOWN", "SHOWN_OF_HANDLE", "FOUND", "FOUND_BY_TEXT", "NEWEST_ERRORS", "ERRORS_BY_WORDS", "STATE_OF_HANDLE"}
+PARTS = {"FOUND", "FOUND_BY_TEXT", "NEWEST_ERRORS", "ERRORS_BY_WORDS"}
 
 
 @dataclass(frozen=True)
