@@ -10,6 +10,7 @@ from huey.api import Huey
 
 from jobqueue import DurableHuey
 from jobqueue.database.database import Transaction
+from tests.moved_clock import MovedClock, moved_clock
 from tests.storages import Storage, run_on_each, storage_for
 
 HueyFactory = Callable[..., DurableHuey]
@@ -79,6 +80,13 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(Transaction, "_execute", record)
     return executed
+
+
+@pytest.fixture
+def clock(huey: DurableHuey) -> Iterator[MovedClock]:
+    """Return the database's clock, which the test may move."""
+    with moved_clock(huey.ledger.database) as clock:
+        yield clock
 
 
 @pytest.fixture

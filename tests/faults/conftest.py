@@ -73,6 +73,7 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
             lacks: Sequence[str] = (),
             schedules: Mapping[str, str] = MappingProxyType({}),
             table: bool = False,
+            moved_clock: bool = False,
             environ: Mapping[str, str] = MappingProxyType({}),
             periodic: bool = True,
             queues: str | None = None,
@@ -82,7 +83,7 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
             """`through` is the way to its servers, `at` what happens to it at which moment (see moments.py).
 
             `lacks`: the tasks that its code does not have. `schedules`: phrases of periodic tasks, by their names.
-            `table`: it has that dataset too.
+            `table`: it has that dataset too. `moved_clock`: it reads the clock of tests/moved_clock.py.
             `environ`: variables of its environment. With `crash_points` it dies at those that are armed in that folder,
             and is started anew (see crash_points.py).
             """
@@ -96,6 +97,7 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
                 "lacks": list(lacks),
                 "schedules": dict(schedules),
                 "table": table,
+                "moved_clock": moved_clock,
                 "periodic": periodic,
                 "queues": queues,
                 "crash_points": None if crash_points is None else str(crash_points),

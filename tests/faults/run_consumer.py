@@ -17,6 +17,7 @@ from jobqueue import DurableHuey
 from tests.faults import crash_points
 from tests.faults.fault_jobs import schedules_on, table_on, tasks_on
 from tests.faults.moments import at
+from tests.moved_clock import read_it
 
 TICK = 0.05  # seconds between two passes of a main loop that is to die many times
 
@@ -27,6 +28,8 @@ def main() -> None:
     jobqueue.database.sqlite.BUSY_TIMEOUT = options["busy_timeout"]
     for name, value in options["postgres"].items():
         setattr(jobqueue.database.postgres, name, value)
+    if options["moved_clock"]:
+        read_it()
     for moment, what in options["at"].items():
         at(moment, *what)
     settings = {"secret_key": "a key for tests"} | options["storage"] | options["settings"]

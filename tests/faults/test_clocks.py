@@ -1,7 +1,8 @@
-"""Only the database's clock counts: a host whose own is an hour off changes nothing."""
+"""Only the database's clock counts: a host whose own is an hour off changes nothing. When the database's jumps, no job is lost."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,8 +14,9 @@ import pytest
 
 from jobqueue import DurableHuey, State
 from tests.engine.consumers import TEMPLATE, environment, wait_until
-from tests.faults.conftest import KIT, LEASE, StartConsumer
+from tests.faults.conftest import GRACE, KIT, LEASE, StartConsumer
 from tests.faults.fault_jobs import notes
+from tests.moved_clock import moved_clock
 from tests.storages import Storage
 
 HOUR = 3600.0  # seconds
@@ -131,6 +133,37 @@ def test_schedule_follows_the_database_clock(huey: DurableHuey, start: StartCons
     assert dues == [dues[0] + n for n in range(len(jobs))]
     assert begun < dues[0] and dues[-1] <= now(huey)
     assert all(seconds(job.created_at) < seconds(job.due_at) + SOON for job in jobs)
+
+
+def test_database_clock_that_jumps_forward_fires_one_missed_moment_and_takes_no_live_job_back(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
+) -> None:
+    """As when the database's machine wakes from sleep. While they fire, consumers renew leases and hear SIGTERM."""
+    with moved_clock(huey.ledger.database) as clock:
+        consumers = [start(schedules={"tick": "second"}, moved_clock=True) for _ in range(2)]
+        handle = tasks.slow_at_first(path)
+        wait_until(lambda: notes(Path(path)))
+        sweeping = clock.now() + LEASE + 1  # by then both have renewed for a lease, so they may take jobs back
+        wait_until(lambda: clock.now() > sweeping)
+        before = clock.now()
+        clock.move(HOUR)
+        after = clock.now() + LEASE + 1
+        wait_until(lambda: clock.now() > after)
+        assert (handle.state, handle.get_job().attempt, handle.get_job().losses) == (State.RUNNING, 1, 0)
+
+        fires = [job for job in huey.jobs(limit=5000)[::-1] if job.due_at]
+        dues = [seconds(job.due_at) for job in fires]
+        (jump,) = [n for n, job in enumerate(fires) if job.made_up]
+        assert dues[:jump] == [dues[0] + n for n in range(jump)]
+        assert dues[jump:] == [dues[jump] + n for n in range(len(dues) - jump)]
+        assert dues[jump - 1] <= before < before + HOUR - 1 < dues[jump]
+        clock.move(HOUR)
+        told = time.monotonic()
+        for consumer in consumers:
+            consumer.send(signal.SIGTERM)
+        assert [consumer.wait() for consumer in consumers] == [0, 0]
+        assert time.monotonic() - told < GRACE + 2
+        assert (handle.state, handle.get_job().returns, handle.get_job().losses) == (State.QUEUED, 1, 0)
 
 
 def now(huey: DurableHuey) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 from huey import signals
 from huey.api import Huey, Task, TaskWrapper
 from huey.constants import EmptyData
+from huey.utils import Error
 
 from jobqueue.execution.attempt import REPORTS, Attempt, current_attempt, ending_attempt
 from jobqueue.execution.executor import Executor, from_the_task
@@ -91,9 +92,17 @@ class LedgerHuey(Huey):
             attempt.ending = True
         super()._emit(signal, task, *args, **kwargs)
 
-    def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
+    def error_metadata(self, task: Task, exception: BaseException) -> dict[str, Any]:
+        """Return Huey's metadata of an error, without what an overridden `build_error_result` adds."""
         exception.__traceback__ = from_the_task(exception.__traceback__)
-        metadata: dict[str, Any] = super().build_error_result(task, exception)
+        return dict(super().build_error_result(task, exception))
+
+    def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
+        """Return the metadata of an error, as `get` raises it. Override this to add to it, as in Huey.
+
+        Added values are kept if a result may have their type.
+        """
+        metadata = self.error_metadata(task, exception)
         attempt: Attempt | None = getattr(task, "attempt", None)
         if attempt is not None:
             attempt.failure = metadata
@@ -104,6 +113,13 @@ class LedgerHuey(Huey):
         attempt = ending_attempt()
         if attempt is None or key != attempt.id:
             super().put_result(key, data)
+        elif isinstance(data, Error):
+            attempt.failure = dict(data.metadata)
+
+    def _abort_chord_member(self, task: Task, value: Any) -> None:
+        """Note the final error, which Huey passes on here even if it keeps no results. The ledger counts chord members."""
+        if isinstance(value, Error):
+            task.attempt.failure = dict(value.metadata)
 
     def delete(self, key: str) -> Any:
         attempt = current_attempt.get()

@@ -16,8 +16,9 @@ from jobqueue.consumer.scheduler import ASLEEP, Scheduler
 from jobqueue.jobs.job import Job
 from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import wait_until, work
+from tests.moved_clock import MovedClock
 
-SECOND, MINUTE = 1.0, 60.0  # seconds
+SECOND, MINUTE, HOUR = 1.0, 60.0, 3600.0  # seconds
 
 
 def scheduler(huey: DurableHuey, consumer: str) -> Scheduler:
@@ -151,6 +152,47 @@ def test_consumer_that_was_suspended_makes_up_one_moment(minutely: Clocked) -> N
     minutely.set_back(3 * MINUTE)
     running.fire_due(now(minutely.huey) + ASLEEP + MINUTE)  # the machine slept, and the clock went on
     assert [fire.made_up for fire in minutely.fires()] == [True]
+
+
+def test_moments_over_which_the_clock_jumps_forward_are_made_up_once(
+    huey: DurableHuey, make_huey: HueyFactory, clock: MovedClock
+) -> None:
+    """Two consumers of two schedules. Each estimates the time, and hears of the jump when it reads the clock."""
+    clocked = [Clocked(each, every("second", overlap="queue")) for each in (huey, make_huey())]
+    for each in clocked:
+        each.huey.periodic_task(every("2 seconds", overlap="queue"), name="slower")(lambda: None)
+    running = [each.consumer(name) for each, name in zip(clocked, "ab", strict=True)]
+    estimate = clock.now() + 2
+    wait_until(lambda: clock.now() > estimate)
+    assert [each.fire_due(estimate) for each in running] == [True, True]
+    before = len(clocked[0].fires())
+    clock.move(HOUR)
+    assert [each.fire_due(estimate + 2) for each in running] == [False, False]
+    assert len(clocked[0].fires()) == before
+    jumped = clock.now()
+    assert [each.fire_due(jumped) for each in running] == [True, True]
+    fires = clocked[0].fires()[before:]
+    assert sorted(fire.name for fire in fires if fire.made_up) == ["slower", "task"]
+    assert all(fire.due_at and fire.due_at.timestamp() > jumped - 3 for fire in fires)
+
+
+def test_a_pass_fires_for_a_short_time_and_the_next_continues_with_the_schedule_that_is_behind(
+    huey: DurableHuey, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two passes the main process renews leases, and hears SIGTERM."""
+    monkeypatch.setattr("jobqueue.consumer.scheduler.FIRE_FOR", 0.0)
+    clocked = Clocked(huey, every("second", overlap="queue"))
+    huey.periodic_task(every("2 seconds", overlap="queue"), name="slower")(lambda: None)
+    running = clocked.consumer()
+    clock.move(ASLEEP - 3)
+    late = clock.now()
+    running.fire_due(late - 2)  # this reads the clock, which is not so far ahead that it jumped
+    for number in range(1, 15):
+        assert len(clocked.fires()) == number
+        running.fire_due(late)
+    dues = [fire.due_at.timestamp() for fire in clocked.fires() if fire.due_at]
+    assert all(due >= max(dues[:n]) - 2 for n, due in enumerate(dues) if n)
+    assert {fire.name for fire in clocked.fires()} == {"slower", "task"}
 
 
 def test_pruned_history_fires_nothing_again(minutely: Clocked) -> None:
@@ -300,13 +342,18 @@ def test_changed_phrase_takes_effect_from_now_on(make_huey: HueyFactory, minutel
 def test_removed_schedule_is_dropped_when_no_consumer_has_it(make_huey: HueyFactory, minutely: Clocked) -> None:
     minutely.huey.pause_schedule("task")
     name = minutely.status().name
-    without = make_huey()
+    without = make_huey(lease_s=10)
+
+    def runs_for_a_lease(consumer: str) -> None:
+        running = scheduler(without, consumer)
+        for later in (0, without.lease_s):
+            running.fire_due(now(without) + later)
+
     without.ledger.consumers.register("of older code", "host", 1, 1, [name])
-    running = scheduler(without, "of newer code")
-    running.fire_due(now(without))
+    runs_for_a_lease("of newer code")
     assert minutely.status().paused_at
     without.ledger.consumers.deregister("of older code")
-    scheduler(without, "the next").fire_due(now(without))
+    runs_for_a_lease("the next")
     assert without.schedules() == []
     assert minutely.status().paused_at is None
     wait_until_early_in_the_minute(minutely.huey)

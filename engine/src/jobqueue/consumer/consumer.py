@@ -46,7 +46,7 @@ class DurableConsumer(Consumer):
     """Huey's consumer, with Huey's options.
 
     SIGTERM and SIGINT drain: workers claim no more jobs, running jobs may end within the grace period, and the jobs that
-    still run then are released. A second SIGINT ends the grace period. SIGHUP drains and restarts.
+    still run then are released. SIGQUIT or a second SIGINT ends the grace period at once. SIGHUP drains and restarts.
 
     :param queues: the queues that its workers serve. See DurableHuey.create_consumer.
     :param shutdown_timeout: the grace period in seconds. By default the huey's `grace_s`.
@@ -63,8 +63,10 @@ class DurableConsumer(Consumer):
         self._worker_number = 0
         super().__init__(huey, **options)
         self.grace_s = huey.grace_s if self.shutdown_timeout is None else self.shutdown_timeout
+        self._started = False  # the workers were started
         self._stop_requested_at: float | None = None  # time.monotonic() of the first signal to stop
-        self._interrupts = 0  # number of SIGINTs
+        self._signal_actions[signal.SIGQUIT] = (False, False)
+        self._interrupts = 0  # number of SIGINTs; the second ends the grace period
         self._ticked_at = self._renewed_at = self._swept_at = 0.0  # by time.monotonic()
         self._ledger: Ledger = huey.ledger
         self._leases = Leases(
@@ -81,7 +83,7 @@ class DurableConsumer(Consumer):
     # --- the main loop ---
 
     def run(self) -> None:
-        """Run until SIGTERM or SIGINT. Restart on SIGHUP."""
+        """Run until SIGTERM, SIGINT or SIGQUIT. Restart on SIGHUP."""
         try:
             self.start()
             while self._signum is None and not self.stop_flag.is_set():
@@ -109,7 +111,8 @@ class DurableConsumer(Consumer):
                 self._renewed_at = now
                 self.notifier.listen()
             if self._scheduler is not None and not draining:  # draining workers would not claim the fired jobs
-                self._scheduler.fire_due(self._leases.now())
+                if not self._scheduler.fire_due(self._leases.now()):
+                    self._renewed_at = 0.0  # the next pass renews at once, and so reads the clock
             if self.environment.forks:
                 self._watchdog.check()
             if now >= self._swept_at + SWEEP:
@@ -131,7 +134,7 @@ class DurableConsumer(Consumer):
         self._signum = signum
         self._stop_requested_at = self._stop_requested_at or time.monotonic()
         self._restart, _ = self._signal_actions[signum]
-        self._interrupts += signum == signal.SIGINT
+        self._interrupts += {signal.SIGINT: 1, signal.SIGQUIT: 2}.get(signal.Signals(signum), 0)
 
     @property
     def notifier(self) -> Notifier:
@@ -150,9 +153,13 @@ class DurableConsumer(Consumer):
         pass_on_info(self.huey.messages.task_names())
         logger.info("Consumer %s starts %s %s workers.", self.id, self.workers, self.worker_type)
         while not self._register():
-            time.sleep(RECONNECT)
+            if self.stop_flag.wait(RECONNECT):
+                return
         self._set_signal_handlers()
         self.notifier.expect(self.workers)
+        if self.environment.forks:
+            gc.freeze()  # a collection in a worker leaves the imported objects alone, so their memory remains shared
+        self._started = True
         for _, process in self.worker_threads:
             self._start(process)
         self.notifier.listen()
@@ -236,12 +243,18 @@ class DurableConsumer(Consumer):
     # --- stopping ---
 
     def stop(self, graceful: bool = False) -> None:
-        """Stop claiming jobs, and release the jobs that still run. If graceful, wait for the grace period before that."""
+        """Stop claiming jobs, and release the jobs that still run. If graceful, wait for the grace period before that.
+
+        Before `start`, only set the stop flag.
+        """
         self.stop_flag.set()
+        if not self._started:
+            return
         self.notifier.wake_all()
         self._renewed_at = 0.0  # so that the next pass reports to the ledger that this consumer drains
-        until = (self._stop_requested_at or time.monotonic()) + self.grace_s if graceful else 0.0
-        logger.info("Consumer %s stops; running jobs have %s s to end.", self.id, self.grace_s if graceful else 0)
+        grace_s = self.grace_s if graceful and self._interrupts < 2 else 0
+        until = (self._stop_requested_at or time.monotonic()) + grace_s
+        logger.info("Consumer %s stops; running jobs have %s s to end.", self.id, grace_s)
         while self._live_workers() and (left := until - time.monotonic()) > 0 and self._interrupts < 2:
             self._tick(min(TICK, left))
         for worker, process in self.worker_threads:

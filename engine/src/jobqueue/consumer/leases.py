@@ -8,13 +8,14 @@ from typing import Any
 
 from jobqueue.consumer.processes import is_stopped
 from jobqueue.consumer.worker import DurableWorker
-from jobqueue.ledger.consumers import SWEEP_LIMIT
+from jobqueue.ledger.consumers import RESCUE_LIMIT, SWEEP_LIMIT
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.monitoring.workers import Process, dump_processes, memory
 
 logger = logging.getLogger("jobqueue.consumer")
 
-PROMOTE_FOR = 0.2  # seconds that one sweep may spend on queueing due jobs
+SWEEP_FOR = 0.3  # seconds after which a sweep leaves the remaining jobs to the next one
+JUMP = 1.0  # seconds by which the database's clock may differ from the estimate before it counts as a jump
 FAIL_UNKNOWN_EVERY = 60.0  # seconds between two searches for jobs whose task no consumer knows
 
 
@@ -58,8 +59,11 @@ class Leases:
         processes = dump_processes(self._processes())
         now = self._ledger.consumers.heartbeat(self._consumer, self.held_tokens(), self._lease_s, processes, draining)
         slow = time.monotonic() - started > self._lease_s
-        late = slow or now - self._last_contact > self._lease_s  # after an outage, or after this machine slept
-        if self._in_touch_since is None or late:
+        late = slow or now - self._last_contact > self._lease_s  # after an outage, or after this process stood still
+        jumped = now - self.now() > JUMP
+        if jumped and self._last_contact:
+            logger.warning("The database's clock jumped forward by %.0f s.", now - self.now())
+        if self._in_touch_since is None or late or jumped:
             self._in_touch_since = now
         self._last_contact = now
         self._offset = now - time.monotonic()
@@ -68,16 +72,22 @@ class Leases:
     def sweep(self) -> None:
         """Do the work that any consumer may do for all: queue due jobs, and requeue the jobs of dead consumers.
 
-        Requeue nothing for a full lease after this consumer reached the database again. In that time the other consumers
-        renew their leases, so an outage requeues no live job. Raises DatabaseUnavailable.
+        Requeue nothing for a full lease after this consumer reached the database again, or after the database's clock jumped
+        forward. In that time the other consumers renew their leases, so neither requeues a live job. Raises
+        DatabaseUnavailable.
         """
-        until = time.monotonic() + PROMOTE_FOR
+        until = time.monotonic() + SWEEP_FOR
         while self._ledger.consumers.promote() == SWEEP_LIMIT and time.monotonic() < until:
             pass
-        if self._in_touch_since is not None and self._last_contact - self._in_touch_since >= self._lease_s:
-            for job_id in self._ledger.consumers.rescue(self.held_tokens()):
+        if self._in_touch_since is None or self._last_contact - self._in_touch_since < self._lease_s:
+            return
+        while True:
+            rescued = self._ledger.consumers.rescue(self.held_tokens(), self.now())
+            for job_id in rescued:
                 logger.warning("Job %s is requeued: its lease expired.", job_id)
-            self._fail_unknown()
+            if len(rescued) < RESCUE_LIMIT or time.monotonic() >= until:
+                break
+        self._fail_unknown()
 
     def lost_touch(self) -> None:
         """Note that the database did not answer."""
@@ -116,8 +126,8 @@ class Leases:
     def _fail_unknown(self) -> None:
         if time.monotonic() < self._searched_at + min(FAIL_UNKNOWN_EVERY, self._unknown_after_s):
             return
-        failed = self._ledger.consumers.fail_unknown(self._unknown_after_s)
+        failed = self._ledger.consumers.fail_unknown(self._unknown_after_s, self.now())
         for job_id in failed:
             logger.warning("Job %s fails: no worker knows its task.", job_id)
-        if len(failed) < SWEEP_LIMIT:  # otherwise the next sweep continues
+        if len(failed) < RESCUE_LIMIT:  # otherwise the next sweep continues
             self._searched_at = time.monotonic()

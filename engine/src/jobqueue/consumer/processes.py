@@ -17,7 +17,7 @@ from jobqueue.consumer.timeouts import claim_lost_error, on_alarm
 from jobqueue.consumer.worker import DurableWorker
 from jobqueue.execution.current_job import current_job
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 
 
 class DurableProcesses(ProcessEnvironment):

@@ -1,8 +1,11 @@
 """The scheduler: it fires due moments of the schedules in this consumer's code.
 
 Each due moment is fired once, by the consumer that is first. Moments that came while any consumer ran are all fired, however
-late. Of the moments that came while no consumer ran, the last is made up if it is within its grace period. A consumer that
-starts cannot know at once whether another one runs, so it leaves earlier moments to live consumers for OTHERS seconds.
+late. Of the moments that came while no consumer ran, the last is made up if it is within its grace period. The time over which
+the database's clock jumps forward counts as time in which no consumer ran. A consumer that starts cannot know at once whether
+another one runs, so it leaves earlier moments to live consumers for OTHERS seconds.
+
+The main process renews leases between two passes, so a pass is short.
 """
 
 import logging
@@ -10,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from itertools import islice
 
 from huey import signals
 from huey.api import PeriodicTask
@@ -26,6 +30,8 @@ logger = logging.getLogger("jobqueue.scheduler")
 
 OTHERS = 5.0  # seconds within which a live consumer fires a due moment
 ASLEEP = 15.0  # seconds between two checks after which this consumer counts as not having run in between
+FIRE_FOR = 0.3  # seconds after which a pass leaves the remaining due moments to the next one
+AT_ONCE = 100  # the most due moments of a schedule that a pass computes
 DROP = 60.0  # seconds between two searches for schedules that no consumer's code has
 
 
@@ -66,29 +72,36 @@ class Scheduler:
         """Register the schedules, and note that this consumer runs from now on. Raises DatabaseUnavailable."""
         self._runs_since = self._checked_at = self._register()
 
-    def fire_due(self, now: float) -> None:
-        """Fire every due moment.
+    def fire_due(self, now: float) -> bool:
+        """Fire every due moment, or as many as FIRE_FOR allows. The next call continues.
 
         :param now: an estimate of the database's time. The database is asked only if a schedule is due by this estimate.
+        :returns: False if the estimate is wrong, because the database's clock has jumped forward. Then nothing was fired.
 
         Raises DatabaseUnavailable.
         """
+        until = time.monotonic() + FIRE_FOR
         if now > self._checked_at + ASLEEP:
             self._runs_since = now
         self._checked_at = now
-        if due := [name for name, at in self._check_at.items() if at <= now]:
-            rows, now = self._timetable.watermarks(due)
-            for name in due:
+        if due := sorted((at, name) for name, at in self._check_at.items() if at <= now):
+            rows, read_at = self._timetable.watermarks([name for _, name in due])
+            if read_at > now + ASLEEP:
+                return False
+            for _, name in due:
                 if name not in rows:
                     self._register()  # older code, which lacks this schedule, dropped it
                 elif rows[name]["paused_at"] is None:
-                    self._fire_schedule(name, rows[name]["watermark"], now)
+                    self._fire_schedule(name, rows[name]["watermark"], read_at, until)
                 else:
-                    self._check_at[name] = self._next_check(name, now)
-        if time.monotonic() >= self._dropped_at + DROP:
+                    self._check_at[name] = self._next_check(name, read_at)
+                if time.monotonic() >= until:
+                    break
+        if time.monotonic() >= self._dropped_at + DROP and now >= self._runs_since + self._lease_s:
             self._dropped_at = time.monotonic()
-            for name in self._timetable.drop(list(self._tasks), self._consumer, self._lease_s):
+            for name in self._timetable.drop(list(self._tasks), self._consumer, self._lease_s, now):
                 logger.info("The schedule of %s is dropped: no live consumer's code has it.", name)
+        return True
 
     def _register(self) -> float:
         """Register the schedules of this code. Return the database's time."""
@@ -97,24 +110,29 @@ class Scheduler:
         self._check_at = dict.fromkeys(self._tasks, 0.0)
         return self._timetable.register({name: str(schedule) for name, schedule in self._schedules.items()})
 
-    def _fire_schedule(self, name: str, watermark: float, now: float) -> None:
+    def _fire_schedule(self, name: str, watermark: float, now: float, until: float) -> None:
+        """Fire the due moments of one schedule. Stop after one that ends past `until`, by time.monotonic()."""
         schedule, since = self._schedules[name], min(self._runs_since, now)
         try:
             missed = schedule.last_between(utc(watermark), utc(since))
-            late = list(schedule.between(utc(watermark) if missed is None else missed, utc(now)))
+            moments = schedule.between(utc(watermark) if missed is None else missed, utc(now))
+            late = list(islice(moments, AT_ONCE))
         except Exception:
             logger.exception("Cannot compute when %s is due. Checking again in a minute.", name)
             self._check_at[name] = now + 60
             return
         if missed is not None:
-            if now < since + OTHERS and self._timetable.others_live(self._consumer, self._lease_s):
+            if now < since + OTHERS and self._timetable.others_live(self._consumer, self._lease_s, now):
                 return  # check again in the next pass
             self._make_up(name, watermark, missed, since)
             watermark = missed.timestamp()
         for due in late:
             self._fire(name, watermark, due)
-            watermark = due.timestamp()
-        self._check_at[name] = self._next_check(name, now)
+            watermark = self._check_at[name] = due.timestamp()
+            if time.monotonic() >= until:
+                return  # the next pass continues, with the schedule that is the furthest behind
+        if len(late) < AT_ONCE:
+            self._check_at[name] = self._next_check(name, now)
 
     def _make_up(self, name: str, watermark: float, due: datetime, since: float) -> None:
         grace_s = self._schedules[name].grace(due).total_seconds()

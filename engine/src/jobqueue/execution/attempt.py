@@ -67,9 +67,7 @@ class Attempt:
         """Return the outcome to write, or None when the attempt was interrupted."""
         outcome = Outcome(submitted=self.submitted, deleted=self.deleted, progress=self.job.unwritten)
         if self.failure is not None:
-            outcome.result = error_result(
-                self.failure["error"], self.id, self.failure["traceback"], self.failure["retries"]
-            )
+            outcome.result = error_result(job_id=self.id, **kept(self.failure, self.job.max_result))
         if self.exception is not None:
             outcome.error = sentence(self.exception)
         if self.retry is not None:
@@ -97,6 +95,25 @@ def ending_attempt() -> Attempt | None:
     """Return the attempt of the calling code if its task has returned, else None."""
     attempt = current_attempt.get()
     return attempt if attempt is not None and attempt.ending else None
+
+
+def kept(metadata: dict[str, Any], max_bytes: float) -> dict[str, Any]:
+    """Return the arguments of `error_result` for an error's metadata.
+
+    An overridden `build_error_result` may add to Huey's metadata. The codec keeps what it adds, or says why it cannot.
+    """
+    usual = {"error": "", "traceback": "", "retries": 0}
+    given = {key: value for key, value in metadata.items() if type(value) is type(usual.get(key))}
+    more = {key: _kept(value, max_bytes) for key, value in metadata.items() if key not in given and key != "task_id"}
+    return usual | given | {"more": codec.encode(more)[1] if more else b""}
+
+
+def _kept(value: Any, max_bytes: float) -> Any:
+    try:
+        codec.encode(value, max_bytes)
+    except codec.ResultNotEncodable as error:
+        return f"Not kept: {error}"
+    return value
 
 
 def sentence(exception: BaseException) -> str:

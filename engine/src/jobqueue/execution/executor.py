@@ -41,8 +41,8 @@ class Host(Protocol):
     def execute_as_huey(self, task: Task, timestamp: datetime) -> Any:
         """Run the task with Huey's hooks, signals, locks and timeouts."""
 
-    def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
-        """Return the metadata of an error."""
+    def error_metadata(self, task: Task, exception: BaseException) -> dict[str, Any]:
+        """Return Huey's metadata of an error."""
 
     def schedule_retry(self, task: Task, at: float | None = None) -> None:
         """Note on the task's attempt that it is tried again."""
@@ -194,7 +194,7 @@ class Executor:
             except Exception as error:  # not the task's: for example, an error handler that cannot be pickled
                 logger.exception("Job %s could not be ended as Huey would.", attempt.id)
                 attempt.exception = attempt.exception or error
-                attempt.failure = attempt.failure or self._host.build_error_result(task, error)
+                attempt.failure = attempt.failure or self._host.error_metadata(task, attempt.exception)
                 attempt.signal = signals.SIGNAL_ERROR
                 if task.retries and attempt.retry is None:
                     self._host.schedule_retry(task)

@@ -139,8 +139,8 @@ class JobHandle(Result):
             row = self.huey.ledger.reading.result(self.id)
             if row is not None and (row["body"] is not None or row["state"] == State.SUCCEEDED):
                 value = value_of(row)
-                if isinstance(value, Error):
-                    value.metadata["task_id"] = self.id  # the id of a shared run is not the handle's
+                if isinstance(value, Error) and value.metadata["task_id"] == row["id"]:
+                    value.metadata["task_id"] = self.id  # a handle does not show the id of a run that it shares
                 if not State(row["state"]).ended:
                     return value  # the error of an attempt that is tried again
                 self._result = value

@@ -4,6 +4,7 @@ Any consumer may requeue the jobs of any other whose leases ran out.
 """
 
 import json
+import math
 from collections.abc import Sequence
 
 from jobqueue.database.database import Database, Row
@@ -12,7 +13,8 @@ from jobqueue.ledger.records import Notify
 from jobqueue.ledger.releasing import SET_RELEASED, mark_lost
 from jobqueue.ledger.sql import AFTER, CLOCK, QUEUED_TASKS, event
 
-SWEEP_LIMIT = 200  # the most jobs that one sweep touches
+SWEEP_LIMIT = 200  # the most jobs that one statement queues
+RESCUE_LIMIT = 20  # the most jobs that one transaction rescues or fails, each with statements of its own
 CONSUMER_FORGOTTEN = 24 * 3600  # seconds without a heartbeat after which a consumer is deleted from the list
 
 # --- register and heartbeat ---
@@ -62,7 +64,7 @@ RETURNING id, queue
 
 LAPSED = """
 SELECT id, token, worker FROM jobs
-WHERE lease_until < NOW AND NOT token IN EACH(:held)
+WHERE lease_until < NOW AND lease_until < :now AND NOT token IN EACH(:held)
 ORDER BY lease_until LIMIT :limit FOR UPDATE SKIP LOCKED
 """
 
@@ -75,11 +77,12 @@ WHERE consumer = :consumer AND worker IN EACH(:workers) AND NOT token IN EACH(:k
 RETURNING id, queue
 """
 
-KNOWN_TASKS = "SELECT tasks FROM consumers WHERE seen_at > NOW - :age"
+KNOWN_TASKS = "SELECT tasks FROM consumers WHERE seen_at > NOW - :age OR seen_at > :now - :age"
 
 # Lock the jobs, so that they are still queued when FAIL_UNKNOWN runs.
 UNKNOWN = """
 SELECT id FROM jobs WHERE state = 'queued' AND task = :task AND queued_at > 0 AND queued_at < NOW - :age
+  AND queued_at < :now - :age
 ORDER BY queued_at LIMIT :limit FOR UPDATE SKIP LOCKED
 """
 
@@ -91,6 +94,9 @@ RETURNING {AFTER}
 
 class Consumers:
     """The consumers of one database.
+
+    A sweep judges the silence of other consumers. The calling consumer gives its estimate of the database's time for that:
+    while the database's clock is ahead of the estimate, it has jumped, and silence by that clock alone means nothing.
 
     :param notify: called with the queue of each job that was requeued or became ready.
     :param max_losses: attempts of a job that may die with their worker before the job fails.
@@ -180,17 +186,18 @@ class Consumers:
             due = tx.all(PROMOTE, limit=SWEEP_LIMIT)
         return len(self._notify_of(due))
 
-    def rescue(self, held: Sequence[str]) -> list[str]:
-        """Requeue jobs whose lease ran out, because their consumer died or lost the database. At most SWEEP_LIMIT.
+    def rescue(self, held: Sequence[str], now: float = math.inf) -> list[str]:
+        """Requeue jobs whose lease ran out, because their consumer died or lost the database. At most RESCUE_LIMIT.
 
         :param held: tokens that live workers of the calling consumer hold. Their jobs are left alone: the lease ran out only
             because a renewal took longer than a lease.
+        :param now: the calling consumer's estimate of the database's time.
         """
         with self.database.statement() as tx:
-            if not tx.all(LAPSED, held=list(held), limit=1):
+            if not tx.all(LAPSED, held=list(held), now=now, limit=1):
                 return []
         with self.database.transaction() as tx:
-            lapsed = tx.all(LAPSED, held=list(held), limit=SWEEP_LIMIT)
+            lapsed = tx.all(LAPSED, held=list(held), now=now, limit=RESCUE_LIMIT)
             rows = [
                 mark_lost(tx, row["id"], row["token"], self.max_losses, f"worker {row['worker']}") for row in lapsed
             ]
@@ -215,10 +222,13 @@ class Consumers:
             rows = tx.all(RELEASE_UNHEARD, consumer=consumer, workers=list(workers), known=list(known), left=left_s)
         return self._notify_of(rows)
 
-    def fail_unknown(self, age_s: float) -> list[str]:
-        """Fail jobs that have been queued for `age_s` seconds while no consumer's code had their task. At most SWEEP_LIMIT."""
+    def fail_unknown(self, age_s: float, now: float = math.inf) -> list[str]:
+        """Fail jobs that have been queued for `age_s` seconds while no consumer's code had their task. At most RESCUE_LIMIT.
+
+        :param now: the calling consumer's estimate of the database's time.
+        """
         with self.database.transaction() as tx:
-            known = {task for row in tx.all(KNOWN_TASKS, age=age_s) for task in json.loads(row["tasks"])}
+            known = {task for row in tx.all(KNOWN_TASKS, age=age_s, now=now) for task in json.loads(row["tasks"])}
             unknown = [row["task"] for row in tx.all(QUEUED_TASKS) if row["task"] not in known]
             error = (
                 f"No worker knew its task for {age_s:g} s. The code of a running consumer must contain the task, under the name "
@@ -227,7 +237,7 @@ class Consumers:
             failed: list[str] = []
             ready: list[str] = []
             for task in unknown:
-                for found in tx.all(UNKNOWN, task=task, age=age_s, limit=SWEEP_LIMIT - len(failed)):
+                for found in tx.all(UNKNOWN, task=task, age=age_s, now=now, limit=RESCUE_LIMIT - len(failed)):
                     row = tx.one(FAIL_UNKNOWN, id=found["id"], error=error)
                     assert row is not None, "the row is locked"
                     ready += after_failure(tx, row, error)

@@ -33,7 +33,7 @@ FROM jobs AS job WHERE id = {RUN} AND state = 'queued'
 """
 
 RESULT = f"""
-SELECT {STATE_OF_HANDLE} AS state, jobs.error, results.media_type, results.body
+SELECT jobs.id, {STATE_OF_HANDLE} AS state, jobs.error, results.media_type, results.body
 FROM jobs LEFT JOIN handles ON handles.id = :id
 LEFT JOIN results ON results.job_id = jobs.id AND handles.let_go_at IS NULL
 WHERE jobs.id = {RUN}
@@ -101,7 +101,10 @@ class Reading:
         return None if row is None else min(int(row["n"]), most)
 
     def result(self, job_id: str) -> Row | None:
-        """Return `state`, `error`, and `media_type` and `body` of the result, which are None without one. None for an unknown id."""
+        """Return `id` and `state`, `error`, and `media_type` and `body` of the result. None for an unknown id.
+
+        `id` is the run's if `job_id` is the id of a handle. `media_type` and `body` are None without a result.
+        """
         with self.database.statement() as tx:
             return tx.one(RESULT, id=job_id)
 

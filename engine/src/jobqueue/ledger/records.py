@@ -1,5 +1,6 @@
 """Values that callers pass to the ledger: new jobs, claim requests, and the outcome of an attempt."""
 
+import base64
 import json
 import socket
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from jobqueue.ledger.queues import DEFAULT
 from jobqueue.ledger.states import State
 
 ERROR = "application/vnd.jobqueue.error+json"  # the media type of a failed job's result
+MORE = "more"  # the key of its further metadata
 
 Notify = Callable[[Sequence[str]], object]  # called with the queue of each job that may be ready to run
 
@@ -116,6 +118,14 @@ class Outcome:
     version: NewVersion | None = None
 
 
-def error_result(error: str, job_id: str, traceback: str = "", retries: int = 0) -> tuple[str, bytes]:
-    """Return an error as a job's result: media type, and the metadata of Huey's TaskException as JSON."""
-    return ERROR, json.dumps({"error": error, "retries": retries, "traceback": traceback, "task_id": job_id}).encode()
+def error_result(
+    error: str, job_id: str, traceback: str = "", retries: int = 0, more: bytes = b""
+) -> tuple[str, bytes]:
+    """Return an error as a job's result: media type, and the metadata of Huey's TaskException as JSON.
+
+    :param more: further metadata, a dict that the codec has encoded.
+    """
+    metadata = {"error": error, "retries": retries, "traceback": traceback, "task_id": job_id}
+    if more:
+        metadata[MORE] = base64.b64encode(more).decode()
+    return ERROR, json.dumps(metadata).encode()

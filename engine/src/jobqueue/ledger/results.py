@@ -1,5 +1,6 @@
 """Save and read the results of jobs. A failed job's result is its error, in the form that Huey gives it."""
 
+import base64
 import json
 from typing import Any
 
@@ -7,7 +8,7 @@ from huey.utils import Error
 
 from jobqueue import codec
 from jobqueue.database.database import Row, Transaction
-from jobqueue.ledger.records import ERROR
+from jobqueue.ledger.records import ERROR, MORE
 
 REPLACE_RESULT = """
 ON CONFLICT (job_id) DO UPDATE SET media_type = excluded.media_type, body = excluded.body, saved_at = excluded.saved_at
@@ -35,5 +36,8 @@ def value_of(row: Row) -> Any:
     if row["media_type"] is None:
         return None
     if row["media_type"] == ERROR:
-        return Error(json.loads(row["body"]))
+        metadata = json.loads(row["body"])
+        if (more := metadata.pop(MORE, None)) is not None:
+            metadata |= codec.decode(codec.TREE, base64.b64decode(more))
+        return Error(metadata)
     return codec.decode(row["media_type"], row["body"])

@@ -5,6 +5,7 @@ first occurrence. Moments are aware and are compared in UTC, because Python comp
 local times.
 """
 
+import time as clock
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -17,6 +18,7 @@ HOUR, DAY = 3600, 24 * 3600  # seconds
 
 SUN_SEARCH = 3 * 366  # days to search for a day with a sunrise or sunset
 MINUTE_SEARCH = 366 * DAY  # seconds to search for the next minute that a function accepts
+LAST_SEARCH = 0.5  # seconds that a search for the last such minute takes at most, because it keeps a consumer from its other work
 
 
 @dataclass(frozen=True)
@@ -166,9 +168,23 @@ class Minutes:
 
     def between(self, after: datetime, until: datetime) -> Iterator[datetime]:
         """Yield the due minutes after one moment, up to and including another."""
-        for minute in range(_since_epoch(after) // 60 * 60 + 60, _since_epoch(until) + 1, 60):
+        for minute in self._minutes(after, until):
             if self.is_due(self.as_huey(minute)):
                 yield utc(minute)
+
+    def last_between(self, after: datetime, until: datetime) -> datetime | None:
+        """Return the last due minute after one moment, up to and including another. Give up after LAST_SEARCH seconds."""
+        started = clock.monotonic()
+        for minute in reversed(self._minutes(after, until)):
+            if self.is_due(self.as_huey(minute)):
+                return utc(minute)
+            if clock.monotonic() > started + LAST_SEARCH:
+                return None
+        return None
+
+    @staticmethod
+    def _minutes(after: datetime, until: datetime) -> range:
+        return range(_since_epoch(after) // 60 * 60 + 60, _since_epoch(until) + 1, 60)
 
 
 def instant(local: datetime, tz: tzinfo) -> datetime:

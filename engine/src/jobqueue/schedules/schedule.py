@@ -59,10 +59,10 @@ class Schedule:
     def last_between(self, after: datetime, until: datetime) -> datetime | None:
         """Return the last due moment after one moment, up to and including another, without computing all of them.
 
-        A rule that is a function is asked only about the last day.
+        A rule that is a function is asked only about the last day, and for at most half a second.
         """
         if isinstance(self.rule, Minutes):
-            after = max(after, until - timedelta(days=1))
+            return self.rule.last_between(max(after, until - timedelta(days=1)), until)
         span = timedelta(hours=1)
         while span < until - after:
             if found := list(self.between(until - span, until)):

@@ -6,6 +6,7 @@ nothing. Pruning jobs does not change watermarks.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,7 +28,12 @@ INSERT INTO schedules (name, phrase, watermark, note) VALUES (:name, :phrase, NO
 UPDATE_PHRASE = "UPDATE schedules SET phrase = :phrase, watermark = NOW WHERE name = :name AND phrase <> :phrase"
 SCHEDULE_NAMES = "SELECT name FROM schedules"
 DROP_SCHEDULES = "DELETE FROM schedules WHERE name IN EACH(:names)"
-LIVE_CONSUMERS = "SELECT tasks FROM consumers WHERE id <> :consumer AND left_at IS NULL AND seen_at > NOW - :age"
+
+LIVE_CONSUMERS = """
+SELECT tasks FROM consumers
+WHERE id <> :consumer AND left_at IS NULL AND (seen_at > NOW - :age OR seen_at > :now - :age)
+"""
+
 WATERMARKS = "SELECT name, watermark, paused_at FROM schedules WHERE name IN EACH(:names)"
 
 ADVANCE_WATERMARK = """
@@ -115,25 +121,30 @@ class Timetable:
                 tx.run(UPDATE_PHRASE, name=name, phrase=phrase)
         return float(clock["now"])
 
-    def drop(self, known: Sequence[str], consumer: str, age_s: float) -> list[str]:
+    def drop(self, known: Sequence[str], consumer: str, age_s: float, now: float = math.inf) -> list[str]:
         """Drop the schedules that no live consumer's code has, and return their names.
 
         :param known: the schedules that this consumer's code has.
         :param age_s: seconds after which another consumer without a heartbeat counts as dead.
+        :param now: the calling consumer's estimate of the database's time. Another consumer counts as dead if it does by this
+            time too, because the database's clock may just have jumped forward.
         """
         with self.database.statement() as tx:
             names = {row["name"] for row in tx.all(SCHEDULE_NAMES)} - set(known)
             if names:  # a consumer writes its list of tasks before it registers a schedule
-                for other in tx.all(LIVE_CONSUMERS, consumer=consumer, age=age_s):
+                for other in tx.all(LIVE_CONSUMERS, consumer=consumer, age=age_s, now=now):
                     names -= set(json.loads(other["tasks"]))
             if names:
                 tx.run(DROP_SCHEDULES, names=sorted(names))
         return sorted(names)
 
-    def others_live(self, consumer: str, age_s: float) -> bool:
-        """Return whether another consumer sent a heartbeat in the last `age_s` seconds and has not deregistered."""
+    def others_live(self, consumer: str, age_s: float, now: float = math.inf) -> bool:
+        """Return whether another consumer sent a heartbeat in the last `age_s` seconds and has not deregistered.
+
+        :param now: as for `drop`.
+        """
         with self.database.statement() as tx:
-            return bool(tx.all(LIVE_CONSUMERS, consumer=consumer, age=age_s))
+            return bool(tx.all(LIVE_CONSUMERS, consumer=consumer, age=age_s, now=now))
 
     def watermarks(self, names: Sequence[str]) -> tuple[dict[str, Row], float]:
         """Return `watermark` and `paused_at` of these schedules by name, and the database's time just before the read."""

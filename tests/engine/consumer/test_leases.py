@@ -1,0 +1,109 @@
+"""Leases when the database's clock jumps forward: two consumers without their processes, one of which sweeps."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from jobqueue import DurableHuey, State
+from jobqueue.consumer.leases import Leases
+from jobqueue.ledger import consumers
+from jobqueue.tasks.task import DurableTaskWrapper
+from tests.engine.conftest import HueyFactory
+from tests.engine.consumers import wait_until
+from tests.moved_clock import MovedClock
+
+LEASE = 1.0  # seconds
+HOUR = 3600.0  # seconds
+
+
+class Consumer:
+    """A consumer that renews its leases when the test says so."""
+
+    def __init__(self, huey: DurableHuey, name: str) -> None:
+        self.huey, self.name, self.tokens = huey, name, list[str]()
+        huey.ledger.consumers.register(name, "host", 1, 1, huey.messages.task_names())
+        self.leases = Leases(name, huey.ledger, self._workers, lease_s=LEASE, unknown_after_s=HOUR)
+        self.leases.renew(draining=False)
+
+    def _workers(self) -> list[tuple[SimpleNamespace, SimpleNamespace]]:
+        def shared(token: str) -> SimpleNamespace:
+            return SimpleNamespace(value=token.encode())
+
+        names = enumerate(self.tokens)
+        workers = [SimpleNamespace(name=f"w{n}", held_token=shared(t), requested_token=shared(""), made_at=0.0) for n, t in names]
+        return [(worker, SimpleNamespace()) for worker in workers]
+
+    def claim(self) -> str:
+        """Claim a job, and return its id."""
+        task = self.huey.claim(self.name, f"w{len(self.tokens)}")
+        assert task is not None
+        self.tokens.append(task.attempt.token)
+        return str(task.attempt.id)
+
+
+@pytest.fixture
+def task(make_huey: HueyFactory) -> DurableTaskWrapper:
+    """Return a task whose claims hold for LEASE."""
+    wrapper: DurableTaskWrapper = make_huey(lease_s=LEASE).task(name="task")(lambda: None)
+    return wrapper
+
+
+def renew_for_a_lease(clock: MovedClock, *renewing: Consumer) -> None:
+    """Let consumers renew their leases for a little more than a lease. Meanwhile another may sweep."""
+    until = clock.now() + LEASE * 1.1
+
+    def over() -> bool:
+        for consumer in renewing:
+            consumer.leases.renew(draining=False)
+        return clock.now() > until
+
+    wait_until(over)
+
+
+def test_clock_that_jumps_forward_ends_no_lease_that_is_renewed(clock: MovedClock, task: DurableTaskWrapper) -> None:
+    handle = task()
+    holder, other = Consumer(task.huey, "holder"), Consumer(task.huey, "other")
+    holder.claim()
+    renew_for_a_lease(clock, holder, other)
+    clock.move(HOUR)
+    other.leases.sweep()  # before either has renewed by the new clock
+    assert handle.state is State.RUNNING
+    other.leases.renew(draining=False)
+    other.leases.sweep()  # before the holder has
+    assert handle.state is State.RUNNING
+    renew_for_a_lease(clock, holder, other)
+    other.leases.sweep()
+    assert handle.state is State.RUNNING
+    renew_for_a_lease(clock, other)  # the holder died
+    other.leases.sweep()
+    assert (handle.state, handle.get_job().losses) == (State.QUEUED, 1)
+
+
+def test_clock_that_jumps_forward_fails_no_job_as_unknown(clock: MovedClock, task: DurableTaskWrapper) -> None:
+    handle = task()
+    consumer = Consumer(task.huey, "consumer")
+    renew_for_a_lease(clock, consumer)
+    clock.move(2 * HOUR)
+    consumer.leases.sweep()
+    assert handle.state is State.QUEUED
+    renew_for_a_lease(clock, consumer)
+    consumer.leases.sweep()
+    assert handle.state is State.QUEUED
+
+
+def test_sweep_ends_within_a_second_however_many_jobs_are_lost(
+    clock: MovedClock, task: DurableTaskWrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next sweeps take the others back."""
+    n = 3 * consumers.RESCUE_LIMIT
+    task.huey.enqueue_many([task.s() for _ in range(n)])
+    dead, other = Consumer(task.huey, "dead"), Consumer(task.huey, "other")
+    for _ in range(n):
+        dead.claim()
+    renew_for_a_lease(clock, other)
+    monkeypatch.setattr("jobqueue.consumer.leases.SWEEP_FOR", 0.0)
+    left = []
+    while not left or left[-1]:
+        other.leases.sweep()
+        left.append(task.huey.ledger.reading.count(State.RUNNING))
+    assert left == [2 * consumers.RESCUE_LIMIT, consumers.RESCUE_LIMIT, 0]

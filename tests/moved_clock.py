@@ -1,0 +1,51 @@
+"""A database whose clock tests move: `NOW` is the server's time plus the seconds in a table, for all processes at once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jobqueue.database import postgres, sqlite
+from jobqueue.database.database import Database
+from jobqueue.ledger.sql import CLOCK
+
+DIALECTS = {sqlite: sqlite.SQLite, postgres: postgres.Postgres}
+USUAL = {module: module._NOW for module in DIALECTS}
+
+
+class MovedClock:
+    """The clock of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        with database.transaction() as tx:
+            tx.run("CREATE TABLE moved_clock (ahead double precision)")
+            tx.run("INSERT INTO moved_clock VALUES (0)")
+
+    def move(self, seconds: float) -> None:
+        """Set the clock forward, or back."""
+        with self._database.statement() as tx:
+            tx.run("UPDATE moved_clock SET ahead = ahead + :seconds", seconds=seconds)
+
+    def now(self) -> float:
+        """Return the database's time, in seconds since the epoch."""
+        with self._database.statement() as tx:
+            row = tx.one(CLOCK)
+        assert row is not None
+        return float(row["now"])
+
+
+@contextmanager
+def moved_clock(database: Database) -> Iterator[MovedClock]:
+    """Yield the clock of a database. This process reads it in the block, and so does each process that calls `read_it`."""
+    clock = MovedClock(database)
+    try:
+        read_it()
+        yield clock
+    finally:
+        read_it(ahead="")
+
+
+def read_it(ahead: str = " + (SELECT ahead FROM moved_clock)") -> None:
+    """Let this process read the moved clock."""
+    for module, dialect in DIALECTS.items():
+        module._NOW = f"({USUAL[module]}{ahead})"
+        dialect.compile.cache_clear()
