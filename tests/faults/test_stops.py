@@ -1,4 +1,7 @@
-"""SIGTERM, SIGINT, SIGHUP: running jobs get their grace, then they go back to the queue, and nothing is counted against them."""
+"""SIGTERM, SIGINT, SIGHUP: running jobs get their grace, then they go back to the queue, and nothing is counted against them.
+
+SIGQUIT gives no grace.
+"""
 
 import os
 import signal
@@ -98,6 +101,23 @@ def test_second_sigint_ends_the_grace_period(start: StartConsumer, tasks: Simple
     assert (handle.state, handle.get_job().returns) == (State.QUEUED, 1)
 
 
+@pytest.mark.parametrize("worker_type", ["process", "thread"])
+@pytest.mark.parametrize("while_draining", [False, True])
+def test_sigquit_releases_running_jobs_at_once(
+    start: StartConsumer, tasks: SimpleNamespace, path: str, worker_type: str, while_draining: bool
+) -> None:
+    """A terminal sends it to all processes."""
+    consumer = start(worker_type=worker_type, grace_s=60)
+    handle = tasks.slow_at_first(path)
+    wait_until(lambda: notes(Path(path)))
+    if while_draining:
+        consumer.send(signal.SIGTERM)
+        wait_until(lambda: "stops" in consumer.log.read_text())
+    os.killpg(consumer.pid, signal.SIGQUIT)
+    assert consumer.wait(3) == 0
+    assert (handle.state, handle.get_job().returns, handle.get_job().losses) == (State.QUEUED, 1, 0)
+
+
 def test_worker_that_dies_during_the_grace_period_loses_its_job_and_the_stop_continues(
     start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
@@ -134,7 +154,7 @@ def test_signals_do_not_stop_a_worker_but_stop_its_children(
     handle = tasks.undisturbed(0.5)
     wait_until(lambda: handle.state is State.RUNNING)
     (worker,) = consumer.worker_pids()
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
         os.kill(worker, signum)
     assert handle.get(blocking=True, timeout=5) == "undisturbed"
     pool = tasks.pool_of_processes(4)

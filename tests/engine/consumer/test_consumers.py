@@ -16,7 +16,7 @@ from tests.engine.consumers import ConsumerProcess, consumer_process, environmen
 from tests.storages import Storage
 
 MODULE = """
-import os, time
+import gc, os, time
 from pathlib import Path
 from huey import crontab
 from jobqueue import DurableHuey, current_job, every
@@ -35,6 +35,14 @@ def add(a, b):
 @huey.task()
 def whoami():
     return [os.getpid(), current_job().id]
+
+@huey.task()
+def collect_garbage():
+    import psutil
+
+    before = psutil.Process().memory_full_info().uss
+    gc.collect()
+    return psutil.Process().memory_full_info().uss - before
 
 @huey.task()
 def meet(n):
@@ -168,6 +176,14 @@ def test_workers_run_jobs_in_parallel(module: Any, huey_consumer: Start) -> None
     assert len(set(pids)) == 3
 
 
+def test_full_garbage_collection_in_a_worker_keeps_the_memory_that_workers_share(
+    module: Any, huey_consumer: Start
+) -> None:
+    huey_consumer("-k", "process")
+    module.add(1, 2).get(blocking=True, timeout=10)
+    assert module.collect_garbage().get(blocking=True, timeout=10) < 3_000_000  # bytes; nothing shared would be 20 MB
+
+
 def test_schedule_fires_once_per_moment_across_consumers(module: Any, tmp_path: Path, huey_consumer: Start) -> None:
     source = tmp_path / "queue_of_tests.py"
     source.write_text(source.read_text() + PERIODIC)
@@ -196,3 +212,13 @@ def test_no_consumer_starts_in_immediate_mode(huey: DurableHuey) -> None:
     huey.immediate = True
     with pytest.raises(Exception, match="immediate"):
         huey.create_consumer().start()
+
+
+@pytest.mark.parametrize("storage", ["sqlite", "postgres"], indirect=True)
+@pytest.mark.parametrize("graceful", [True, False])
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_consumer_may_be_stopped_before_it_starts(huey: DurableHuey, kind: str, graceful: bool) -> None:
+    consumer = huey.create_consumer(worker_type=kind)
+    consumer.stop(graceful=graceful)
+    assert consumer.stop_flag.is_set()
+    assert huey.ledger.consumers.all() == []

@@ -200,6 +200,67 @@ def test_error_is_a_sentence_with_a_traceback(any_huey: Huey) -> None:
     assert "in fails" in metadata["traceback"]
 
 
+# What an app's own `build_error_result` returns, beside what Huey's does.
+AT = datetime(2026, 11, 29, 1, 30, tzinfo=UTC)
+ADDED = {"host": "a", "at": AT, "tried": (1, 2), "more": {"more": 1}, b"key": None}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_an_overridden_build_error_result_adds_is_kept(
+    any_huey: Huey, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    """It may also leave out what Huey's returns. Later tasks of the pipeline get the error of the task that failed."""
+    usual = any_huey.build_error_result
+    monkeypatch.setattr(
+        any_huey, "build_error_result", lambda task, error: (usual(task, error) if whole else {"error": 7}) | ADDED
+    )
+
+    @any_huey.task()
+    def fails() -> None:
+        raise ValueError("a")
+
+    @any_huey.task()
+    def after(value: Any) -> None:
+        pass
+
+    handles = list(any_huey.enqueue(fails.s().then(after).then(after)))
+    work(any_huey)
+    for handle in handles:
+        with pytest.raises(TaskException) as raised:
+            handle.get()
+        metadata = raised.value.metadata
+        assert ADDED.items() <= metadata.items()
+        assert metadata["error"] == ("ValueError('a')" if whole else 7)
+        assert metadata.get("task_id") in (handles[0].id, None)
+        if whole:
+            assert "in fails" in metadata["traceback"]
+
+
+@pytest.mark.parametrize("results", [True, False])
+def test_unusable_build_error_result_does_not_change_how_the_job_ends(
+    make_huey: HueyFactory, monkeypatch: pytest.MonkeyPatch, results: bool
+) -> None:
+    """It raises, returns no dict, or adds what no result may have."""
+    huey = make_huey(results=results)
+
+    @huey.task()
+    def fails() -> None:
+        raise ValueError("a")
+
+    lock = threading.Lock()
+    builds: list[Callable[..., Any]] = [lambda *_: 1 / 0, lambda *_: 7, lambda *_: {"error": "b", "lock": lock}]
+    for build in builds:
+        monkeypatch.setattr(huey, "build_error_result", build)
+        fails()
+        work(huey)
+        job = huey.jobs()[0]
+        assert (job.state, job.error, job.attempt, job.losses) == (State.FAILED, "ValueError: a", 1, 0)
+    with pytest.raises(TaskException) as raised:
+        huey.job(huey.jobs()[0].id).get()
+    assert str(raised.value) == "b"
+    assert "Not kept: result is a _thread.lock" in raised.value.metadata["lock"]
+
+
 # --- error handlers ---
 
 

@@ -103,7 +103,7 @@ def kept(metadata: dict[str, Any], max_bytes: float) -> dict[str, Any]:
     An overridden `build_error_result` may add to Huey's metadata. The codec keeps what it adds, or says why it cannot.
     """
     usual = {"error": "", "traceback": "", "retries": 0}
-    given = {key: value for key, value in metadata.items() if type(value) is type(usual.get(key))}
+    given = {key: metadata[key] for key in usual.keys() & metadata.keys() if type(metadata[key]) is type(usual[key])}
     more = {key: _kept(value, max_bytes) for key, value in metadata.items() if key not in given and key != "task_id"}
     return usual | given | {"more": codec.encode(more)[1] if more else b""}
 
