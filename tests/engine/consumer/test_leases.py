@@ -30,7 +30,10 @@ class Consumer:
             return SimpleNamespace(value=token.encode())
 
         names = enumerate(self.tokens)
-        workers = [SimpleNamespace(name=f"w{n}", held_token=shared(t), requested_token=shared(""), made_at=0.0) for n, t in names]
+        workers = [
+            SimpleNamespace(name=f"w{n}", held_token=shared(t), requested_token=shared(""), made_at=0.0)
+            for n, t in names
+        ]
         return [(worker, SimpleNamespace()) for worker in workers]
 
     def claim(self) -> str:
@@ -77,6 +80,20 @@ def test_clock_that_jumps_forward_ends_no_lease_that_is_renewed(clock: MovedCloc
     renew_for_a_lease(clock, other)  # the holder died
     other.leases.sweep()
     assert (handle.state, handle.get_job().losses) == (State.QUEUED, 1)
+
+
+def test_clock_that_goes_back_ends_no_lease(clock: MovedClock, task: DurableTaskWrapper) -> None:
+    handle = task()
+    holder, other = Consumer(task.huey, "holder"), Consumer(task.huey, "other")
+    holder.claim()
+    renew_for_a_lease(clock, holder, other)
+    clock.move(-HOUR)
+    holder.leases.renew(draining=False)  # by the new clock: its lease ends before what the other takes for the time
+    other.leases.sweep()
+    assert handle.state is State.RUNNING
+    renew_for_a_lease(clock, holder, other)
+    other.leases.sweep()
+    assert handle.state is State.RUNNING
 
 
 def test_clock_that_jumps_forward_fails_no_job_as_unknown(clock: MovedClock, task: DurableTaskWrapper) -> None:

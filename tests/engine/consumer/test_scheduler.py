@@ -362,6 +362,21 @@ def test_removed_schedule_is_dropped_when_no_consumer_has_it(make_huey: HueyFact
     assert minutely.fires() == []  # registered as new
 
 
+def test_clock_that_jumps_forward_drops_no_schedule_of_a_live_consumer(
+    make_huey: HueyFactory, minutely: Clocked, clock: MovedClock
+) -> None:
+    minutely.huey.pause_schedule("task")
+    without = make_huey(lease_s=10)
+    running = scheduler(without, "of newer code")
+    estimate = clock.now()
+    without.ledger.consumers.register("of older code", "host", 1, 1, [minutely.status().name])
+    running.fire_due(estimate)
+    clock.move(HOUR)
+    for moment in (estimate + without.lease_s, clock.now()):  # before and after it hears of the jump
+        running.fire_due(moment)
+        assert minutely.status().paused_at
+
+
 def test_schedule_dropped_by_other_consumers_is_registered_again(minutely: Clocked) -> None:
     running = minutely.consumer()
     with minutely.huey.ledger.database.statement() as tx:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from jobqueue import DurableHuey, NotUnderstood, Schedule, cron, every
 from jobqueue.schedules.phrases import FORMS
+from jobqueue.schedules.recurrence import Minutes
 from tests.engine.schedules import sunsets
 
 DOCS = Path(__file__).parents[3] / "docs" / "schedules.md"
@@ -192,6 +193,34 @@ def test_next_due_moment_is_later_and_stays_next_until_it_comes(
     before = schedule.last_between(moment - 40 * DAY, due)
     assert before == due and before.fold == due.fold
     assert list(schedule.between(moment, due)) == [due]
+
+
+@given(st.datetimes(FIRST.replace(tzinfo=None), LAST.replace(tzinfo=None)), st.integers(1, 90), st.integers(0, 1500))
+def test_last_minute_that_a_function_accepts_is_found_from_the_end(
+    until: datetime, every_minutes: int, minutes: int
+) -> None:
+    asked: list[datetime] = []
+
+    def is_due(minute: datetime) -> bool:
+        asked.append(minute)
+        return (minute.hour * 60 + minute.minute) % every_minutes == 0
+
+    schedule = Schedule(rule=Minutes(is_due, lambda seconds: datetime.fromtimestamp(seconds, UTC)))
+    end = until.replace(tzinfo=UTC)
+    found = schedule.last_between(end - minutes * MINUTE, end)
+    calls = len(asked)
+    after = end - min(minutes * MINUTE, DAY)
+    assert found == max(schedule.between(after, end), default=None)
+    assert calls <= every_minutes
+
+
+def test_search_for_the_last_minute_gives_up_if_its_function_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer's main process searches, and renews no leases meanwhile."""
+    asked: list[datetime] = []
+    monkeypatch.setattr("jobqueue.schedules.recurrence.LAST_SEARCH", 0.0)
+    schedule = Schedule(rule=Minutes(lambda minute: bool(asked.append(minute)), lambda seconds: FIRST))
+    assert schedule.last_between(FIRST, LAST) is None
+    assert len(asked) == 1
 
 
 def next_after(schedule: Schedule, moment: datetime) -> datetime:

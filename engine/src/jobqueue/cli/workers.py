@@ -18,7 +18,7 @@ from jobqueue.cli.output import App, duration, program
 @click.option("--no-periodic", is_flag=True, help="Leave schedules to other consumers.")
 @click.pass_obj
 def worker(app: App, workers: int, queues: str | None, no_periodic: bool) -> None:
-    """Run jobs until stopped. Ctrl-C or SIGTERM lets running jobs end first."""
+    """Run jobs until stopped. Ctrl-C or SIGTERM lets running jobs end first, SIGQUIT releases them at once."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it announces each of its plug-ins
     try:

@@ -18,7 +18,9 @@ HOUR, DAY = 3600, 24 * 3600  # seconds
 
 SUN_SEARCH = 3 * 366  # days to search for a day with a sunrise or sunset
 MINUTE_SEARCH = 366 * DAY  # seconds to search for the next minute that a function accepts
-LAST_SEARCH = 0.5  # seconds that a search for the last such minute takes at most, because it keeps a consumer from its other work
+LAST_SEARCH = (
+    0.5  # seconds that a search for the last such minute takes at most, because it keeps a consumer from its other work
+)
 
 
 @dataclass(frozen=True)
