@@ -7,8 +7,7 @@ from jobqueue.database import postgres, sqlite
 from jobqueue.database.database import Database
 from jobqueue.ledger.sql import CLOCK
 
-DIALECTS = {sqlite: sqlite.SQLite, postgres: postgres.Postgres}
-USUAL = {module: module._NOW for module in DIALECTS}
+USUAL = sqlite._NOW, postgres._NOW
 
 
 class MovedClock:
@@ -46,6 +45,6 @@ def moved_clock(database: Database) -> Iterator[MovedClock]:
 
 def read_it(ahead: str = " + (SELECT ahead FROM moved_clock)") -> None:
     """Let this process read the moved clock."""
-    for module, dialect in DIALECTS.items():
-        module._NOW = f"({USUAL[module]}{ahead})"
-        dialect.compile.cache_clear()
+    sqlite._NOW, postgres._NOW = (f"({usual}{ahead})" for usual in USUAL)
+    sqlite.SQLite.compile.cache_clear()
+    postgres.Postgres.compile.cache_clear()

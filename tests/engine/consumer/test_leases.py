@@ -1,6 +1,7 @@
 """Leases when the database's clock jumps forward: two consumers without their processes, one of which sweeps."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -25,23 +26,21 @@ class Consumer:
         self.leases = Leases(name, huey.ledger, self._workers, lease_s=LEASE, unknown_after_s=HOUR)
         self.leases.renew(draining=False)
 
-    def _workers(self) -> list[tuple[SimpleNamespace, SimpleNamespace]]:
+    def _workers(self) -> list[tuple[Any, Any]]:
         def shared(token: str) -> SimpleNamespace:
             return SimpleNamespace(value=token.encode())
 
-        names = enumerate(self.tokens)
         workers = [
-            SimpleNamespace(name=f"w{n}", held_token=shared(t), requested_token=shared(""), made_at=0.0)
-            for n, t in names
+            SimpleNamespace(name=f"w{number}", held_token=shared(token), requested_token=shared(""), made_at=0.0)
+            for number, token in enumerate(self.tokens)
         ]
         return [(worker, SimpleNamespace()) for worker in workers]
 
-    def claim(self) -> str:
-        """Claim a job, and return its id."""
+    def claim(self) -> None:
+        """Claim a job for another worker."""
         task = self.huey.claim(self.name, f"w{len(self.tokens)}")
         assert task is not None
         self.tokens.append(task.attempt.token)
-        return str(task.attempt.id)
 
 
 @pytest.fixture
@@ -119,7 +118,7 @@ def test_sweep_ends_within_a_second_however_many_jobs_are_lost(
         dead.claim()
     renew_for_a_lease(clock, other)
     monkeypatch.setattr("jobqueue.consumer.leases.SWEEP_FOR", 0.0)
-    left = []
+    left: list[int] = []
     while not left or left[-1]:
         other.leases.sweep()
         left.append(task.huey.ledger.reading.count(State.RUNNING))

@@ -216,11 +216,11 @@ def test_last_minute_that_a_function_accepts_is_found_from_the_end(
 
 def test_search_for_the_last_minute_gives_up_if_its_function_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A consumer's main process searches, and renews no leases meanwhile."""
-    asked: list[datetime] = []
+    minutes = iter([False, True])
     monkeypatch.setattr("jobqueue.schedules.recurrence.LAST_SEARCH", 0.0)
-    schedule = Schedule(rule=Minutes(lambda minute: bool(asked.append(minute)), lambda seconds: FIRST))
+    schedule = Schedule(rule=Minutes(lambda minute: next(minutes), lambda seconds: FIRST))
     assert schedule.last_between(FIRST, LAST) is None
-    assert len(asked) == 1
+    assert next(minutes)
 
 
 def next_after(schedule: Schedule, moment: datetime) -> datetime:
