@@ -70,6 +70,13 @@ class Dialect(Protocol):
         """Return a cursor whose rows are mappings."""
         ...
 
+    def sending(self, cursor: Any, size: int) -> contextlib.AbstractContextManager[None]:
+        """Execute a statement in the block.
+
+        :param size: bytes of its parameters.
+        """
+        ...
+
     def has_database(self) -> bool:
         """Return whether the database exists, without creating it."""
         ...
@@ -110,10 +117,17 @@ class Transaction:
         """Execute a statement once for each dict of parameters, in a single round trip."""
         if not rows:
             return
-        self._cursor.executemany(self._dialect.compile(sql), [self._dialect.bind(params) for params in rows])
+        with self._dialect.sending(self._cursor, sum(map(_size, rows))):
+            self._cursor.executemany(self._dialect.compile(sql), [self._dialect.bind(params) for params in rows])
 
     def _execute(self, sql: str, params: dict[str, Any]) -> None:
-        self._cursor.execute(self._dialect.compile(sql), self._dialect.bind(params))
+        with self._dialect.sending(self._cursor, _size(params)):
+            self._cursor.execute(self._dialect.compile(sql), self._dialect.bind(params))
+
+
+def _size(params: dict[str, Any]) -> int:
+    """Return about how many bytes the texts and binary values of a statement have."""
+    return sum(len(value) for value in params.values() if isinstance(value, str | bytes))
 
 
 class Database:

@@ -6,7 +6,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,11 @@ class SQLite:
     def cursor(connection: Any) -> Any:
         """Return a cursor whose rows are mappings."""
         return connection.cursor()
+
+    @staticmethod
+    def sending(cursor: Any, size: int) -> AbstractContextManager[None]:
+        """Execute a statement of this size in the block. A file takes it at once."""
+        return nullcontext()
 
     def has_database(self) -> bool:
         """Return whether the file exists. Connecting would create it. A database in memory starts empty."""
