@@ -1,6 +1,7 @@
-"""A TCP proxy to put before a server. It can fall silent or refuse, as hosts and networks do, and it can speak TLS."""
+"""A TCP proxy to put before a server. It can be slow, fall silent or refuse, as hosts and networks do, and it can speak TLS."""
 
 import asyncio
+import math
 import socket
 import ssl
 import struct
@@ -24,11 +25,17 @@ class Proxy:
     """Passes on what comes to `port`. A context manager, with a thread of its own.
 
     tls: What clients speak: TLS from the first byte on, as Redis's do, or once they asked for it, as Postgres' do.
+    bytes_per_s: How much passes in each direction, shared by all connections; by default as much as comes.
     """
 
-    def __init__(self, target_port: int, tls: Literal["no", "redis", "postgres"] = "no") -> None:
+    def __init__(
+        self, target_port: int, tls: Literal["no", "redis", "postgres"] = "no", bytes_per_s: float = math.inf
+    ) -> None:
         self.target_port = target_port
         self.tls = tls
+        self.bytes_per_s = bytes_per_s
+        self.passed = {"up": 0, "down": 0}  # bytes from the clients, and to them
+        self.free_at = {"up": 0.0, "down": 0.0}  # by the loop's clock: when the link has passed on all that it was given
         self.port = free_port()
         self.context: ssl.SSLContext | None = None
         if tls != "no":
@@ -93,6 +100,8 @@ class Proxy:
     def listen(self) -> None:
         if self.listener is None:
             self.listener = socket.create_server((HOST, self.port))
+            if self.bytes_per_s < math.inf:  # a slow link takes no more than it passes on
+                self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK)
             self.listener.setblocking(False)
             self.spawn(self.accept(self.listener))
 
@@ -119,8 +128,8 @@ class Proxy:
             far, far_writer = await asyncio.open_connection(HOST, self.target_port)
             ends.append((far_writer.get_extra_info("socket"), far_writer))
             async with asyncio.TaskGroup() as group:
-                group.create_task(self.pump(near, far_writer))
-                group.create_task(self.pump(far, near_writer))
+                group.create_task(self.pump("up", near, far_writer))
+                group.create_task(self.pump("down", far, near_writer))
         except* OSError:
             pass
         finally:
@@ -154,9 +163,18 @@ class Proxy:
         while not self.flowing.is_set():
             await self.flowing.wait()
 
-    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def takes_its_time(self, way: str, size: int) -> None:
+        """Wait for the turn of this connection, which holds one chunk at a time."""
+        if self.bytes_per_s < math.inf:
+            now = self.loop.time()
+            self.free_at[way] = max(now, self.free_at[way]) + size / self.bytes_per_s
+            await asyncio.sleep(self.free_at[way] - now)
+
+    async def pump(self, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(CHUNK):
+            await self.takes_its_time(way, len(chunk))
             await self.passes()
+            self.passed[way] += len(chunk)
             writer.write(chunk)
             await writer.drain()
         await self.passes()

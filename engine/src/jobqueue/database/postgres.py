@@ -43,14 +43,6 @@ SELECT set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE s
 FROM pg_settings WHERE name = 'synchronous_commit'
 """
 
-# Detect a peer that is gone within GONE seconds: when data stays unacknowledged, and on an idle connection by keepalives.
-_CONNECT: dict[str, Any] = {
-    "keepalives_idle": GONE // 3,
-    "keepalives_interval": GONE // 3,
-    "keepalives_count": 2,
-    "tcp_user_timeout": GONE * 1000,
-}
-
 # The server counts a client as idle until the whole of its next statement has arrived.
 _IDLE = "SET LOCAL idle_in_transaction_session_timeout = '{seconds}s'"
 
@@ -115,6 +107,17 @@ def _unacknowledged(socket: int) -> int:
     return int(count)
 
 
+def _limits() -> dict[str, int]:
+    """Return the driver's options that detect a peer which is gone: data stays unacknowledged, or an idle one sends no keepalive."""
+    probes = max(1, GONE // 3)
+    return {
+        "keepalives_idle": probes,
+        "keepalives_interval": probes,
+        "keepalives_count": 2,
+        "tcp_user_timeout": GONE * 1000,
+    }
+
+
 class Postgres:
     """The Postgres dialect: SQL translation, connections, and the meaning of errors."""
 
@@ -155,7 +158,7 @@ class Postgres:
     def connect(self) -> Connection:
         """Open a connection outside any pool."""
         from_url = self.url.translate_connect_args(username="user", database="dbname")
-        arguments: dict[str, Any] = {"connect_timeout": CONNECT, **_CONNECT, **from_url, **self.url.query}
+        arguments: dict[str, Any] = {"connect_timeout": CONNECT, **_limits(), **from_url, **self.url.query}
         try:
             connection = Connection.connect(autocommit=True, **arguments)
         except psycopg.ProgrammingError as error:  # an unknown option in the URL
@@ -170,8 +173,8 @@ class Postgres:
 
     @staticmethod
     def cursor(connection: Any) -> Any:
-        """Return a cursor whose rows are dicts."""
-        return connection.cursor(row_factory=dict_row)
+        """Return a cursor whose rows are dicts. Binary, because a value of bytes takes twice as many as text."""
+        return connection.cursor(binary=True, row_factory=dict_row)
 
     @staticmethod
     @contextmanager
