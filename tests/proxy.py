@@ -15,7 +15,7 @@ from tests.servers import HOST, free_port
 
 CERTIFICATE = Path(__file__).parent / "localhost.pem"
 ANSWERS_IN = 10.0  # seconds
-CHUNK = 65_536  # bytes
+CHUNK, SHORT_CHUNK = 65_536, 8_192  # bytes
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # "SSLRequest" in Postgres' documentation of its messages
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -34,6 +34,7 @@ class Proxy:
         self.target_port = target_port
         self.tls = tls
         self.bytes_per_s = bytes_per_s
+        self.chunk = CHUNK if bytes_per_s == math.inf else SHORT_CHUNK  # a slow link holds little of what is on its way
         self.passed = {"up": 0, "down": 0}  # bytes from the clients, and to them
         self.free_at = {"up": 0.0, "down": 0.0}  # by the loop's clock: when the link has passed on all that it was given
         self.port = free_port()
@@ -100,8 +101,8 @@ class Proxy:
     def listen(self) -> None:
         if self.listener is None:
             self.listener = socket.create_server((HOST, self.port))
-            if self.bytes_per_s < math.inf:  # a slow link takes no more than it passes on
-                self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK)
+            if self.bytes_per_s < math.inf:
+                self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.chunk)
             self.listener.setblocking(False)
             self.spawn(self.accept(self.listener))
 
@@ -148,7 +149,7 @@ class Proxy:
             never_lingers(client)
             client.close()
             raise
-        reader = asyncio.StreamReader()
+        reader = asyncio.StreamReader(limit=self.chunk)
         protocol = asyncio.StreamReaderProtocol(reader)
         transport, _ = await self.loop.connect_accepted_socket(lambda: protocol, client, ssl=self.context)
         return reader, asyncio.StreamWriter(transport, protocol, reader, self.loop)
@@ -171,7 +172,7 @@ class Proxy:
             await asyncio.sleep(self.free_at[way] - now)
 
     async def pump(self, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while chunk := await reader.read(CHUNK):
+        while chunk := await reader.read(self.chunk):
             await self.takes_its_time(way, len(chunk))
             await self.passes()
             self.passed[way] += len(chunk)

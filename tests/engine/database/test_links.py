@@ -68,7 +68,7 @@ def test_a_large_value_in_the_middle_of_a_transaction_is_no_idleness(
     half = body[: SIZE // 2]
     with database.transaction() as tx:
         tx.run(SAVE, body=b"small")
-        tx.run(SAVE, body=half)
+        assert tx.one(f"{SAVE} RETURNING length(body) AS size", body=half) == {"size": len(half)}
         tx.run_each(SAVE, [{"body": half[: SIZE // 4]}, {"body": half[SIZE // 4 :]}])
         (limit,) = [row["setting"] for row in tx.all("SELECT setting FROM pg_settings WHERE name LIKE 'idle_in_t%'")]
     assert limit == "1000"  # for small statements it is as before

@@ -183,9 +183,9 @@ class Postgres:
         if size < LARGE or cursor.connection.info.transaction_status != TransactionStatus.INTRANS:
             yield
             return
-        cursor.execute(_IDLE.format(seconds=HELD + size // SLOWEST))
+        cursor.connection.execute(_IDLE.format(seconds=HELD + size // SLOWEST))
         yield
-        cursor.execute(_IDLE.format(seconds=HELD))
+        cursor.connection.execute(_IDLE.format(seconds=HELD))
 
     @staticmethod
     def usable(connection: Connection) -> bool:
