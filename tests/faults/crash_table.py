@@ -117,6 +117,9 @@ SCENARIOS = {
         once=("child",),
     ),
     "revoked": Scenario(a_revoked_job, {"": CANCELLED}, {}),
+    "counts": Scenario(
+        lambda tasks, name, path: tasks.counts.s(path, name, id=name), {"": DONE}, {"ran": 1}, result="done"
+    ),
     "interrupted": Scenario(
         lambda tasks, name, path: tasks.interrupts_itself.s(path, id=name), {"": DONE}, {"ran": 2}, losses=1
     ),
@@ -170,6 +173,7 @@ IN_WORKERS = [
     ),
     Operation("submits", "submit", words("INSERT"), keys=("{} child",)),
     Operation("revoked", "end", words("BEGIN END DELETE_ENTRY COMMIT")),
+    Operation("counts", "entries.add_once", words("BEGIN NOTE_ADDITION ADD_TO_COUNTER COMMIT")),
     Operation("interrupted", "mark_lost", words("BEGIN MARK_LOST COMMIT")),
 ]
 
@@ -403,7 +407,7 @@ REQUESTS = {
 # answered, what was logged so far or a callback says, what is pruned, and what people do to schedules.
 LOCK_LIMIT = words(
     "CLAIM_WITHIN_CAPS CLAIM_WITHIN_CAPS_FOR_ONE_WRITER "
-    "RELEASE_CLAIM RELEASE_WORKER PUT_ENTRY POP_ENTRY DELETE_STALE_LOCK END_ALONE ADD_TO_COUNTER NOTE_ADDITION DELETE_COUNTER FLUSH_RESULTS FLUSH_ENTRIES FLUSH_COUNTERS "
+    "RELEASE_CLAIM RELEASE_WORKER PUT_ENTRY POP_ENTRY DELETE_STALE_LOCK END_ALONE DELETE_COUNTER FLUSH_RESULTS FLUSH_ENTRIES FLUSH_COUNTERS "
     "SAVE_LOG SAVE_CALLBACK_UPDATE FIND_ANSWER SAVE_ANSWER PRUNE PRUNE_RESULTS PRUNE_STEPS PRUNE_LOGS PRUNE_HANDLES PRUNE_UPDATES "
     "PRUNE_ANSWERS PRUNE_REVOCATIONS PRUNE_ENTRIES PAUSE_SCHEDULE RESUME_SCHEDULE"
 )

@@ -377,6 +377,12 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         current_attempt.get().version = version  # type: ignore[union-attr]
 
     @huey.task()
+    def counts(path: str, counter: str) -> str:
+        note(path, "ran")
+        huey.storage.incr(counter)
+        return "done"
+
+    @huey.task()
     def makes(path: str, size: int, how: str) -> Any:
         """Make so many bytes, and return them, or save them as a step or as a dataset's version."""
         note(path, "ran", how.replace(" ", "_"))
