@@ -17,7 +17,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,6 +64,10 @@ class Dialect(Protocol):
 
     def usable(self, connection: Any) -> bool:
         """Return whether an idle connection still works."""
+        ...
+
+    def watch(self, connection: Any, on_transfer: Callable[[], object]) -> None:
+        """Have `on_transfer` called, once, in a statement on this connection that moves data for long."""
         ...
 
     def cursor(self, connection: Any) -> Any:
@@ -279,7 +283,7 @@ class Database:
             if self._pool is None:
                 self._pid = os.getpid()
                 dialect = self._dialect
-                pool = Pool(dialect.connect, dialect.usable, dialect.pool_size, dialect.pool_timeout)
+                pool = Pool(dialect.connect, dialect.usable, dialect.pool_size, dialect.pool_timeout, dialect.watch)
                 try:
                     self._migrate(pool)
                 except BaseException as error:

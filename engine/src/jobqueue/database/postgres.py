@@ -7,12 +7,13 @@ SILENCE seconds without. The server waits HELD seconds for a client that holds l
 
 import fcntl
 import functools
+import math
 import re
 import select
 import struct
 import termios
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,13 @@ from psycopg.rows import dict_row
 
 SILENCE = 10.0  # seconds in which no data moves after which a connection counts as broken
 GONE = 15  # seconds after which the system gives up a connection whose peer does not even acknowledge
+TRANSFER = 1.0  # seconds of moving data after which other threads may open one connection more
 CONNECT = 5  # seconds to open a connection
 HELD = 5  # seconds that a client may be idle inside a transaction, and that another waits for its row locks
 LARGE = 50_000  # bytes of a statement that may take longer than HELD seconds to arrive
 SLOWEST = 10_000  # bytes a second: a large statement gets the time that it takes at this speed
 STARVED = 60  # seconds that a migration may be idle: on a busy machine it may wait that long for a processor
-CONNECTIONS = 2  # most connections of a process; the smallest hosted plans allow 20 in all
+CONNECTIONS = 2  # most connections of a process, but for long transfers; the smallest hosted plans allow 20 in all
 MIGRATION_LOCK = 0x6A6F6271  # "jobq": the advisory lock of the process that migrates
 _NOW = "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS double precision)"
 
@@ -69,28 +71,34 @@ class Connection(psycopg.Connection[Any]):
     """A connection that raises if no data moves for SILENCE seconds while it waits for the server. The caller then closes it."""
 
     patient = False  # whether to wait without a limit
+    on_transfer: Callable[[], object] | None = None  # called when a statement has moved data for TRANSFER seconds
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for the server's answer for as long as data moves, and SILENCE seconds more."""
         if timeout is None and not self.patient:
-            gen = _unless_silent(gen, self.fileno())
+            gen = _unless_silent(gen, self.fileno(), self.on_transfer)
         return super().wait(gen, interval, timeout)
 
 
-def _unless_silent(waits: Generator[Any, Any, Any], socket: int) -> Generator[Any, Any, Any]:
+def _unless_silent(
+    waits: Generator[Any, Any, Any], socket: int, on_transfer: Callable[[], object] | None
+) -> Generator[Any, Any, Any]:
     """Pass on the driver's waits. Raise OperationalError if no data moves for SILENCE seconds.
 
     The socket is ready when data has arrived or when there is room to send more. In between, data moves as long as the number of
     bytes changes that the peer has not acknowledged.
     """
-    moved_at, unsent = time.monotonic(), 0
+    moved_at, unsent, moves_since = time.monotonic(), 0, math.inf
     try:
         wait = next(waits)
         while True:
             ready = yield wait
             now, before, unsent = time.monotonic(), unsent, 0 if ready else _unacknowledged(socket)
             if ready or unsent != before:
-                moved_at = now
+                moved_at, moves_since = now, min(moves_since, now)
+                if on_transfer is not None and now > moves_since + TRANSFER:
+                    on_transfer()
+                    on_transfer = None
             elif now >= moved_at + SILENCE:
                 raise psycopg.OperationalError(f"the server has been silent for {SILENCE:g} s")
             wait = waits.send(ready)
@@ -170,6 +178,11 @@ class Postgres:
             connection.close()
             raise
         return connection
+
+    @staticmethod
+    def watch(connection: Connection, on_transfer: Callable[[], object]) -> None:
+        """Have `on_transfer` called when a statement moves data for more than TRANSFER seconds."""
+        connection.on_transfer = on_transfer
 
     @staticmethod
     def cursor(connection: Any) -> Any:

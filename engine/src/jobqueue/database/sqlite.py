@@ -5,7 +5,7 @@ import functools
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,10 @@ class SQLite:
     def usable(connection: sqlite3.Connection) -> bool:
         """Return whether an idle connection works. A connection to a file does."""
         return True
+
+    @staticmethod
+    def watch(connection: sqlite3.Connection, on_transfer: Callable[[], object]) -> None:
+        """Do nothing: a file moves data at once."""
 
     @staticmethod
     def cursor(connection: Any) -> Any:
