@@ -36,7 +36,10 @@ class Proxy:
         self.bytes_per_s = bytes_per_s
         self.chunk = CHUNK if bytes_per_s == math.inf else SHORT_CHUNK  # a slow link holds little of what is on its way
         self.passed = {"up": 0, "down": 0}  # bytes from the clients, and to them
-        self.free_at = {"up": 0.0, "down": 0.0}  # by the loop's clock: when the link has passed on all that it was given
+        self.free_at = {
+            "up": 0.0,
+            "down": 0.0,
+        }  # by the loop's clock: when the link has passed on all that it was given
         self.port = free_port()
         self.context: ssl.SSLContext | None = None
         if tls != "no":

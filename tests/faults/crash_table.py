@@ -189,7 +189,9 @@ def with_many_writers(of: Operation) -> Operation:
     if not {"RETRY", "INSERT", "NEXT_VERSION", "RELEASE_DEPENDENT", "CANCEL_DEPENDENT"} & set(of.statements):
         return of._replace(method="end_and_claim", statements=("END_AND_CLAIM",))
     first = next(i for i, name in enumerate(of.statements) if name in ("END", "RETRY"))
-    rest = itertools.dropwhile({"DELETE_ENTRY", "SAVE_RESULT", "SAVE_LOG_AT_END"}.__contains__, of.statements[first + 1 :])
+    rest = itertools.dropwhile(
+        {"DELETE_ENTRY", "SAVE_RESULT", "SAVE_LOG_AT_END"}.__contains__, of.statements[first + 1 :]
+    )
     return of._replace(statements=(*of.statements[:first], f"{of.statements[first]}_AND_SAVE", *rest))
 
 

@@ -137,7 +137,11 @@ def test_every_write_of_a_worker_whose_answer_is_lost_happens_once(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, folder: Path, in_workers: list[Operation]
 ) -> None:
     lost = [
-        Point(f"{number} {operation.scenario}: {operation.method}", operation, places(operation.method, operation.statements)[-1])
+        Point(
+            f"{number} {operation.scenario}: {operation.method}",
+            operation,
+            places(operation.method, operation.statements)[-1],
+        )
         for number, operation in enumerate(in_workers)
         if not operation.before_it
     ]

@@ -64,9 +64,7 @@ END_AND_SAVE = f"{_SAVING.format(update=_END)}\nSELECT {AFTER} FROM ended"
 RETRY_AND_SAVE = f"{_SAVING.format(update=_RETRY)}\nSELECT {AFTER} FROM ended"
 
 
-def end_attempt(
-    tx: Transaction, job_id: str, token: str, outcome: Outcome, one_writer: bool
-) -> tuple[Row, list[str]]:
+def end_attempt(tx: Transaction, job_id: str, token: str, outcome: Outcome, one_writer: bool) -> tuple[Row, list[str]]:
     """End an attempt, and write everything that its outcome contains.
 
     :returns: the job's row, and the queue of each job that may be ready to run because of this.
