@@ -90,7 +90,7 @@ def test_large_result_over_a_slow_link_ends_once_while_leases_are_renewed_and_sh
     start(workers=1, lacks=("makes", "quick"), **measures.settings)  # it would take over a job whose lease ran out
     large = tasks.makes(path, measures.size, "a result")
     wait_until(lambda: notes(Path(path)))
-    short = []
+    short: list[JobHandle] = []
     while not large.state.ended:
         asked = time.monotonic()
         short.append(tasks.quick(len(short)))

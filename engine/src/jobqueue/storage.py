@@ -160,11 +160,12 @@ class LedgerStorage(BaseStorage):
 
     def incr(self, key: str, amount: int = 1) -> int:
         """Add to a counter. A running job repeats this until the database answers; the amount is added once."""
-        job, addition, entries = current_job(), uuid.uuid4().bytes, self.ledger.entries
-        if job.token is None:
+        job, entries = current_job(), self.ledger.entries
+        if (token := job.token) is None:
             return entries.add(key, amount)
+        addition = uuid.uuid4().bytes
         with self._adding:  # the ledger knows the last addition of a claim
-            return job.patiently(lambda: entries.add_once(key, amount, job.token, addition))
+            return job.patiently(lambda: entries.add_once(key, amount, token, addition))
 
     def delete_counter(self, key: str) -> None:
         self.ledger.entries.delete_counter(key)

@@ -48,7 +48,7 @@ def test_every_operation_can_be_repeated(huey: DurableHuey, monkeypatch: pytest.
         ledger.submit([new(task=task) for task in KNOWN[:3]])
         given = operation.before(ledger)
         before = contents(ledger.database)
-        seen = []
+        seen: list[dict[str, list[tuple[object, ...]]]] = []
         for _ in range(2):
             numbers = itertools.count(1_000)  # the same ids and tokens each time
             try:

@@ -116,7 +116,7 @@ def _unacknowledged(socket: int) -> int:
 
 
 def _limits() -> dict[str, int]:
-    """Return the driver's options that detect a peer which is gone: data stays unacknowledged, or an idle one sends no keepalive."""
+    """Return the driver's options for a peer that is gone: it acknowledges no data, and no keepalive on an idle connection."""
     probes = max(1, GONE // 3)
     return {
         "keepalives_idle": probes,
