@@ -1,6 +1,7 @@
-"""A TCP proxy to put before a server. It can fall silent or refuse, as hosts and networks do, and it can speak TLS."""
+"""A TCP proxy to put before a server. It can be slow, fall silent or refuse, as hosts and networks do, and it can speak TLS."""
 
 import asyncio
+import math
 import socket
 import ssl
 import struct
@@ -14,7 +15,7 @@ from tests.servers import HOST, free_port
 
 CERTIFICATE = Path(__file__).parent / "localhost.pem"
 ANSWERS_IN = 10.0  # seconds
-CHUNK = 65_536  # bytes
+CHUNK, SHORT_CHUNK = 65_536, 8_192  # bytes
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # "SSLRequest" in Postgres' documentation of its messages
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -24,11 +25,21 @@ class Proxy:
     """Passes on what comes to `port`. A context manager, with a thread of its own.
 
     tls: What clients speak: TLS from the first byte on, as Redis's do, or once they asked for it, as Postgres' do.
+    bytes_per_s: How much passes in each direction, shared by all connections; by default as much as comes.
     """
 
-    def __init__(self, target_port: int, tls: Literal["no", "redis", "postgres"] = "no") -> None:
+    def __init__(
+        self, target_port: int, tls: Literal["no", "redis", "postgres"] = "no", bytes_per_s: float = math.inf
+    ) -> None:
         self.target_port = target_port
         self.tls = tls
+        self.bytes_per_s = bytes_per_s
+        self.chunk = CHUNK if bytes_per_s == math.inf else SHORT_CHUNK  # a slow link holds little of what is on its way
+        self.passed = {"up": 0, "down": 0}  # bytes from the clients, and to them
+        self.free_at = {
+            "up": 0.0,
+            "down": 0.0,
+        }  # by the loop's clock: when the link has passed on all that it was given
         self.port = free_port()
         self.context: ssl.SSLContext | None = None
         if tls != "no":
@@ -93,6 +104,8 @@ class Proxy:
     def listen(self) -> None:
         if self.listener is None:
             self.listener = socket.create_server((HOST, self.port))
+            if self.bytes_per_s < math.inf:
+                self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.chunk)
             self.listener.setblocking(False)
             self.spawn(self.accept(self.listener))
 
@@ -119,8 +132,8 @@ class Proxy:
             far, far_writer = await asyncio.open_connection(HOST, self.target_port)
             ends.append((far_writer.get_extra_info("socket"), far_writer))
             async with asyncio.TaskGroup() as group:
-                group.create_task(self.pump(near, far_writer))
-                group.create_task(self.pump(far, near_writer))
+                group.create_task(self.pump("up", near, far_writer))
+                group.create_task(self.pump("down", far, near_writer))
         except* OSError:
             pass
         finally:
@@ -139,7 +152,7 @@ class Proxy:
             never_lingers(client)
             client.close()
             raise
-        reader = asyncio.StreamReader()
+        reader = asyncio.StreamReader(limit=self.chunk)
         protocol = asyncio.StreamReaderProtocol(reader)
         transport, _ = await self.loop.connect_accepted_socket(lambda: protocol, client, ssl=self.context)
         return reader, asyncio.StreamWriter(transport, protocol, reader, self.loop)
@@ -154,9 +167,18 @@ class Proxy:
         while not self.flowing.is_set():
             await self.flowing.wait()
 
-    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while chunk := await reader.read(CHUNK):
+    async def takes_its_time(self, way: str, size: int) -> None:
+        """Wait for the turn of this connection, which holds one chunk at a time."""
+        if self.bytes_per_s < math.inf:
+            now = self.loop.time()
+            self.free_at[way] = max(now, self.free_at[way]) + size / self.bytes_per_s
+            await asyncio.sleep(self.free_at[way] - now)
+
+    async def pump(self, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(self.chunk):
+            await self.takes_its_time(way, len(chunk))
             await self.passes()
+            self.passed[way] += len(chunk)
             writer.write(chunk)
             await writer.drain()
         await self.passes()

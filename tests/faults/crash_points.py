@@ -3,7 +3,8 @@
 A place is "before" a statement of an operation (a method of the ledger, whose statements have the names of
 `tests.statements`), or "after" its last one, when that is committed. A process with `install` dies at the places that
 are armed, once at each: a file says that a place is armed, and is removed by whoever dies of it. What an operation
-executed to its end is recorded.
+executed to its end is recorded. After an operation's last statement, a process may lose the answer instead: it goes on, and
+does not know that this is committed.
 """
 
 import functools
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from jobqueue.database.database import Database
+from jobqueue.database.database import Database, DatabaseUnavailable
 from jobqueue.ledger.attempts import Attempts
 from jobqueue.ledger.consumers import Consumers
 from jobqueue.ledger.dataset_versions import DatasetVersions
@@ -48,6 +49,9 @@ OWNERS: dict[type, str] = {
 }
 
 
+Act = Literal["dies", "loses the answer"]
+
+
 class Place(NamedTuple):
     method: str
     when: Literal["before", "after"]
@@ -69,10 +73,10 @@ def numbered(executed: Sequence[str]) -> list[str]:
     return [name if n == 1 else f"{name} {n}" for name, n in zip(executed, times, strict=True)]
 
 
-def arm(folder: Path, place: Place, key: str = "") -> None:
-    """Let the next process that comes there die. `key`: only with that key, mostly a job's id."""
+def arm(folder: Path, place: Place, key: str = "", act: Act = "dies") -> None:
+    """Let the next process that comes there die, or lose the answer. `key`: only with that key, mostly a job's id."""
     (folder / ARMED).mkdir(exist_ok=True)
-    _file(folder, str(place), key).touch()
+    _file(folder, str(place), key).write_text(act)
 
 
 def armed(folder: Path) -> set[str]:
@@ -81,7 +85,7 @@ def armed(folder: Path) -> set[str]:
 
 
 def recorded(folder: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Method, key and statements of each operation that was executed to its end, or died when it had committed."""
+    """Method, key and statements of each operation that was executed to its end, or died or lost its answer when it had committed."""
     for line in (folder / RECORDED).read_text().splitlines():
         method, key, executed = json.loads(line)
         yield method, key, tuple(executed)
@@ -114,10 +118,14 @@ def install(folder: Path) -> None:
     def visit(when: Literal["before", "after"], statement: str) -> None:
         place = str(Place(here.method, when, statement))
         for key in {"", here.key}:
+            file = _file(folder, place, key)
             with suppress(FileNotFoundError):
-                _file(folder, place, key).unlink()
+                act = file.read_text()
+                file.unlink()
                 if when == "after":
                     record()
+                    if act == "loses the answer":
+                        raise DatabaseUnavailable("The answer got lost.")
                     if here.claimed:
                         add(CLAIMED, here.claimed)
                 os._exit(DIED)

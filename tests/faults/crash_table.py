@@ -5,6 +5,7 @@ table is what the engine executes.
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -116,6 +117,9 @@ SCENARIOS = {
         once=("child",),
     ),
     "revoked": Scenario(a_revoked_job, {"": CANCELLED}, {}),
+    "counts": Scenario(
+        lambda tasks, name, path: tasks.counts.s(path, name, id=name), {"": DONE}, {"ran": 1}, result="done"
+    ),
     "interrupted": Scenario(
         lambda tasks, name, path: tasks.interrupts_itself.s(path, id=name), {"": DONE}, {"ran": 2}, losses=1
     ),
@@ -123,7 +127,7 @@ SCENARIOS = {
 
 LOCK = "faults.lock.{}"
 WITH_THE_LOCK = (Place("entries.release_lock", "before", "BEGIN"),)
-WITH_A_STEP = (Place("attempts.save_step", "after", "COMMIT"),)
+WITH_A_STEP = (Place("attempts.save_step", "after", "SAVE_STEP"),)
 
 IN_WORKERS = [
     Operation("pipeline", "claim", words("CLAIM")),
@@ -143,12 +147,12 @@ IN_WORKERS = [
         "failure",
         "end",
         words(
-            "BEGIN END DELETE_ENTRY INSERT SAVE_RESULT CANCEL_DEPENDENT SAVE_RESULT CANCEL_DEPENDENT SAVE_RESULT COMMIT"
+            "BEGIN END DELETE_ENTRY SAVE_RESULT INSERT CANCEL_DEPENDENT SAVE_RESULT CANCEL_DEPENDENT SAVE_RESULT COMMIT"
         ),
     ),
     Operation("retry at once", "end", words("BEGIN RETRY DELETE_ENTRY SAVE_RESULT COMMIT")),
     Operation("retry after a pause", "end", words("BEGIN RETRY DELETE_ENTRY SAVE_RESULT COMMIT")),
-    Operation("saves", "attempts.save_step", words("BEGIN LOCK_HELD_JOB SAVE_STEP COMMIT")),
+    Operation("saves", "attempts.save_step", words("SAVE_STEP")),
     Operation("saves", "attempts.save_progress", words("PROGRESS")),
     Operation("saves", "entries.put_if_free", words("BEGIN TAKE_NEW_KEY COMMIT"), keys=(LOCK,)),
     Operation(
@@ -165,10 +169,11 @@ IN_WORKERS = [
     Operation(
         "version",
         "end",
-        words("BEGIN END DELETE_ENTRY SAVE_RESULT NEXT_VERSION SAVE_VERSION DELETE_VERSIONS COMMIT"),
+        words("BEGIN NEXT_VERSION SAVE_VERSION DELETE_VERSIONS END DELETE_ENTRY SAVE_RESULT COMMIT"),
     ),
     Operation("submits", "submit", words("INSERT"), keys=("{} child",)),
     Operation("revoked", "end", words("BEGIN END DELETE_ENTRY COMMIT")),
+    Operation("counts", "entries.add_once", words("BEGIN NOTE_ADDITION ADD_TO_COUNTER COMMIT")),
     Operation("interrupted", "mark_lost", words("BEGIN MARK_LOST COMMIT")),
 ]
 
@@ -178,12 +183,16 @@ WITH_ONE_WRITER = {"claim": words("NEXT_FOR_ONE_WRITER CLAIM_FOR_ONE_WRITER")}
 
 
 def with_many_writers(of: Operation) -> Operation:
-    """Return the operation as Postgres executes it: an end that writes nothing else is one statement."""
-    if of.method != "end" or {"RETRY", "INSERT", "NEXT_VERSION"} & set(of.statements):
+    """Return the operation as Postgres executes it: an end is one statement with what it saves, and a claim if it is all."""
+    if of.method != "end":
         return of
-    if {"RELEASE_DEPENDENT", "CANCEL_DEPENDENT"} & set(of.statements):
-        return of._replace(statements=("END_ALONE", *of.statements))
-    return of._replace(method="end_and_claim", statements=("END_AND_CLAIM",))
+    if not {"RETRY", "INSERT", "NEXT_VERSION", "RELEASE_DEPENDENT", "CANCEL_DEPENDENT"} & set(of.statements):
+        return of._replace(method="end_and_claim", statements=("END_AND_CLAIM",))
+    first = next(i for i, name in enumerate(of.statements) if name in ("END", "RETRY"))
+    rest = itertools.dropwhile(
+        {"DELETE_ENTRY", "SAVE_RESULT", "SAVE_LOG_AT_END"}.__contains__, of.statements[first + 1 :]
+    )
+    return of._replace(statements=(*of.statements[:first], f"{of.statements[first]}_AND_SAVE", *rest))
 
 
 # What the main process does for all: method -> statements, with nothing else to do for it than what the test prepares.
@@ -400,7 +409,7 @@ REQUESTS = {
 # answered, what was logged so far or a callback says, what is pruned, and what people do to schedules.
 LOCK_LIMIT = words(
     "CLAIM_WITHIN_CAPS CLAIM_WITHIN_CAPS_FOR_ONE_WRITER "
-    "RELEASE_CLAIM RELEASE_WORKER PUT_ENTRY POP_ENTRY DELETE_STALE_LOCK ADD_TO_COUNTER DELETE_COUNTER FLUSH_RESULTS FLUSH_ENTRIES FLUSH_COUNTERS "
+    "RELEASE_CLAIM RELEASE_WORKER PUT_ENTRY POP_ENTRY DELETE_STALE_LOCK END_ALONE DELETE_COUNTER FLUSH_RESULTS FLUSH_ENTRIES FLUSH_COUNTERS "
     "SAVE_LOG SAVE_CALLBACK_UPDATE FIND_ANSWER SAVE_ANSWER PRUNE PRUNE_RESULTS PRUNE_STEPS PRUNE_LOGS PRUNE_HANDLES PRUNE_UPDATES "
     "PRUNE_ANSWERS PRUNE_REVOCATIONS PRUNE_ENTRIES PAUSE_SCHEDULE RESUME_SCHEDULE"
 )

@@ -377,6 +377,30 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         current_attempt.get().version = version  # type: ignore[union-attr]
 
     @huey.task()
+    def counts(path: str, counter: str) -> str:
+        note(path, "ran")
+        huey.storage.incr(counter)
+        return "done"
+
+    @huey.task()
+    def makes(path: str, size: int, how: str) -> Any:
+        """Make so many bytes, and return them, or save them as a step or as a dataset's version."""
+        note(path, "ran", how.replace(" ", "_"))
+        body = random.Random(1).randbytes(size)
+        if how == "a step":
+            return len(current_job().step("large", bytes, body))
+        if how == "a version":
+            current_attempt.get().version = NewVersion(  # type: ignore[union-attr]
+                name="large", keep=1, as_of=None, rows=1, size=size, digest="", media_type="", body=body
+            )
+            return size
+        return body
+
+    @huey.task()
+    def measures(value: bytes) -> int:
+        return len(value)
+
+    @huey.task()
     def submits_another(path: str, child: str) -> None:
         """The same job, whichever attempt submits it."""
         note(path, "ran")

@@ -26,6 +26,7 @@ from tests.faults.crash_points import (
     A_JOB,
     ARMED,
     DIED,
+    Act,
     Place,
     arm,
     armed,
@@ -52,6 +53,7 @@ from tests.faults.fault_jobs import notes
 from tests.storages import Storage
 
 ENDED = 40.0  # seconds in which all jobs have ended, on a machine that is busy
+LOST: Act = "loses the answer"
 HASTY: dict[str, Any] = {"lease_s": 0.3, "renew_s": 0.1}  # there is one consumer, which has no one else's to take
 
 
@@ -130,6 +132,38 @@ def test_worker_that_dies_between_any_two_statements_loses_no_job(
     assert_complete({(of.method, of.statements) for of in in_workers}, folder)
 
 
+@pytest.mark.parametrize("storage", ["sqlite", "postgres"], indirect=True)
+def test_every_write_of_a_worker_whose_answer_is_lost_happens_once(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, folder: Path, in_workers: list[Operation]
+) -> None:
+    lost = [
+        Point(
+            f"{number} {operation.scenario}: {operation.method}",
+            operation,
+            places(operation.method, operation.statements)[-1],
+        )
+        for number, operation in enumerate(in_workers)
+        if not operation.before_it
+    ]
+    for point in lost:
+        huey.enqueue(SCENARIOS[point.operation.scenario].submit(tasks, point.name, str(folder / f"{point.name}.txt")))
+        for key in point.operation.keys:
+            arm(folder, point.place, point.key_of_a_claim if point.is_a_claim else key.format(point.name), LOST)
+    start(workers=2, crash_points=folder)
+    wait_until(lambda: not armed(folder) and all_have_ended(huey), ENDED)
+    for point in lost:
+        scenario = SCENARIOS[point.operation.scenario]
+        jobs = {added: huey.get_job(point.name + added) for added in scenario.ends}
+        assert {added: job.state for added, job in jobs.items()} == scenario.ends, point.name
+        assert sum(job.losses for job in jobs.values()) == scenario.losses, point.name
+        assert Counter(word for word, *_ in notes(folder / f"{point.name}.txt")) == scenario.notes, point.name
+        assert huey.ledger.versions.kept(point.name) == list(range(1, scenario.versions + 1)), point.name
+        assert huey.storage.incr(point.name, 0) == (point.operation.scenario == "counts"), point.name
+        succeeded = [added for added, state in scenario.ends.items() if state is State.SUCCEEDED]
+        if succeeded:
+            assert huey.result(point.name + succeeded[-1]) == scenario.result, point.name
+
+
 def assert_the_promises(
     huey: DurableHuey, folder: Path, name: str, scenario: Scenario, losses: int, claimed: Counter[str]
 ) -> None:
@@ -199,9 +233,9 @@ def rows_of(huey: DurableHuey, name: str) -> list[tuple[object, ...]]:
     return [tuple(row[column] for column in columns) for row in rows]
 
 
-@pytest.mark.long
-def test_main_process_that_dies_between_any_two_statements_does_each_duty_once(
-    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, folder: Path, path: str
+@pytest.mark.parametrize("act", [pytest.param("dies", marks=pytest.mark.long), LOST])
+def test_main_process_that_dies_between_any_two_statements_or_loses_an_answer_does_each_duty_once(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, folder: Path, path: str, act: Act
 ) -> None:
     @huey.task()
     def unheard_of() -> None:
@@ -217,7 +251,11 @@ def test_main_process_that_dies_between_any_two_statements_does_each_duty_once(
         assert huey.ledger.mark_lost(poison.id, claim_of_the_dead(huey, poison), "a worker")
     claim_of_the_dead(huey, poison)
 
-    arm_all(folder, IN_MAIN_PROCESSES)
+    if act == "dies":
+        arm_all(folder, IN_MAIN_PROCESSES)
+    else:
+        for method, statements in IN_MAIN_PROCESSES.items():
+            arm(folder, places(method, statements)[-1], act=LOST)
     mortal = start(workers=0, crash_points=folder, unknown_after_s=3, schedules={"tick": "second"}, **HASTY)
     wait_until(lambda: not armed(folder), 2 * ENDED)
     looks = [handle.get_job() for handle in (due, lost, poison, after_poison, unknown, after_unknown)]
@@ -226,6 +264,8 @@ def test_main_process_that_dies_between_any_two_statements_does_each_duty_once(
     assert [job.losses for job in looks] == [0, 1, MAX_LOSSES, 0, 0, 0]
     assert "died 3 times" in looks[2].error
     assert "No worker knew its task" in looks[4].error
+    if act == LOST:  # it is the same one all the time
+        assert len(huey.ledger.consumers.all()) == 1
     mortal.kill_all()
 
     start(workers=1, crash_points=folder, schedules={"tick": "second"}, periodic=False)

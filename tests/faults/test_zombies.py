@@ -118,7 +118,7 @@ def idle_in_transactions(huey: DurableHuey) -> list[Row]:
 
 
 @POSTGRES
-@pytest.mark.parametrize("moment", ["END", "RELEASE_DEPENDENT", "SAVE_STEP"])
+@pytest.mark.parametrize("moment", ["END_AND_SAVE", "RELEASE_DEPENDENT"])
 def test_worker_paused_in_a_transaction_blocks_no_other(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path, moment: str
 ) -> None:

@@ -371,6 +371,9 @@ OPERATIONS = [
     ),
     Operation("count up", lambda ledger, _: ledger.entries.add("key", 1)),
     Operation(
+        "count up once", lambda ledger, held: ledger.entries.add_once("key", 1, held[1], b"an addition"), claimed
+    ),
+    Operation(
         "delete a counter",
         lambda ledger, _: ledger.entries.delete_counter("key"),
         lambda ledger: ledger.entries.add("key", 1),

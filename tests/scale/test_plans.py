@@ -29,6 +29,8 @@ PLANS: dict[str, set[str]] = {
     "END": BY_TOKEN,
     # Where it has nothing to delete, Postgres knows that no entry is wanted, and that any partial index will do.
     "END_ALONE": END_ALONE,
+    "END_AND_SAVE": END_ALONE,
+    "RETRY_AND_SAVE": END_ALONE,
     "END_AND_CLAIM": END_ALONE | {"jobs_in_queue", "jobs (seq)"},
     "RETRY": BY_TOKEN,
     "MARK_LOST": BY_TOKEN,
@@ -49,7 +51,7 @@ PLANS: dict[str, set[str]] = {
     "REPOINT_FOLLOWS": BY_ID,
     "RETRIES_LEFT": {"jobs_tokens"},
     "HELD_JOB": BY_TOKEN,
-    "LOCK_HELD_JOB": BY_TOKEN,
+    "SAVE_STEP": BY_TOKEN | {"steps (job_id, name)"},
     "PROGRESS": BY_TOKEN,
     "STEP_NAMES": {"steps (job_id, name)"},
     "STEP": {"steps (job_id, name)"},
@@ -120,11 +122,11 @@ SEARCH_NOTHING = {
     "INSERT_EACH",
     "SAVE_RESULT",
     "SAVE_LOG_AT_END",
-    "SAVE_STEP",
     "NEXT_VERSION",
     "SAVE_VERSION",
     "PUT_ENTRY",
     "TAKE_NEW_KEY",
+    "NOTE_ADDITION",
     "CLOCK",
     "LOCK_LIMIT",
     "SAVE_ANSWER",
@@ -165,9 +167,17 @@ PARTS = {"RUN", "TURN", "LINES", "NEXT_OWNER", "LINES_OF_OWNERS", "NEXT", "NEXT_
          "REPLACE_LOG", "REPLACE_RESULT"}  # fmt: skip
 
 OF_OWNERS_WHO_WAIT = {"CLAIM_WITHIN_CAPS", "NEXT_WITHIN_CAPS_FOR_ONE_WRITER", "CLAIM_WITHIN_CAPS_FOR_ONE_WRITER"}
-ONE_WRITER = {"NEXT_FOR_ONE_WRITER", "CLAIM_FOR_ONE_WRITER", "NEXT_WITHIN_CAPS_FOR_ONE_WRITER",
+ONE_WRITER = {"END", "RETRY", "SAVE_LOG_AT_END", "NEXT_FOR_ONE_WRITER", "CLAIM_FOR_ONE_WRITER", "NEXT_WITHIN_CAPS_FOR_ONE_WRITER",
               "CLAIM_WITHIN_CAPS_FOR_ONE_WRITER"}  # fmt: skip
-MANY_WRITERS = {"CLAIM", "CLAIM_WITHIN_CAPS", "LOCK_LIMIT", "END_ALONE", "END_AND_CLAIM"}
+MANY_WRITERS = {
+    "CLAIM",
+    "CLAIM_WITHIN_CAPS",
+    "LOCK_LIMIT",
+    "END_ALONE",
+    "END_AND_SAVE",
+    "RETRY_AND_SAVE",
+    "END_AND_CLAIM",
+}
 
 
 def test_every_statement_has_a_plan_here() -> None:

@@ -5,7 +5,9 @@ locks, rate limits, counters and flushes. Reading a result never removes it.
 """
 
 import itertools
+import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -47,6 +49,7 @@ class LedgerStorage(BaseStorage):
         self.ledger = ledger
         self.notifier = notifier
         self.dataset_cache = dataset_cache
+        self._adding = threading.Lock()
         self._as_result = as_result
         self._submit = submit
         self._claim = claim
@@ -156,7 +159,13 @@ class LedgerStorage(BaseStorage):
     # --- counters ---
 
     def incr(self, key: str, amount: int = 1) -> int:
-        return current_job().patiently(lambda: self.ledger.entries.add(key, amount))
+        """Add to a counter. A running job repeats this until the database answers; the amount is added once."""
+        job, entries = current_job(), self.ledger.entries
+        if (token := job.token) is None:
+            return entries.add(key, amount)
+        addition = uuid.uuid4().bytes
+        with self._adding:  # the ledger knows the last addition of a claim
+            return job.patiently(lambda: entries.add_once(key, amount, token, addition))
 
     def delete_counter(self, key: str) -> None:
         self.ledger.entries.delete_counter(key)

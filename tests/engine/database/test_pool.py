@@ -82,6 +82,22 @@ def test_a_closed_pool_closes_connections_that_are_given_back() -> None:
     assert not taken.is_open
 
 
+def test_a_connection_that_is_busy_for_long_gives_its_place_to_another_thread() -> None:
+    long: dict[Connection, Any] = {}
+    pool = Pool(Connection, lambda connection: connection.is_open, 1, 5.0, long.__setitem__)
+    busy = pool.take()
+    with ThreadPoolExecutor(1) as thread:
+        other = thread.submit(pool.take)
+        wait_until(lambda: len(pool._waiting) == 1)
+        long[busy]()
+        second = other.result(5)
+    long[busy]()  # in its next statement too
+    pool.give_back(busy)
+    assert (busy.is_open, second.is_open, pool._places) == (False, True, 0)
+    pool.give_back(second)
+    assert pool.take() is second
+
+
 def test_many_threads_share_few_connections_and_all_finish() -> None:
     pool = make(size=2)
     at_once, most = 0, 0

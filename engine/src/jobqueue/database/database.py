@@ -17,7 +17,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -66,8 +66,19 @@ class Dialect(Protocol):
         """Return whether an idle connection still works."""
         ...
 
+    def watch(self, connection: Any, on_transfer: Callable[[], object]) -> None:
+        """Have `on_transfer` called, once, in a statement on this connection that moves data for long."""
+        ...
+
     def cursor(self, connection: Any) -> Any:
         """Return a cursor whose rows are mappings."""
+        ...
+
+    def sending(self, cursor: Any, size: int) -> contextlib.AbstractContextManager[None]:
+        """Execute a statement in the block.
+
+        :param size: bytes of its parameters.
+        """
         ...
 
     def has_database(self) -> bool:
@@ -110,10 +121,17 @@ class Transaction:
         """Execute a statement once for each dict of parameters, in a single round trip."""
         if not rows:
             return
-        self._cursor.executemany(self._dialect.compile(sql), [self._dialect.bind(params) for params in rows])
+        with self._dialect.sending(self._cursor, sum(map(_size, rows))):
+            self._cursor.executemany(self._dialect.compile(sql), [self._dialect.bind(params) for params in rows])
 
     def _execute(self, sql: str, params: dict[str, Any]) -> None:
-        self._cursor.execute(self._dialect.compile(sql), self._dialect.bind(params))
+        with self._dialect.sending(self._cursor, _size(params)):
+            self._cursor.execute(self._dialect.compile(sql), self._dialect.bind(params))
+
+
+def _size(params: dict[str, Any]) -> int:
+    """Return about how many bytes the texts and binary values of a statement have."""
+    return sum(len(value) for value in params.values() if isinstance(value, str | bytes))
 
 
 class Database:
@@ -265,7 +283,7 @@ class Database:
             if self._pool is None:
                 self._pid = os.getpid()
                 dialect = self._dialect
-                pool = Pool(dialect.connect, dialect.usable, dialect.pool_size, dialect.pool_timeout)
+                pool = Pool(dialect.connect, dialect.usable, dialect.pool_size, dialect.pool_timeout, dialect.watch)
                 try:
                     self._migrate(pool)
                 except BaseException as error:

@@ -23,10 +23,21 @@ class Pool:
     :param usable: returns whether an idle connection still works.
     :param size: the most connections that are open at once.
     :param timeout: seconds that a thread waits for a free connection.
+    :param watch: called with each new connection, and a function to call when that is busy for long with a large value on a slow
+        link. Its place goes to another thread then, and the connection is closed after use.
     """
 
-    def __init__(self, connect: Callable[[], Any], usable: Callable[[Any], bool], size: int, timeout: float) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Any],
+        usable: Callable[[Any], bool],
+        size: int,
+        timeout: float,
+        watch: Callable[[Any, Callable[[], None]], object] = lambda connection, on_transfer: None,
+    ) -> None:
         self._connect = connect
+        self._watch = watch
+        self._without_place: list[Any] = []  # connections in use that have given up their place
         self._usable = usable
         self._size = size
         self._timeout = timeout
@@ -47,13 +58,18 @@ class Pool:
                 if self._usable(connection):
                     return connection
                 connection.close()
-            return self._connect()
+            connection = self._connect()
+            self._watch(connection, lambda: self._give_up_place(connection))
+            return connection
         except BaseException:
             self._leave()
             raise
 
     def give_back(self, connection: Any) -> None:
         """Return a working connection to the pool."""
+        if connection in self._without_place:
+            self.drop(connection)
+            return
         self._free.append(connection)
         self._leave()
         if self._closed:
@@ -65,13 +81,21 @@ class Pool:
             with contextlib.suppress(Exception):
                 connection.close()
         finally:
-            self._leave()
+            if connection in self._without_place:
+                self._without_place.remove(connection)
+            else:
+                self._leave()
 
     def close(self) -> None:
         """Close the idle connections now, and each of the others when it is given back."""
         self._closed = True
         while (connection := self._pop()) is not None:
             connection.close()
+
+    def _give_up_place(self, connection: Any) -> None:
+        if connection not in self._without_place:
+            self._without_place.append(connection)
+            self._leave()
 
     def _pop(self) -> Any | None:
         """Return an idle connection, or None if there is no idle one."""

@@ -1,44 +1,52 @@
 """Postgres as the ledger's database: many writers on many machines, over a network.
 
-A network connection can go silent, and a process can stop in the middle of a transaction. So every wait has a limit: a client
-waits SILENCE seconds for an answer, and the server waits HELD seconds for a client that holds locks.
+A network connection can go silent, and a process can stop in the middle of a transaction. So every wait has a limit. A client
+waits for as long as data moves in either direction, however large a value is and however slow the link, but no longer than
+SILENCE seconds without. The server waits HELD seconds for a client that holds locks.
 """
 
+import fcntl
 import functools
+import math
 import re
 import select
-from collections.abc import Iterator
+import struct
+import termios
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-SILENCE = 10.0  # seconds without an answer after which a connection counts as broken
+SILENCE = 10.0  # seconds in which no data moves after which a connection counts as broken
+GONE = 15  # seconds after which the system gives up a connection whose peer does not even acknowledge
+TRANSFER = 1.0  # seconds of moving data after which other threads may open one connection more
 CONNECT = 5  # seconds to open a connection
 HELD = 5  # seconds that a client may be idle inside a transaction, and that another waits for its row locks
+LARGE = 50_000  # bytes of a statement that may take longer than HELD seconds to arrive
+SLOWEST = 10_000  # bytes a second: a large statement gets the time that it takes at this speed
 STARVED = 60  # seconds that a migration may be idle: on a busy machine it may wait that long for a processor
-CONNECTIONS = 2  # most connections of a process; the smallest hosted plans allow 20 in all
+CONNECTIONS = 2  # most connections of a process, but for long transfers; the smallest hosted plans allow 20 in all
 MIGRATION_LOCK = 0x6A6F6271  # "jobq": the advisory lock of the process that migrates
 _NOW = "CAST(EXTRACT(EPOCH FROM statement_timestamp()) AS double precision)"
 
 # Settings of each session. An accepted job is never lost, so a commit returns only when it is on disk. The server rolls back the
-# transaction of a stopped client and so frees the rows that it locked.
+# transaction of a stopped client, or of one that is gone while it is sent something, and so frees the rows that it locked.
 _SESSION = """
 SELECT set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE setting END, false),
        set_config('idle_in_transaction_session_timeout', %(held)s, false),
-       set_config('lock_timeout', %(held)s, false)
+       set_config('lock_timeout', %(held)s, false),
+       set_config('tcp_user_timeout', %(gone)s, false)
 FROM pg_settings WHERE name = 'synchronous_commit'
 """
 
-# Detect a dead idle connection within half a minute.
-_CONNECT: dict[str, Any] = {
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-}
+# The server counts a client as idle until the whole of its next statement has arrived.
+_IDLE = "SET LOCAL idle_in_transaction_session_timeout = '{seconds}s'"
 
 # Count the connections to this server, and the most that this role may open.
 _USED = """
@@ -60,13 +68,62 @@ _AT_FAULT = (
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection that raises if the server is silent for SILENCE seconds. The caller then closes it."""
+    """A connection that raises if no data moves for SILENCE seconds while it waits for the server. The caller then closes it."""
 
     patient = False  # whether to wait without a limit
+    on_transfer: Callable[[], object] | None = None  # called when a statement has moved data for TRANSFER seconds
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Wait for the server's answer, at most SILENCE seconds."""
-        return super().wait(gen, interval, SILENCE if timeout is None and not self.patient else timeout)
+        """Wait for the server's answer for as long as data moves, and SILENCE seconds more."""
+        if timeout is None and not self.patient:
+            gen = _unless_silent(gen, self.fileno(), self.on_transfer)
+        return super().wait(gen, interval, timeout)
+
+
+def _unless_silent(
+    waits: Generator[Any, Any, Any], socket: int, on_transfer: Callable[[], object] | None
+) -> Generator[Any, Any, Any]:
+    """Pass on the driver's waits. Raise OperationalError if no data moves for SILENCE seconds.
+
+    The socket is ready when data has arrived or when there is room to send more. In between, data moves as long as the number of
+    bytes changes that the peer has not acknowledged.
+    """
+    moved_at, unsent, moves_since = time.monotonic(), 0, math.inf
+    try:
+        wait = next(waits)
+        while True:
+            ready = yield wait
+            now, before, unsent = time.monotonic(), unsent, 0 if ready else _unacknowledged(socket)
+            if ready or unsent != before:
+                moved_at, moves_since = now, min(moves_since, now)
+                if on_transfer is not None and now > moves_since + TRANSFER:
+                    on_transfer()
+                    on_transfer = None
+            elif now >= moved_at + SILENCE:
+                raise psycopg.OperationalError(f"the server has been silent for {SILENCE:g} s")
+            wait = waits.send(ready)
+    except StopIteration as end:
+        return end.value
+
+
+def _unacknowledged(socket: int) -> int:
+    """Return the number of bytes that wait to be sent, or were sent without an acknowledgement."""
+    try:
+        (count,) = struct.unpack("i", fcntl.ioctl(socket, termios.TIOCOUTQ, bytes(4)))
+    except OSError:  # not every system tells
+        return 0
+    return int(count)
+
+
+def _limits() -> dict[str, int]:
+    """Return the driver's options for a peer that is gone: it acknowledges no data, and no keepalive on an idle connection."""
+    probes = max(1, GONE // 3)
+    return {
+        "keepalives_idle": probes,
+        "keepalives_interval": probes,
+        "keepalives_count": 2,
+        "tcp_user_timeout": GONE * 1000,
+    }
 
 
 class Postgres:
@@ -109,23 +166,39 @@ class Postgres:
     def connect(self) -> Connection:
         """Open a connection outside any pool."""
         from_url = self.url.translate_connect_args(username="user", database="dbname")
-        arguments: dict[str, Any] = {"connect_timeout": CONNECT, **_CONNECT, **from_url, **self.url.query}
+        arguments: dict[str, Any] = {"connect_timeout": CONNECT, **_limits(), **from_url, **self.url.query}
         try:
             connection = Connection.connect(autocommit=True, **arguments)
         except psycopg.ProgrammingError as error:  # an unknown option in the URL
             raise psycopg.OperationalError(str(error)) from error
         try:
             connection.prepare_threshold = 0  # prepare at once: a process repeats a small set of statements
-            connection.execute(_SESSION, {"held": f"{HELD}s"})
+            connection.execute(_SESSION, {"held": f"{HELD}s", "gone": f"{GONE}s"})
         except BaseException:
             connection.close()
             raise
         return connection
 
     @staticmethod
+    def watch(connection: Connection, on_transfer: Callable[[], object]) -> None:
+        """Have `on_transfer` called when a statement moves data for more than TRANSFER seconds."""
+        connection.on_transfer = on_transfer
+
+    @staticmethod
     def cursor(connection: Any) -> Any:
-        """Return a cursor whose rows are dicts."""
-        return connection.cursor(row_factory=dict_row)
+        """Return a cursor whose rows are dicts. Binary, because a value of bytes takes twice as many as text."""
+        return connection.cursor(binary=True, row_factory=dict_row)
+
+    @staticmethod
+    @contextmanager
+    def sending(cursor: Any, size: int) -> Iterator[None]:
+        """Execute a statement of this size in the block. In a transaction, the server waits for as long as a large one takes."""
+        if size < LARGE or cursor.connection.info.transaction_status != TransactionStatus.INTRANS:
+            yield
+            return
+        cursor.connection.execute(_IDLE.format(seconds=HELD + size // SLOWEST))
+        yield
+        cursor.connection.execute(_IDLE.format(seconds=HELD))
 
     @staticmethod
     def usable(connection: Connection) -> bool:
@@ -155,7 +228,7 @@ class Postgres:
             driver.patient = True  # another process may hold the lock, and migrating a large table takes long
             connection.exec_driver_sql("BEGIN")
             connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
-            connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{STARVED}s'")
+            connection.exec_driver_sql(_IDLE.format(seconds=STARVED))
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
             yield connection
             connection.exec_driver_sql("COMMIT")

@@ -5,8 +5,8 @@ import functools
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,18 @@ class SQLite:
         return True
 
     @staticmethod
+    def watch(connection: sqlite3.Connection, on_transfer: Callable[[], object]) -> None:
+        """Do nothing: a file moves data at once."""
+
+    @staticmethod
     def cursor(connection: Any) -> Any:
         """Return a cursor whose rows are mappings."""
         return connection.cursor()
+
+    @staticmethod
+    def sending(cursor: Any, size: int) -> AbstractContextManager[None]:
+        """Execute a statement of this size in the block. A file takes it at once."""
+        return nullcontext()
 
     def has_database(self) -> bool:
         """Return whether the file exists. Connecting would create it. A database in memory starts empty."""

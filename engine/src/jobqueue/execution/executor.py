@@ -273,7 +273,9 @@ class Executor:
     def _write_end(self, attempt: Attempt, outcome: Outcome) -> None:
         ledger, written = self._ledger(), False
         try:
-            written = self._until_written(attempt, lambda: ledger.end(attempt.id, attempt.token, outcome))
+            written = self._until_written(
+                attempt, lambda: ledger.end(attempt.id, attempt.token, outcome, attempt.is_followed)
+            )
         except Exception as error:  # this end cannot be stored at all
             logger.exception("Cannot write the end of job %s.", attempt.id)
             failed = Outcome(state=State.FAILED, error=f"The job ran, but its end could not be written: {error}")

@@ -22,6 +22,7 @@ CONSUMER_FORGOTTEN = 24 * 3600  # seconds without a heartbeat after which a cons
 REGISTER_CONSUMER = """
 INSERT INTO consumers (id, host, pid, workers, tasks, queues, version, started_at, seen_at)
 VALUES (:id, :host, :pid, :workers, :tasks, :queues, :version, NOW, NOW)
+ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at
 """
 
 PRUNE_CONSUMERS = "DELETE FROM consumers WHERE seen_at < NOW - :age"
@@ -119,7 +120,7 @@ class Consumers:
         queues: Sequence[str] | None = None,
         version: str | None = None,
     ) -> None:
-        """Add a consumer to the list, and delete those without a heartbeat for a day.
+        """Add a consumer to the list, unless it is there, and delete those without a heartbeat for a day.
 
         :param tasks: the tasks in its code.
         :param queues: the queues that its workers serve; None for every queue.

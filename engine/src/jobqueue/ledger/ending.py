@@ -30,9 +30,7 @@ SET state = :state, error = :error, ended_at = NOW, token = NULL, lease_until = 
 WHERE id = :id AND token = :token
 """
 
-END = f"{_END}RETURNING {AFTER}"
-
-RETRY = f"""
+_RETRY = f"""
 UPDATE jobs
 SET state = CASE WHEN COALESCE(:at, NOW + :delay) > NOW THEN 'scheduled' ELSE 'queued' END,
     run_at = COALESCE(:at, NOW + :delay), queued_at = NOW, retries = :retries, retry_delay = :retry_delay,
@@ -40,45 +38,16 @@ SET state = CASE WHEN COALESCE(:at, NOW + :delay) > NOW THEN 'scheduled' ELSE 'q
     error = :error, token = NULL, lease_until = NULL,
     events = {event("retried", error=":error", traceback=":traceback")}
 WHERE id = :id AND token = :token
-RETURNING {AFTER}
 """
 
+END = f"{_END}RETURNING {AFTER}"
+RETRY = f"{_RETRY}RETURNING {AFTER}"
 SAVE_LOG_AT_END = f"INSERT INTO logs (job_id, lines) VALUES (:id, :lines) {REPLACE_LOG}"
 
 
-def end_attempt(tx: Transaction, job_id: str, token: str, outcome: Outcome) -> tuple[Row, list[str]]:
-    """End an attempt, and write everything that its outcome contains.
-
-    :returns: the job's row, and the queue of each job that may be ready to run because of this.
-    :raises FenceRefused: if the token no longer holds the job. The caller's transaction then changes nothing.
-    """
-    values = _end_values(job_id, token, outcome)
-    if outcome.retry is None:
-        row = tx.one(END, **values)
-    else:
-        row = tx.one(RETRY, **values, **vars(outcome.retry))
-    if row is None:
-        raise FenceRefused.of(job_id, token)
-    for key in outcome.deleted:
-        tx.run(DELETE_ENTRY, key=key)
-    insert(tx, outcome.submitted)
-    if outcome.result is not None:
-        save_result(tx, job_id, outcome.result)
-    if outcome.log is not None:
-        tx.run(SAVE_LOG_AT_END, id=job_id, lines=outcome.log)
-    if outcome.version is not None:
-        save_version(tx, job_id, outcome.version)
-    ready = [job.queue for job in outcome.submitted]
-    if outcome.retry is None:
-        ready += after_end(tx, row, outcome)
-    return row, ready
-
-
-# --- the end of an attempt in a single statement, optionally with the worker's next claim ---
-
-# Most jobs have no dependents. Over a network their end then takes one round trip instead of one for each statement.
-_END_ALONE = f"""
-WITH ended AS ({_END} AND follower IS NULL RETURNING {AFTER}),
+# The same with many writers: one round trip, and no row is locked until a large result has arrived.
+_SAVING = f"""
+WITH ended AS ({{update}} RETURNING {AFTER}),
      deleted AS (DELETE FROM entries WHERE key IN EACH(:deleted) AND EXISTS (SELECT 1 FROM ended)),
      saved AS (
          INSERT INTO results (job_id, media_type, body, saved_at)
@@ -90,6 +59,53 @@ WITH ended AS ({_END} AND follower IS NULL RETURNING {AFTER}),
          SELECT id, CAST(:log AS text) FROM ended WHERE CAST(:log AS text) IS NOT NULL
          {REPLACE_LOG})
 """.rstrip()
+
+END_AND_SAVE = f"{_SAVING.format(update=_END)}\nSELECT {AFTER} FROM ended"
+RETRY_AND_SAVE = f"{_SAVING.format(update=_RETRY)}\nSELECT {AFTER} FROM ended"
+
+
+def end_attempt(tx: Transaction, job_id: str, token: str, outcome: Outcome, one_writer: bool) -> tuple[Row, list[str]]:
+    """End an attempt, and write everything that its outcome contains.
+
+    :returns: the job's row, and the queue of each job that may be ready to run because of this.
+    :raises FenceRefused: if the token no longer holds the job. The caller's transaction then changes nothing.
+    """
+    if outcome.version is not None:  # before the job's row is locked
+        save_version(tx, job_id, outcome.version)
+    row = (_end_step_by_step if one_writer else _end_and_save)(tx, job_id, token, outcome)
+    insert(tx, outcome.submitted)
+    ready = [job.queue for job in outcome.submitted]
+    if outcome.retry is None:
+        ready += after_end(tx, row, outcome)
+    return row, ready
+
+
+def _end_step_by_step(tx: Transaction, job_id: str, token: str, outcome: Outcome) -> Row:
+    values = _end_values(job_id, token, outcome)
+    row = tx.one(END if outcome.retry is None else RETRY, **values)
+    if row is None:
+        raise FenceRefused.of(job_id, token)
+    for key in outcome.deleted:
+        tx.run(DELETE_ENTRY, key=key)
+    if outcome.result is not None:
+        save_result(tx, job_id, outcome.result)
+    if outcome.log is not None:
+        tx.run(SAVE_LOG_AT_END, id=job_id, lines=outcome.log)
+    return row
+
+
+def _end_and_save(tx: Transaction, job_id: str, token: str, outcome: Outcome) -> Row:
+    values = _end_values(job_id, token, outcome) | _saved_values(outcome)
+    row = tx.one(END_AND_SAVE if outcome.retry is None else RETRY_AND_SAVE, **values)
+    if row is None:
+        raise FenceRefused.of(job_id, token)
+    return row
+
+
+# --- the end of an attempt in a single statement, optionally with the worker's next claim ---
+
+# Most jobs have no dependents. Over a network their end then takes one round trip instead of one for each statement.
+_END_ALONE = _SAVING.format(update=f"{_END} AND follower IS NULL")
 
 END_ALONE = f"{_END_ALONE}\nSELECT {AFTER} FROM ended"
 
@@ -122,9 +138,10 @@ def end_and_claim(
 
 
 def _end_values(job_id: str, token: str, outcome: Outcome) -> dict[str, Any]:
-    """Return the parameters of END and RETRY."""
+    """Return the parameters of END, or of RETRY if the outcome is a retry."""
     done, total, note = outcome.progress or (None, None, None)
-    return {
+    retry = {} if outcome.retry is None else vars(outcome.retry)
+    return retry | {
         "id": job_id,
         "token": token,
         "state": outcome.state,
@@ -137,7 +154,7 @@ def _end_values(job_id: str, token: str, outcome: Outcome) -> dict[str, Any]:
 
 
 def _saved_values(outcome: Outcome) -> dict[str, Any]:
-    """Return the further parameters of END_ALONE."""
+    """Return the further parameters of the statements that save too."""
     media_type, body = outcome.result or (None, None)
     return {"deleted": outcome.deleted, "media_type": media_type, "body": body, "log": outcome.log}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jobqueue.database.database import Database
+from jobqueue.database.database import Database, Transaction
 
 PUT_ENTRY = """
 INSERT INTO entries (key, value) VALUES (:key, :value)
@@ -55,11 +55,21 @@ ON CONFLICT (key) DO UPDATE SET value = counters.value + excluded.value
 RETURNING value
 """
 
+# The last addition of a claim, by the id that the caller gave it. Nothing changes if it is this one.
+NOTE_ADDITION = """
+INSERT INTO entries (key, value, holder, expires_at) VALUES (:key, :addition, :holder, NOW + :ttl)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at
+WHERE entries.value <> excluded.value
+"""
+
 DELETE_COUNTER = "DELETE FROM counters WHERE key = :key"
 RESULT_IDS = "SELECT job_id FROM results"
 FLUSH_RESULTS = "DELETE FROM results"
 FLUSH_ENTRIES = "DELETE FROM entries"
 FLUSH_COUNTERS = "DELETE FROM counters"
+
+
+ADDITION_KEPT = 24 * 3600  # seconds in which an addition to a counter may be repeated
 
 
 class Entries:
@@ -133,9 +143,17 @@ class Entries:
     def add(self, key: str, amount: int) -> int:
         """Add to a counter, which starts at 0. Return its new value."""
         with self.database.statement() as tx:
-            row = tx.one(ADD_TO_COUNTER, key=key, amount=amount)
-            assert row is not None
-            return int(row["value"])
+            return _add(tx, key, amount)
+
+    def add_once(self, key: str, amount: int, holder: str, addition: bytes) -> int:
+        """Add to a counter as `add` does, but nothing if the last addition of this holder has the same id.
+
+        :param holder: the token of the claim that adds.
+        :param addition: a unique id of the addition, the same when it is repeated because no answer came.
+        """
+        noted = {"key": f"added:{holder}", "addition": addition, "holder": holder, "ttl": ADDITION_KEPT}
+        with self.database.transaction() as tx:
+            return _add(tx, key, amount if tx.run(NOTE_ADDITION, **noted) else 0)
 
     def delete_counter(self, key: str) -> None:
         """Delete a counter."""
@@ -159,3 +177,9 @@ class Entries:
         """Delete all counters."""
         with self.database.statement() as tx:
             tx.run(FLUSH_COUNTERS)
+
+
+def _add(tx: Transaction, key: str, amount: int) -> int:
+    row = tx.one(ADD_TO_COUNTER, key=key, amount=amount)
+    assert row is not None
+    return int(row["value"])

@@ -97,19 +97,20 @@ class Ledger:
         """Claim the next job for a worker: a new attempt under the request's token. Return None if no job may run now."""
         return claim_next(self.database, self.limits, request)
 
-    def end(self, job_id: str, token: str, outcome: Outcome) -> None:
+    def end(self, job_id: str, token: str, outcome: Outcome, followed: bool = False) -> None:
         """End an attempt: write its outcome and update the job's dependents.
 
+        :param followed: whether the job is known to have dependents. A large result is then sent only once.
         :raises FenceRefused: if the token no longer holds the job. Nothing is written then.
         """
-        if self._fits_one_statement(outcome):
+        if not followed and self._fits_one_statement(outcome):
             with self.database.statement() as tx:
                 row = ending.end_alone(tx, job_id, token, outcome)
             if row is not None:  # else the job has dependents, or the token is stale
                 self.notify(self._freed_by(row))
                 return
         with self.database.transaction() as tx:
-            row, ready = ending.end_attempt(tx, job_id, token, outcome)
+            row, ready = ending.end_attempt(tx, job_id, token, outcome, self.database.dialect.one_writer)
         self.notify(ready + self._freed_by(row))
 
     def may_end_and_claim(self, outcome: Outcome, tasks: Sequence[str]) -> bool:
