@@ -466,7 +466,11 @@ def test_step_that_selects_one_value_is_refused_in_every_field_of_cron(data: st.
     last = data.draw(st.integers(first, max(values)))
     base, selected = data.draw(
         st.sampled_from(
-            [("*", values[::step]), (f"{first}", values[values.index(first) :: step]), (f"{first}-{last}", range(first, last + 1, step))]
+            [
+                ("*", values[::step]),
+                (f"{first}", values[values.index(first) :: step]),
+                (f"{first}-{last}", range(first, last + 1, step)),
+            ]
         )
     )
     fields = ["0", "0", "*", "*", "*"]

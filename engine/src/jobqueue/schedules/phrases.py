@@ -41,7 +41,9 @@ def rule_of(phrase: str) -> Rule:
     if not at:
         return _period(text, phrase)
     fields, days_in_english = _days(days, phrase)
-    if (sun := re.fullmatch(r"(sunrise|sunset)(?: ?([+-]) ?(\d{1,18}) (second|minute|hour)s?)?", time_of_day)) is not None:
+    if (
+        sun := re.fullmatch(r"(sunrise|sunset)(?: ?([+-]) ?(\d{1,18}) (second|minute|hour)s?)?", time_of_day)
+    ) is not None:
         event, sign, number, unit = sun.groups()
         seconds = 0 if sign is None else int(f"{sign}{number}") * UNITS[unit]
         if abs(seconds) >= DAY // 2:
