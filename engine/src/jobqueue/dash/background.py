@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from _plotly_utils.utils import PlotlyJSONEncoder
 from dash import Patch, no_update
 from dash._callback_context import context_value
+from dash._no_update import NoUpdate
 from dash._utils import AttributeDict
 from dash.exceptions import PreventUpdate
 
@@ -57,8 +58,15 @@ def run(huey: DurableHuey, background: Background, args: Any, context: dict[str,
     given.ignore_register_page = False
     given.updated_props = Properties(writer)
 
+    latest: list[Any] = []  # the last value of each part of the progress
+
     def set_progress(value: Any) -> None:
-        writer.progress(in_json(list(value) if isinstance(value, list | tuple) else [value]))
+        parts = list(value) if isinstance(value, list | tuple) else [value]
+        for place, (part, before) in enumerate(zip(parts, latest, strict=False)):
+            if NoUpdate.is_no_update(part) and not isinstance(before, Patch):  # a page would apply a patch again
+                parts[place] = before
+        latest[:] = parts
+        writer.progress(in_json(parts))
 
     positional = [set_progress] if background.progress else []
     named: dict[str, Any] = {}
@@ -89,6 +97,8 @@ class Properties(dict[str, Any]):
 
     def __setitem__(self, component: str, properties: dict[str, Any]) -> None:
         for name, value in properties.items():
+            if NoUpdate.is_no_update(value):
+                continue
             self._writer.property(component, name, in_json(value), add=isinstance(value, Patch))
 
 

@@ -62,6 +62,21 @@ def test_two_updates_between_two_polls_both_arrive(apps: Apps) -> None:
 
 
 @fails_on_the_peer
+def test_a_part_of_the_progress_that_is_not_updated_stays_as_it_is_and_the_others_change(apps: Apps) -> None:
+    page = Page(apps["parts_of_progress"])
+    call = page.call("parts-out.children", parts_in=[[None, "begun"], [1, None], [None, "half"], [2, "end"]])
+    note_of = '{"index":1,"type":"parts"}.children'
+    for number, shown in enumerate([(None, "begun"), (1, "begun"), (1, "half"), (2, "end")]):
+        wait_until(lambda: call.poll() and page.shown.get("parts-beside.children") == number)  # noqa: B023
+        wait_until(lambda: call.poll() and (page.shown.get("parts-bar.value"), page.shown.get(note_of)) == shown)  # noqa: B023
+        note(f"parts seen {number}")
+    call.wait()
+    assert page.values(note_of)[0] == "begun" and page.shown["parts-out.children"] == "done"
+    assert "parts-beside.title" not in page.shown
+    assert all(type(value) in (int, str) for _, value in page.seen)
+
+
+@fails_on_the_peer
 def test_what_an_answer_said_that_was_lost_is_said_again(apps: Apps) -> None:
     page, call = begun(apps, "lost")
     call.poll(lost=True)
