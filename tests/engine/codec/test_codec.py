@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import dateutil.tz
+import dateutil.tz  # type: ignore[import-untyped]
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go

@@ -1,6 +1,7 @@
 """The job of a background callback: it runs the function with Dash's context, `set_progress` and `set_props`."""
 
 import asyncio
+import hashlib
 import inspect
 import json
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from dash.exceptions import PreventUpdate
 from jobqueue.dash.callback_updates import UpdateWriter
 from jobqueue.execution.current_job import current_job
 from jobqueue.huey import DurableHuey
+
+LONGEST_NAME = 900  # bytes of a task's name in UTF-8
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -46,9 +49,12 @@ def found_after_reload(function: Function) -> Function:
 def task_name(callback_id: str) -> str:
     """Return the task name of a callback: `a:children,b:disabled` for `..a.children...b.disabled..`.
 
-    It has no dots, as a task's short name begins after the last one.
+    It has no dots, as a task's short name begins after the last one. The outputs of a long list are cut, and a hash stands for them.
     """
-    return callback_id.strip(".").replace("...", ",").replace(".", ":")
+    name = callback_id.strip(".").replace("...", ",").replace(".", ":")
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    return f"{name[:100]}… {hashlib.sha256(name.encode()).hexdigest()}"
 
 
 def run(huey: DurableHuey, background: Background, args: Any, context: dict[str, Any]) -> str:

@@ -180,7 +180,7 @@ class HueyManager(BaseBackgroundCallbackManager):
         """Return whether there is an answer, or one is still to come."""
         return self._snapshot(job).state not in (None, State.CANCELLED)
 
-    def get_progress(self, key: str) -> list[Any] | None:
+    def get_progress(self, key: str | None) -> list[Any] | None:
         """Return the progress, unless a part has no value yet. Dash would show `no_update` as that part's value."""
         progress = self._snapshot(key).progress or []
         return None if any(map(NoUpdate.is_no_update, progress)) else progress

@@ -471,3 +471,16 @@ def test_two_apps_on_one_queue_do_not_share_a_callbacks_id() -> None:
         ValueError, match="apps.note and tests.engine.dash.background.apps.notes are both the callback 'out.children'"
     ):
         queue_of(apps[1])
+
+
+def test_a_callback_of_many_outputs_has_a_task_name_that_every_database_can_index(tmp_path: Path) -> None:
+    huey = DurableHuey("long", f"sqlite:///{tmp_path}/jobs.sqlite", secret_key="a key for tests")
+    app = Dash("long", background_callback_manager=HueyManager(huey))
+    app.layout = html.Div()
+    for start in ("a", "b"):
+        outputs = [Output(f"output-{number}-{start}-é", "children") for number in range(100)]
+        background(app, outputs, Input(f"input-{start}", "value"))(lambda value: [value] * 100)
+    huey.discover()
+    names = list(huey.tasks_by_name())
+    assert len(names) == 2 and all(len(name.encode()) < 1000 and "output-0-" in name for name in names)
+    huey.storage.close()
