@@ -95,7 +95,7 @@ class DurableHuey(LedgerHuey):
     :param place: the default place for schedules by the sun: a city that astral knows, or (degrees north, degrees east).
     :param huey_kwargs: Huey's own options: results, store_intermediate_errors, utc, immediate.
 
-    Raises ValueError for an invalid database_url, per_owner or timezone. The first use opens the database; before that nothing
+    Raises ValueError for an invalid database_url, redis_url, per_owner or timezone. The first use opens the database; before that nothing
     touches the disk or the network.
     """
 

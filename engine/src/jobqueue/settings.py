@@ -5,6 +5,7 @@ An app's own settings inherit from `Settings`. Production refuses to start with 
 
 import sys
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -16,13 +17,18 @@ from jobqueue.consumer.pruner import KEEP_DAYS, KEEP_JOBS
 from jobqueue.database.database import dialect_of
 from jobqueue.huey import GRACE, LEASE, MAX_ARGUMENTS, MAX_RESULT, UNKNOWN_AFTER
 from jobqueue.ledger.queues import parse
+from jobqueue.notifier.circuit_breaker import checked
 from jobqueue.schedules.schedule import Where, find_place, find_zone
+from jobqueue.urls import HIDDEN, printable
 
 SHORTEST_KEY = 32  # characters
 PLACEHOLDERS = ("change", "placeholder", "example", "secret", "your-", "your_", "<")  # parts that no random key has
 STOP_GUNICORN = 4  # gunicorn's exit code for an app that cannot be loaded; it restarts a worker after any other
 MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'
 USE_POSTGRES = "Set it to a Postgres database: postgresql://user:password@host/name"
+
+URLS = ("database_url", "redis_url")  # they may hold a password
+KEYS = ("secret_key", "secret_key_fallbacks")
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 
@@ -63,6 +69,13 @@ class Settings(BaseSettings):
     submits: int = Field(default=30, ge=1)  # jobs that one user may submit in a minute
     proxies: int | None = Field(default=None, ge=0)  # in front of the app; by default 1 in production, else 0
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            if name in URLS and value is not None:
+                yield name, printable(str(value))
+            else:
+                yield name, HIDDEN if name in KEYS and value else value
+
     @property
     def production(self) -> bool:
         return self.app_env == "production" or self.dyno is not None
@@ -97,9 +110,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("it must begin with redis:// or rediss://")
-        return url
+        return None if url is None else checked(url)
 
     @field_validator("queues")
     @classmethod
@@ -174,15 +185,19 @@ def _sentence(problem: object) -> str:
         case {
             "loc": ("database_url" | "redis_url" | "queues" | "timezone" | "place" as field, *_),
             "ctx": {"error": error},
-        }:  # a URL may hold a password
+        }:
             return f"{field.upper()} cannot be used: {error}"
+        case {"loc": (str(field), *_), "msg": str(message)} if field in URLS + KEYS:
+            return f"{field.upper()} cannot be used: {message}."
         case {"type": "missing", "loc": (str(field), *_)}:
             return f"{field.upper()} is not set. Set it; it has no default."
         case {"loc": (str(field), *_), "msg": str(message), "input": given}:
             return f"{field.upper()} is {given!r}: {message}."
         case {"ctx": {"error": error}}:
             return f"The app runs in production (APP_ENV or DYNO), and {error}"
-    return str(problem)
+        case {"msg": str(message)}:
+            return message
+    raise AssertionError("pydantic gives each error a message")
 
 
 @dataclass(frozen=True)

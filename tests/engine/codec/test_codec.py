@@ -1,25 +1,30 @@
 """The codec decodes every supported value unchanged, and refuses every other one with an error that helps."""
 
 import enum
+import io
 import math
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from importlib import resources
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import dateutil.tz  # type: ignore[import-untyped]
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pandas.tseries.holiday import USFederalHolidayCalendar
 
 from jobqueue import ResultNotEncodable
 from jobqueue.codec.values import TREE, decode, encode
 
 PARIS = ZoneInfo("Europe/Paris")
+NAMELESS = ZoneInfo.from_file(io.BytesIO((resources.files("tzdata.zoneinfo.Europe") / "Paris").read_bytes()))
 
 # --- trees of plain values ---
 
@@ -76,6 +81,14 @@ def with_index(index: Any) -> pd.DataFrame:
 def column(values: Any, dtype: Any = None) -> pd.DataFrame:
     return pd.DataFrame({"a": pd.Series(values, dtype=dtype)})
 
+
+def with_attributes(value: Any, **attributes: Any) -> Any:
+    value.attrs = attributes
+    return value
+
+
+NEW_YORK = pd.offsets.CustomBusinessDay(calendar=USFederalHolidayCalendar(), weekmask="Mon Tue Wed Thu")
+PARIS_OF_DATEUTIL = dateutil.tz.gettz("Europe/Paris")
 
 # Common in real work: the codec must support these.
 COMMON: dict[str, Any] = {
@@ -142,6 +155,23 @@ COMMON: dict[str, Any] = {
     "a time that comes twice": datetime(2020, 10, 25, 2, 30, fold=1, tzinfo=PARIS),
     "text that is not valid": "\ud800\0",
     "a number of 5,000 digits": [10**5000, -(10**5000)],
+    "days of a frequency as index": with_index(pd.date_range("2020", periods=2, freq="D")),
+    "days of a frequency as columns": with_columns(pd.date_range("2020", periods=2, freq="ME")),
+    "business days with a zone": pd.date_range("2020", periods=3, freq="B", tz="Europe/Paris"),
+    "spans of a frequency": pd.timedelta_range("1h", periods=3, freq="90min"),
+    "no days of a frequency": pd.date_range("2020", periods=0, freq="W-TUE"),
+    "days of a calendar": pd.date_range("2020", periods=9, freq=NEW_YORK),
+    "days of an offset": pd.date_range("2020", periods=3, freq=pd.DateOffset(months=1, days=2)),
+    "attributes": with_attributes(column([1.5]), source="ECB", fetched=date(2020, 1, 1), lags=(1, 2)),
+    "attributes of a series": with_attributes(pd.Series([1], name="a"), unit="EUR"),
+    "labels that may not repeat": column([1]).set_flags(allows_duplicate_labels=False),
+    "labels of a series that may not repeat": pd.Series([1]).set_flags(allows_duplicate_labels=False),
+    "attributes, and labels that may not repeat": with_attributes(
+        column([1]).set_flags(allows_duplicate_labels=False), unit="EUR"
+    ),
+    "levels in another order": pd.concat([column([1]), column([2])], keys=["b", "a"]),
+    "levels with a frequency": with_index(pd.MultiIndex.from_product([pd.date_range("2020", periods=2), ["x"]])),
+    "levels with a gap": with_index(pd.MultiIndex.from_arrays([["b", None], [1, 2]])),
     "a frame deep in a tree": {"by year": [({2020: column([1.5])}, np.arange(2)), b""], ("a", 1): pd.Series([1])},
 }
 
@@ -187,6 +217,12 @@ UNUSUAL: dict[str, Any] = {
     "the shortest span": pd.Timedelta.min,
     "a time of day with a zone": time(12, tzinfo=PARIS),
     "a time of day that comes twice": time(1, fold=1),
+    "hours of business days": pd.date_range("2020", periods=3, freq=pd.offsets.CustomBusinessHour(start="10:00")),
+    "a frequency to midnight": pd.date_range("2020", periods=3, freq=pd.offsets.MonthEnd(normalize=True)),
+    "levels that are not sorted": with_index(MULTI.set_levels(["b", "a"], level=0)),
+    "a fixed offset with a name": datetime(2020, 1, 1, tzinfo=timezone(timedelta(hours=1), "CET")),
+    "a time with a fixed offset with a name": time(1, tzinfo=timezone(timedelta(hours=1), "CET")),
+    "a column with a fixed offset with a name": column(DAYS.tz_localize(timezone(timedelta(hours=1), "CET"))),
     "columns of one name": with_columns(["a", "a"]),
     "complex numbers in a frame": column([1j]),
     "a column called as Arrow calls an index": pd.DataFrame({"__index_level_0__": [1]}, index=["x"]),
@@ -222,8 +258,25 @@ CELLS: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+FREQUENCIES = [
+    "D",
+    "3D",
+    "B",
+    "W-TUE",
+    "ME",
+    "MS",
+    "BQE-JAN",
+    "h",
+    "90min",
+    "WOM-2TUE",
+    pd.DateOffset(months=1),
+    NEW_YORK,
+]
+
+
 @st.composite
 def frames(draw: st.DrawFn) -> pd.DataFrame:
+    """Draw a frame with columns, an index and metadata of common kinds."""
     rows = draw(st.integers(0, 4))
 
     def series(dtype: str) -> pd.Series:
@@ -239,6 +292,13 @@ def frames(draw: st.DrawFn) -> pd.DataFrame:
         frame = frame.reindex(range(rows))
         index = [series(dtype) for dtype in levels]
         frame.index = pd.MultiIndex.from_arrays(index) if len(index) > 1 else pd.Index(index[0])
+    elif draw(st.booleans()):
+        first, freq = draw(st.dates(date(1980, 1, 1), date(2100, 1, 1))), draw(st.sampled_from(FREQUENCIES))
+        zone = draw(st.sampled_from([None, "UTC", "Europe/Paris", "America/St_Johns"]))
+        frame = frame.set_axis(pd.date_range(first, periods=len(frame), freq=freq, tz=zone), axis=0)
+    frame.attrs = draw(st.dictionaries(st.text(max_size=3), st.integers() | st.text(), max_size=2))
+    if not frame.index.has_duplicates:
+        frame.flags.allows_duplicate_labels = draw(st.booleans())
     return frame
 
 
@@ -285,6 +345,24 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
     "an array of objects": (np.array([None, "x"]), ["numpy.ndarray", "Python objects", "convert it"]),
     "a masked array": (np.ma.array([1]), ["MaskedArray"]),
     "models in a frame": ({"x": column([Model()])}, ["result['x']", "test_codec.Model"]),
+    "a model in attributes": (with_attributes(column([1]), fit=Model()), ["result.attrs['fit']", "test_codec.Model"]),
+    "a time zone of dateutil": (datetime(2020, 7, 1, tzinfo=PARIS_OF_DATEUTIL), ["Europe/Paris", "IANA time zone"]),
+    "a time of day of dateutil": (time(1, tzinfo=dateutil.tz.UTC), ["tzutc()", "IANA time zone"]),
+    "a pandas time of dateutil": (
+        pd.Timestamp("2020-07-01", tz=PARIS_OF_DATEUTIL),
+        ["Europe/Paris", "time zone", "tz_convert('Europe/Paris')"],
+    ),
+    "a column of dateutil": (
+        {"x": column(DAYS.tz_localize(PARIS_OF_DATEUTIL))},
+        ["result['x']", "time zone", "tz_convert('Europe/Paris')"],
+    ),
+    "an index of dateutil": (DAYS.tz_localize(dateutil.tz.UTC), ["time zone", "tzutc()", "tz_convert('Europe/Paris')"]),
+    "a zone without a name": (datetime(2020, 1, 1, tzinfo=NAMELESS), ["time zone", "IANA"]),
+    "a frequency of no name": (
+        pd.date_range("2020", periods=3, freq=pd.offsets.MonthEnd(normalize=True)),
+        ["frequency", "index.freq = None"],
+    ),
+    "an array with metadata": (np.ones(1, np.dtype("f8", metadata={"unit": "EUR"})), ["metadata", "beside it"]),
     "a list in itself": (LOOP, ["contains itself"]),
 }
 
@@ -339,6 +417,8 @@ def assert_same(again: Any, value: Any) -> None:
     if check is not None:
         check(again, value)
         assert_same(getattr(again, "name", None), getattr(value, "name", None))
+        assert_same(getattr(again, "attrs", None), getattr(value, "attrs", None))
+        assert getattr(again, "flags", None) == getattr(value, "flags", None) or isinstance(value, np.ndarray)
     elif isinstance(value, pd.Index):
         assert_same_index(again, value)
     elif isinstance(value, list | tuple):
@@ -353,13 +433,13 @@ def assert_same(again: Any, value: Any) -> None:
         assert sorted(map(repr, again)) == sorted(map(repr, value))
     elif isinstance(value, datetime) and value.tzinfo is not None:
         assert (again.isoformat(), again.fold) == (value.isoformat(), value.fold)
-        assert getattr(again.tzinfo, "key", None) == getattr(value.tzinfo, "key", None)
+        assert repr(again.tzinfo) == repr(value.tzinfo)
     else:
         assert repr(again) == repr(value)
 
 
 def assert_same_frame(again: pd.DataFrame, frame: pd.DataFrame) -> None:
-    pd.testing.assert_frame_equal(again, frame, check_exact=True, check_freq=False)
+    pd.testing.assert_frame_equal(again, frame, check_exact=True)
     assert list(again.dtypes) == list(frame.dtypes)
     assert_same_index(again.columns, frame.columns)
     assert_same_index(again.index, frame.index)
@@ -369,7 +449,11 @@ def assert_same_frame(again: pd.DataFrame, frame: pd.DataFrame) -> None:
 
 
 def assert_same_index(again: pd.Index, index: pd.Index) -> None:
-    pd.testing.assert_index_equal(again, index, exact="equiv", check_exact=True, check_freq=False)
+    pd.testing.assert_index_equal(again, index, exact="equiv", check_exact=True)
+    assert getattr(again, "freq", None) == getattr(index, "freq", None)
+    if isinstance(index, pd.MultiIndex):
+        for one, other in zip(again.levels, index.levels, strict=True):
+            assert_same_index(one, other)
     assert_same(list(again.names), list(index.names))
     if index.dtype == object and index.nlevels == 1:
         assert_same(list(again), list(index))

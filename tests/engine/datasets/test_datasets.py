@@ -206,7 +206,12 @@ def test_stale_after_accepts_words(huey: DurableHuey, world: World, stale_after:
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
-    [({"stale_after": "soon"}, "stale_after='soon' is not a duration"), ({"keep": 0}, "keeps at least one version")],
+    [
+        ({"stale_after": "soon"}, "stale_after='soon' is not a duration"),
+        ({"stale_after": "99999999999 days"}, "stale_after='99999999999 days' is not a duration"),
+        ({"stale_after": float("inf")}, "stale_after=inf is not a duration"),
+        ({"keep": 0}, "keeps at least one version"),
+    ],
     ids=str,
 )
 def test_invalid_options_are_refused(huey: DurableHuey, world: World, options: dict[str, Any], sentence: str) -> None:

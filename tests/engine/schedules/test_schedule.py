@@ -313,6 +313,13 @@ def test_schedule_is_never_due_if_the_sun_never_sets_on_its_days() -> None:
     assert every("month on the 1st at sunset", place=pole).next_after(FIRST) is None
 
 
+def test_schedule_whose_days_never_see_the_sun_set_is_refused_when_registered() -> None:
+    huey = DurableHuey("tests", place=(90, 0))
+    huey.periodic_task(every("day at sunset"))
+    with pytest.raises(ValueError, match="every month on the 1st at sunset .* is never due: .* does not set"):
+        huey.periodic_task(every("month on the 1st at sunset"))
+
+
 def test_days_on_which_sun_schedules_are_due() -> None:
     schedule = every("last sunday of the month at sunset", tz="America/Toronto", place="Montreal")
     dues = list(walk(schedule, datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)))
@@ -438,8 +445,24 @@ def test_unknown_phrase_is_refused_with_all_forms_and_the_nearest(written: str, 
         (lambda: every("0 minutes"), "at least 1"),
         (lambda: every("month on the 32nd at 9:00"), "no month has a 32nd"),
         (lambda: every("day at sunset + 12 hours"), "too far from sunset"),
+        (lambda: every("99999999999 days"), "longer than ten years. Choose a period of at most 3653 days"),
+        (lambda: every("3654 days"), "longer than ten years"),
+        (lambda: every("87673 hours"), "longer than ten years"),
+        (lambda: every("315619201 seconds"), "longer than ten years"),
+        (lambda: every("9" * 5000 + " minutes"), "is not understood"),
+        (lambda: every("day at sunset + " + "9" * 5000 + " minutes"), "is not understood"),
+        (lambda: every("month on the " + "9" * 5000 + "th at 9:00"), "is not understood"),
         (lambda: cron("0 7 * *"), "Wrong number of fields.*MON-FRI"),
         (lambda: cron("0 0 30 2 *"), "Bad day-of-month"),
+        (lambda: cron("9" * 5000 + " * * * *"), "cannot be parsed"),
+        (lambda: cron("*/90 * * * *"), r"'\*/90' selects a single minute.*every\('90 minutes'\)"),
+        (lambda: cron("5,0-20/30 * * * *"), "'0-20/30' selects a single minute"),
+        (lambda: cron("7-7/2 * * * *"), "'7-7/2' selects a single minute"),
+        (lambda: cron("0 0 L/2 * *"), "'L/2' selects a single day of the month"),
+        (lambda: cron("0 0 * * 7/2"), "'7/2' selects a single day of the week"),
+        (lambda: cron("0 0 * * 0/7"), "'0/7' selects a single day of the week"),
+        (lambda: cron("0/60 0 7 * * *"), "'0/60' selects a single second"),
+        (lambda: cron("0 0 */10 2 1#5"), "is never due"),
         (lambda: every("hour", tz="Europe/Pari"), "'Europe/Pari' is not a time zone.*'Europe/Paris'"),
         (lambda: every("hour", tz="../etc"), "not a time zone"),
         (lambda: every("day at sunset", place="Motreal"), "not a city that astral knows. Did you mean 'Montreal'"),
@@ -448,9 +471,55 @@ def test_unknown_phrase_is_refused_with_all_forms_and_the_nearest(written: str, 
         (lambda: every("day at sunset", place=4.5), "Give a city, or degrees"),  # type: ignore[arg-type]
         (lambda: every("hour", overlap="both"), "'skip' or 'queue'"),  # type: ignore[arg-type]
         (lambda: every("hour", grace=-1), "0 seconds or more"),
+        (lambda: every("hour", grace=float("inf")), "grace=inf .* 0 seconds or more"),
+        (lambda: every("hour", grace=float("nan")), "grace=nan .* 0 seconds or more"),
+        (lambda: cron("0 7 * * *", grace="soon"), "grace='soon' .* 0 seconds or more"),  # type: ignore[arg-type]
         (lambda: every("hour").next_after(datetime(2026, 1, 1)), "has no time zone"),
     ],
 )
 def test_mistake_is_refused_with_a_message_that_says_what_to_write(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# The values of each field of a cron expression, with its place among them.
+FIELDS = [range(60), range(24), range(1, 32), range(1, 13), range(7)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_step_that_selects_one_value_is_refused_in_every_field_of_cron(data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, 4))
+    values, step = FIELDS[place], data.draw(st.integers(1, 120))
+    first = data.draw(st.sampled_from(values))
+    last = data.draw(st.integers(first, max(values)))
+    base, selected = data.draw(
+        st.sampled_from(
+            [
+                ("*", values[::step]),
+                (f"{first}", values[values.index(first) :: step]),
+                (f"{first}-{last}", range(first, last + 1, step)),
+            ]
+        )
+    )
+    fields = ["0", "0", "*", "*", "*"]
+    fields[place] = f"{base}/{step}"
+    if len(selected) == 1:
+        with pytest.raises(ValueError, match="selects a single"):
+            cron(" ".join(fields))
+        return
+    due = cron(" ".join(fields)).next_after(FIRST)
+    assert due is not None
+    found = [due.minute, due.hour, due.day, due.month, (due.weekday() + 1) % 7][place]
+    assert found in selected
+
+
+@given(st.integers(1, 10**12), st.sampled_from(["second", "minute", "hour", "day"]))
+def test_every_accepted_period_is_due_within_ten_years(number: int, unit: str) -> None:
+    ten_years = timedelta(days=3653)
+    try:
+        due = next_after(every(f"{number} {unit}s"), FIRST)
+    except ValueError:
+        assert number * timedelta(**{f"{unit}s": 1}).total_seconds() > ten_years.total_seconds()
+    else:
+        assert due <= FIRST + ten_years

@@ -10,7 +10,7 @@ import json
 import math
 import struct
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,8 +18,9 @@ from zoneinfo import ZoneInfo
 TREE = "application/vnd.jobqueue.tree"
 LENGTH = struct.Struct(">Q")  # before the tree, and before each of its parts
 MAX_DEPTH = 100  # levels of nesting; decoding recurses, and may start deep in a web server's stack
+USE_ZONEINFO = "cannot be saved. Use an IANA time zone, such as zoneinfo.ZoneInfo('Europe/Paris')."
 SAFE_INT = 2**63  # larger integers are written in hexadecimal, which Python reads at any length
-Keep = Callable[[Any], Any]  # turns a nested value into its tree
+Keep = Callable[..., Any]  # turns a nested value into its tree; a second argument names its place, such as ".attrs"
 Read = Callable[[Any], Any]  # turns a tree into its value
 
 
@@ -106,7 +107,7 @@ class _Writer:
                 "and dicts of them. For a model, for example, return its parameters as a dict."
             )
         try:
-            data = write(value, lambda part: self.tree(part, where))
+            data = write(value, lambda part, place="": self.tree(part, where + place))
         except ResultNotEncodable:
             raise
         except Exception as error:
@@ -172,9 +173,16 @@ def _how_to_write(kind: type) -> tuple[str, Callable[[Any, Keep], Any] | None]:
     return "", None
 
 
-def _zone(zone: Any) -> str | None:
-    """Return a zone's IANA name, or None for no zone or a fixed offset, which the ISO text contains."""
-    return getattr(zone, "key", None)
+def _zone(zone: tzinfo | None) -> str | None:
+    """Return a zone's IANA name, or None for no zone or a fixed offset, which the ISO text contains.
+
+    Raises ValueError for a zone of another library, and for a fixed offset with a name of its own.
+    """
+    if zone is None or (type(zone) is timezone and str(zone) == str(timezone(zone.utcoffset(None)))):
+        return None
+    if type(zone) is ZoneInfo and zone.key is not None:
+        return zone.key
+    raise ValueError(f"its time zone {zone!r} {USE_ZONEINFO}")
 
 
 def _read_datetime(data: list[Any], read: Read) -> datetime:
@@ -198,6 +206,8 @@ def _write_array(value: Any) -> bytes:
 
     if value.dtype.hasobject:
         raise ValueError("its values are Python objects of any type; convert it to numbers or text, or to a list.")
+    if np.lib.format.drop_metadata(value.dtype) is not value.dtype:
+        raise ValueError("its dtype has metadata; save the metadata beside it, in a dict.")
     buffer = io.BytesIO()
     np.save(buffer, value, allow_pickle=False)
     return buffer.getvalue()

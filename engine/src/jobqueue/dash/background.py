@@ -1,6 +1,7 @@
 """The job of a background callback: it runs the function with Dash's context, `set_progress` and `set_props`."""
 
 import asyncio
+import hashlib
 import inspect
 import json
 from collections.abc import Callable
@@ -10,12 +11,15 @@ from typing import Any, TypeVar
 from _plotly_utils.utils import PlotlyJSONEncoder
 from dash import Patch, no_update
 from dash._callback_context import context_value
+from dash._no_update import NoUpdate
 from dash._utils import AttributeDict
 from dash.exceptions import PreventUpdate
 
 from jobqueue.dash.callback_updates import UpdateWriter
 from jobqueue.execution.current_job import current_job
 from jobqueue.huey import DurableHuey
+
+LONGEST_NAME = 900  # bytes of a task's name in UTF-8
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -45,9 +49,12 @@ def found_after_reload(function: Function) -> Function:
 def task_name(callback_id: str) -> str:
     """Return the task name of a callback: `a:children,b:disabled` for `..a.children...b.disabled..`.
 
-    It has no dots, as a task's short name begins after the last one.
+    It has no dots, as a task's short name begins after the last one. The outputs of a long list are cut, and a hash stands for them.
     """
-    return callback_id.strip(".").replace("...", ",").replace(".", ":")
+    name = callback_id.strip(".").replace("...", ",").replace(".", ":")
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    return f"{name[:100]}… {hashlib.sha256(name.encode()).hexdigest()}"
 
 
 def run(huey: DurableHuey, background: Background, args: Any, context: dict[str, Any]) -> str:
@@ -57,8 +64,15 @@ def run(huey: DurableHuey, background: Background, args: Any, context: dict[str,
     given.ignore_register_page = False
     given.updated_props = Properties(writer)
 
+    latest: list[Any] = []  # the last value of each part of the progress
+
     def set_progress(value: Any) -> None:
-        writer.progress(in_json(list(value) if isinstance(value, list | tuple) else [value]))
+        parts = list(value) if isinstance(value, list | tuple) else [value]
+        for place, (part, before) in enumerate(zip(parts, latest, strict=False)):
+            if NoUpdate.is_no_update(part) and not isinstance(before, Patch):  # a page would apply a patch again
+                parts[place] = before
+        latest[:] = parts
+        writer.progress(in_json(parts))
 
     positional = [set_progress] if background.progress else []
     named: dict[str, Any] = {}
@@ -89,6 +103,8 @@ class Properties(dict[str, Any]):
 
     def __setitem__(self, component: str, properties: dict[str, Any]) -> None:
         for name, value in properties.items():
+            if NoUpdate.is_no_update(value):
+                continue
             self._writer.property(component, name, in_json(value), add=isinstance(value, Patch))
 
 

@@ -15,10 +15,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import flask
-from dash import Dash, _callback_signing, hooks
+from dash import Dash, Output, _callback_signing, hooks
 from dash._callback import GLOBAL_CALLBACK_MAP
 from dash._callback_context import context_value
 from dash._get_app import get_app
+from dash._no_update import NoUpdate
 from dash.background_callback.managers import BaseBackgroundCallbackManager
 from dash.exceptions import AppNotFoundError, PreventUpdate
 from huey.api import TaskWrapper
@@ -179,15 +180,24 @@ class HueyManager(BaseBackgroundCallbackManager):
         """Return whether there is an answer, or one is still to come."""
         return self._snapshot(job).state not in (None, State.CANCELLED)
 
-    def get_progress(self, key: str) -> list[Any] | None:
-        return self._snapshot(key).progress
+    def get_progress(self, key: str | None) -> list[Any] | None:
+        """Return the progress, unless a part has no value yet. Dash would show `no_update` as that part's value."""
+        progress = self._snapshot(key).progress or []
+        return None if any(map(NoUpdate.is_no_update, progress)) else progress
 
     def get_updated_props(self, key: str | None) -> dict[str, Any]:
+        """Return the new values of properties, with the parts of a progress that has no value for the others yet."""
         found = self._snapshot(key)
         response = context_value.get({}).get("dash_response")
         if found.told and response is not None:
             response.set_header(TOLD, str(found.told))
-        return found.properties
+        if self.get_progress(key) is not None:
+            return found.properties
+        properties = {component: dict(values) for component, values in found.properties.items()}
+        for output, part in zip(_progress_outputs(), found.progress or [], strict=False):
+            if not NoUpdate.is_no_update(part):
+                properties.setdefault(output.component_id_str(), {})[output.component_property] = part
+        return properties
 
     def terminate_job(self, job: Any) -> None:
         """Cancel a job that has not ended. Dash calls this after each result, too."""
@@ -287,6 +297,13 @@ class HueyManager(BaseBackgroundCallbackManager):
         if seen[job_id] is not UNSEEN and seen[job_id].owner != self._owner():
             flask.abort(404)
         return seen[job_id]
+
+
+def _progress_outputs() -> list[Output]:
+    """Return the outputs of the progress of the callback that the page polls."""
+    asked = (flask.request.get_json(silent=True) or {}) if flask.has_request_context() else {}
+    background = get_app().callback_map.get(asked.get("output"), {}).get("background") or {}
+    return background.get("progress") or []
 
 
 def _header(name: str) -> str | None:

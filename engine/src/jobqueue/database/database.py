@@ -15,6 +15,7 @@ They are written once, in SQL that the dialects (`sqlite.py`, `postgres.py`) tra
 import contextlib
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,10 +26,13 @@ import sqlalchemy as sa
 
 from jobqueue import interrupts
 from jobqueue.database.pool import AllInUse, Pool
+from jobqueue.urls import printable, without_secrets
 
 logger = logging.getLogger("jobqueue.database")
 
 MEMORY = "sqlite://"
+MAX_PORT = 65_535
+_HAS_NO_PASSWORD = re.compile(r"[^:/]*(:\d*)?(/.*)?")  # host, port and database
 Row = Mapping[str, Any]
 
 
@@ -122,11 +126,21 @@ class Transaction:
         if not rows:
             return
         with self._dialect.sending(self._cursor, sum(map(_size, rows))):
-            self._cursor.executemany(self._dialect.compile(sql), [self._dialect.bind(params) for params in rows])
+            self._cursor.executemany(self._dialect.compile(sql), [self._bound(params) for params in rows])
 
     def _execute(self, sql: str, params: dict[str, Any]) -> None:
         with self._dialect.sending(self._cursor, _size(params)):
-            self._cursor.execute(self._dialect.compile(sql), self._dialect.bind(params))
+            self._cursor.execute(self._dialect.compile(sql), self._bound(params))
+
+    def _bound(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the driver's parameters. Raise ValueError for text that Postgres could not store, also on SQLite."""
+        for name, value in params.items():
+            for item in value if isinstance(value, list) else (value,):
+                if isinstance(item, str) and not is_storable(item):
+                    raise ValueError(
+                        f"{name} is {item!r}. Give text without NUL characters and without halves of surrogate pairs."
+                    )
+        return self._dialect.bind(params)
 
 
 def _size(params: dict[str, Any]) -> int:
@@ -151,8 +165,17 @@ class Database:
 
     @property
     def url(self) -> sa.URL:
-        """Return the URL of this database, with its password."""
+        """Return the URL of this database, with its password. Print `address` instead."""
         return self._dialect.url
+
+    @property
+    def address(self) -> str:
+        """Return the URL as it may be printed."""
+        return printable(self._url)
+
+    @property
+    def _url(self) -> str:
+        return self.url.render_as_string(hide_password=False)
 
     @property
     def dialect(self) -> Dialect:
@@ -324,7 +347,8 @@ class Database:
         """Raise DatabaseUnavailable if the database caused the error. A wrong statement or value is another error."""
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         if cause is not None and (isinstance(cause, OSError | AllInUse) or self._dialect.at_fault(cause)):
-            raise DatabaseUnavailable(f"{self.url.render_as_string(hide_password=True)}: {cause}") from error
+            text = without_secrets(cause, self._url)
+            raise DatabaseUnavailable(f"{self.address}: {text}") from (error if text == str(cause) else None)
 
 
 def dialect_of(url: str) -> Dialect:
@@ -333,29 +357,46 @@ def dialect_of(url: str) -> Dialect:
     :raises ValueError: for an unsupported or unreadable URL. The message does not contain the password.
     """
     try:
+        url.encode()
         parsed = sa.make_url(_with_plain_at_signs(url))
     except (sa.exc.ArgumentError, ValueError):
-        raise ValueError(f"database_url is not a valid URL. {_FORMS}") from None
+        raise ValueError(f"database_url is not a valid URL. {_ENCODE} {_FORMS}") from None
     if parsed.get_backend_name() == "sqlite":
         from jobqueue.database.sqlite import SQLite
 
         return SQLite(parsed)
-    if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
-        from jobqueue.database.postgres import Postgres
+    if parsed.drivername not in ("postgres", "postgresql", "postgresql+psycopg"):
+        raise ValueError(f"database_url is {printable(url)!r}. {_FORMS}")
+    in_the_password = "@" in (parsed.host or "") or (parsed.port or 0) > MAX_PORT
+    if in_the_password or (parsed.username is None and "@" in (parsed.database or "")):
+        raise ValueError(f"database_url is not a valid URL. {_ENCODE} {_FORMS}")
+    from jobqueue.database.postgres import Postgres
 
-        return Postgres(parsed)
-    raise ValueError(f"database_url is {parsed.render_as_string(hide_password=True)!r}. {_FORMS}")
+    return Postgres(parsed)
 
 
 _FORMS = "SQLite and Postgres are supported: sqlite:////abs/path.sqlite or postgresql://user:password@host/name"
+_ENCODE = "Percent-encode special characters of the password, such as @ as %40."
 
 
 def _with_plain_at_signs(url: str) -> str:
-    """Escape unescaped @ characters in the password. The last @ before the path separates the password from the host."""
+    """Escape unescaped @ characters. The last @ before the path separates the password from the host.
+
+    :raises ValueError: if they could be in the password or in an option.
+    """
     scheme, separator, rest = url.partition("://")
     address, question, query = rest.partition("?")
     user, at, host = address.rpartition("@")
+    if "@" in query and (at or _HAS_NO_PASSWORD.fullmatch(address)):
+        if at or not all("=" in option for option in query.split("&")):
+            raise ValueError("Several parts have an @.")
+        query = query.replace("@", "%40")
     return f"{scheme}{separator}{user.replace('@', '%40')}{at}{host}{question}{query}"
+
+
+def is_storable(text: str) -> bool:
+    """Return whether every database accepts a text: it has neither NUL nor lone surrogates."""
+    return "\0" not in text and (text.isascii() or text == storable(text))
 
 
 def storable(text: str) -> str:

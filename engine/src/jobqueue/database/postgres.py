@@ -169,8 +169,10 @@ class Postgres:
         arguments: dict[str, Any] = {"connect_timeout": CONNECT, **_limits(), **from_url, **self.url.query}
         try:
             connection = Connection.connect(autocommit=True, **arguments)
-        except psycopg.ProgrammingError as error:  # an unknown option in the URL
-            raise psycopg.OperationalError(str(error)) from error
+        except psycopg.ProgrammingError:  # its message quotes the option, which may be a part of a password
+            raise psycopg.OperationalError(
+                "libpq does not know an option of the URL, or refuses its value. Check the part of the URL after the question mark."
+            ) from None
         try:
             connection.prepare_threshold = 0  # prepare at once: a process repeats a small set of statements
             connection.execute(_SESSION, {"held": f"{HELD}s", "gone": f"{GONE}s"})
@@ -217,7 +219,7 @@ class Postgres:
     def migrating(self) -> Iterator[sa.Connection]:
         """Open a transaction that holds the migration lock. Commit it at the end of the block."""
         engine = sa.create_engine(
-            self.url,
+            "postgresql+psycopg://",  # the engine prints its URL
             creator=self.connect,
             isolation_level="AUTOCOMMIT",
             poolclass=sa.NullPool,

@@ -274,11 +274,12 @@ def _epoch(moment: Moment) -> float:
 def _duration(given: float | str | timedelta) -> timedelta:
     if isinstance(given, timedelta):
         return given
-    if not isinstance(given, str):
-        return timedelta(seconds=given)
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) (second|minute|hour|day|week)s?", given.strip())
-    if found is None:
-        raise ValueError(
-            f"stale_after={given!r} is not a duration. Give, for example, '90 seconds', '1 hour' or '2 days'."
-        )
-    return timedelta(seconds=float(found[1]) * UNITS[found[2]])
+    try:
+        if not isinstance(given, str):
+            return timedelta(seconds=given)
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) (second|minute|hour|day|week)s?", given.strip())
+        if found is not None:
+            return timedelta(seconds=float(found[1]) * UNITS[found[2]])
+    except (TypeError, ValueError, OverflowError):
+        pass  # not a number, or longer than a timedelta
+    raise ValueError(f"stale_after={given!r} is not a duration. Give, for example, '90 seconds', '1 hour' or '2 days'.")

@@ -47,7 +47,11 @@ class JobReader:
         """Return the jobs that match every condition given, newest first, at most `limit`.
 
         :param task: a task, or its full name.
+
+        Raises ValueError for a limit that is not a whole number of at least 0.
         """
+        if not isinstance(limit, int) or limit < 0:  # SQLite reads -1 as no limit, Postgres refuses it
+            raise ValueError(f"limit is {limit!r}. Give a whole number, 0 or more.")
         name = self._messages.name_of(task) if isinstance(task, TaskWrapper) else task
         rows = self._ledger().reading.jobs(task=name, state=state, owner=owner, limit=limit)
         return [self._as_job(row) for row in rows]

@@ -4,18 +4,18 @@ import re
 from collections.abc import Sequence
 
 DEFAULT = "default"
-NAME = re.compile(r"[a-z][a-z0-9_-]*")
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,99}")
 
 
 def named(queue: str) -> str:
     """Return the name of a queue.
 
-    :raises ValueError: unless it starts with a lowercase letter and consists of lowercase letters, digits, _ and -.
+    :raises ValueError: unless it starts with a lowercase letter and consists of at most 100 lowercase letters, digits, _ and -.
     """
     if not isinstance(queue, str) or NAME.fullmatch(queue) is None:
         raise ValueError(
-            f"{queue!r} is not a valid name for a queue. Start it with a lowercase letter, followed by lowercase letters, digits, _ "
-            "or -."
+            f"{queue!r} is not a valid name for a queue. Start it with a lowercase letter, followed by at most 99 lowercase letters, "
+            "digits, _ or -."
         )
     return queue
 

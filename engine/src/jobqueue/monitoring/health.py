@@ -38,7 +38,6 @@ def health_checks(
 def _checks(
     ledger: Ledger, notifier: Notifier, serializer: Any, lease_s: float, listens_on_database: bool
 ) -> Iterator[Check]:
-    where = ledger.database.url.render_as_string(hide_password=True)
     try:
         ledger.database.migrate()
         waiting = ledger.reading.count(State.QUEUED)
@@ -49,7 +48,7 @@ def _checks(
         remedy = "Check DATABASE_URL. Check that its server is running, or that its folder is writable."
         yield Check("database", False, f"does not answer: {error}", remedy)
         return
-    yield Check("database", True, f"{where}, schema {migrations.HEAD}")
+    yield Check("database", True, f"{ledger.database.address}, schema {migrations.HEAD}")
     if connections is not None:
         used, most = connections
         yield Check(

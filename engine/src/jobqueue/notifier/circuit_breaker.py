@@ -9,6 +9,9 @@ import os
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
+
+from jobqueue.urls import without_secrets
 
 logger = logging.getLogger("jobqueue.breaker")
 
@@ -23,6 +26,8 @@ class CircuitBreaker:
     :param without: the consequence of an open circuit, for the log: "Redis does not answer, so {without}".
     :param connect_s: seconds to open a connection.
 
+    Raises ValueError for another URL. The message does not contain the password.
+
     Example::
 
         if not breaker.is_open:
@@ -31,7 +36,7 @@ class CircuitBreaker:
     """
 
     def __init__(self, url: str, without: str, connect_s: float = CONNECT) -> None:
-        self._url = url
+        self._url = checked(url)
         self._without = without
         self._connect_s = connect_s
         self._open_until = 0.0  # by time.monotonic()
@@ -50,9 +55,20 @@ class CircuitBreaker:
 
         try:
             yield
-        except (RedisError, OSError) as error:
+        except (
+            RedisError,
+            OSError,
+            TypeError,
+            ValueError,
+        ) as error:  # the last two for an impossible option of the URL
             self._open_until = time.monotonic() + OPEN_FOR
-            logger.warning("Redis does not answer, so %s: %s", self._without, error)
+            logger.warning("Redis does not answer, so %s: %s", self._without, self.described(error))
+
+    def described(self, error: Exception) -> str:
+        """Return an error of this server without the passwords of its URL."""
+        if isinstance(error, TypeError):  # its message quotes the option, which may be a part of a password
+            return "redis-py does not know an option of the URL. Check the part of the URL after the question mark."
+        return without_secrets(error, self._url)
 
     def redis(self, answer_s: float) -> Any:
         """Return a client that waits `answer_s` seconds for an answer."""
@@ -67,6 +83,25 @@ class CircuitBreaker:
         for client in self._clients.values() if self._pid == os.getpid() else ():
             client.close()
         self._clients = {}
+
+
+def checked(url: str) -> str:
+    """Return the URL of a Redis server.
+
+    :raises ValueError: for another URL, or one whose password may have been read as another part. The message does not contain it.
+    """
+    try:
+        url.encode()
+        parts = urlsplit(url)
+        known = parts.scheme in ("redis", "rediss", "unix") and (parts.port or 0) >= 0
+    except ValueError:  # its message quotes a part of the URL
+        known = False
+    if not known or "@" in parts.path + parts.query + parts.fragment:
+        raise ValueError(
+            "redis_url is not a valid URL. It must begin with redis:// or rediss://. Percent-encode special characters of the password, "
+            "such as @ as %40."
+        )
+    return url
 
 
 def _redis_client(url: str, connect_s: float, answer_s: float) -> Any:

@@ -223,8 +223,8 @@ class RedisNotifier(Notifier):
 
         try:
             self._breaker.redis(ANSWER).ping()
-        except (RedisError, OSError, ValueError) as error:
-            return f"does not answer: {error}"
+        except (RedisError, OSError, TypeError, ValueError) as error:
+            return f"does not answer: {self._breaker.described(error)}"
         return ""
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ FORMS = (
     "day at sunrise + 30 minutes",
 )
 
+LONGEST = 3653 * DAY  # seconds; a longer period would first be due years from now
 UNITS = {"second": 1, "minute": 60, "hour": HOUR, "day": DAY}  # seconds
 WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")  # by cron's numbers
 ORDINALS = ("first", "second", "third", "fourth")
@@ -40,7 +41,9 @@ def rule_of(phrase: str) -> Rule:
     if not at:
         return _period(text, phrase)
     fields, days_in_english = _days(days, phrase)
-    if (sun := re.fullmatch(r"(sunrise|sunset)(?: ?([+-]) ?(\d+) (second|minute|hour)s?)?", time_of_day)) is not None:
+    if (
+        sun := re.fullmatch(r"(sunrise|sunset)(?: ?([+-]) ?(\d{1,18}) (second|minute|hour)s?)?", time_of_day)
+    ) is not None:
         event, sign, number, unit = sun.groups()
         seconds = 0 if sign is None else int(f"{sign}{number}") * UNITS[unit]
         if abs(seconds) >= DAY // 2:
@@ -53,13 +56,15 @@ def rule_of(phrase: str) -> Rule:
 
 
 def _period(text: str, phrase: str) -> Period:
-    found = re.fullmatch(r"(?:(\d+) )?(second|minute|hour|day)(s?)", text)
+    found = re.fullmatch(r"(?:(\d{1,18}) )?(second|minute|hour|day)(s?)", text)
     if found is None:
         raise _not_understood(phrase)
     number = int(found[1] or 1)
     if number == 0:
         raise ValueError(f"{phrase!r} is not a period. Choose a number of at least 1.")
     seconds = number * UNITS[found[2]]
+    if seconds > LONGEST:
+        raise ValueError(f"{phrase!r} is longer than ten years. Choose a period of at most {LONGEST // DAY} days.")
     amount = _amount(number, found[2]) if number > 1 else found[2]
     return Period(seconds, f"every {amount} at midnight" if seconds == DAY else f"every {amount}")
 
@@ -94,7 +99,7 @@ def _of_month(text: str, phrase: str) -> tuple[str, str]:
         return "L * *", "month on the last day"
     days = set()
     for word in _listed(text):
-        found = re.fullmatch(r"(\d+)(?:st|nd|rd|th)", word)
+        found = re.fullmatch(r"(\d{1,18})(?:st|nd|rd|th)", word)
         if found is None:
             raise _not_understood(phrase)
         if not 1 <= int(found[1]) <= 31:

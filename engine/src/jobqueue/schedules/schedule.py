@@ -91,7 +91,7 @@ class Schedule:
     def bound(self, tz: ZoneInfo, place: Where | None) -> "Schedule":
         """Return the schedule with this time zone and place as defaults.
 
-        Raises ValueError for a schedule by the sun that ends up without a place.
+        Raises ValueError for a schedule by the sun that ends up without a place, or that is never due at its place.
         """
         if not isinstance(self.rule, Sun):
             return replace(self, tz=self.tz or tz)
@@ -101,7 +101,13 @@ class Schedule:
                 f"{self} needs a place. Pass every(..., place='Montreal') or place=(45.5, -73.57) in degrees north and east, "
                 "or set DurableHuey(place=...) for all schedules."
             )
-        return replace(self, tz=self.tz or tz, place=found)
+        schedule = replace(self, tz=self.tz or tz, place=found)
+        if schedule.next_after(datetime.now(UTC)) is None:
+            verb = "rise" if self.rule.event == "sunrise" else "set"
+            raise ValueError(
+                f"{schedule} is never due: on these days the sun does not {verb} there. Choose other days or another place."
+            )
+        return schedule
 
     def __call__(self, moment: datetime) -> bool:
         """Return whether the schedule is due in the minute of a naive moment in UTC. Huey asks this of a periodic task."""
@@ -171,18 +177,56 @@ def cron(
     :param grace: seconds or a timedelta, as for `every`.
     :param overlap: "skip" or "queue", as for `every`.
 
-    Raises ValueError for an expression that cronsim cannot parse, and for an impossible time zone, grace or overlap.
+    Raises ValueError for an expression that cronsim cannot parse, that is never due, or that has a step longer than its range,
+    and for an impossible time zone, grace or overlap.
     """
     from cronsim import CronSim, CronSimError
 
     try:
-        english = CronSim(expression, datetime(2000, 1, 1)).explain()
-    except CronSimError as error:
+        simulated = CronSim(expression, datetime(2000, 1, 1))
+    except (CronSimError, ValueError) as error:  # ValueError: a number of too many digits
         raise ValueError(
             f"cron({expression!r}) cannot be parsed: {error}. Give minute, hour, day of the month, month and day of the "
             "week, for example cron('0 7 * * MON-FRI')."
         ) from error
+    _check_steps(expression)
+    english = simulated.explain()
+    if next(simulated, None) is None:
+        raise ValueError(f"cron({expression!r}) is never due: no such day comes in the next 50 years.")
     return _schedule(Cron((expression,), english[0].lower() + english[1:]), tz, None, grace, overlap)
+
+
+CRON_FIELDS = {  # the attributes of a CronSim, and their names for people
+    "seconds": "second",
+    "minutes": "minute",
+    "hours": "hour",
+    "days": "day of the month",
+    "months": "month",
+    "weekdays": "day of the week",
+}
+
+
+def _check_steps(expression: str) -> None:
+    """Refuse a step that selects one value of its range. `*/90` minutes, for example, would be every hour."""
+    from cronsim import CronSim
+
+    fields = expression.split()
+    for place, attribute in zip(range(len(fields)), list(CRON_FIELDS)[-len(fields) :], strict=True):
+        for term in fields[place].split(","):
+            values, step, _ = term.partition("/")
+            if not step:
+                continue
+            alone = ["*"] * len(fields)
+            alone[place] = term
+            selected = getattr(CronSim(" ".join(alone), datetime(2000, 1, 1)), attribute)
+            if attribute == "weekdays":
+                selected = {day % 7 for day in selected}  # 0 and 7 are Sunday
+            first, dash, last = values.partition("-")
+            if len(selected) == 1 or (dash and first == last):
+                raise ValueError(
+                    f"cron({expression!r}): {term!r} selects a single {CRON_FIELDS[attribute]}, so its step has no effect. Leave the "
+                    "step out. For a longer period, use every(...), for example every('90 minutes')."
+                )
 
 
 def _schedule(
@@ -190,16 +234,24 @@ def _schedule(
 ) -> Schedule:
     if overlap not in ("skip", "queue"):
         raise ValueError(f"overlap={overlap!r} is not supported. Choose 'skip' or 'queue'.")
-    grace_s = grace.total_seconds() if isinstance(grace, timedelta) else grace
-    if grace_s is not None and grace_s < 0:
-        raise ValueError(f"grace={grace!r} is negative. Give 0 seconds or more.")
     return Schedule(
         rule=rule,
         tz=None if tz is None else find_zone(tz),
         place=None if place is None else find_place(place),
-        grace_s=grace_s,
+        grace_s=None if grace is None else _grace_s(grace),
         overlap=overlap,
     )
+
+
+def _grace_s(grace: float | timedelta) -> float:
+    """Return a grace period in seconds. Raises ValueError unless it is finite, and 0 or more."""
+    try:
+        grace_s = (grace if isinstance(grace, timedelta) else timedelta(seconds=grace)).total_seconds()
+    except (TypeError, ValueError, OverflowError):
+        grace_s = -1.0
+    if grace_s < 0:
+        raise ValueError(f"grace={grace!r} is not possible. Give 0 seconds or more, or a timedelta.")
+    return grace_s
 
 
 def find_zone(name: str) -> ZoneInfo:

@@ -17,6 +17,7 @@ from jobqueue.execution.current_job import current_job
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.ledger.records import NewJob
 from jobqueue.messages.messages import Messages, in_seconds
+from jobqueue.tasks.checks import check_options, in_calendar
 from jobqueue.tasks.options import SubmitOptions
 
 Emit = Callable[[str, Task], None]  # sends one of Huey's signals
@@ -105,10 +106,14 @@ class Submission:
             del task.next_copy
 
     def _with_own_ids(self, head: Task) -> list[Task]:
-        """Return a task and its `.then(...)` tasks. Replace each that already has a job by a copy with a new id."""
+        """Return a task and its `.then(...)` tasks. Replace each that already has a job by a copy with a new id.
+
+        Raises ValueError for an option that cannot be used.
+        """
         tasks: list[Task] = []
         task: Task | None = head
         while task is not None:
+            check_options(task)
             given = task
             task = self._latest.get(given.id, given)
             while task.id in self._tasks or getattr(task, "submitted", False):
@@ -157,12 +162,16 @@ class Submission:
         return [self._handle(task) for task in tasks]
 
     def row(self, task: Task, **links: Any) -> NewJob:
-        """Return the row of one task. `links`: its owner, and the columns that link it to other jobs."""
+        """Return the row of one task. `links`: its owner, and the columns that link it to other jobs.
+
+        Raises ArgumentsTooLarge.
+        """
         name = self._messages.name_of(type(task))
         options = SubmitOptions.of(task)
         unique_key = options.key(task, name)
         run_id = task.id if unique_key is None else str(uuid.uuid4())
-        task.resolve_expires(self._messages.utc)
+        with in_calendar("expires", task.expires):
+            task.resolve_expires(self._messages.utc)
         relative = task.expires and not isinstance(task.expires, datetime)
         alone = copy.copy(task)  # the jobs that follow it have rows of their own
         alone.on_complete = alone.chord_config = None
@@ -181,13 +190,13 @@ class Submission:
             task=name,
             message=message,
             queue=options.queue,
-            priority=task.priority or 0,
-            run_in=options.run_in,
+            priority=float(task.priority or 0),
+            run_in=None if options.run_in is None else in_seconds(options.run_in),
             run_at=None if options.run_in is not None or task.eta is None else self._messages.to_epoch(task.eta),
             expires_in=in_seconds(task.expires) if relative else None,
             expires_at=self._messages.to_epoch(task.expires_resolved) if task.expires and not relative else None,
-            retries=task.retries,
-            retry_delay=task.retry_delay,
+            retries=int(task.retries),
+            retry_delay=in_seconds(task.retry_delay),
             **links,
         )
 

@@ -16,7 +16,8 @@ from jobqueue.execution.current_job import current_job
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import NewJob
-from jobqueue.messages.messages import Messages, in_seconds
+from jobqueue.messages.messages import Messages
+from jobqueue.tasks.checks import seconds
 from jobqueue.tasks.options import SubmitOptions
 from jobqueue.tasks.submission import Emit, Submission, as_result
 
@@ -109,12 +110,12 @@ class Submitter:
         The other parameters are those of JobHandle.reschedule.
         """
         new = copy.copy(task)
-        run_in = None if delay is None else in_seconds(delay)
+        run_in = None if delay is None else seconds("delay", delay)
         SubmitOptions.of_job(old, owner=old["owner"], run_in=run_in).set_on(new)
         new.submitted = False
         new.id = new.create_id()
         new.revoke_id = f"r:{new.id}"
-        new.eta = None if eta is None and delay is None else normalize_time(eta, delay, self._messages.utc)
+        new.eta = None if eta is None and delay is None else normalize_time(eta, run_in, self._messages.utc)
         new.priority = new.priority if priority is None else priority
         new.expires = new.expires if expires is None else expires
         if not preserve_pipeline:

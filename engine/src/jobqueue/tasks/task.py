@@ -8,7 +8,7 @@ from huey.api import ResultGroup, Task, TaskWrapper, group
 
 from jobqueue.ledger.limits import check_limit
 from jobqueue.ledger.queues import named
-from jobqueue.messages.messages import in_seconds
+from jobqueue.tasks.checks import LONGEST_NAME, check_options, in_calendar, seconds, text
 
 
 class DurableTaskWrapper(TaskWrapper):
@@ -22,7 +22,8 @@ class DurableTaskWrapper(TaskWrapper):
     :param queue: the queue in which its jobs wait, unless a submit names another.
     :param concurrency: the number of its jobs that may run at once, across all consumers.
 
-    Raises ValueError for an invalid queue name, or a concurrency below 1.
+    Raises ValueError for an option that no submit could use, such as `retries="3"`, for an invalid name of the task or the queue, and
+    for a concurrency below 1.
     """
 
     def __init__(self, huey: Any, func: Any, **options: Any) -> None:
@@ -30,16 +31,24 @@ class DurableTaskWrapper(TaskWrapper):
             named(options["queue"])
         concurrency = check_limit("concurrency", options.get("concurrency"))
         super().__init__(huey, func, **options)
-        name = huey.messages.name_of(self.task_class)
+        try:
+            check_options(self.task_class())
+            name = text("name", huey.messages.name_of(self.task_class), LONGEST_NAME)
+        except ValueError:
+            self.unregister()
+            raise
         huey.limits.of_task.pop(name, None)  # a notebook may define a task again
         if concurrency is not None:
             huey.limits.of_task[name] = concurrency
 
     def s(self, *args: Any, **kwargs: Any) -> Task:
-        delay = kwargs.get("delay")
-        task = super().s(*args, **kwargs)
-        if delay is not None:
-            task.run_in = in_seconds(delay)
+        delay = kwargs.pop("delay", None)
+        if delay is None:
+            with in_calendar("eta", kwargs.get("eta")):
+                return super().s(*args, **kwargs)
+        run_in = seconds("delay", delay)
+        task = super().s(*args, delay=run_in, **kwargs)
+        task.run_in = run_in
         return task
 
     def schedule(

@@ -107,6 +107,24 @@ def progress(app: Dash) -> None:
 
 
 @small_app
+def parts_of_progress(app: Dash) -> None:
+    """Set a part of the progress at a time, as an argument of the callback says: a text for each step."""
+
+    @background(
+        app,
+        Output("parts-out", "children"),
+        Input("parts-in", "value"),
+        progress=[Output("parts-bar", "value"), Output({"type": "parts", "index": 1}, "children")],
+    )
+    def update(set_progress: Callable[[Any], None], steps: list[list[Any]]) -> str:
+        for number, step in enumerate(steps):
+            set_props("parts-beside", {"children": number, "title": no_update})
+            set_progress([no_update if part is None else part for part in step])
+            wait_for(f"parts seen {number}")
+        return "done"
+
+
+@small_app
 def last_progress(app: Dash) -> None:
     @background(app, Output("last-out", "children"), Input("last-in", "value"), progress=Output("last", "children"))
     def update(set_progress: Callable[[Any], None], value: int) -> str:

@@ -62,6 +62,21 @@ def test_two_updates_between_two_polls_both_arrive(apps: Apps) -> None:
 
 
 @fails_on_the_peer
+def test_a_part_of_the_progress_that_is_not_updated_stays_as_it_is_and_the_others_change(apps: Apps) -> None:
+    page = Page(apps["parts_of_progress"])
+    call = page.call("parts-out.children", parts_in=[[None, "begun"], [1, None], [None, "half"], [2, "end"]])
+    note_of = '{"index":1,"type":"parts"}.children'
+    for number, shown in enumerate([(None, "begun"), (1, "begun"), (1, "half"), (2, "end")]):
+        wait_until(lambda: call.poll() and page.shown.get("parts-beside.children") == number)  # noqa: B023
+        wait_until(lambda: call.poll() and (page.shown.get("parts-bar.value"), page.shown.get(note_of)) == shown)  # noqa: B023
+        note(f"parts seen {number}")
+    call.wait()
+    assert page.values(note_of)[0] == "begun" and page.shown["parts-out.children"] == "done"
+    assert "parts-beside.title" not in page.shown
+    assert all(type(value) in (int, str) for _, value in page.seen)
+
+
+@fails_on_the_peer
 def test_what_an_answer_said_that_was_lost_is_said_again(apps: Apps) -> None:
     page, call = begun(apps, "lost")
     call.poll(lost=True)
@@ -456,3 +471,16 @@ def test_two_apps_on_one_queue_do_not_share_a_callbacks_id() -> None:
         ValueError, match="apps.note and tests.engine.dash.background.apps.notes are both the callback 'out.children'"
     ):
         queue_of(apps[1])
+
+
+def test_a_callback_of_many_outputs_has_a_task_name_that_every_database_can_index(tmp_path: Path) -> None:
+    huey = DurableHuey("long", f"sqlite:///{tmp_path}/jobs.sqlite", secret_key="a key for tests")
+    app = Dash("long", background_callback_manager=HueyManager(huey))
+    app.layout = html.Div()
+    for start in ("a", "b"):
+        outputs = [Output(f"output-{number}-{start}-é", "children") for number in range(100)]
+        background(app, outputs, Input(f"input-{start}", "value"))(lambda value: [value] * 100)
+    huey.discover()
+    names = list(huey.tasks_by_name())
+    assert len(names) == 2 and all(len(name.encode()) < 1000 and "output-0-" in name for name in names)
+    huey.storage.close()
