@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from _plotly_utils.utils import PlotlyJSONEncoder
-from dash import Patch, no_update
+from dash import NoUpdate, Patch, no_update
 from dash._callback_context import context_value
 from dash._utils import AttributeDict
 from dash.exceptions import PreventUpdate
 
 from jobqueue.dash.callback_updates import UpdateWriter
-from jobqueue.execution.current_job import current_job
+from jobqueue.execution.current_job import SubmitRefused, current_job
 from jobqueue.huey import DurableHuey
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -57,8 +57,13 @@ def run(huey: DurableHuey, background: Background, args: Any, context: dict[str,
     given.ignore_register_page = False
     given.updated_props = Properties(writer)
 
+    parts: list[Any] = []  # the last value of each part of the progress
+
     def set_progress(value: Any) -> None:
-        writer.progress(in_json(list(value) if isinstance(value, list | tuple) else [value]))
+        given = list(value) if isinstance(value, list | tuple) else [value]
+        before = [*parts, *[no_update] * len(given)]
+        parts[:] = [old if NoUpdate.is_no_update(new) else new for new, old in zip(given, before, strict=False)]
+        writer.progress(in_json(parts))
 
     positional = [set_progress] if background.progress else []
     named: dict[str, Any] = {}
@@ -74,6 +79,8 @@ def run(huey: DurableHuey, background: Background, args: Any, context: dict[str,
             value = asyncio.run(value)
     except PreventUpdate:
         value = no_update
+    except SubmitRefused as error:
+        raise SubmitRefused(str(error)) from error  # by the name that `errors` knows
     finally:
         context_value.reset(before)
         writer.close()
@@ -89,7 +96,8 @@ class Properties(dict[str, Any]):
 
     def __setitem__(self, component: str, properties: dict[str, Any]) -> None:
         for name, value in properties.items():
-            self._writer.property(component, name, in_json(value), add=isinstance(value, Patch))
+            if not NoUpdate.is_no_update(value):
+                self._writer.property(component, name, in_json(value), add=isinstance(value, Patch))
 
 
 def in_json(value: Any) -> str:

@@ -16,7 +16,7 @@ import dash
 import dash_mantine_components as dmc
 from dash import Dash, set_props
 from dash.development.base_component import Component
-from dash.exceptions import DependencyException
+from dash.exceptions import BackgroundCallbackError, DependencyException
 from flask import abort, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
@@ -73,6 +73,7 @@ class Errors:
 
     def in_callback(self, error: Exception) -> None:
         """Show the error of a callback in a notice, and log it."""
+        error = _of_job(error) if isinstance(error, BackgroundCallbackError) else error
         if isinstance(error, HTTPException):
             raise error
         if isinstance(error, JobNotFound):
@@ -137,6 +138,18 @@ def in_words(error: Exception) -> dict[str, str]:
     else:
         title, message = "Something went wrong", "The error is in the server's log. Try again, or continue elsewhere."
     return {"title": title, "message": message, "color": "red"}
+
+
+def _of_job(error: BackgroundCallbackError) -> Exception:
+    """Return the exception that a background callback's job raised, as far as it has words of its own here."""
+    _, _, raised = str(error).partition("inside a background callback: ")
+    name, _, rest = raised.partition(": ")
+    kind = {
+        "SubmitRefused": SubmitRefused,
+        "DatabaseUnavailable": DatabaseUnavailable,
+        "QueueUnavailable": DatabaseUnavailable,
+    }
+    return kind[name](rest.partition("\nTraceback ")[0].strip()) if name in kind else error
 
 
 def _notice(error: Exception) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from werkzeug.datastructures import ImmutableMultiDict
 from jobqueue.dash import callback_updates
 from jobqueue.dash.background import Background, run, task_name
 from jobqueue.dash.callback_updates import CALL, KEPT, TOLD, CallbackSnapshot, Concealed
-from jobqueue.dash.dash_setup import call_at_once, setting_up
+from jobqueue.dash.dash_setup import call_at_once, mend_polls, setting_up
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.execution.current_job import current_job
 from jobqueue.huey import DurableHuey
@@ -183,11 +183,16 @@ class HueyManager(BaseBackgroundCallbackManager):
         return self._snapshot(key).progress
 
     def get_updated_props(self, key: str | None) -> dict[str, Any]:
+        """Return the job's properties, and over them those that an error handler has set in this request."""
         found = self._snapshot(key)
-        response = context_value.get({}).get("dash_response")
+        context = context_value.get({})
+        response = context.get("dash_response")
         if found.told and response is not None:
             response.set_header(TOLD, str(found.told))
-        return found.properties
+        properties = dict(found.properties)
+        for component, values in context.get("updated_props", {}).items():
+            properties[component] = properties.get(component, {}) | values
+        return properties
 
     def terminate_job(self, job: Any) -> None:
         """Cancel a job that has not ended. Dash calls this after each result, too."""
@@ -287,6 +292,9 @@ class HueyManager(BaseBackgroundCallbackManager):
         if seen[job_id] is not UNSEEN and seen[job_id].owner != self._owner():
             flask.abort(404)
         return seen[job_id]
+
+
+mend_polls(HueyManager)
 
 
 def _header(name: str) -> str | None:
