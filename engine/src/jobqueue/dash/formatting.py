@@ -45,14 +45,14 @@ def local_moment(at: datetime) -> str:
 
 
 def size(count: float | None) -> str:
-    """Return a size in bytes, KiB or MiB. Return "" for None."""
+    """Return a size: 12 bytes, 1.5 kB, 64 MB, 1.02 GB. Return "" for None."""
     if count is None:
         return ""
-    for unit in ("bytes", "KiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.0f} MiB"
+    for unit in ("bytes", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.2f} GB"
 
 
 def plural(number: int, word: str) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import logging
+import pickle
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,6 +27,7 @@ from werkzeug.datastructures import ImmutableMultiDict
 
 from jobqueue.dash import callback_updates
 from jobqueue.dash.background import Background, run, task_name
+from jobqueue.dash.call_context import pack, unpack
 from jobqueue.dash.callback_updates import CALL, KEPT, TOLD, CallbackSnapshot, Concealed
 from jobqueue.dash.dash_setup import call_at_once, mend_polls, setting_up
 from jobqueue.database.database import DatabaseUnavailable
@@ -36,6 +38,7 @@ from jobqueue.ledger.states import State
 
 FOUND = "_callback"  # the address that returns how a callback was called
 HANDLES = "Dash's handles"  # the purpose of the key that signs job ids for the browser
+MAX_ARGUMENTS = 64_000_000  # bytes
 UNSEEN = CallbackSnapshot(State.RUNNING)  # the database did not answer: the page asks again
 
 logger = logging.getLogger("jobqueue.manager")
@@ -52,6 +55,7 @@ class HueyManager(BaseBackgroundCallbackManager):
     :param expire: seconds without such a call after which the result is no longer reused. By default it never expires.
     :param owner: returns the owner of the job, in the request that calls for it. By default CurrentJob.owner. For anybody
         else the job does not exist: their requests are answered with a 404, and its result is reused for its owner only.
+    :param max_arguments: the most bytes of a call's Inputs and States. A call with more is refused with ArgumentsTooLarge.
 
     A job is named after its callback's outputs, not its function. An exception makes a failed job, PreventUpdate a
     successful one.
@@ -63,11 +67,13 @@ class HueyManager(BaseBackgroundCallbackManager):
         cache_by: Any = None,
         expire: float | None = None,
         owner: Callable[[], str | None] = lambda: current_job().owner,
+        max_arguments: int = MAX_ARGUMENTS,
     ) -> None:
         if not huey.results:
             raise ValueError("HueyManager needs the results of its jobs: make the DurableHuey without results=False.")
         self.handle = huey
         self.expire = expire
+        self.max_arguments = max(max_arguments, huey.max_arguments)
         self._owner = owner
         self._apps: list[Dash] = []
         self._tasks = _tasks.setdefault(huey, {})
@@ -107,7 +113,9 @@ class HueyManager(BaseBackgroundCallbackManager):
                         "two apps a DurableHuey each, or their components other ids."
                     )
                 task.unregister()  # redefined, as in a notebook
-            self._tasks[callback_id] = self.handle.task(name=task_name(callback_id))(self._job(background))
+            self._tasks[callback_id] = self.handle.task(name=task_name(callback_id), max_arguments=self.max_arguments)(
+                self._job(background)
+            )
 
     def _known_callbacks(self) -> Iterator[tuple[str, Background]]:
         apps = list(self._apps)
@@ -128,7 +136,7 @@ class HueyManager(BaseBackgroundCallbackManager):
 
     def _job(self, background: Background) -> Callable[[Any, Concealed], str]:
         def job(args: Any, context: Concealed) -> str:
-            return run(self.handle, background, args, context.reveal())
+            return run(self.handle, background, args, unpack(context.reveal(), args))
 
         job.__module__ = "callback"
         job.background = background  # type: ignore[attr-defined]
@@ -160,7 +168,11 @@ class HueyManager(BaseBackgroundCallbackManager):
         return known or job_id
 
     def call_job_fn(self, key: str, job_fn: Background, args: Any, context: Any) -> str:
-        task = self._task_of(job_fn).s(args, Concealed(dict(context)))
+        given = dict(context)
+        large = (
+            2 * len(pickle.dumps(args)) > self.handle.max_arguments
+        )  # workers of the last version read no packed context
+        task = self._task_of(job_fn).s(args, Concealed(pack(given, args) if large else given))
         task.id, task.revoke_id, task.owner = key, f"r:{key}", self._owner()
         self.handle.enqueue(task)  # does nothing if a job with that id exists
         response = context_value.get({}).get("dash_response")
@@ -265,7 +277,8 @@ class HueyManager(BaseBackgroundCallbackManager):
 
     def _how_it_was_called(self) -> Any:
         """Answer a reloaded page which property of which component called for the job. Answer 204 if the job is gone."""
-        context: dict[str, Any] = self._kept(flask.request.args.get("token", "")).args[1].reveal()
+        args, concealed = self._kept(flask.request.args.get("token", "")).args
+        context = unpack(concealed.reveal(), args)
         if not context["triggered_inputs"]:
             return {}
         first = context["triggered_inputs"][0]

@@ -20,13 +20,14 @@ from flask import abort, has_request_context
 from huey.api import TaskWrapper
 
 from jobqueue.dash.access import Access
-from jobqueue.dash.panel_view import as_text, no_such_job, not_started, out_of_touch, status
+from jobqueue.dash.panel_view import as_text, no_such_job, not_started, out_of_touch, status, too_large
 from jobqueue.dash.status_text import AHEAD_AT_MOST, Glance, glance
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.execution.current_job import SubmitRefused
 from jobqueue.huey import DurableHuey
 from jobqueue.jobs.job import Job, JobNotFound
 from jobqueue.ledger.states import State as JobState
+from jobqueue.tasks.submission import ArgumentsTooLarge
 
 Start = TypeVar("Start", bound=Callable[..., Any])
 
@@ -170,6 +171,9 @@ class JobPanel:
             return None, function(*args)
         except SubmitRefused as error:
             return not_started(str(error)), None
+        except ArgumentsTooLarge as error:
+            logger.warning("A job cannot be started: %s", error)
+            return not_started(too_large(error)), None
         except DatabaseUnavailable as error:
             logger.warning("A job cannot be started: %s", error)
             return not_started(), None

@@ -6,9 +6,11 @@ import dash_mantine_components as dmc
 from dash import html
 from dash.development.base_component import Component
 
+from jobqueue.dash.formatting import size
 from jobqueue.dash.status_text import Glance, sentence, time_left
 from jobqueue.jobs.job import Job
 from jobqueue.ledger.states import State as JobState
+from jobqueue.tasks.submission import ArgumentsTooLarge
 
 COLOURS = {
     JobState.WAITING: "gray",
@@ -69,6 +71,14 @@ def out_of_touch() -> Component:
     """Return a note for a page that refreshes itself and cannot reach the database."""
     words = "Running jobs are not affected. This page retries automatically."
     return dmc.Alert(words, title="The database does not answer", color="red")
+
+
+def too_large(error: ArgumentsTooLarge) -> str:
+    """Return what a user reads about a job whose arguments are too large, with both sizes."""
+    taken, limit = size(error.size), size(error.limit)
+    if taken == limit:
+        taken, limit = f"{error.size:,} bytes", f"{error.limit:,} bytes"
+    return f"This takes {taken} of data, more than the limit of {limit}. Choose less data and try again."
 
 
 def not_started(words: str = "The queue does not answer. Try again in a moment.") -> Component:
