@@ -200,7 +200,7 @@ def kill_the_worker(visitor: Visitor, name: str) -> Visitor:
     visitor.site.note(f"{name} runs").unlink()
     wait_until(visitor.site.note(f"{name} runs").exists, "another attempt runs", PATIENCE)
     if visitor.way == "job":
-        words = "Running, attempt 2: the worker was lost. It continues after 1 of 3."
+        words = "Running, attempt 2: the last attempt was interrupted. It continues after 1 of 3."
         expect(visitor.page.get_by_text(words)).to_be_visible()
     return visitor
 

@@ -141,7 +141,7 @@ def in_words(error: Exception) -> dict[str, str]:
     elif isinstance(error, ArgumentsTooLarge):
         title, message = "Not started", too_large(error)
     else:
-        title, message = "Something went wrong", "The error is in the server's log. Try again, or continue elsewhere."
+        title, message = "Something went wrong", "Try again. If it happens again, tell the administrator of this app."
     return {"title": title, "message": message, "color": "red"}
 
 

@@ -20,6 +20,7 @@ from flask import abort, has_request_context
 from huey.api import TaskWrapper
 
 from jobqueue.dash.access import Access
+from jobqueue.dash.error_text import ASK
 from jobqueue.dash.panel_view import as_text, no_such_job, not_started, out_of_touch, status, too_large
 from jobqueue.dash.status_text import AHEAD_AT_MOST, Glance, glance
 from jobqueue.database.database import DatabaseUnavailable
@@ -230,7 +231,7 @@ class JobPanel:
             return self.show(self.huey.result(job.id), **given)
         except Exception:
             logger.exception("The result of job %s cannot be shown.", job.id)
-            words = "The result is saved. The server's log says why it cannot be shown."
+            words = f"The result is saved, but this page cannot show it. {ASK}"
             return dmc.Alert(words, title="The result cannot be shown", color="red", mt="md")
 
     def _buttons(self, job: Job) -> list[Component]:
