@@ -23,6 +23,7 @@ from jobqueue.ledger import ending
 from jobqueue.ledger.records import NewJob
 from jobqueue.monitoring.search import Filter, Listing
 from tests.engine.consumers import work
+from tests.waiting import wait_until
 
 DASH = Path(jobqueue.dash.__file__).parent
 KIT = Path(__file__).parents[3]
@@ -61,7 +62,7 @@ def lost(huey: DurableHuey) -> None:
 
 def unknown(huey: DurableHuey) -> None:
     huey.ledger.submit([NewJob(id="job", task="unknown", message=b"")])
-    huey.ledger.consumers.fail_unknown(0)
+    wait_until(lambda: huey.ledger.consumers.fail_unknown(0))  # from the next tick of the clock on
 
 
 def unreadable(huey: DurableHuey) -> None:

@@ -70,4 +70,4 @@ def mend_polls(managers: type[BaseBackgroundCallbackManager]) -> None:
             value = None
         return value, has_update or bool(response.get("progress")), goes_on
 
-    _callback._handle_rest_background_callback = mended
+    _callback._handle_rest_background_callback = mended  # type: ignore[assignment]

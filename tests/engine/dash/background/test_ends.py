@@ -48,8 +48,8 @@ def start(huey: DurableHuey) -> Start:
             update
         )
         page = Page(app)
-        (spec,) = (name for name, spec in page.callbacks.items() if spec["background"])
-        call = page.call(spec)
+        (name,) = (name for name, spec in page.callbacks.items() if spec["inputs"][0]["id"] == "in")
+        call = page.call(name)
         assert page.shown["go.disabled"] is True
         return call
 
