@@ -149,6 +149,7 @@ def test_an_error_of_the_queue_is_in_words_for_users_and_with_its_remedy_for_ope
             str(status(job, None, "", [], operator=access.sees_all)),
             str(detail_sections.facts(job, access)),
             str(detail_sections.timeline(huey.history(job.id), access)),
+            str(detail_sections.arguments(job, access)),
             str(detail_sections.steps([], access)),
             str(detail_sections.log([], access)),
             str(job_table.describe(page.rows[0], "", operator=access.sees_all)["says"]),

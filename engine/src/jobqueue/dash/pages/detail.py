@@ -151,7 +151,7 @@ class JobPage:
             "status": panel_view.status(job, None, "", _buttons(job), operator=self.access.sees_all),
             "facts": detail_sections.facts(job, self.access),
             "timeline": detail_sections.timeline(history, self.access),
-            "asked": detail_sections.arguments(job),
+            "asked": detail_sections.arguments(job, self.access),
             "steps": detail_sections.steps(steps, self.access),
             "log": detail_sections.log(log, self.access),
         }
@@ -174,7 +174,7 @@ class JobPage:
             else:
                 raise PreventUpdate
         except Unreadable as error:
-            return said(str(error), "orange"), no_update, no_update
+            return said(detail_sections.unreadable(error, self.access), "orange"), no_update, no_update
         except DatabaseUnavailable:
             return said("The database does not answer. Try again in a moment.", "orange"), no_update, no_update
         return said(words, "orange") if words else None, time.time(), no_update

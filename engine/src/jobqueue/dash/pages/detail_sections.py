@@ -8,7 +8,7 @@ from dash import html
 from dash.development.base_component import Component
 
 from jobqueue.dash.access import Access
-from jobqueue.dash.error_text import for_users, is_of_app
+from jobqueue.dash.error_text import ASK, for_users, is_of_app
 from jobqueue.dash.formatting import size, span
 from jobqueue.dash.pages import text
 from jobqueue.dash.pages.text import happened, spoken, table
@@ -105,15 +105,20 @@ def _event(event: Event, before: Event | None, access: Access) -> Component:
     return dmc.TimelineItem(inside, title=happened(event), bullet=dot)
 
 
-def arguments(job: Job) -> Component:
+def arguments(job: Job, access: Access) -> Component:
     """Return the arguments of a job's task."""
     try:
         given = [*((str(n), value) for n, value in enumerate(job.args, start=1)), *job.kwargs.items()]
     except Unreadable as error:
-        return dmc.Alert(str(error), color="orange", style=BREAKING)
+        return dmc.Alert(unreadable(error, access), color="orange", style=BREAKING)
     if not given:
         return dmc.Text("None.", c="dimmed")
     return table(["Argument", "Value"], [[str(name), dmc.Code(_short(value))] for name, value in given], "Arguments")
+
+
+def unreadable(error: Unreadable, access: Access) -> str:
+    """Return why a job's arguments cannot be read."""
+    return str(error) if access.sees_all else f"The arguments of this job cannot be read. {ASK}"
 
 
 def _short(value: Any) -> str:

@@ -26,7 +26,7 @@ def tiles(address: Callable[[str], str], with_workers: bool) -> Component:
     """Return the tiles without their numbers, which a callback puts in place. A tile keeps the keyboard's focus that way.
 
     :param address: makes an address of the jobs page from a query.
-    :param with_workers: link to the tab of workers.
+    :param with_workers: show the number of workers, with a link to their tab. It is there in any case, for the callback.
     """
     shown = [
         dmc.Paper(
@@ -40,7 +40,7 @@ def tiles(address: Callable[[str], str], with_workers: bool) -> Component:
         [
             dmc.Anchor(tile, href=address(where), refresh=False, underline="never", c="inherit")
             if with_workers or name != "workers"
-            else tile
+            else html.Div(tile, hidden=True)
             for tile, (name, (_, where)) in zip(shown, TILES.items(), strict=True)
         ],
         cols={"base": 2, "xs": 3, "md": 5},
