@@ -35,7 +35,7 @@ def make_page(huey: DurableHuey) -> Callable[..., Page]:
         errors = Errors(Access(huey, lambda: None))
         app = Dash("large", background_callback_manager=HueyManager(huey, **options), on_error=errors.in_callback)
         app.layout = []
-        background(app, Output("out", "children"), Input("in", "n_clicks"), *dependencies)(update)
+        background(app, Output("out", "children"), Input("go", "n_clicks"), *dependencies)(update)
         return Page(app)
 
     return make_page
@@ -48,10 +48,10 @@ def test_a_store_of_60_000_rows_is_an_argument_and_in_the_context(
         return [rows == ROWS, ctx.states["store.data"] == ROWS, ctx.states_list[0]["value"] == ROWS, ctx.triggered_id]
 
     page = make_page(update, State("store", "data"))
-    call = page.call("out.children", store=ROWS, **{"in": 1})
+    call = page.call("out.children", store=ROWS, go=1)
     work(huey)
     call.wait()
-    assert page.shown == {"out.children": [True, True, True, "in"]}
+    assert page.shown == {"out.children": [True, True, True, "go"]}
 
 
 def count(_: int, rows: list[Any]) -> int:
@@ -59,7 +59,7 @@ def count(_: int, rows: list[Any]) -> int:
 
 
 def test_large_arguments_are_kept_once_and_compressed(huey: DurableHuey, make_page: Callable[..., Page]) -> None:
-    make_page(count, State("store", "data")).call("out.children", store=ROWS, **{"in": 1})
+    make_page(count, State("store", "data")).call("out.children", store=ROWS, go=1)
     (job,) = huey.jobs()
     assert job.args[0] == [1, ROWS]
     assert len(huey.reader.row(job.id)["message"]) < len(pickle.dumps(ROWS)) / 2
@@ -78,7 +78,7 @@ def test_a_group_or_pattern_of_large_values_is_kept_once() -> None:
 def test_a_small_call_is_stored_as_workers_of_the_last_version_read_it(
     huey: DurableHuey, make_page: Callable[..., Page]
 ) -> None:
-    make_page(count, State("store", "data")).call("out.children", store=ROWS[:10], **{"in": 1})
+    make_page(count, State("store", "data")).call("out.children", store=ROWS[:10], go=1)
     (job,) = huey.jobs()
     assert job.args[1].reveal()["state_values"] == {"store.data": ROWS[:10]}
     assert pickle.loads(huey.reader.row(job.id)["message"]).args[0] == [1, ROWS[:10]]
@@ -87,15 +87,15 @@ def test_a_small_call_is_stored_as_workers_of_the_last_version_read_it(
 
 def test_a_reloaded_page_finds_a_call_with_large_arguments(huey: DurableHuey, make_page: Callable[..., Page]) -> None:
     page = make_page(found_after_reload(lambda _, rows: len(rows)), State("store", "data"))
-    body = page.call("out.children", store=ROWS, **{"in": 7}).body
+    body = page.call("out.children", store=ROWS, go=7).body
     token = page.post(body, {CALL: "1"}).headers[KEPT]
     answer = page.browser.get("/_callback", query_string={"token": token})
-    assert answer.json == {"id": "in", "property": "n_clicks", "value": 7}
+    assert answer.json == {"id": "go", "property": "n_clicks", "value": 7}
 
 
 def test_a_call_above_the_limit_says_both_sizes(huey: DurableHuey, make_page: Callable[..., Page]) -> None:
     page = make_page(count, State("store", "data"), max_arguments=LIMIT)
-    body = page.call("out.children", store="x" * 7_300_000, **{"in": 1}).body
+    body = page.call("out.children", store="x" * 7_300_000, go=1).body
     answer = page.post(body, {CALL: "1"})
     assert answer.status_code == 200 and answer.json is not None
     (notice, _) = answer.json["sideUpdate"][NOTICES]["sendNotifications"]
