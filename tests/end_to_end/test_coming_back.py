@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import APIResponse, Browser, Page, Route, expect
 
 from jobqueue import DurableHuey, Job, State
 from jobqueue.dash.panel_refresh import HIDDEN_MS, REFRESH_MS, SLOWEST_MS
@@ -27,6 +27,10 @@ from tests.servers import ValkeyServer, fresh_database, shared_postgres
 AWAY = 20  # seconds for which the web is gone
 PATIENCE = 60  # seconds that anything may take, which it does where much else runs
 WAYS = ["job", "callback"]
+
+# Whether the page waits for the answer to a callback.
+PENDING = """output => Object.values(window.store.getState().callbacks).filter(Array.isArray).flat()
+    .some(call => call.callback.output === output)"""
 
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -196,7 +200,7 @@ def kill_the_worker(visitor: Visitor, name: str) -> Visitor:
     visitor.site.note(f"{name} runs").unlink()
     wait_until(visitor.site.note(f"{name} runs").exists, "another attempt runs", PATIENCE)
     if visitor.way == "job":
-        words = "Running, attempt 2: the worker was lost. It continues after 1 of 3."
+        words = "Running, attempt 2: the last attempt was interrupted. It continues after 1 of 3."
         expect(visitor.page.get_by_text(words)).to_be_visible()
     return visitor
 
@@ -373,6 +377,74 @@ def test_second_start_cancels_the_first(visitor: Visitor) -> None:
     wait_until(lambda: visitor.site.jobs(first)[0].state is State.CANCELLED, "the first is cancelled", PATIENCE)
     expect(visitor.page.get_by_text(first)).to_have_count(0)
     visitor.ends(second)
+
+
+@callback_alone
+@pytest.mark.parametrize("late", ["request", pytest.param("answer", marks=pytest.mark.long)])
+def test_cancel_before_the_start_is_answered_takes_effect(visitor: Visitor, late: str) -> None:
+    """The renderer does not know the job yet when its user cancels it. The job may run already."""
+    page, held = visitor.page, list[tuple[Route, APIResponse | None]]()
+
+    def hold(route: Route) -> None:
+        held.append((route, route.fetch() if late == "answer" else None))
+
+    page.route(LOOKS, hold, times=1)
+    name = visitor.start()
+    while not held:
+        page.wait_for_timeout(20)  # which lets the request come
+    visitor.cancel()
+    page.wait_for_function(PENDING, arg="callback-cancel.id")
+    route, answer = held[0]
+    if answer is None:
+        route.continue_()
+    else:
+        route.fulfill(response=answer)
+    visitor.rests()
+    assert [job.state for job in visitor.site.jobs(name)] == [State.CANCELLED]
+    after = visitor.start()
+    visitor.watches(after)
+    visitor.ends(after)
+
+
+@callback_alone
+def test_a_callback_without_outputs_that_fails_shows_a_notice(visitor: Visitor) -> None:
+    page = visitor.page
+    page.goto(f"{visitor.site.url}/counting-ends")
+    page.get_by_role("button", name="Fail").click()
+    expect(page.get_by_role("alert").get_by_text("Something went wrong")).to_be_visible()
+    for words in ("the first part", "about to fail", "set before", "It rests."):
+        expect(page.get_by_text(words, exact=True)).to_be_visible()
+    expect(page.get_by_text("a secret")).to_have_count(0)
+
+
+@callback_alone
+@pytest.mark.long
+def test_a_store_of_60_000_rows_reaches_a_callback(visitor: Visitor) -> None:
+    page = visitor.page
+    page.goto(f"{visitor.site.url}/counting-ends")
+    page.get_by_role("button", name="Fill").click()
+    page.get_by_role("button", name="Count").click()
+    expect(page.get_by_text("60000 rows")).to_be_visible()
+
+
+@callback_alone
+@pytest.mark.long
+def test_large_call_may_take_longer_than_a_small_one(visitor: Visitor) -> None:
+    """A small one is repeated after 30 seconds without an answer."""
+    page, sent, goes_on = visitor.page, list[Route](), list[bool]()
+    page.clock.install()
+    page.goto(f"{visitor.site.url}/counting-ends")
+    page.get_by_role("button", name="Fill").click()
+    page.route(LOOKS, lambda route: route.continue_() if goes_on else sent.append(route))
+    page.get_by_role("button", name="Count").click()
+    while not sent:
+        page.wait_for_timeout(20)
+    page.clock.fast_forward(60_000)
+    expect(page.get_by_text("Reconnecting")).not_to_be_visible()
+    goes_on.append(True)
+    sent[0].continue_()
+    expect(page.get_by_text("60000 rows")).to_be_visible()
+    assert len(sent) == 1
 
 
 @both_ways

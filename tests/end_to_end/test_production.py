@@ -53,7 +53,7 @@ def test_page_shows_a_job_to_its_end_after_its_worker_was_killed(
     expect(watched.get_by_text("thinking about ann")).to_be_visible()
     for worker in workers_of(app):
         worker.send_signal(signal.SIGKILL)
-    expect(watched.get_by_text("Running, attempt 2: the worker was lost.")).to_be_visible()
+    expect(watched.get_by_text("Running, attempt 2: the last attempt was interrupted.")).to_be_visible()
     expect(watched.get_by_text("Hello, ann!")).to_be_visible(timeout=15_000)
     assert not list(app.folder.glob("var/*"))  # nothing is kept on the machine
 

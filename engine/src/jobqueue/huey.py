@@ -91,7 +91,7 @@ class DurableHuey(LedgerHuey):
     :param keep_days: days after its end for which a job and its result are kept. 0 or None for no limit.
     :param keep_jobs: the number of the newest jobs that are kept. 0 or None for no limit.
     :param version: the version of the code, which `workers` reports. By default the commit that the host's environment names.
-    :param timezone: an IANA name: the default time zone for schedules.
+    :param timezone: an IANA name: the time zone of the pages, and the default for schedules.
     :param place: the default place for schedules by the sun: a city that astral knows, or (degrees north, degrees east).
     :param huey_kwargs: Huey's own options: results, store_intermediate_errors, utc, immediate.
 

@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     workers: int = Field(default=2, ge=1)  # jobs that one consumer runs at the same time
     queues: str | None = None  # queues that the consumer serves, as "interactive,heavy:1"; by default every queue
     per_owner: int | None = Field(default=None, ge=1)  # jobs of one owner that may run at once
-    timezone: str = "UTC"  # default time zone of schedules, as "Europe/Paris"
+    timezone: str = "UTC"  # of the pages, and the default of schedules, as "Europe/Paris"
     place: Annotated[Where | None, NoDecode] = None  # default location of schedules: a city, or "45.5, -73.57"
     worker_grace: float = Field(default=GRACE, ge=0)  # seconds that running jobs may go on after SIGTERM
     lease: float = Field(default=LEASE, ge=1)  # seconds after which the jobs of a silent consumer go to others

@@ -26,28 +26,28 @@ def job() -> Iterator[Job]:
     [
         ({"state": State.WAITING}, "Waiting for another job to end."),
         ({"state": State.QUEUED, "attempt": 0}, "In the queue."),
-        ({"state": State.QUEUED, "attempt": 0, "created_at": -5 * MINUTE}, "Waiting for a free worker for 5 min."),
-        ({"state": State.QUEUED, "attempt": 1, "losses": 1}, "for attempt 2: the worker was lost."),
-        ({"state": State.QUEUED, "attempt": 1, "returns": 1}, "the worker was stopped."),
+        ({"state": State.QUEUED, "attempt": 0, "created_at": -5 * MINUTE}, "Waiting to start for 5 min."),
+        ({"state": State.QUEUED, "attempt": 1, "losses": 1}, "for attempt 2: the last attempt was interrupted."),
+        ({"state": State.QUEUED, "attempt": 1, "returns": 1}, "the last attempt was interrupted."),
         ({"state": State.SCHEDULED, "attempt": 0, "run_at": 10.1 * MINUTE}, "Starts in 10 min."),
         (
             {"state": State.SCHEDULED, "attempt": 1, "run_at": 10.1 * MINUTE, "error": "OSError: no route"},
             "Attempt 1 failed. The next starts in 10 min: OSError: no route",
         ),
         ({"state": State.RUNNING}, "Running."),
-        ({"state": State.RUNNING, "attempt": 2, "losses": 1}, "Running, attempt 2: the worker was lost."),
+        ({"state": State.RUNNING, "attempt": 2, "losses": 1}, "Running, attempt 2: the last attempt was interrupted."),
         (
             {"state": State.QUEUED, "attempt": 1, "losses": 1, "has_steps": True, "done": 211, "total": 335},
-            "In the queue again, for attempt 2: the worker was lost. It continues after 211 of 335.",
+            "In the queue again, for attempt 2: the last attempt was interrupted. It continues after 211 of 335.",
         ),
         ({"state": State.RUNNING, "attempt": 2, "error": "OSError"}, "Running, attempt 2: the last attempt failed."),
         (
             {"state": State.RUNNING, "attempt": 2, "losses": 1, "has_steps": False, "done": 5, "total": 9},
-            "Running, attempt 2: the worker was lost. It starts from the beginning.",
+            "Running, attempt 2: the last attempt was interrupted. It starts from the beginning.",
         ),
         (
             {"state": State.RUNNING, "attempt": 2, "returns": 1, "has_steps": True},
-            "the worker was stopped. Finished steps are kept.",
+            "the last attempt was interrupted. Finished steps are kept.",
         ),
         ({"state": State.SUCCEEDED, "claimed_at": -10 * MINUTE, "ended_at": 0 * MINUTE}, "Done in 10 min."),
         ({"state": State.FAILED, "error": "ValueError: no"}, "Failed: ValueError: no"),
@@ -65,9 +65,14 @@ def test_an_attempt_after_a_crash_says_where_it_continues(job: Job) -> None:
     """Until it has passed the saved steps, the progress is that of the lost attempt."""
     again = replace(job, state=State.RUNNING, attempt=2, losses=1, has_steps=True, done=211, total=335)
     first = glance(again)
-    assert sentence(again, None, first) == "Running, attempt 2: the worker was lost. It continues after 211 of 335."
-    assert sentence(replace(again, done=212), None, first) == "Running, attempt 2: the worker was lost."
-    assert sentence(replace(again, has_steps=None), None, first) == "Running, attempt 2: the worker was lost."
+    assert (
+        sentence(again, None, first)
+        == "Running, attempt 2: the last attempt was interrupted. It continues after 211 of 335."
+    )
+    assert sentence(replace(again, done=212), None, first) == "Running, attempt 2: the last attempt was interrupted."
+    assert (
+        sentence(replace(again, has_steps=None), None, first) == "Running, attempt 2: the last attempt was interrupted."
+    )
 
 
 @pytest.mark.parametrize(

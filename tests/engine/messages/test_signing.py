@@ -32,6 +32,16 @@ def test_an_unsigned_pickle_is_not_loaded(huey: DurableHuey, tmp_path: Path, mon
     assert not Path("bomb went off").exists()
 
 
+def test_a_compressed_message_is_read_and_verified_like_any_other(make_huey: HueyFactory) -> None:
+    huey, rotated = make_huey(secret_key="old"), make_huey(secret_key="new", secret_key_fallbacks=["old"])
+    message = huey.serializer.serialize(["words"] * 10_000)
+    short = huey.serializer.compressed(message)
+    assert len(short) < len(message) / 10
+    assert huey.serializer.deserialize(short) == rotated.serializer.deserialize(short) == ["words"] * 10_000
+    with pytest.raises(ValueError, match="signature does not verify"):
+        huey.serializer.deserialize(short[:100] + b"." + short[101:])
+
+
 def test_a_job_signed_with_another_key_fails_with_an_error_that_names_the_setting(make_huey: HueyFactory) -> None:
     handle = make_huey(secret_key="one").task(name="task")(lambda: 1)()
     worker = make_huey(secret_key="two")

@@ -242,7 +242,7 @@ def past(open_id: str | None, beside_id: str | None) -> Component | None:
                 dmc.TableTd(
                     [
                         request.in_words(asked(job) or DEFAULTS) if asked(job) else "arguments cannot be read",
-                        dmc.Text(f"{job.created_at:%Y-%m-%d %H:%M} UTC · {job.state.value}", size="sm", c="dimmed"),
+                        dmc.Text(f"{jobs.moment(job.created_at)} · {job.state.value}", size="sm", c="dimmed"),
                     ]
                 ),
                 dmc.TableTd(dmc.Group(_links(job, open_id, beside_id), gap="sm", justify="flex-end")),

@@ -11,6 +11,7 @@ import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, dcc, html, no_update
 from dash.development.base_component import Component
 from jobqueue import DatabaseUnavailable, DatasetInfo, JobHandle, NotReady
+from jobqueue.dash.error_text import for_users
 from jobqueue.dash.panel_view import BREAKING, out_of_touch
 
 from app.access import jobs
@@ -110,7 +111,7 @@ def start(_: int) -> JobHandle:
 
 def state(info: DatasetInfo) -> Component:
     """Say how old the prices are, and why they are not newer."""
-    trouble = f"The last refresh failed: {info.error}" if info.error else ""
+    trouble = f"The last refresh failed: {for_users(info.error)}" if info.error else ""
     if info.as_of is None:
         return dmc.Alert(
             [
@@ -121,15 +122,15 @@ def state(info: DatasetInfo) -> Component:
             color="red" if trouble else "blue",
         )
     parts: list[Component] = [
-        dmc.Text(f"Prices as of {info.as_of:%Y-%m-%d %H:%M:%S} UTC, version {info.version}", size="sm", c="dimmed")
+        dmc.Text(f"Prices as of {jobs.moment(info.as_of)}, version {info.version}", size="sm", c="dimmed")
     ]
     if info.stale:
-        late = f"The last successful refresh was at {info.as_of:%Y-%m-%d %H:%M} UTC."
+        late = f"The last successful refresh was at {jobs.moment(info.as_of)}."
         parts.append(
             dmc.Alert(
                 [
                     dmc.Text(late),
-                    dmc.Text(trouble or "The next refresh is waiting for a free worker.", size="sm", style=BREAKING),
+                    dmc.Text(trouble or "The next refresh has not started yet.", size="sm", style=BREAKING),
                 ],
                 title="These prices are stale",
                 color="orange",

@@ -19,7 +19,7 @@ from app.portfolio import figures, frontier, statistics
 
 DRAWS = 60  # redrawn histories
 RANGE = (5, 95)  # percentiles of a weight over the redrawn histories
-WAITING = [0, "Waiting for a free worker."]
+WAITING = [0, "Waiting to start."]
 
 
 def layout() -> Component:

@@ -7,10 +7,12 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Protocol
 
 from huey.api import TaskWrapper
 
+from jobqueue.dash.formatting import DATE_AND_TIME, moment
 from jobqueue.datasets.dataset import Dataset
 from jobqueue.execution.job_log import LogLine
 from jobqueue.huey import DurableHuey
@@ -50,6 +52,11 @@ class Access:
         viewer = self.viewer()
         return None if viewer is None or viewer.admin else viewer.name
 
+    @property
+    def sees_all(self) -> bool:
+        """Return whether the visitor may see everything. They read texts for operators, others read texts for users."""
+        return self.owner is None
+
     def discover(self) -> None:
         """Import all tasks. A web process has imported only those of its pages."""
         with self._discovering:
@@ -76,6 +83,16 @@ class Access:
         except JobNotFound:
             return False
         return True
+
+    def moment(self, at: datetime | float | None, form: str = DATE_AND_TIME) -> str:
+        """Return a time as all pages show it: in the queue's time zone, which is named. Return "" for None.
+
+        :param at: an aware datetime, or seconds since the epoch.
+        :param form: as for `jobqueue.dash.formatting.moment`.
+
+        Example: `jobs.moment(job.created_at)` is "2026-11-29 14:03:05 CET".
+        """
+        return moment(at, self.huey.timezone, form)
 
     def whose(self, job: Job) -> str:
         """Return "Of ben" for another user's job, and "" for the visitor's own or where nobody logs in."""

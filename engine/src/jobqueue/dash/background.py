@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from _plotly_utils.utils import PlotlyJSONEncoder
-from dash import Patch, no_update
+from dash import NoUpdate, Patch, no_update
 from dash._callback_context import context_value
-from dash._no_update import NoUpdate
 from dash._utils import AttributeDict
 from dash.exceptions import PreventUpdate
 
 from jobqueue.dash.callback_updates import UpdateWriter
-from jobqueue.execution.current_job import current_job
+from jobqueue.execution.current_job import SubmitRefused, current_job
 from jobqueue.huey import DurableHuey
 
 LONGEST_NAME = 900  # bytes of a task's name in UTF-8
@@ -88,6 +87,8 @@ def run(huey: DurableHuey, background: Background, args: Any, context: dict[str,
             value = asyncio.run(value)
     except PreventUpdate:
         value = no_update
+    except SubmitRefused as error:
+        raise SubmitRefused(str(error)) from error  # by the name that `errors` knows
     finally:
         context_value.reset(before)
         writer.close()
@@ -103,9 +104,8 @@ class Properties(dict[str, Any]):
 
     def __setitem__(self, component: str, properties: dict[str, Any]) -> None:
         for name, value in properties.items():
-            if NoUpdate.is_no_update(value):
-                continue
-            self._writer.property(component, name, in_json(value), add=isinstance(value, Patch))
+            if not NoUpdate.is_no_update(value):
+                self._writer.property(component, name, in_json(value), add=isinstance(value, Patch))
 
 
 def in_json(value: Any) -> str:

@@ -1,12 +1,14 @@
-"""Workarounds for Dash: a thread-safe first request, and async background callbacks without dash[async]."""
+"""Workarounds for Dash: a thread-safe first request, async background callbacks without dash[async], and answers to polls."""
 
+import functools
 import inspect
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from dash import Dash
+from dash import Dash, NoUpdate, _callback
 from dash._callback import GLOBAL_CALLBACK_MAP
+from dash.background_callback.managers import BaseBackgroundCallbackManager
 
 
 def setting_up(app: Dash) -> Callable[[], None]:
@@ -44,3 +46,28 @@ def _at_once(wrapper: Callable[..., Any]) -> Callable[..., Any]:
 
     call.__wrapped__ = wrapper.__wrapped__  # type: ignore[attr-defined]  # the function itself
     return call
+
+
+def mend_polls(managers: type[BaseBackgroundCallbackManager]) -> None:
+    """Mend Dash's answers to the polls of these managers' callbacks.
+
+    - Dash makes NoUpdate of an error that was handled, and of a cancel. Then it refuses NoUpdate in place of None if the
+      callback has no outputs. The page would get a status of 500 and show nothing.
+    - Dash drops the last progress if it comes with an end that updates nothing.
+    - Dash sends a part of the progress that is `no_update` as an object, which the renderer cannot show.
+    """
+    answer = _callback._handle_rest_background_callback
+
+    @functools.wraps(answer)
+    def mended(value: Any, manager: Any, response: Any, handler: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(manager, managers):
+            return answer(value, manager, response, handler, context, *args, **kwargs)
+        if "progress" in response:
+            parts = response.pop("progress").items()
+            response["progress"] = {name: part for name, part in parts if not NoUpdate.is_no_update(part)}
+        value, has_update, goes_on = answer(value, manager, response, handler, context, *args, **kwargs)
+        if not context.outputs_list and NoUpdate.is_no_update(value):
+            value = None
+        return value, has_update or bool(response.get("progress")), goes_on
+
+    _callback._handle_rest_background_callback = mended  # type: ignore[assignment]

@@ -16,17 +16,18 @@ import dash
 import dash_mantine_components as dmc
 from dash import Dash, set_props
 from dash.development.base_component import Component
-from dash.exceptions import DependencyException
+from dash.exceptions import BackgroundCallbackError, DependencyException
 from flask import abort, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from jobqueue.dash.access import Access
 from jobqueue.dash.callback_updates import CALL
-from jobqueue.dash.panel_view import no_such_job
+from jobqueue.dash.panel_view import no_such_job, too_large
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.execution.current_job import SubmitRefused
 from jobqueue.jobs.job import JobNotFound
+from jobqueue.tasks.submission import ArgumentsTooLarge
 
 NOTICES = "notices"  # the id of the layout's NotificationContainer
 NOTICE_MS = 5000  # milliseconds for which a notice is shown
@@ -48,6 +49,8 @@ h1 { font-size: 1.5em }
 <p>{{ message }}</p>
 <p><a href="">Try again</a></p>
 """
+
+IN_WORDS = (ArgumentsTooLarge, DatabaseUnavailable, SubmitRefused)  # exceptions with words of their own
 
 logger = logging.getLogger("jobqueue.dash.errors")
 
@@ -73,11 +76,12 @@ class Errors:
 
     def in_callback(self, error: Exception) -> None:
         """Show the error of a callback in a notice, and log it."""
+        error = _of_job(error) if isinstance(error, BackgroundCallbackError) else error
         if isinstance(error, HTTPException):
             raise error
         if isinstance(error, JobNotFound):
             abort(404)
-        if self.debug and not isinstance(error, DatabaseUnavailable | SubmitRefused):
+        if self.debug and not isinstance(error, IN_WORDS):
             raise error
         if not isinstance(error, SubmitRefused):
             logger.error("A callback failed.", exc_info=error)
@@ -129,14 +133,28 @@ class Errors:
 
 
 def in_words(error: Exception) -> dict[str, str]:
-    """Return title, message and colour for an error. Only a SubmitRefused has a message of its own."""
+    """Return title, message and colour for an error. A mistake in the app has no details for the user."""
     if isinstance(error, DatabaseUnavailable):
         title, message = "The database does not answer", "Running jobs are not affected. Try again in a moment."
     elif isinstance(error, SubmitRefused):
         title, message = "Not started", str(error)
+    elif isinstance(error, ArgumentsTooLarge):
+        title, message = "Not started", too_large(error)
     else:
-        title, message = "Something went wrong", "The error is in the server's log. Try again, or continue elsewhere."
+        title, message = "Something went wrong", "Try again. If it happens again, tell the administrator of this app."
     return {"title": title, "message": message, "color": "red"}
+
+
+def _of_job(error: BackgroundCallbackError) -> Exception:
+    """Return the exception that a background callback's job raised, as far as it has words of its own here."""
+    _, _, raised = str(error).partition("inside a background callback: ")
+    name, _, rest = raised.partition(": ")
+    kind = {
+        "SubmitRefused": SubmitRefused,
+        "DatabaseUnavailable": DatabaseUnavailable,
+        "QueueUnavailable": DatabaseUnavailable,
+    }
+    return kind[name](rest.partition("\nTraceback ")[0].strip()) if name in kind else error
 
 
 def _notice(error: Exception) -> dict[str, Any]:

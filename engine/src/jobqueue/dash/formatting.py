@@ -1,6 +1,10 @@
 """Durations, times, sizes and counts as text."""
 
-from datetime import UTC, datetime
+from datetime import datetime, tzinfo
+
+DATE_AND_TIME = "%Y-%m-%d %H:%M:%S"
+WITH_WEEKDAY = "%a %Y-%m-%d %H:%M:%S"
+TIME = "%H:%M:%S"
 
 
 def span(seconds: float | None) -> str:
@@ -31,28 +35,38 @@ def ago(seconds: float) -> str:
     return "now" if seconds < 1 else f"{span(seconds)} ago"
 
 
-def moment(at: datetime | float | None) -> str:
-    """Return a time in UTC, given as a datetime or in seconds since the epoch. Return "" for None."""
+def moment(at: datetime | float | None, zone: tzinfo, form: str = DATE_AND_TIME) -> str:
+    """Return a time with its time zone: 2026-11-29 14:03:05 CET. Return "" for None.
+
+    :param at: an aware datetime, or seconds since the epoch.
+    :param form: DATE_AND_TIME, WITH_WEEKDAY or TIME.
+    """
     if at is None:
         return ""
-    at = at.astimezone(UTC) if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    at = at.astimezone(zone) if isinstance(at, datetime) else datetime.fromtimestamp(at, zone)
+    return f"{at:{form}} {zone_name(at)}"
 
 
-def local_moment(at: datetime) -> str:
-    """Return a time in its own time zone, with the weekday."""
-    return f"{at:%a %Y-%m-%d %H:%M:%S %Z}"
+def hour(at: float, zone: tzinfo) -> str:
+    """Return a time for the axis of a chart, whose title names the time zone: 14:03."""
+    return f"{datetime.fromtimestamp(at, zone):%H:%M}"
+
+
+def zone_name(at: datetime) -> str:
+    """Return the name of an aware time's zone: CET, or UTC-03 for a zone whose name is a number."""
+    name = at.tzname() or ""
+    return f"UTC{name}" if name.startswith(("+", "-")) else name
 
 
 def size(count: float | None) -> str:
-    """Return a size in bytes, KiB or MiB. Return "" for None."""
+    """Return a size: 12 bytes, 1.5 kB, 64 MB, 1.02 GB. Return "" for None."""
     if count is None:
         return ""
-    for unit in ("bytes", "KiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.0f} MiB"
+    for unit in ("bytes", "kB", "MB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.2f} GB"
 
 
 def plural(number: int, word: str) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import logging
+import pickle
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,8 +28,9 @@ from werkzeug.datastructures import ImmutableMultiDict
 
 from jobqueue.dash import callback_updates
 from jobqueue.dash.background import Background, run, task_name
+from jobqueue.dash.call_context import pack, unpack
 from jobqueue.dash.callback_updates import CALL, KEPT, TOLD, CallbackSnapshot, Concealed
-from jobqueue.dash.dash_setup import call_at_once, setting_up
+from jobqueue.dash.dash_setup import call_at_once, mend_polls, setting_up
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.execution.current_job import current_job
 from jobqueue.huey import DurableHuey
@@ -37,6 +39,7 @@ from jobqueue.ledger.states import State
 
 FOUND = "_callback"  # the address that returns how a callback was called
 HANDLES = "Dash's handles"  # the purpose of the key that signs job ids for the browser
+MAX_ARGUMENTS = 64_000_000  # bytes
 UNSEEN = CallbackSnapshot(State.RUNNING)  # the database did not answer: the page asks again
 
 logger = logging.getLogger("jobqueue.manager")
@@ -53,6 +56,7 @@ class HueyManager(BaseBackgroundCallbackManager):
     :param expire: seconds without such a call after which the result is no longer reused. By default it never expires.
     :param owner: returns the owner of the job, in the request that calls for it. By default CurrentJob.owner. For anybody
         else the job does not exist: their requests are answered with a 404, and its result is reused for its owner only.
+    :param max_arguments: the most bytes of a call's Inputs and States. A call with more is refused with ArgumentsTooLarge.
 
     A job is named after its callback's outputs, not its function. An exception makes a failed job, PreventUpdate a
     successful one.
@@ -64,11 +68,13 @@ class HueyManager(BaseBackgroundCallbackManager):
         cache_by: Any = None,
         expire: float | None = None,
         owner: Callable[[], str | None] = lambda: current_job().owner,
+        max_arguments: int = MAX_ARGUMENTS,
     ) -> None:
         if not huey.results:
             raise ValueError("HueyManager needs the results of its jobs: make the DurableHuey without results=False.")
         self.handle = huey
         self.expire = expire
+        self.max_arguments = max(max_arguments, huey.max_arguments)
         self._owner = owner
         self._apps: list[Dash] = []
         self._tasks = _tasks.setdefault(huey, {})
@@ -108,7 +114,9 @@ class HueyManager(BaseBackgroundCallbackManager):
                         "two apps a DurableHuey each, or their components other ids."
                     )
                 task.unregister()  # redefined, as in a notebook
-            self._tasks[callback_id] = self.handle.task(name=task_name(callback_id))(self._job(background))
+            self._tasks[callback_id] = self.handle.task(name=task_name(callback_id), max_arguments=self.max_arguments)(
+                self._job(background)
+            )
 
     def _known_callbacks(self) -> Iterator[tuple[str, Background]]:
         apps = list(self._apps)
@@ -129,7 +137,7 @@ class HueyManager(BaseBackgroundCallbackManager):
 
     def _job(self, background: Background) -> Callable[[Any, Concealed], str]:
         def job(args: Any, context: Concealed) -> str:
-            return run(self.handle, background, args, context.reveal())
+            return run(self.handle, background, args, unpack(context.reveal(), args))
 
         job.__module__ = "callback"
         job.background = background  # type: ignore[attr-defined]
@@ -161,7 +169,11 @@ class HueyManager(BaseBackgroundCallbackManager):
         return known or job_id
 
     def call_job_fn(self, key: str, job_fn: Background, args: Any, context: Any) -> str:
-        task = self._task_of(job_fn).s(args, Concealed(dict(context)))
+        given = dict(context)
+        large = (
+            2 * len(pickle.dumps(args)) > self.handle.max_arguments
+        )  # workers of the last version read no packed context
+        task = self._task_of(job_fn).s(args, Concealed(pack(given, args) if large else given))
         task.id, task.revoke_id, task.owner = key, f"r:{key}", self._owner()
         self.handle.enqueue(task)  # does nothing if a job with that id exists
         response = context_value.get({}).get("dash_response")
@@ -186,17 +198,22 @@ class HueyManager(BaseBackgroundCallbackManager):
         return None if any(map(NoUpdate.is_no_update, progress)) else progress
 
     def get_updated_props(self, key: str | None) -> dict[str, Any]:
-        """Return the new values of properties, with the parts of a progress that has no value for the others yet."""
+        """Return the new values of properties: those of the job, and over them those of an error handler in this request.
+
+        Parts of a progress that has no value for the others yet are among them.
+        """
         found = self._snapshot(key)
-        response = context_value.get({}).get("dash_response")
+        context = context_value.get({})
+        response = context.get("dash_response")
         if found.told and response is not None:
             response.set_header(TOLD, str(found.told))
-        if self.get_progress(key) is not None:
-            return found.properties
         properties = {component: dict(values) for component, values in found.properties.items()}
-        for output, part in zip(_progress_outputs(), found.progress or [], strict=False):
-            if not NoUpdate.is_no_update(part):
-                properties.setdefault(output.component_id_str(), {})[output.component_property] = part
+        if self.get_progress(key) is None:
+            for output, part in zip(_progress_outputs(), found.progress or [], strict=False):
+                if not NoUpdate.is_no_update(part):
+                    properties.setdefault(output.component_id_str(), {})[output.component_property] = part
+        for component, values in context.get("updated_props", {}).items():
+            properties[component] = properties.get(component, {}) | values
         return properties
 
     def terminate_job(self, job: Any) -> None:
@@ -270,7 +287,8 @@ class HueyManager(BaseBackgroundCallbackManager):
 
     def _how_it_was_called(self) -> Any:
         """Answer a reloaded page which property of which component called for the job. Answer 204 if the job is gone."""
-        context: dict[str, Any] = self._kept(flask.request.args.get("token", "")).args[1].reveal()
+        args, concealed = self._kept(flask.request.args.get("token", "")).args
+        context = unpack(concealed.reveal(), args)
         if not context["triggered_inputs"]:
             return {}
         first = context["triggered_inputs"][0]
@@ -304,6 +322,7 @@ def _progress_outputs() -> list[Output]:
     asked = (flask.request.get_json(silent=True) or {}) if flask.has_request_context() else {}
     background = get_app().callback_map.get(asked.get("output"), {}).get("background") or {}
     return background.get("progress") or []
+mend_polls(HueyManager)
 
 
 def _header(name: str) -> str | None:

@@ -20,13 +20,15 @@ from flask import abort, has_request_context
 from huey.api import TaskWrapper
 
 from jobqueue.dash.access import Access
-from jobqueue.dash.panel_view import as_text, no_such_job, not_started, out_of_touch, status
+from jobqueue.dash.error_text import ASK
+from jobqueue.dash.panel_view import as_text, no_such_job, not_started, out_of_touch, status, too_large
 from jobqueue.dash.status_text import AHEAD_AT_MOST, Glance, glance
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.execution.current_job import SubmitRefused
 from jobqueue.huey import DurableHuey
 from jobqueue.jobs.job import Job, JobNotFound
 from jobqueue.ledger.states import State as JobState
+from jobqueue.tasks.submission import ArgumentsTooLarge
 
 Start = TypeVar("Start", bound=Callable[..., Any])
 
@@ -170,6 +172,9 @@ class JobPanel:
             return None, function(*args)
         except SubmitRefused as error:
             return not_started(str(error)), None
+        except ArgumentsTooLarge as error:
+            logger.warning("A job cannot be started: %s", error)
+            return not_started(too_large(error)), None
         except DatabaseUnavailable as error:
             logger.warning("A job cannot be started: %s", error)
             return not_started(), None
@@ -226,7 +231,7 @@ class JobPanel:
             return self.show(self.huey.result(job.id), **given)
         except Exception:
             logger.exception("The result of job %s cannot be shown.", job.id)
-            words = "The result is saved. The server's log says why it cannot be shown."
+            words = f"The result is saved, but this page cannot show it. {ASK}"
             return dmc.Alert(words, title="The result cannot be shown", color="red", mt="md")
 
     def _buttons(self, job: Job) -> list[Component]:

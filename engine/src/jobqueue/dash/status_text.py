@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from jobqueue.dash.error_text import for_users
 from jobqueue.dash.formatting import plural, whole_span
 from jobqueue.jobs.job import Job
 from jobqueue.ledger.states import State
@@ -32,13 +33,15 @@ def glance(job: Job, earlier: Glance | None = None) -> Glance | None:
     return Glance(job.attempt, datetime.now(UTC).timestamp(), job.done)
 
 
-def sentence(job: Job, ahead: int | None = None, since: Glance | None = None) -> str:
+def sentence(job: Job, ahead: int | None = None, since: Glance | None = None, *, operator: bool = False) -> str:
     """Return what a job's state means for a person who waits for it.
 
     :param ahead: number of jobs before a queued one, at most AHEAD_AT_MOST.
     :param since: the page's first glance at the running attempt.
+    :param operator: whether the person operates the app, and reads errors of the queue with their remedies.
     """
     now = datetime.now(UTC)
+    error = job.error if operator else for_users(job.error)
     match job.state:
         case State.WAITING:
             return "Waiting for another job to end."
@@ -47,7 +50,7 @@ def sentence(job: Job, ahead: int | None = None, since: Glance | None = None) ->
                 f"in {whole_span((job.run_at - now).total_seconds())}" if job.run_at and job.run_at > now else "now"
             )
             if job.attempt:
-                return f"Attempt {job.attempt} failed. The next starts {starts}: {job.error}"
+                return f"Attempt {job.attempt} failed. The next starts {starts}: {error}"
             return f"Starts {starts}."
         case State.QUEUED:
             if job.attempt:
@@ -56,7 +59,7 @@ def sentence(job: Job, ahead: int | None = None, since: Glance | None = None) ->
             waited = (now - (job.run_at or job.created_at)).total_seconds()
             if waited < LONG_QUEUED:
                 return f"In the queue{_behind(ahead)}."
-            return f"Waiting for a free worker for {whole_span(waited)}{_behind(ahead)}."
+            return f"Waiting to start for {whole_span(waited)}{_behind(ahead)}."
         case State.RUNNING:
             if job.attempt <= 1:
                 return "Running."
@@ -66,9 +69,9 @@ def sentence(job: Job, ahead: int | None = None, since: Glance | None = None) ->
             took = (job.ended_at - job.claimed_at).total_seconds() if job.ended_at and job.claimed_at else 0
             return f"Done in {whole_span(took)}."
         case State.FAILED:
-            return f"Failed: {job.error}"
+            return f"Failed: {error}"
         case State.CANCELLED:
-            return job.error or "Cancelled."
+            return error or "Cancelled."
 
 
 def time_left(job: Job, since: Glance | None = None) -> str:
@@ -96,10 +99,8 @@ def _behind(ahead: int | None) -> str:
 
 
 def _why_again(job: Job) -> str:
-    if job.losses:
-        return ": the worker was lost"
-    if job.returns:
-        return ": the worker was stopped"
+    if job.losses or job.returns:
+        return ": the last attempt was interrupted"
     return ": the last attempt failed" if job.error else ""
 
 

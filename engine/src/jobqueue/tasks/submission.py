@@ -24,13 +24,22 @@ Emit = Callable[[str, Task], None]  # sends one of Huey's signals
 
 
 class ArgumentsTooLarge(ValueError):
-    """A submit of arguments that take more than `max_arguments` bytes. Nothing of the submit was accepted."""
+    """A submit of arguments that take more than `max_arguments` bytes. Nothing of the submit was accepted.
+
+    :param size: bytes of the arguments.
+    :param limit: the most bytes that they may take.
+    """
+
+    def __init__(self, message: str, size: int = 0, limit: int = 0) -> None:
+        super().__init__(message)
+        self.size = size
+        self.limit = limit
 
 
 class Submission:
     """Rows for tasks, groups and chords. A job's owner is the task's own, or else the owner of the job that submits it.
 
-    :param max_arguments: the most bytes of one job's message.
+    :param max_arguments: the most bytes of one job's message, unless its task has a limit of its own.
     :param emit: sends Huey's signals for each task.
     :param handle: makes the handle that a submit returns.
     """
@@ -176,12 +185,7 @@ class Submission:
         alone = copy.copy(task)  # the jobs that follow it have rows of their own
         alone.on_complete = alone.chord_config = None
         alone.id, alone.revoke_id = run_id, f"r:{run_id}"
-        message = self._messages.write(alone)
-        if len(message) > self._max_arguments:
-            raise ArgumentsTooLarge(
-                f"The arguments of {name} take {len(message):,} bytes, more than the limit of {self._max_arguments:,} "
-                "(max_arguments). Save large data to a file or a table, and pass its name."
-            )
+        message = self._message(alone, name)
         return NewJob(
             id=run_id,
             handle=None if unique_key is None else task.id,
@@ -199,6 +203,19 @@ class Submission:
             retry_delay=in_seconds(task.retry_delay),
             **links,
         )
+
+    def _message(self, task: Task, name: str) -> bytes:
+        message = self._messages.write(task)
+        limit = getattr(task, "max_arguments", None) or self._max_arguments
+        if len(message) > limit:
+            raise ArgumentsTooLarge(
+                f"The arguments of {name} take {len(message):,} bytes, more than the limit of {limit:,} (max_arguments). "
+                "Save large data to a file or a table, and pass its name.",
+                len(message),
+                limit,
+            )
+        # Workers of the last version read messages up to the queue's limit, and no compressed ones.
+        return message if len(message) <= self._max_arguments else self._messages.compressed(message)
 
 
 def as_result(handles: list[JobHandle]) -> JobHandle | ResultGroup:

@@ -21,15 +21,18 @@ class DurableTaskWrapper(TaskWrapper):
 
     :param queue: the queue in which its jobs wait, unless a submit names another.
     :param concurrency: the number of its jobs that may run at once, across all consumers.
+    :param max_arguments: the most bytes of a job's arguments, in place of the queue's limit. Arguments that take more than
+        the queue's limit are stored compressed.
 
-    Raises ValueError for an option that no submit could use, such as `retries="3"`, for an invalid name of the task or the queue, and
-    for a concurrency below 1.
+    Raises ValueError for an option that no submit could use, such as `retries="3"`, for an invalid name of the task or the
+    queue, and for a concurrency or max_arguments below 1.
     """
 
     def __init__(self, huey: Any, func: Any, **options: Any) -> None:
         if "queue" in options:
             named(options["queue"])
         concurrency = check_limit("concurrency", options.get("concurrency"))
+        check_limit("max_arguments", options.get("max_arguments"))
         super().__init__(huey, func, **options)
         try:
             check_options(self.task_class())

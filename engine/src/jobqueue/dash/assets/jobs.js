@@ -37,7 +37,7 @@
     if (!seen) return window.dash_clientside.no_update;
     if ("ended" in seen) window.dash_clientside.set_props("job-tick", { disabled: seen.ended || document.hidden });
     else if (document.hidden) window.dash_clientside.set_props("jobs-tick", { disabled: true });
-    return `Updated ${new Date(seen.at).toLocaleTimeString()}`;
+    return `Updated ${seen.at}`;
   };
 
   // Keeps the selection, its buttons and "Select all" in step with the jobs that are listed.

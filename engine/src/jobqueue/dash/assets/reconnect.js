@@ -11,6 +11,7 @@
   const LONGEST = 8000;
   const DOUBLE_CLICK = 1000; // milliseconds after a job was started in which a click counts as the same one
   const SILENCE = 30000; // milliseconds without an answer, after which a request counts as failed
+  const SLOWEST = 50; // bytes of a request in a millisecond: a large one may take longer
   const AWAY = [502, 503, 504]; // a proxy's answers for a server that is away
 
   const CALL = "Callback-Call"; // the id of a call, the same when its request is repeated
@@ -23,7 +24,8 @@
   const background = new Set(); // the outputs of background callbacks
   const told = new Map(); // the `number` of the last update, by job
   const found = tokens(); // tokens of the address by output, until their callbacks are called
-  const latest = new Map(); // promises of the jobs of the last calls, by output
+  const latest = new Map(); // the last calls whose jobs the renderer does not know yet, by output
+  const cancels = new Map(); // the Inputs in cancel=, by the outputs of the callbacks that Dash makes of them
   const outdated = new Set(); // replaced jobs that the renderer still polls
   let failing = 0; // number of failing requests
   const starts = new Map(); // answers to starts of jobs, by the callback's output
@@ -41,7 +43,7 @@
     const job = url.searchParams.get("cacheKey") && url.searchParams.get("job");
     if (job) {
       if (outdated.has(job)) return new Promise(() => {}); // its answer is not needed
-      latest.clear(); // the renderer knows it
+      latest.forEach((start, name) => start.job === job && latest.delete(name)); // the renderer knows it
       const known = told.get(job) || {};
       told.set(job, known);
       const answer = await patiently(url, options, known.number ? { [TOLD]: known.number } : {});
@@ -54,6 +56,7 @@
       return refresh(url, options, JSON.stringify([outputs, state]));
     }
     if (output.includes('"part":"trouble"')) return start(url, options, output);
+    if (cancels.has(output)) return cancel(url, options, cancels.get(output));
     if (url.searchParams.has("cancelJob")) return patiently(url, options, {});
     if (!background.has(output)) return ask(resource, options);
     const name = output.includes('["MATCH"]') ? output + JSON.stringify(outputs) : output; // of this call's components
@@ -66,21 +69,35 @@
   // would leave that running and go on showing its updates.
   async function call(url, options, name, token) {
     const before = latest.get(name);
-    let answered;
-    latest.set(name, new Promise((resolve) => { answered = resolve; }));
-    const old = await before;
-    if (old) {
-      outdated.add(old);
-      url.searchParams.append("oldJob", old);
+    const start = {};
+    start.answered = new Promise((resolve) => { start.end = resolve; });
+    latest.set(name, start);
+    await before?.answered;
+    if (before?.job) {
+      outdated.add(before.job);
+      url.searchParams.append("oldJob", before.job);
     }
     if (token) url.searchParams.delete("oldJob"); // it may be the job to continue
     const answer = await patiently(url, options, { [CALL]: nonce(), ...(token && { [KEPT]: token }) });
-    const { job } = answer.status === 200 ? await answer.clone().json().catch(() => ({})) : {};
-    answered(job);
+    const { job, cancel: by } = answer.status === 200 ? await answer.clone().json().catch(() => ({})) : {};
+    Object.assign(start, { job, by });
+    start.end();
     outdated.delete(job);
     told.delete(job); // the page may not show earlier updates of a job that continues
     if (answer.headers.has(KEPT)) keep(name, answer.headers.get(KEPT));
     return answer;
+  }
+
+  // A click that cancels jobs. The renderer names the jobs that it knows. A job whose start is not answered yet is cancelled as
+  // soon as it is.
+  async function cancel(url, options, input) {
+    const starts = [...latest.values()];
+    await Promise.all(starts.map((start) => start.answered));
+    const named = url.searchParams.getAll("cancelJob");
+    const isMeant = ({ job, by }) => job && !named.includes(job)
+      && by?.some(({ id, property }) => id === input.id && property === input.property);
+    starts.filter(isMeant).forEach(({ job }) => url.searchParams.append("cancelJob", job));
+    return patiently(url, options, {});
   }
 
   // A refresh of panels. One that comes before the same one is answered takes that answer. The renderer drops the earlier one,
@@ -125,8 +142,14 @@
   async function learn(answer) {
     const callbacks = await answer.clone().json();
     callbacks.filter((callback) => callback.background).forEach((callback) => background.add(callback.output));
+    callbacks.filter(isCancel).forEach((callback) => cancels.set(callback.output, callback.inputs[0]));
     found.forEach(callAgain);
     return answer;
+  }
+
+  // Dash makes a callback of each Input in cancel=. Its output is the same component's id.
+  function isCancel({ output, inputs }) {
+    return background.size > 0 && inputs.length === 1 && output === `${inputs[0].id}.id`;
   }
 
   async function patiently(url, options, headers) {
@@ -149,7 +172,7 @@
   // Returns an answer with its whole body, or nothing if there is none or its end is missing.
   async function whole(url, options) {
     const silence = new AbortController();
-    const timer = setTimeout(() => silence.abort(), SILENCE);
+    const timer = setTimeout(() => silence.abort(), SILENCE + (options.body || "").length / SLOWEST);
     try {
       const answer = await ask(url, { ...options, signal: silence.signal });
       clearTimeout(timer);

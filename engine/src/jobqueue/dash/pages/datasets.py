@@ -7,8 +7,8 @@ import dash_mantine_components as dmc
 from dash import html
 from dash.development.base_component import Component
 
-from jobqueue.dash.formatting import ago, moment, size, span
-from jobqueue.dash.pages.text import facts, link, nothing, spoken
+from jobqueue.dash.formatting import ago, size, span
+from jobqueue.dash.pages.text import Moment, facts, link, nothing, spoken
 from jobqueue.dash.panel_view import BREAKING
 from jobqueue.datasets.dataset import Dataset, DatasetInfo
 from jobqueue.ledger.ledger import Ledger
@@ -20,10 +20,13 @@ SHORT = 8  # characters of a job's id
 logger = logging.getLogger("jobqueue.dash.pages")
 
 
-def show(datasets: list[Dataset[Any]], schedules: list[ScheduleStatus], ledger: Ledger, address: str) -> Component:
+def show(
+    datasets: list[Dataset[Any]], schedules: list[ScheduleStatus], ledger: Ledger, address: str, moment: Moment
+) -> Component:
     """Return the datasets.
 
     :param schedules: all schedules.
+    :param moment: writes a time.
     :param address: of a job, with {id} in it.
     """
     if not datasets:
@@ -34,14 +37,16 @@ def show(datasets: list[Dataset[Any]], schedules: list[ScheduleStatus], ledger: 
     by_name = {schedule.name: schedule for schedule in schedules}
     return dmc.Stack(
         [
-            _one(dataset, info, by_name[dataset.name], info.job_id in kept, address)
+            _one(dataset, info, by_name[dataset.name], info.job_id in kept, address, moment)
             for dataset, info in zip(datasets, infos, strict=True)
         ],
         gap="sm",
     )
 
 
-def _one(dataset: Dataset[Any], info: DatasetInfo, schedule: ScheduleStatus, kept: bool, address: str) -> Component:
+def _one(
+    dataset: Dataset[Any], info: DatasetInfo, schedule: ScheduleStatus, kept: bool, address: str, moment: Moment
+) -> Component:
     head = dmc.Group(
         [
             dmc.Text(schedule.short_name, fw=600, style=BREAKING),
@@ -59,10 +64,10 @@ def _one(dataset: Dataset[Any], info: DatasetInfo, schedule: ScheduleStatus, kep
         variant="light",
         **spoken(label=f"Refresh: {schedule.short_name}"),
     )
-    lines = [_facts(info, kept, address)] if info.version is not None else []
+    lines = [_facts(info, kept, address, moment)] if info.version is not None else []
     if info.error:
         lines.append(_error(info, address))
-    lines.append(dmc.Text(_next(schedule), size="sm", style=BREAKING))
+    lines.append(dmc.Text(_next(schedule, moment), size="sm", style=BREAKING))
     return dmc.Paper(
         dmc.Stack([dmc.Group([head, button], align="flex-start"), *lines], gap="xs"), withBorder=True, p="md"
     )
@@ -77,7 +82,7 @@ def _badges(dataset: Dataset[Any], info: DatasetInfo) -> list[Component]:
     return [dmc.Badge(words, color=colour, variant="light")]
 
 
-def _facts(info: DatasetInfo, kept: bool, address: str) -> Component:
+def _facts(info: DatasetInfo, kept: bool, address: str, moment: Moment) -> Component:
     job: Component | str = "a deleted job"
     if kept and info.job_id is not None:
         job = link(f"job {info.job_id[:SHORT]}", address.format(id=info.job_id))
@@ -102,7 +107,7 @@ def _error(info: DatasetInfo, address: str) -> Component:
     return html.Div(inside)
 
 
-def _next(schedule: ScheduleStatus) -> str:
+def _next(schedule: ScheduleStatus, moment: Moment) -> str:
     if schedule.paused_at is not None:
         return "The schedule is paused. No refresh is planned."
     try:

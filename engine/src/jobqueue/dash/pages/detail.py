@@ -27,6 +27,7 @@ from werkzeug.wrappers import Response
 
 from jobqueue.dash import panel_view
 from jobqueue.dash.access import Access
+from jobqueue.dash.formatting import TIME
 from jobqueue.dash.pages import detail_sections
 from jobqueue.dash.pages.refresh import SentParts
 from jobqueue.dash.pages.text import link, said, spoken, unavailable
@@ -136,19 +137,23 @@ class JobPage:
             return unavailable(), *[no_update] * (len(SECTIONS) + 1)
         sent = SentParts(seen.get("marks") if isinstance(seen, dict) else None)
         changed = [sent.changed(name, parts[name]) for name in SECTIONS]
-        return None, *changed, {"at": time.time() * 1000, "marks": sent.marks, "ended": job.state.ended}
+        return (
+            None,
+            *changed,
+            {"at": self.access.moment(time.time(), TIME), "marks": sent.marks, "ended": job.state.ended},
+        )
 
     def _parts(self, job: Job) -> dict[str, Component]:
         history = self.huey.history(job.id)
         log = self.huey.log(job.id)
         steps = Listing(self.huey.ledger.database).steps(job.id, detail_sections.STEPS)
         return {
-            "status": panel_view.status(job, None, "", _buttons(job)),
-            "facts": detail_sections.facts(job),
-            "timeline": detail_sections.timeline(history),
-            "asked": detail_sections.arguments(job),
-            "steps": detail_sections.steps(steps),
-            "log": detail_sections.log(log),
+            "status": panel_view.status(job, None, "", _buttons(job), operator=self.access.sees_all),
+            "facts": detail_sections.facts(job, self.access),
+            "timeline": detail_sections.timeline(history, self.access),
+            "asked": detail_sections.arguments(job, self.access),
+            "steps": detail_sections.steps(steps, self.access),
+            "log": detail_sections.log(log, self.access),
         }
 
     def act(self, _: Any, job_id: Any, new_id: Any) -> tuple[Any, Any, Any]:
@@ -169,7 +174,7 @@ class JobPage:
             else:
                 raise PreventUpdate
         except Unreadable as error:
-            return said(str(error), "orange"), no_update, no_update
+            return said(detail_sections.unreadable(error, self.access), "orange"), no_update, no_update
         except DatabaseUnavailable:
             return said("The database does not answer. Try again in a moment.", "orange"), no_update, no_update
         return said(words, "orange") if words else None, time.time(), no_update

@@ -6,6 +6,7 @@ import dash_mantine_components as dmc
 from dash import html
 from dash.development.base_component import Component
 
+from jobqueue.dash.error_text import for_users
 from jobqueue.dash.formatting import ago, span
 from jobqueue.dash.pages.text import link, spoken
 from jobqueue.dash.panel_view import COLOURS
@@ -18,8 +19,11 @@ NARROW: dict[str, Any] = {"className": "jobs-narrow"}  # shown on a narrow scree
 WIDE: dict[str, Any] = {"className": "jobs-wide"}  # hidden there
 
 
-def describe(row: Row, address: str) -> dict[str, str]:
-    """Return a job's texts, by column."""
+def describe(row: Row, address: str, *, operator: bool) -> dict[str, str]:
+    """Return a job's texts, by column.
+
+    :param operator: whether the reader operates the app, and reads errors of the queue with their remedies.
+    """
     state, now = State(row["state"]), row["now"]
     began, ended = row["claimed_at"], row["ended_at"]
     waited = ran = None
@@ -35,7 +39,7 @@ def describe(row: Row, address: str) -> dict[str, str]:
         "state": state.value,
         "task": row["task"],
         "name": row["task"].rpartition(".")[2],
-        "says": _says(row, state)[:LONGEST],
+        "says": _says(row, state, operator)[:LONGEST],
         "owner": row["owner"] or "",
         "queue": row["queue"],
         "attempt": str(row["attempt"] or ""),
@@ -91,15 +95,16 @@ def _live(job: dict[str, str], name: str) -> Component:
     return html.Span(job[name], **attributes)
 
 
-def _says(row: Row, state: State) -> Any:
+def _says(row: Row, state: State, operator: bool) -> str:
+    error = str(row["error"] or "") if operator else for_users(str(row["error"] or ""))
     match state:
         case State.RUNNING if row["total"]:
             return f"{row['done']:g} of {row['total']:g}" + (f": {row['note']}" if row["note"] else "")
         case State.SCHEDULED if row["run_at"] is not None:
             when = f"starts in {span(row['run_at'] - row['now'])}"
-            return f"{when}: {row['error']}" if row["error"] else when
+            return f"{when}: {error}" if error else when
         case State.WAITING:
             return "waiting for another job"
         case State.FAILED | State.CANCELLED:
-            return str(row["error"]).partition("\n")[0]
+            return error.partition("\n")[0]
     return ""

@@ -6,6 +6,7 @@ seconds while somebody looks. The list has pages, so a refresh costs the same ho
 
 import time
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import dash
@@ -13,6 +14,7 @@ from dash import ALL, ClientsideFunction, Input, Output, State, callback, client
 from dash.development.base_component import Component
 
 from jobqueue.dash.access import Access
+from jobqueue.dash.formatting import TIME, WITH_WEEKDAY
 from jobqueue.dash.pages import datasets, job_table, overview_layout, schedules, tiles, workers
 from jobqueue.dash.pages import query as queries
 from jobqueue.dash.pages.actions import ACTIONS, Actions
@@ -134,20 +136,22 @@ class Overview:
                 parts["rates"], drawn, of = sent.changed("rates", self._charts(query.window)), now, query.window
             parts |= self._list(query, owner, sent)
         elif tab == "schedules":
-            shown = schedules.show(self.access.schedules(), self.huey.ledger, self._address("/{id}"))
+            shown = schedules.show(
+                self.access.schedules(), self.huey.ledger, self._address("/{id}"), self._moment_with_day
+            )
             parts["schedules"] = sent.changed("schedules", shown)
         elif tab == "datasets":
             made, timetable = self.access.datasets(), self.access.schedules()
-            shown = datasets.show(made, timetable, self.huey.ledger, self._address("/{id}"))
+            shown = datasets.show(made, timetable, self.huey.ledger, self._address("/{id}"), self.access.moment)
             parts["datasets"] = sent.changed("datasets", shown)
         elif tab == "workers":
             parts["workers"] = sent.changed("workers", workers.show(alive, self._address("/{id}")))
-        parts["seen"] = {"at": now * 1000, "rates": drawn, "of": of, "told": sent.marks}
+        parts["seen"] = {"at": self.access.moment(now, TIME), "rates": drawn, "of": of, "told": sent.marks}
         return tiles.values(figures, len(alive)), parts
 
     def _list(self, query: Query, owner: str | None, sent: SentParts) -> dict[str, Any]:
         page = self.listing.page(query.filter(owner), ROWS, query.offset)
-        jobs = [job_table.describe(row, self._address(f"/{row['id']}")) for row in page.rows]
+        jobs = [job_table.describe(row, self._address(f"/{row['id']}"), operator=owner is None) for row in page.rows]
         table = job_table.table(jobs, with_owner=owner is None)
         return {
             "rows": sent.changed("rows", table, key=job_table.lasting(jobs)),
@@ -166,7 +170,12 @@ class Overview:
             until = (time.time() // width + 1) * width
             return self.statistics.stretches(until, width, count)
 
-        return tiles.charts(self._shared.get(("rates", window), CHARTS_S / 2, stretches), window, width)
+        return tiles.charts(
+            self._shared.get(("rates", window), CHARTS_S / 2, stretches), window, width, self.huey.timezone
+        )
+
+    def _moment_with_day(self, at: datetime | float | None) -> str:
+        return self.access.moment(at, WITH_WEEKDAY)
 
     @staticmethod
     def _address(rest: str) -> str:

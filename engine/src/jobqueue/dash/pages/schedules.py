@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 import dash_mantine_components as dmc
 from dash.development.base_component import Component
 
-from jobqueue.dash.formatting import local_moment
-from jobqueue.dash.pages.text import link, nothing, spoken
+from jobqueue.dash.pages.text import Moment, link, nothing, spoken
 from jobqueue.dash.panel_view import BREAKING, COLOURS
 from jobqueue.database.database import Row
 from jobqueue.ledger.ledger import Ledger
@@ -20,20 +19,23 @@ LATE = timedelta(seconds=30)  # after its due moment, a fire is overdue
 logger = logging.getLogger("jobqueue.dash.pages")
 
 
-def show(schedules: list[ScheduleStatus], ledger: Ledger, address: str) -> Component:
+def show(schedules: list[ScheduleStatus], ledger: Ledger, address: str, moment: Moment) -> Component:
     """Return the schedules.
 
     :param address: of a job, with {id} in it.
+    :param moment: writes a time.
     """
     if not schedules:
         example = dmc.Code('@huey.periodic_task(every("day at 07:30"))')
         return nothing("No schedules. To run a task on a schedule, put this above it:", example)
     states = Listing(ledger.database).states([one.last_job for one in schedules if one.last_job])
     watermarks, _ = Timetable(ledger).watermarks([one.name for one in schedules])
-    return dmc.Stack([_one(one, states, watermarks.get(one.name), address) for one in schedules], gap="sm")
+    return dmc.Stack([_one(one, states, watermarks.get(one.name), address, moment) for one in schedules], gap="sm")
 
 
-def _one(schedule: ScheduleStatus, states: dict[str, Row], watermark: Row | None, address: str) -> Component:
+def _one(
+    schedule: ScheduleStatus, states: dict[str, Row], watermark: Row | None, address: str, moment: Moment
+) -> Component:
     badges: list[Component] = []
     lines: list[Component] = []
     try:
@@ -45,14 +47,14 @@ def _one(schedule: ScheduleStatus, states: dict[str, Row], watermark: Row | None
         lines.append(dmc.Text(f"Cannot compute the next run: {error!r}", c="red", style=BREAKING))
     if schedule.paused_at is not None:
         badges.append(dmc.Badge("paused", color="yellow", variant="light"))
-        lines.append(dmc.Text(f"Paused since {local_moment(schedule.paused_at)}."))
+        lines.append(dmc.Text(f"Paused since {moment(schedule.paused_at)}."))
     if late is not None:
         badges.append(dmc.Badge("late", color="red", variant="light"))
-        words = f"Overdue since {local_moment(late)}. No worker has started it. Is a worker running?"
+        words = f"Overdue since {moment(late)}. No worker has started it. Is a worker running?"
         lines.append(dmc.Text(words, c="red"))
     if upcoming and schedule.paused_at is None:
-        lines.append(dmc.Text(f"Next: {', '.join(map(local_moment, upcoming))}", size="sm", style=BREAKING))
-    lines.append(_last(schedule, states, address))
+        lines.append(dmc.Text(f"Next: {', '.join(map(moment, upcoming))}", size="sm", style=BREAKING))
+    lines.append(_last(schedule, states, address, moment))
     if schedule.note:
         lines.append(dmc.Text(schedule.note, size="sm", c="dimmed", style=BREAKING))
     head = dmc.Group(
@@ -84,11 +86,11 @@ def _button(act: str, label: str, schedule: ScheduleStatus) -> Component:
     return dmc.Button(label, id=at, size="compact-sm", variant="light", **named)
 
 
-def _last(schedule: ScheduleStatus, states: dict[str, Row], address: str) -> Component:
+def _last(schedule: ScheduleStatus, states: dict[str, Row], address: str, moment: Moment) -> Component:
     if schedule.last_due is None:
         return dmc.Text("Has not run yet.", size="sm", c="dimmed")
     job = states.get(schedule.last_job or "")
-    last = dmc.Text(f"Last: {local_moment(schedule.last_due)}", size="sm")
+    last = dmc.Text(f"Last: {moment(schedule.last_due)}", size="sm")
     if job is None:
         return dmc.Group([last, dmc.Text("Its job has been deleted.", size="sm", c="dimmed")], gap="xs")
     state = State(job["state"])

@@ -1,5 +1,7 @@
 """Small components that the jobs pages share, and a job's events in words."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -8,18 +10,20 @@ from dash.development.base_component import Component
 from jobqueue.dash.panel_view import BREAKING
 from jobqueue.jobs.history import Event
 
+Moment = Callable[[datetime | float | None], str]  # writes a time, as Access.moment does
+
 HAPPENED = {
     "submitted": "Submitted",
-    "released": "Dependency finished",
-    "abandoned": "Not run: a dependency did not succeed",
+    "released": "The job before it has ended",
+    "abandoned": "Not run: the job before it did not succeed",
     "due": "Scheduled time reached",
     "claimed": "Started",
     "retried": "Failed, will be retried",
-    "lost": "Worker died",
-    "given back": "Returned to the queue: the worker was stopped",
+    "lost": "Interrupted",
+    "given back": "Interrupted, and in the queue again",
     "cancelled": "Cancelled",
     "put back": "Retried by a user",
-    "unknown": "No worker has this task",
+    "unknown": "Not known to this version of the app",
 }
 
 ENDED = {"succeeded": "Succeeded", "failed": "Failed", "cancelled": "Cancelled itself"}

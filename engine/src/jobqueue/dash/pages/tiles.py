@@ -1,14 +1,14 @@
 """The figures above the list: five tiles, and two charts of the jobs that ended lately."""
 
-import time
 from collections.abc import Callable
+from datetime import datetime, tzinfo
 from typing import Any
 
 import dash_mantine_components as dmc
 from dash import Output, html
 from dash.development.base_component import Component
 
-from jobqueue.dash.formatting import plural, span
+from jobqueue.dash.formatting import hour, plural, span, zone_name
 from jobqueue.dash.pages.text import spoken
 from jobqueue.monitoring.figures import Figures, Stretch
 from jobqueue.monitoring.search import MOST
@@ -26,7 +26,7 @@ def tiles(address: Callable[[str], str], with_workers: bool) -> Component:
     """Return the tiles without their numbers, which a callback puts in place. A tile keeps the keyboard's focus that way.
 
     :param address: makes an address of the jobs page from a query.
-    :param with_workers: link to the tab of workers.
+    :param with_workers: show the number of workers, with a link to their tab. It is there in any case, for the callback.
     """
     shown = [
         dmc.Paper(
@@ -40,7 +40,7 @@ def tiles(address: Callable[[str], str], with_workers: bool) -> Component:
         [
             dmc.Anchor(tile, href=address(where), refresh=False, underline="never", c="inherit")
             if with_workers or name != "workers"
-            else tile
+            else html.Div(tile, hidden=True)
             for tile, (name, (_, where)) in zip(shown, TILES.items(), strict=True)
         ],
         cols={"base": 2, "xs": 3, "md": 5},
@@ -72,17 +72,17 @@ def _many(count: int) -> str:
     return f"{count:,}" if count < MOST else f"{MOST:,} or more"
 
 
-def charts(stretches: list[Stretch], window: str, width: float) -> Component:
+def charts(stretches: list[Stretch], window: str, width: float, zone: tzinfo) -> Component:
     """Return the two charts.
 
     :param stretches: figures of each bar.
     :param window: "hour" or "day".
     :param width: seconds that each bar covers.
+    :param zone: of the times.
     """
-    hour = "%H:%M"
     data = [
         {
-            "at": time.strftime(hour, time.gmtime(one.since)),
+            "at": hour(one.since, zone),
             "succeeded": one.succeeded,
             "failed": one.failed,
             **{f"{name} {which}": round(value, 2) for name, both in (("wait", one.waited), ("run", one.ran)) if both
@@ -103,7 +103,7 @@ def charts(stretches: list[Stretch], window: str, width: float) -> Component:
     lines = [("wait p50", "blue.4"), ("wait p95", "blue.7"), ("run p50", "teal.4"), ("run p95", "teal.7")]
     shown = (
         (
-            f"Ended in each {minutes}, in UTC",
+            f"Ended in each {minutes}, in {zone_name(datetime.now(zone))}",
             dmc.BarChart(
                 type="stacked",
                 series=[{"name": "succeeded", "color": "teal.6"}, {"name": "failed", "color": "red.6"}],
