@@ -8,7 +8,6 @@ import contextlib
 import itertools
 import json
 import logging
-import pickle
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -61,24 +60,6 @@ PROGRESS = "progress"  # the name of the update with the progress; the others ar
 PROGRESS_INTERVAL = 0.2  # seconds between two writes of progress
 ATTEMPT = 2**40  # update numbers of one attempt
 FOR_EVER = 1e12  # seconds
-
-
-class Concealed:
-    """An argument that no page shows, such as cookies and headers. Only the job reads its value."""
-
-    def __init__(self, value: Any) -> None:
-        self._pickled = pickle.dumps(value)
-
-    def __repr__(self) -> str:
-        return "<not shown>"
-
-    def reveal(self) -> Any:
-        """Return the value."""
-        return pickle.loads(self._pickled)
-
-
-# The path in stored messages. Workers of the last version and of this one read each other's.
-Concealed.__module__ = "jobqueue.callbacks"
 
 
 @dataclass(frozen=True)
