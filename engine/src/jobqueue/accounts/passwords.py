@@ -35,7 +35,9 @@ def check(password: str, names: Iterable[str]) -> None:
     words = {word for name in names for word in re.findall(r"\w{3,}", name.lower().replace("_", " "))}
     known = sorted(words, key=len, reverse=True)  # the longest first: it may contain another
     rest = re.sub("|".join(map(re.escape, known)), "", password, flags=re.IGNORECASE) if known else password
-    found = zxcvbn(rest[:RATED], [*known, *(separator.join(text.split()) for text in EXAMPLES for separator in SEPARATORS)])
+    found = zxcvbn(
+        rest[:RATED], [*known, *(separator.join(text.split()) for text in EXAMPLES for separator in SEPARATORS)]
+    )
     if found["score"] < STRENGTH:
         why = found["feedback"]["warning"] or "This password is easy to guess. Your name and the app's do not count."
         raise WeakPassword(f"{why} Try several words that do not belong together.")

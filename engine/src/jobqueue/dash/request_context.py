@@ -32,7 +32,9 @@ ARGUMENTS = {
 }
 
 # Parts of the names of headers and cookies that let their holder in.
-CREDENTIAL = re.compile(r"authorization|cookie|session|sessid|\bsid\b|token|secret|passw|api-?key|jwt|assertion", re.IGNORECASE)
+CREDENTIAL = re.compile(
+    r"authorization|cookie|session|sessid|\bsid\b|token|secret|passw|api-?key|jwt|assertion", re.IGNORECASE
+)
 
 
 class Concealed:
