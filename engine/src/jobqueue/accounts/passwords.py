@@ -15,6 +15,7 @@ RATED = 72  # characters that zxcvbn rates: its time grows with them
 # Passphrases that guides to passwords print as examples. They are breached, but in no list of single words.
 EXAMPLES = ("correct horse battery staple", "cleft cam synod lacy yr wok", "coffee train fish", "apple nemo biro")
 SEPARATORS = ("", " ", "-", "_", ".")
+WORD = re.compile(r"[^\W_]{3,}")  # in a name
 
 
 class WeakPassword(ValueError):
@@ -32,12 +33,11 @@ def check(password: str, names: Iterable[str]) -> None:
         )
     from zxcvbn import zxcvbn
 
-    words = {word for name in names for word in re.findall(r"\w{3,}", name.lower().replace("_", " "))}
-    known = sorted(words, key=len, reverse=True)  # the longest first: it may contain another
-    rest = re.sub("|".join(map(re.escape, known)), "", password, flags=re.IGNORECASE) if known else password
-    found = zxcvbn(
-        rest[:RATED], [*known, *(separator.join(text.split()) for text in EXAMPLES for separator in SEPARATORS)]
-    )
+    words = {word for name in names for word in WORD.findall(name)}
+    longest_first = "|".join(sorted(words, key=len, reverse=True))  # one may contain another
+    rest = re.sub(longest_first, "", password, flags=re.IGNORECASE) or " "  # zxcvbn fails on an empty text
+    examples = (separator.join(text.split()) for text in EXAMPLES for separator in SEPARATORS)
+    found = zxcvbn(rest[:RATED], [*words, *examples])
     if found["score"] < STRENGTH:
-        why = found["feedback"]["warning"] or "This password is easy to guess. Your name and the app's do not count."
+        why = found["feedback"]["warning"] or "This password is easy to guess. Names of users and apps do not count."
         raise WeakPassword(f"{why} Try several words that do not belong together.")
