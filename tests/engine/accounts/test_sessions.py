@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browser import ACT, HERE, PASSWORD, Browser, asked
@@ -136,10 +137,11 @@ def test_requests_of_methods_that_read_change_nothing(people: None, queue: Durab
         {"panel": "app.pages.hello", "job": job.id, "act": "cancel"}
     ])  # fmt: skip
     addresses = [rule.rule.replace("<path:path>", f"jobs/{job.id}") for rule in web.server.url_map.iter_rules()]
+    sent: list[dict[str, Any]] = [{"data": form}, {"query_string": form}, {"json": callback}, {}]
     before = stored(queue)
     answered = set()
     for address in addresses:
-        for given in ({"data": form}, {"query_string": form}, {"json": callback}, {}):
+        for given in sent:
             statuses = [ann.client.open(address, method=method, headers=HERE, **given).status_code for method in READS]
             answered.add(tuple(statuses))
     assert {head == get for head, get, _ in answered} == {True}

@@ -39,5 +39,7 @@ def check(password: str, names: Iterable[str]) -> None:
     examples = (separator.join(text.split()) for text in EXAMPLES for separator in SEPARATORS)
     found = zxcvbn(rest[:RATED], [*words, *examples])
     if found["score"] < STRENGTH:
-        why = found["feedback"]["warning"] or "This password is easy to guess. Names of users and apps do not count."
+        why = found["feedback"]["warning"] or "This password is easy to guess."
+        if rest != password:
+            why += " Names of users and apps do not count."
         raise WeakPassword(f"{why} Try several words that do not belong together.")
