@@ -114,9 +114,13 @@ def test_nothing_that_a_callback_stores_can_be_replayed_as_a_log_in(app: Dash, q
     ann = UsersPage(app, "ann")
     session = ann.browser.get_cookie("session")
     assert session is not None
-    device = Browser("ann").client.get_cookie("device")
+    device = Browser("ann").client.get_cookie("session-device")
     assert device is not None
-    cookies = {"device": device.value, "remember_token": "remember-credential", "sessionid": "django-credential"}
+    cookies = {
+        "session-device": device.value,
+        "remember_token": "remember-credential",
+        "sessionid": "django-credential",
+    }
     for name, value in (cookies | {"region": "private-region"}).items():
         ann.browser.set_cookie(name, value)
     sent = CREDENTIALS | PRIVATE

@@ -222,7 +222,7 @@ def test_in_production_the_app_and_its_cookie_require_https() -> None:
     assert done.returncode == 0, done.stderr
     answer, hsts, plain, health = done.stdout.splitlines()
     status, device, session = answer.split("|")
-    assert status == "302" and device.startswith("__Host-device=") and session.startswith("__Host-session=")
+    assert status == "302" and device.startswith("__Host-session-device=") and session.startswith("__Host-session=")
     for cookie in (device, session):
         assert all(f"; {part}" in cookie for part in ("Secure", "HttpOnly", "Path=/"))
         assert "Domain" not in cookie

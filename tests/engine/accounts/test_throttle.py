@@ -120,7 +120,6 @@ def test_behind_proxies_the_address_is_the_one_that_the_last_trusted_proxy_saw(
     app = Dash("behind proxies", server=server)  # type: ignore[arg-type]  # Dash's types do not know Flask
     app.layout = []
     accounts.protect(server)
-    accounts.harden(server, app)
     browser = server.test_client()
     token = re.findall(r'name="token" value="([^"]+)"', browser.get("/login").text)[0]
     for number in range(TRIES + 1):
@@ -179,12 +178,12 @@ def test_guesses_at_the_current_password_are_limited(people: None) -> None:
 
 def test_a_browser_stays_known_after_a_log_out_and_its_cookie_is_no_log_in(people: None) -> None:
     ann = Browser("ann")
-    cookie = ann.client.get_cookie("device")
+    cookie = ann.client.get_cookie("session-device")
     assert cookie is not None and cookie.http_only and cookie.same_site == "Strict" and PASSWORD not in cookie.value
     ann.send("/logout")
-    assert ann.client.get_cookie("device") == cookie
+    assert ann.client.get_cookie("session-device") == cookie
     other = Browser()
-    other.client.set_cookie("device", cookie.value)
+    other.client.set_cookie("session-device", cookie.value)
     assert other.get("/account").status_code == 302
 
 
@@ -196,7 +195,7 @@ def test_a_forged_cookie_makes_no_browser_known(people: None, queue: DurableHuey
     if forge == "altered":
         cookie = signer.dumps(["ann", "id"]).partition(".")[0] + cookie[cookie.index(".") :]
     browser = Browser()
-    browser.client.set_cookie("device", cookie if forge.startswith("a") else "\xe9;|." * len(forge))
+    browser.client.set_cookie("session-device", cookie if forge.startswith("a") else "\xe9;|." * len(forge))
     fill_the_limit_of("ann")
     assert wrong(browser, "ann", PASSWORD) == 429
 

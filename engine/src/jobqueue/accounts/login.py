@@ -130,16 +130,20 @@ class Accounts:
         self.devices = Devices(lambda: huey.serializer.derived(PURPOSE))
 
     def protect(self, server: Flask) -> None:
-        """Put the rule in front of a server. `server.config["ACCOUNTS"]` turns it on."""
+        """Put the rule in front of a server, and trust the proxies that the settings name.
+
+        `server.config["ACCOUNTS"]` turns the rule on.
+        """
         server.config.update(
             ACCOUNTS=self.settings.accounts,
             SESSION_COOKIE_NAME="__Host-session" if self.settings.production else "session",
             SESSION_COOKIE_SECURE=self.settings.production,
             SESSION_COOKIE_HTTPONLY=True,
             SESSION_COOKIE_SAMESITE="Lax",
-            DEVICE_COOKIE_NAME="__Host-device" if self.settings.production else "device",
             REMEMBER_COOKIE_NAME=secrets.token_hex(),  # a name that no cookie has: none may outlive its session
         )
+        server.config["DEVICE_COOKIE_NAME"] = f"{server.config['SESSION_COOKIE_NAME']}-device"
+        headers.trust_proxies(server, self.settings)
         if self.settings.accounts:
             key, *fallbacks = self.huey.serializer.derived("sessions")
             server.config.update(SECRET_KEY=key, SECRET_KEY_FALLBACKS=fallbacks)
@@ -154,7 +158,7 @@ class Accounts:
         server.add_url_rule("/logout", "logout", self._log_out, methods=["POST"])
 
     def harden(self, server: Flask, app: "Dash") -> None:
-        """Add security headers to every response, and trust the proxies that the settings name."""
+        """Add security headers to every response."""
         headers.harden(server, app, self.settings)
 
     # --- the rule ---

@@ -8,10 +8,12 @@ import base64
 import pickle
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flask
-from cryptography.fernet import Fernet, MultiFernet
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
 
 PURPOSE = "request contexts"  # of the keys that encrypt
 
@@ -83,5 +85,7 @@ def without_credentials(context: Mapping[str, Any]) -> dict[str, Any]:
     return {**context, **kept}
 
 
-def _cipher(keys: Sequence[str]) -> MultiFernet:
+def _cipher(keys: Sequence[str]) -> "MultiFernet":
+    from cryptography.fernet import Fernet, MultiFernet  # 10 MB, in processes that have background callbacks
+
     return MultiFernet([Fernet(base64.urlsafe_b64encode(bytes.fromhex(key))) for key in keys])
