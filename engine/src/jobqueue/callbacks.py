@@ -1,5 +1,5 @@
 """The path under which stored messages name `Concealed`. Kept for one release, so that workers of both versions read them."""
 
-from jobqueue.dash.request_context import Concealed
+from jobqueue.dash.callback_updates import Concealed
 
 __all__ = ["Concealed"]

@@ -13,7 +13,7 @@ from app.access import accounts
 from app.access import jobs as access
 from app.settings import settings
 from jobqueue import DatabaseUnavailable, DurableHuey
-from jobqueue.dash import Errors
+from jobqueue.dash import Errors, request_context
 from jobqueue.dash.manager import HueyManager
 from tests.engine.dash.background.page import NONE, Page
 
@@ -142,7 +142,9 @@ def test_nothing_that_a_callback_stores_can_be_replayed_as_a_log_in(app: Dash, q
         assert secret.encode() not in readable
     assert b"-credential" not in readable and b"private" not in readable
 
-    context = job.args[1].reveal(queue.serializer.derived("request contexts"))
+    manager = app._background_manager
+    assert isinstance(manager, HueyManager)
+    context = request_context.decrypt(job.args[1].encrypted, manager._secrets(request_context.PURPOSE))
     assert context["cookies"] == {"region": "private-region"}
     assert {name: context["headers"][name] for name in PRIVATE} == PRIVATE
     assert session.value not in str(context) and device.value not in str(context) and "-credential" not in str(context)

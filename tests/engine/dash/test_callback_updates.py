@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from jobqueue import ClaimLost, DurableHuey, State
 from jobqueue.dash import callback_updates as callbacks
-from jobqueue.dash.callback_updates import CallbackSnapshot, UpdateWriter
+from jobqueue.dash.callback_updates import CallbackSnapshot, Concealed, UpdateWriter
 from jobqueue.execution.attempt import Attempt
 
 
@@ -85,6 +86,28 @@ def test_a_successful_job_answers_a_question_until_it_expires(huey: DurableHuey,
     assert callbacks.answered_by(huey.ledger, "how much", 60) == claim.id
     assert callbacks.answered_by(huey.ledger, "how much", 0) is None
     assert callbacks.snapshot(huey.ledger, claim.id, 0) == CallbackSnapshot(State.SUCCEEDED, answered=True, answer=None)
+
+
+def test_a_concealed_argument_shows_its_value_only_when_revealed() -> None:
+    concealed = Concealed({"cookie": "secret"})
+    assert "secret" not in f"{concealed} {concealed!r}"
+    assert concealed.reveal() == {"cookie": "secret"}
+
+
+def test_a_concealed_argument_is_stored_under_the_path_of_the_last_version() -> None:
+    """Stored messages name jobqueue.callbacks.Concealed, and workers of the last version know no other path."""
+    stored = pickle.dumps(Concealed("secret"))
+    assert b"jobqueue.callbacks" in stored and b"jobqueue.dash" not in stored
+    old = (
+        b"cjobqueue.callbacks\nConcealed\n)\x81}\x8c\x08_pickledC"
+        + bytes([len(inner := pickle.dumps("x"))])
+        + inner
+        + b"sb."
+    )
+    for message in (stored, old):
+        revealed = pickle.loads(message)
+        assert type(revealed) is Concealed
+    assert revealed.reveal() == "x"
 
 
 def test_a_jobs_updates_are_deleted_with_it(huey: DurableHuey, claim: Attempt) -> None:

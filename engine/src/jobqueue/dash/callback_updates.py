@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import json
 import logging
+import pickle
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -60,6 +61,30 @@ PROGRESS = "progress"  # the name of the update with the progress; the others ar
 PROGRESS_INTERVAL = 0.2  # seconds between two writes of progress
 ATTEMPT = 2**40  # update numbers of one attempt
 FOR_EVER = 1e12  # seconds
+
+
+class Concealed:
+    """An argument that no page shows, such as cookies and headers. Only the job reads its value.
+
+    :param encrypted: a part that nobody reads in the database, either; see jobqueue.dash.request_context.
+    """
+
+    encrypted = b""  # messages of earlier versions have none
+
+    def __init__(self, value: Any, encrypted: bytes = b"") -> None:
+        self._pickled = pickle.dumps(value)
+        self.encrypted = encrypted
+
+    def __repr__(self) -> str:
+        return "<not shown>"
+
+    def reveal(self) -> Any:
+        """Return the value."""
+        return pickle.loads(self._pickled)
+
+
+# The path in stored messages. Workers of the last version and of this one read each other's.
+Concealed.__module__ = "jobqueue.callbacks"
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,10 @@ from dash.exceptions import AppNotFoundError, PreventUpdate
 from huey.api import TaskWrapper
 from werkzeug.datastructures import ImmutableMultiDict
 
-from jobqueue.dash import callback_updates
+from jobqueue.dash import callback_updates, request_context
 from jobqueue.dash.background import Background, run, task_name
-from jobqueue.dash.callback_updates import CALL, KEPT, TOLD, CallbackSnapshot
+from jobqueue.dash.callback_updates import CALL, KEPT, TOLD, CallbackSnapshot, Concealed
 from jobqueue.dash.dash_setup import call_at_once, setting_up
-from jobqueue.dash.request_context import PURPOSE, Concealed, without_credentials
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.execution.current_job import current_job
 from jobqueue.huey import DurableHuey
@@ -129,7 +128,8 @@ class HueyManager(BaseBackgroundCallbackManager):
 
     def _job(self, background: Background) -> Callable[[Any, Concealed], str]:
         def job(args: Any, context: Concealed) -> str:
-            return run(self.handle, background, args, context.reveal(self._context_keys()))
+            request = request_context.decrypt(context.encrypted, self._secrets(request_context.PURPOSE))
+            return run(self.handle, background, args, context.reveal() | request)
 
         job.__module__ = "callback"
         job.background = background  # type: ignore[attr-defined]
@@ -161,7 +161,9 @@ class HueyManager(BaseBackgroundCallbackManager):
         return known or job_id
 
     def call_job_fn(self, key: str, job_fn: Background, args: Any, context: Any) -> str:
-        task = self._task_of(job_fn).s(args, Concealed(without_credentials(context), self._context_keys()))
+        arguments, request = request_context.split(context)
+        encrypted = request_context.encrypt(request, self._secrets(request_context.PURPOSE))
+        task = self._task_of(job_fn).s(args, Concealed(arguments, encrypted))
         task.id, task.revoke_id, task.owner = key, f"r:{key}", self._owner()
         self.handle.enqueue(task)  # does nothing if a job with that id exists
         response = context_value.get({}).get("dash_response")
@@ -212,10 +214,6 @@ class HueyManager(BaseBackgroundCallbackManager):
         """Return the secrets for a purpose: of the signing key first, then of the keys before it."""
         return [hmac.digest(key.encode(), purpose.encode(), "sha256") for key in self.handle.signing_keys()]
 
-    def _context_keys(self) -> list[str]:
-        keys: list[str] = self.handle.serializer.derived(PURPOSE)
-        return keys
-
     def _renew_handles(self) -> None:
         """Sign the handles of a page that was loaded under an earlier key with the current one, before Dash checks them."""
         new, *old = self._secrets(HANDLES)
@@ -265,8 +263,7 @@ class HueyManager(BaseBackgroundCallbackManager):
 
     def _how_it_was_called(self) -> Any:
         """Answer a reloaded page which property of which component called for the job. Answer 204 if the job is gone."""
-        kept: Concealed = self._kept(flask.request.args.get("token", "")).args[1]
-        context = kept.reveal(self._context_keys())
+        context: dict[str, Any] = self._kept(flask.request.args.get("token", "")).args[1].reveal()
         if not context["triggered_inputs"]:
             return {}
         first = context["triggered_inputs"][0]

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 PURPOSE = "request contexts"  # of the keys that encrypt
 
-# Keys of Dash's context that say which components called, and with which values. The job's arguments hold these values too.
+# Keys of Dash's context that say which components called, and with which values. The job's arguments hold these values too. A
+# worker of an earlier version has these keys alone, and so no cookies and headers.
 ARGUMENTS = {
     "args_grouping",
     "ignore_register_page",
@@ -39,53 +40,41 @@ CREDENTIAL = re.compile(
 )
 
 
-class Concealed:
-    """A request's context in a job's message. No page shows it.
+def split(context: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the parts of Dash's context: what ARGUMENTS names, and what to encrypt. Leave credentials out.
 
-    :param context: Dash's context.
-    :param keys: the keys to encrypt with: the first encrypts, and each decrypts.
-    """
-
-    def __init__(self, context: Mapping[str, Any], keys: Sequence[str]) -> None:
-        # Workers of earlier versions read `_pickled` alone, and then have no cookies and headers.
-        self._pickled = pickle.dumps({name: value for name, value in context.items() if name in ARGUMENTS})
-        rest = {name: value for name, value in context.items() if name not in ARGUMENTS}
-        self._encrypted = _cipher(keys).encrypt(pickle.dumps(rest))
-
-    def __repr__(self) -> str:
-        return "<not shown>"
-
-    def reveal(self, keys: Sequence[str]) -> dict[str, Any]:
-        """Return the context.
-
-        :raises cryptography.fernet.InvalidToken: if none of the keys encrypted it.
-        """
-        context: dict[str, Any] = pickle.loads(self._pickled)
-        if encrypted := vars(self).get("_encrypted"):  # an earlier version wrote all into `_pickled`
-            context |= pickle.loads(_cipher(keys).decrypt(encrypted))
-        return context
-
-
-# The path in stored messages. Workers of the last version and of this one read each other's.
-Concealed.__module__ = "jobqueue.callbacks"
-
-
-def without_credentials(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a context without the cookies and headers that let their holder in.
-
-    These are the cookies that the app's configuration names, as SESSION_COOKIE_NAME, and whatever is named like a credential.
+    These are the cookies that the app's configuration names, as SESSION_COOKIE_NAME, and all cookies and headers that are named
+    like a credential.
     """
     config = flask.current_app.config if flask.has_app_context() else {}
     own = {value for name, value in config.items() if name.endswith("COOKIE_NAME")}
-    kept = {
-        kind: {name: value for name, value in context[kind].items() if name not in own and not CREDENTIAL.search(name)}
-        for kind in ("cookies", "headers")
-        if kind in context
-    }
-    return {**context, **kept}
+    arguments = {name: value for name, value in context.items() if name in ARGUMENTS}
+    request = {name: value for name, value in context.items() if name not in ARGUMENTS}
+    for kind in request.keys() & {"cookies", "headers"}:
+        request[kind] = {
+            name: value for name, value in request[kind].items() if name not in own and not CREDENTIAL.search(name)
+        }
+    return arguments, request
 
 
-def _cipher(keys: Sequence[str]) -> "MultiFernet":
+def encrypt(request: Mapping[str, Any], keys: Sequence[bytes]) -> bytes:
+    """Encrypt the second part of a context.
+
+    :param keys: of 32 bytes. The first encrypts.
+    """
+    return _cipher(keys).encrypt(pickle.dumps(request))
+
+
+def decrypt(encrypted: bytes, keys: Sequence[bytes]) -> dict[str, Any]:
+    """Return what `encrypt` was given, or nothing for a message of an earlier version, which encrypted nothing.
+
+    :raises cryptography.fernet.InvalidToken: if none of the keys encrypted it.
+    """
+    request: dict[str, Any] = pickle.loads(_cipher(keys).decrypt(encrypted)) if encrypted else {}
+    return request
+
+
+def _cipher(keys: Sequence[bytes]) -> "MultiFernet":
     from cryptography.fernet import Fernet, MultiFernet  # 10 MB, in processes that have background callbacks
 
-    return MultiFernet([Fernet(base64.urlsafe_b64encode(bytes.fromhex(key))) for key in keys])
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
