@@ -52,7 +52,7 @@ OPEN = {
     "/health",
 }
 PAGES = {"first_page", "account", "/", "/<path:path>"}  # endpoints from which a browser is redirected to the log-in
-READS = {"GET", "HEAD", "OPTIONS"}  # methods that change nothing, in any view
+READS = {"GET", "HEAD", "OPTIONS"}
 MINUTE = 60  # seconds
 
 acts = logging.getLogger("jobqueue.acts")  # who did what, and when
@@ -130,10 +130,7 @@ class Accounts:
         self.devices = Devices(lambda: huey.serializer.derived(PURPOSE))
 
     def protect(self, server: Flask) -> None:
-        """Put the rule in front of a server, and trust the proxies that the settings name.
-
-        `server.config["ACCOUNTS"]` turns the rule on.
-        """
+        """Put the rule in front of a server. `server.config["ACCOUNTS"]` turns it on."""
         server.config.update(
             ACCOUNTS=self.settings.accounts,
             SESSION_COOKIE_NAME="__Host-session" if self.settings.production else "session",
@@ -143,7 +140,7 @@ class Accounts:
             REMEMBER_COOKIE_NAME=secrets.token_hex(),  # a name that no cookie has: none may outlive its session
         )
         server.config["DEVICE_COOKIE_NAME"] = f"{server.config['SESSION_COOKIE_NAME']}-device"
-        headers.trust_proxies(server, self.settings)
+        headers.trust_proxies(server, self.settings)  # whatever the mode: the rule needs the client's address
         if self.settings.accounts:
             key, *fallbacks = self.huey.serializer.derived("sessions")
             server.config.update(SECRET_KEY=key, SECRET_KEY_FALLBACKS=fallbacks)
