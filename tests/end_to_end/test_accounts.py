@@ -28,7 +28,7 @@ def users(app: RunningApp, *command: str, password: str = "") -> str:
 
 
 @pytest.mark.parametrize("app", ["blank"], indirect=True)
-def test_from_the_first_account_to_the_log_out(app: RunningApp, watched: Page) -> None:
+def test_from_the_first_account_to_the_log_out(app: RunningApp, watched: Page, browser: Browser) -> None:
     app.start(AUTH="accounts")
     watched.goto(f"{app.url}/hello?x=1")
     expect(watched.get_by_text("python -m app users add NAME --admin")).to_be_visible()
@@ -56,6 +56,17 @@ def test_from_the_first_account_to_the_log_out(app: RunningApp, watched: Page) -
     watched.goto(address)
     expect(watched.get_by_text("No such job")).to_be_visible()
     expect(watched.get_by_text("Hello, ann!")).to_have_count(0)
+
+    watched.get_by_label("The account of ben").click()
+    watched.get_by_role("button", name="Log out").click()
+    attacker = browser.new_page()
+    attacker.goto(f"{app.url}/login")
+    for _ in range(11):
+        log_in(attacker, "ben", "wrong")
+    expect(attacker.get_by_role("alert")).to_have_text("Too many failed log-ins. Try again in 5 minutes.")
+    attacker.close()
+    log_in(watched, "ben", OTHER)  # in a browser that is known
+    expect(watched.get_by_label("Your name")).to_be_visible()
 
 
 @pytest.mark.parametrize("app", ["blank"], indirect=True)

@@ -1,4 +1,4 @@
-"""Dash's background callbacks with accounts: each belongs to its user, and so does its answer."""
+"""Dash's background callbacks with accounts: each belongs to its user, and so does its answer. None stores a log-in."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from app.access import accounts
 from app.access import jobs as access
 from app.settings import settings
 from jobqueue import DatabaseUnavailable, DurableHuey
-from jobqueue.dash import Errors
+from jobqueue.dash import Errors, request_context
 from jobqueue.dash.manager import HueyManager
 from tests.engine.dash.background.page import NONE, Page
 
@@ -97,6 +97,57 @@ def test_a_callbacks_handle_is_useless_without_a_log_in(app: Dash) -> None:
     answer = anybody.post("/_dash-update-component", query_string=replayed, json=call.body, headers=HERE)
     assert answer.status_code == 401 and SECRET not in answer.text
     assert anybody.get("/_callback", query_string={"token": "x"}).status_code == 401
+
+
+CREDENTIALS = {
+    "Authorization": "Bearer bear-credential",
+    "Proxy-Authorization": "Basic basic-credential",
+    "X-Api-Key": "key-credential",
+    "X-Auth-Token": "token-credential",
+    "X-Forwarded-Access-Token": "forwarded-credential",
+    "Cf-Access-Jwt-Assertion": "jwt-credential",
+}
+PRIVATE = {"Referer": "http://localhost/reset?code=private-code", "X-Forwarded-Email": "private@mail.example"}
+
+
+def test_nothing_that_a_callback_stores_can_be_replayed_as_a_log_in(app: Dash, queue: DurableHuey) -> None:
+    ann = UsersPage(app, "ann")
+    session = ann.browser.get_cookie("session")
+    assert session is not None
+    device = Browser("ann").client.get_cookie("session-device")
+    assert device is not None
+    cookies = {
+        "session-device": device.value,
+        "remember_token": "remember-credential",
+        "sessionid": "django-credential",
+    }
+    for name, value in (cookies | {"region": "private-region"}).items():
+        ann.browser.set_cookie(name, value)
+    sent = CREDENTIALS | PRIVATE
+    ann.browser.environ_base |= {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in sent.items()}
+    ann.call("out.children").wait()
+
+    (job,) = queue.jobs()
+    with queue.ledger.database.statement() as tx:
+        tables = [row["name"] for row in tx.all("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = b"".join(
+            value if isinstance(value, bytes) else str(value).encode()
+            for table in tables
+            for row in tx.all(f"SELECT * FROM {table}")
+            for value in tuple(row)
+        )
+    readable = rows + job.args[1]._pickled
+    assert b"triggered_inputs" in readable  # so the messages are among the rows
+    for secret in (session.value, *cookies.values()):
+        assert secret.encode() not in readable
+    assert b"-credential" not in readable and b"private" not in readable
+
+    manager = app._background_manager
+    assert isinstance(manager, HueyManager)
+    context = request_context.decrypt(job.args[1].encrypted, manager._secrets(request_context.PURPOSE))
+    assert context["cookies"] == {"region": "private-region"}
+    assert {name: context["headers"][name] for name in PRIVATE} == PRIVATE
+    assert session.value not in str(context) and device.value not in str(context) and "-credential" not in str(context)
 
 
 def test_the_submit_limit_holds_for_background_callbacks(

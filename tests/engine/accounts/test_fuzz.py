@@ -80,7 +80,8 @@ NO_JOB = "6f1c1a52-9d8c-4c35-9a53-0d6d5f0a9a11"
 def eager(people: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lift the limits of log-ins and submits, and make jobs quick."""
     monkeypatch.setattr(accounts, "settings", app_settings.model_copy(update={"submits": 10**6}))
-    monkeypatch.setattr(throttle, "FREE_TRIES", 10**6)
+    monkeypatch.setattr(throttle, "TRIES", 10**6)
+    monkeypatch.setattr(throttle, "TRIES_OF_NAME", 10**6)
     point = {"return": 0.1, "volatility": 0.1, "weights": {"AAPL": 1.0}}
     monkeypatch.setattr(frontier, "least_risk", lambda *_: point)
 

@@ -4,19 +4,23 @@ import json
 import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
-from browser import HERE, PASSWORD, Browser
+from browser import ACT, HERE, PASSWORD, Browser, asked
 
 from app import web
 from app.access import accounts
+from app.jobs.hello import greet
 from jobqueue import DatabaseUnavailable, DurableHuey
 from jobqueue.accounts import forms, headers
 from jobqueue.accounts.sessions import IDLE, LONGEST_SESSION
 from tests.baking import KIT, TEMPLATE
 from tests.engine.accounts.test_passwords import OTHER, pass_time
 
+READS = ("HEAD", "GET", "OPTIONS")
 STATIC = "/_dash-component-suites/dash_mantine_components/dash_mantine_components.js"
 
 
@@ -106,6 +110,66 @@ def test_a_get_changes_nothing(people: None, address: str) -> None:
     assert is_in(ann)
 
 
+# --- methods ---
+
+LOG_IN = {"name": "ann", "password": PASSWORD}
+CHANGE = {"current": PASSWORD, "new": OTHER}
+
+
+@pytest.mark.parametrize("fields", [LOG_IN, {}])
+def test_a_head_request_logs_nobody_in_and_is_no_failed_log_in(
+    people: None, queue: DurableHuey, fields: dict[str, str]
+) -> None:
+    browser = Browser()
+    before = stored(queue)
+    for given in ({"data": fields}, {"query_string": fields}):
+        assert browser.client.head("/login", headers=HERE, **given).status_code == 200
+    assert not is_in(browser) and stored(queue) == before
+
+
+def test_requests_of_methods_that_read_change_nothing(people: None, queue: DurableHuey) -> None:
+    """Every address of the app, with the fields of every form and the body of a callback."""
+    ann = Browser("ann")
+    job = greet.using(owner="ann").schedule(("Ann",), delay=60)
+    token = re.findall(r'name="token" value="([^"]+)"', ann.get("/account").text)[0]
+    form = {"token": token, "job": job.id, **LOG_IN, **CHANGE}
+    callback = asked(ACT, [1], None, [{"next": str(uuid.uuid4()), "given": {}}], [0], at=[
+        {"panel": "app.pages.hello", "job": job.id, "act": "cancel"}
+    ])  # fmt: skip
+    addresses = [rule.rule.replace("<path:path>", f"jobs/{job.id}") for rule in web.server.url_map.iter_rules()]
+    sent: list[dict[str, Any]] = [{"data": form}, {"query_string": form}, {"json": callback}, {}]
+    before = stored(queue)
+    answered = set()
+    for address in addresses:
+        for given in sent:
+            statuses = [ann.client.open(address, method=method, headers=HERE, **given).status_code for method in READS]
+            answered.add(tuple(statuses))
+    assert {head == get for head, get, _ in answered} == {True}
+    assert {(200, 200, 200), (302, 302, 200)} <= answered
+    assert stored(queue) == before and is_in(ann)
+
+
+def test_every_view_lists_its_methods_and_only_post_changes_something(people: None) -> None:
+    ann = Browser("ann")
+    for rule in web.server.url_map.iter_rules():
+        assert rule.methods is not None and rule.methods <= {*READS, "POST"}, rule
+    for address in ("/login", "/account", "/logout", "/hello", "/_dash-update-component", "/health"):
+        for method in ("PUT", "PATCH", "DELETE", "TRACE", "PROPFIND", "X-LOGIN"):
+            answer = ann.client.open(address, method=method, headers=HERE, data=LOG_IN)
+            assert answer.status_code in (401, 405), (address, method)
+    assert is_in(ann)
+
+
+def stored(queue: DurableHuey) -> list[list[tuple[object, ...]]]:
+    """Return every row of the database."""
+    with queue.ledger.database.statement() as tx:
+        tables = [row["name"] for row in tx.all("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return [[tuple(row) for row in tx.all(f"SELECT * FROM {table}")] for table in tables]
+
+
+# --- where a log-in leads ---
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -139,7 +203,7 @@ import re
 token = re.search(r'name="token" value="([^"]+)"', page.text)[1]
 form = {"name": "ann", "password": "mountain river nine", "token": token}
 answer = browser.post("/login", data=form, headers=told | {"Origin": "https://localhost"}, base_url="http://localhost")
-print(answer.status_code, answer.headers["Set-Cookie"], sep="|")
+print(answer.status_code, *sorted(answer.headers.getlist("Set-Cookie")), sep="|")
 print(answer.headers["Strict-Transport-Security"])
 plain = browser.get("/hello?a=b", headers={"X-Forwarded-Proto": "http"})
 print(plain.status_code, plain.location)
@@ -156,11 +220,13 @@ def test_in_production_the_app_and_its_cookie_require_https() -> None:
         [sys.executable, "-c", PRODUCTION], cwd=TEMPLATE, env=settings, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    cookie, hsts, plain, health = done.stdout.splitlines()
-    assert cookie.startswith("302|__Host-session=")
-    for part in ("Secure", "HttpOnly", "Path=/", "SameSite=Lax"):
-        assert f"; {part}" in cookie
-    assert "Domain" not in cookie
+    answer, hsts, plain, health = done.stdout.splitlines()
+    status, device, session = answer.split("|")
+    assert status == "302" and device.startswith("__Host-session-device=") and session.startswith("__Host-session=")
+    for cookie in (device, session):
+        assert all(f"; {part}" in cookie for part in ("Secure", "HttpOnly", "Path=/"))
+        assert "Domain" not in cookie
+    assert "; SameSite=Strict" in device and "; SameSite=Lax" in session
     assert int(re.findall(r"max-age=(\d+)", hsts)[0]) >= 365 * 24 * 3600 and "includeSubDomains" in hsts
     assert plain == "308 https://localhost/hello?a=b"
     assert health == "200"

@@ -4,8 +4,9 @@ import pytest
 from browser import PASSWORD
 
 from jobqueue import DurableHuey
+from jobqueue.accounts.devices import Device
 from jobqueue.accounts.sessions import SEEN, Sessions
-from jobqueue.accounts.throttle import FREE_TRIES, TooManyFailures, submitted
+from jobqueue.accounts.throttle import TRIES, TRIES_OF_NAME, TooManyFailures, submitted
 from jobqueue.accounts.users import User, Users
 
 
@@ -15,7 +16,7 @@ def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_life_of_a_user_and_a_session(huey: DurableHuey) -> None:
-    users, sessions = Users(lambda: huey.ledger.database), Sessions(lambda: huey.ledger.database)
+    users, sessions = Users(huey), Sessions(lambda: huey.ledger.database)
     assert not users.any() and users.all() == []
     users.add("ann", PASSWORD, admin=True)
     with pytest.raises(ValueError, match="already"):
@@ -39,14 +40,16 @@ def test_the_life_of_a_user_and_a_session(huey: DurableHuey) -> None:
 
 def test_failures_and_submits_are_counted(huey: DurableHuey) -> None:
     database = lambda: huey.ledger.database  # noqa: E731
-    users = Users(database)
+    users = Users(huey)
     users.add("ann", PASSWORD)
-    for _ in range(FREE_TRIES):
-        assert users.authenticate("ann", "x", "10.0.0.1") is None
-    with pytest.raises(TooManyFailures):
-        users.authenticate("ann", PASSWORD, "10.0.0.2")
-    users.set_password("ann", PASSWORD)  # forgets them
-    assert users.authenticate("ann", PASSWORD, "10.0.0.2")
+    for number in range(TRIES_OF_NAME):
+        assert users.authenticate("ann", "x", f"10.0.0.{number // TRIES}") is None
+    for address in ("10.0.0.1", "10.0.1.1"):  # which has no failure of its own
+        with pytest.raises(TooManyFailures):
+            users.authenticate("ann", PASSWORD, address)
+    assert users.authenticate("ann", PASSWORD, "10.0.0.1", Device("ann", "known"))
+    users.set_password("ann", PASSWORD)  # forgets the name's failures
+    assert users.authenticate("ann", PASSWORD, "10.0.1.1")
 
     task = huey.task(name="task")(lambda: 1)
     for _ in range(3):

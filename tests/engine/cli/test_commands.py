@@ -237,10 +237,10 @@ def test_malformed_taken_and_unknown_names_are_refused_with_a_remedy(run: Run) -
 
 
 def test_a_password_is_asked_for_until_it_is_accepted(run: Run) -> None:
-    told = run("users", "add", "ann", input=f"short\nshort\npassword1234\npassword1234\n{PASSWORDS}").output
+    told = run("users", "add", "ann", input=f"short\nshort\npassword123456789\npassword123456789\n{PASSWORDS}").output
     assert (
-        "needs 12 to 1000 characters; this one has 5" in told
-        and "very common password" in told
+        "needs 15 to 1000 characters; this one has 5" in told
+        and "commonly used password" in told
         and "ann can log in now." in told
     )
 

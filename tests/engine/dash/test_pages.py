@@ -374,7 +374,8 @@ def test_an_address_may_end_in_a_slash_and_is_a_404_for_an_unknown_job(site: Sit
     assert [site.get(f"/jobs{rest}").status_code for rest in ("", "/", f"/{job.id}", f"/{job.id}/")] == [200] * 4
     assert [site.get(f"/jobs/{rest}").status_code for rest in ("none", "none/", "no/ne")] == [404] * 3
     site.who = Who("ben")
-    assert site.get(f"/jobs/{job.id}/").status_code == 404
+    for method in ("GET", "HEAD"):
+        assert site.client.open(f"/jobs/{job.id}/", method=method).status_code == 404
 
 
 FOREIGN = ["page", "look", "cancel", "retry", "again", "bulk cancel", "bulk retry"]

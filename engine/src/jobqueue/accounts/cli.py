@@ -5,14 +5,15 @@ from datetime import UTC, datetime
 
 import click
 
+from jobqueue.accounts.passwords import SHORTEST, WeakPassword
 from jobqueue.accounts.throttle import HOUR
-from jobqueue.accounts.users import FIRST_PASSWORD, SHORTEST, Users, WeakPassword
+from jobqueue.accounts.users import FIRST_PASSWORD, Users
 from jobqueue.huey import DurableHuey
 
 
 def user_commands(huey: DurableHuey, title: str = "") -> click.Group:
     """Return the group `users`. Add it to the app's commands: `main.add_command(user_commands(huey, title))`."""
-    users = Users(lambda: huey.ledger.database, [huey.name, title])
+    users = Users(huey, title)
     group = click.Group("users", help="List, add and remove the users who may log in.", context_settings={"obj": users})
     for command in (list_users, add, passwd, remove):
         group.add_command(command)

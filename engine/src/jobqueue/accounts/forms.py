@@ -5,7 +5,7 @@ They are no Dash pages, because Dash serves nothing before the log-in.
 
 from flask import current_app
 
-from jobqueue.accounts.users import SHORTEST
+from jobqueue.accounts.passwords import SHORTEST
 
 PAGE = """<!doctype html>
 <html lang="en">

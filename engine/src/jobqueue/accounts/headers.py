@@ -32,14 +32,18 @@ CACHED = {"static", "_dash_assets.static", "/_dash-component-suites/<string:pack
 INLINE_SCRIPT = re.compile(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)[^>]*>(.*?)</script>", re.DOTALL)
 
 
+def trust_proxies(server: Flask, settings: Settings) -> None:
+    """Take the client's address and scheme from the headers of the proxies in front of the app."""
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        server.wsgi_app = ProxyFix(server.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+
+
 def harden(server: Flask, app: "Dash", settings: Settings) -> None:
     """Add the headers to every response of a server whose pages are all the Dash app's.
 
     The hashes of the page's scripts are computed at the first response, when all callbacks are known.
     """
-    if settings.trusted_proxies:
-        hops = settings.trusted_proxies
-        server.wsgi_app = ProxyFix(server.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     policies: list[str] = []
 
     @server.before_request

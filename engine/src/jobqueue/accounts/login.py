@@ -14,14 +14,27 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from flask import Flask, abort, current_app, g, has_request_context, redirect, request, session, url_for
+from flask import (
+    Flask,
+    abort,
+    after_this_request,
+    current_app,
+    g,
+    has_request_context,
+    redirect,
+    request,
+    session,
+    url_for,
+)
 from flask_login import LoginManager, UserMixin, current_user, login_user
 from werkzeug.wrappers import Response
 
 from jobqueue.accounts import forms, headers, throttle
+from jobqueue.accounts.devices import PURPOSE, Device, Devices
+from jobqueue.accounts.passwords import WeakPassword
 from jobqueue.accounts.sessions import Sessions
 from jobqueue.accounts.throttle import TooManyFailures
-from jobqueue.accounts.users import User, Users, WeakPassword
+from jobqueue.accounts.users import User, Users
 from jobqueue.execution.current_job import CurrentJob, SubmitRefused, working_for
 from jobqueue.huey import DurableHuey
 from jobqueue.settings import Settings
@@ -87,7 +100,7 @@ def form_view(view: "Callable[[Accounts], Any]") -> "Callable[[Accounts], Any]":
             abort(404)
         kept = session.setdefault("form", secrets.token_urlsafe())
         given = request.form.get("token", "")
-        if request.method == "POST" and not secrets.compare_digest(kept.encode(), given.encode(errors="replace")):
+        if request.method not in READS and not secrets.compare_digest(kept.encode(), given.encode(errors="replace")):
             return forms.login(accounts.title, kept, error="This form has expired. Try again."), 400
         return view(accounts)
 
@@ -112,8 +125,9 @@ class Accounts:
         self.title = title
         self.command = command
         self.database = lambda: huey.ledger.database  # immediate mode swaps it
-        self.users = Users(self.database, [huey.name, title])
+        self.users = Users(huey, title)
         self.sessions = Sessions(self.database)
+        self.devices = Devices(lambda: huey.serializer.derived(PURPOSE))
 
     def protect(self, server: Flask) -> None:
         """Put the rule in front of a server. `server.config["ACCOUNTS"]` turns it on."""
@@ -125,6 +139,8 @@ class Accounts:
             SESSION_COOKIE_SAMESITE="Lax",
             REMEMBER_COOKIE_NAME=secrets.token_hex(),  # a name that no cookie has: none may outlive its session
         )
+        server.config["DEVICE_COOKIE_NAME"] = f"{server.config['SESSION_COOKIE_NAME']}-device"
+        headers.trust_proxies(server, self.settings)  # whatever the mode: the rule needs the client's address
         if self.settings.accounts:
             key, *fallbacks = self.huey.serializer.derived("sessions")
             server.config.update(SECRET_KEY=key, SECRET_KEY_FALLBACKS=fallbacks)
@@ -139,7 +155,7 @@ class Accounts:
         server.add_url_rule("/logout", "logout", self._log_out, methods=["POST"])
 
     def harden(self, server: Flask, app: "Dash") -> None:
-        """Add security headers to every response, and trust the proxies that the settings name."""
+        """Add security headers to every response."""
         headers.harden(server, app, self.settings)
 
     # --- the rule ---
@@ -170,7 +186,7 @@ class Accounts:
     @form_view
     def _log_in(self) -> Any:
         wanted = _local(request.values.get("next", ""))
-        if request.method == "GET":
+        if request.method in READS:
             if logged_in() is not None:
                 return redirect(wanted)
             command = None if self.users.any() else self.command
@@ -178,7 +194,7 @@ class Accounts:
         name, password = request.form.get("name", ""), request.form.get("password", "")
         show = functools.partial(forms.login, self.title, session["form"], wanted, name)
         try:
-            user = self.users.authenticate(name, password, request.remote_addr or "")
+            user = self.users.authenticate(name, password, request.remote_addr or "", self.devices.read())
         except TooManyFailures as error:
             acts.warning("Log-in as %r from %s refused after too many failures", name[:64], request.remote_addr)
             return show(error=str(error)), 429, {"Retry-After": str(math.ceil(error.seconds))}
@@ -194,11 +210,12 @@ class Accounts:
         user = visitor()
         assert user is not None  # form_view answers 404 where accounts are off
         show = functools.partial(forms.account, self.title, session["form"], user.name, must_change=user.must_change)
-        if request.method == "GET":
+        if request.method in READS:
             return show()
         current, new = request.form.get("current", ""), request.form.get("new", "")
+        here = Device(user.name, user.token)  # nobody else's failures keep users from their own account
         try:
-            if self.users.authenticate(user.name, current, request.remote_addr or "") is None:
+            if self.users.authenticate(user.name, current, request.remote_addr or "", here) is None:
                 return show(error="The current password is wrong."), 401
             if secrets.compare_digest(current.encode(), new.encode()):
                 return show(error="The new password is the same as the current one. Choose another."), 400
@@ -206,7 +223,7 @@ class Accounts:
         except WeakPassword as error:
             return show(error=str(error)), 400
         except TooManyFailures as error:
-            return show(error=str(error)), 429
+            return show(error=str(error)), 429, {"Retry-After": str(math.ceil(error.seconds))}
         self._begin_session(user.name)
         acts.info("%s changes the password", user.name)
         token = session.setdefault("form", secrets.token_urlsafe())
@@ -229,6 +246,7 @@ class Accounts:
         user = self._find(self.sessions.begin(name))
         assert user is not None
         login_user(user)
+        after_this_request(functools.partial(self.devices.remember, name))
 
 
 class UserRequest(CurrentJob):

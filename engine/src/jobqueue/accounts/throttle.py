@@ -1,29 +1,37 @@
-"""Limits: failed log-ins of a name and from an address, and the jobs that a user submits in a minute.
+"""Limits: failed log-ins from an address, in a known browser and of a name, and the jobs that a user submits in a minute.
 
-Times are the database's, in seconds since the epoch.
+Each limit of log-ins is a leaky bucket (GCRA): some failures are free, and one more after each pause. Log-ins that have to wait
+are not counted, so they prolong nothing. Times are the database's, in seconds since the epoch.
 """
 
+import hashlib
+import hmac
 import ipaddress
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from jobqueue.database.database import Database, Transaction
 
 HOUR = 3600  # seconds
-FREE_TRIES = 10  # failed log-ins in an hour, of a name or from an address, before each has to wait
-PAUSE = 30  # seconds
+TRIES, PAUSE = 10, 300  # failed log-ins from an address or in a browser that are free, and seconds until one more is
+# Of a name, from all unknown browsers. One address fills a tenth of it, and empties it no faster than it fills.
+TRIES_OF_NAME, PAUSE_OF_NAME = 100, 30
+WITH_PORT = re.compile(r"\[(.+)\](?::\d+)?|([^:]+):\d+")
+NETWORK = 56  # bits of the IPv6 network that stands for an address: one subscriber may hold all of it
 
-PAUSE_LEFT = """
-SELECT MAX(last_at + :pause - NOW) AS seconds FROM failed_logins
-WHERE key IN EACH(:keys) AND failures >= :free AND last_at > NOW - :pause
-"""
+# `last_at` is when the last failure would have been if all had come one pause apart, so it may be in the future. `failures` is of
+# earlier versions, which refuse a log-in at 10.
 COUNT_FAILURE = """
-INSERT INTO failed_logins (key, failures, last_at) SELECT known.value, 1, NOW FROM EACH(:keys) AS known WHERE TRUE
-ON CONFLICT (key) DO UPDATE SET last_at = NOW,
-    failures = CASE WHEN failed_logins.last_at > NOW - :hour THEN failed_logins.failures + 1 ELSE 1 END
+INSERT INTO failed_logins (key, failures, last_at) VALUES (:key, 0, NOW + :pause)
+ON CONFLICT (key) DO UPDATE SET failures = 0,
+    last_at = CASE WHEN failed_logins.last_at > NOW THEN failed_logins.last_at ELSE NOW END + :pause
+RETURNING last_at - NOW AS ahead
 """
-UNCOUNT_FAILURE = "UPDATE failed_logins SET failures = failures - 1, last_at = last_at - :pause WHERE key = :key"
-FORGET_FAILURES = "DELETE FROM failed_logins WHERE key = :key OR last_at < NOW - :hour"
+UNCOUNT_FAILURE = "UPDATE failed_logins SET last_at = last_at - :pause WHERE key = :key"
+FORGET_FAILURES = "DELETE FROM failed_logins WHERE key = :key"
+PRUNE_FAILURES = "DELETE FROM failed_logins WHERE last_at < NOW - :hour"
 
 # Reads only as many of the owner's latest jobs as the limit allows. A unique job is counted by its handle.
 COUNT_SUBMITTED = """
@@ -39,33 +47,60 @@ WHERE unique_key IS NULL AND created_at > NOW - :seconds
 
 
 class TooManyFailures(Exception):
-    """Too many log-ins failed for this name or from this address; the next has to wait `seconds`."""
+    """Too many log-ins failed from this address, in this browser or for this name; the next has to wait `seconds`."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"Too many failed log-ins. Try again in {math.ceil(seconds)} seconds.")
+        wait = f"{math.ceil(seconds)} seconds" if seconds <= 90 else f"{math.ceil(seconds / 60)} minutes"
+        super().__init__(f"Too many failed log-ins. Try again in {wait}.")
         self.seconds = seconds
 
 
-def count_attempt(tx: Transaction, name: str, address: str) -> None:
-    """Count a log-in as failed before its outcome is known, so that simultaneous ones all count. Raises TooManyFailures."""
-    keys = [_name_key(name), _address_key(address)]
-    left = tx.one(PAUSE_LEFT, keys=keys, free=FREE_TRIES, pause=PAUSE)
-    if left is not None and left["seconds"] is not None:
-        raise TooManyFailures(left["seconds"])
-    tx.run(COUNT_FAILURE, keys=keys, hour=HOUR)
+class Limit(NamedTuple):
+    """`tries` failures are free, and one more after each `pause` of so many seconds."""
+
+    key: str
+    tries: int
+    pause: float
 
 
-def count_success(tx: Transaction, name: str, address: str) -> None:
-    """Forget the failures of the name, and the one counted by `count_attempt` from the address.
+def limit_of_browser(device_id: str) -> Limit:
+    """Return the limit of a known browser. No other applies there, so failures elsewhere do not keep its user out."""
+    return Limit(f"browser {hashlib.sha256(device_id.encode()).hexdigest()}", TRIES, PAUSE)
 
-    Its other failures stay: they may be guesses at other names.
+
+def limit_of_address(address: str) -> Limit:
+    return Limit(f"address {network(address)}", TRIES, PAUSE)
+
+
+def limit_of_name(name: str, key: str) -> Limit:
+    """Return the limit of a name.
+
+    :param key: a secret. The database holds no names that were tried: they may be passwords in the wrong field.
     """
-    forget_failures(tx, name)
-    tx.run(UNCOUNT_FAILURE, key=_address_key(address), pause=PAUSE)
+    return Limit(f"name {hmac.digest(key.encode(), name.encode(), 'sha256').hex()}", TRIES_OF_NAME, PAUSE_OF_NAME)
 
 
-def forget_failures(tx: Transaction, name: str) -> None:
-    tx.run(FORGET_FAILURES, key=_name_key(name), hour=HOUR)
+def count_attempt(tx: Transaction, limits: Sequence[Limit]) -> None:
+    """Count a log-in as failed before its outcome is known, so that simultaneous ones all count.
+
+    Raise TooManyFailures if one of the limits is reached. The transaction has to end with it, which counts nothing.
+    """
+    for limit in sorted(limits):  # so that two log-ins do not wait for each other
+        row = tx.one(COUNT_FAILURE, key=limit.key, pause=limit.pause)
+        wait = row["ahead"] - limit.tries * limit.pause if row else 0
+        if wait > 0:
+            raise TooManyFailures(wait)
+
+
+def count_success(tx: Transaction, limits: Sequence[Limit]) -> None:
+    """Take back what `count_attempt` counted. Other failures from an address may be guesses at other names."""
+    for limit in sorted(limits):
+        tx.run(UNCOUNT_FAILURE, key=limit.key, pause=limit.pause)
+    tx.run(PRUNE_FAILURES, hour=HOUR)
+
+
+def forget_failures(tx: Transaction, limit: Limit) -> None:
+    tx.run(FORGET_FAILURES, key=limit.key)
 
 
 def submitted(database: Callable[[], Database], owner: str, seconds: float, most: int) -> int:
@@ -75,16 +110,16 @@ def submitted(database: Callable[[], Database], owner: str, seconds: float, most
     return int(row["jobs"]) if row else 0
 
 
-def _name_key(name: str) -> str:
-    return f"name {name}"
+def network(address: str) -> str:
+    """Return the address, or the network of an IPv6 address, that failures are counted for. "unknown" if it is none.
 
-
-def _address_key(address: str) -> str:
-    """Return the key of an IP address. An IPv6 address stands for its /64 network, which one subscriber holds."""
+    Some proxies add the client's port, and a server that listens on IPv6 sees IPv4 addresses as ::ffff:192.0.2.1.
+    """
+    with_port = WITH_PORT.fullmatch(address)
     try:
-        parsed = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(with_port[1] or with_port[2] if with_port else address)
     except ValueError:
-        return "address unknown"
-    if parsed.version == 6:
-        return f"address {ipaddress.ip_network((parsed, 64), strict=False)}"
-    return f"address {parsed}"
+        return "unknown"
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(parsed.ipv4_mapped or ipaddress.ip_network((int(parsed), NETWORK), strict=False))
+    return str(parsed)

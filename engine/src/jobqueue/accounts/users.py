@@ -2,18 +2,16 @@
 
 import re
 import secrets
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from jobqueue.accounts.throttle import HOUR, count_attempt, count_success, forget_failures
+from jobqueue.accounts import passwords, throttle
+from jobqueue.accounts.devices import Device
+from jobqueue.accounts.throttle import HOUR, Limit
 from jobqueue.database.database import Database, Row
+from jobqueue.huey import DurableHuey
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
-SHORTEST = 12  # characters of a password
-LONGEST = 1000
-STRENGTH = 3  # of 4 on zxcvbn's scale: 100 million guesses
-RATED = 72  # characters of a password that zxcvbn rates: its time grows with them
 SCRYPT = "scrypt:16384:8:5"  # 16 MB and a third of a second; one of OWASP's choices
 FIRST_PASSWORD = 72 * HOUR  # seconds for which a generated password is valid
 
@@ -41,20 +39,18 @@ class User:
         return cls(row["name"], bool(row["admin"]), row["first_until"] is not None)
 
 
-class WeakPassword(ValueError):
-    """The password is too short, too long or easy to guess. The message says which, and what to do."""
-
-
 class Users:
-    """The users of one database.
+    """The users of one queue's database.
 
-    :param database: a callable, because immediate mode swaps the queue's database.
-    :param guessable: words that make a password weak, as the app's name.
+    :param title: the app's title, which is no password.
     """
 
-    def __init__(self, database: Callable[[], Database], guessable: Sequence[str] = ()) -> None:
-        self.database = database
-        self.guessable = guessable
+    def __init__(self, huey: DurableHuey, title: str = "") -> None:
+        self.huey = huey
+        self.title = title
+
+    def database(self) -> Database:
+        return self.huey.ledger.database  # immediate mode swaps it
 
     def all(self) -> list[Row]:
         """Return name, admin, first_until and created_at of every user, by name."""
@@ -88,7 +84,7 @@ class Users:
             if not tx.run(SET_PASSWORD, name=name, password=hashed(given), valid_s=_valid_s(password)):
                 raise LookupError(f"There is no user {name!r}.")
             tx.run(END_SESSIONS, name=name)
-            forget_failures(tx, name)
+            throttle.forget_failures(tx, self._limit_of(name))
         return given
 
     def remove(self, name: str) -> bool:
@@ -97,35 +93,39 @@ class Users:
             tx.run(END_SESSIONS, name=name)
             return bool(tx.run(REMOVE, name=name))
 
-    def authenticate(self, name: str, password: str, address: str) -> User | None:
-        """Return the user, or None if the name or the password is wrong. Both take the same work. Raises TooManyFailures."""
+    def authenticate(self, name: str, password: str, address: str, device: Device | None = None) -> User | None:
+        """Return the user, or None if the name or the password is wrong. Both take the same work.
+
+        :param address: of the client. Failures are counted for it and for the name.
+        :param device: the known browser. For its user, only failures in it count.
+
+        Raises TooManyFailures.
+        """
         from werkzeug.security import check_password_hash
 
         name = name.strip().lower()
         known = name if NAME.fullmatch(name) else ""
+        if device is not None and device.name == known:
+            limits = [throttle.limit_of_browser(device.id)]
+        else:
+            limits = [throttle.limit_of_address(address), self._limit_of(known)]
         with self.database().transaction() as tx:
-            count_attempt(tx, known, address)
+            throttle.count_attempt(tx, limits)
             row = tx.one(FIND, name=known)
         right = check_password_hash(_nobodys_hash(SCRYPT) if row is None else row["password"], password)
         if row is None or not right or (row["first_until"] is not None and row["first_until"] < row["now"]):
             return None
         with self.database().transaction() as tx:
-            count_success(tx, known, address)
+            throttle.count_success(tx, limits)
         return User.of(row)
+
+    def _limit_of(self, name: str) -> Limit:
+        return throttle.limit_of_name(name, self.huey.serializer.derived("throttle")[0])
 
     def _checked(self, name: str, password: str | None) -> str:
         if password is None:
             return secrets.token_urlsafe(15)  # 20 characters
-        if not SHORTEST <= len(password) <= LONGEST:
-            raise WeakPassword(
-                f"A password needs {SHORTEST} to {LONGEST} characters; this one has {len(password)}. Try several words."
-            )
-        from zxcvbn import zxcvbn  # compares with 30,000 common passwords and their variations
-
-        found = zxcvbn(password[:RATED], [name, *self.guessable])
-        if found["score"] < STRENGTH:
-            why = found["feedback"]["warning"] or "This password is easy to guess."
-            raise WeakPassword(f"{why} Try several words that do not belong together.")
+        passwords.check(password, [name, self.huey.name, self.title])
         return password
 
 

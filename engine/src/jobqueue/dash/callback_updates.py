@@ -64,10 +64,16 @@ FOR_EVER = 1e12  # seconds
 
 
 class Concealed:
-    """An argument that no page shows, such as cookies and headers. Only the job reads its value."""
+    """An argument that no page shows, such as cookies and headers. Only the job reads its value.
 
-    def __init__(self, value: Any) -> None:
+    :param encrypted: a part that nobody reads in the database, either; see jobqueue.dash.request_context.
+    """
+
+    encrypted = b""  # messages of earlier versions have none
+
+    def __init__(self, value: Any, encrypted: bytes = b"") -> None:
         self._pickled = pickle.dumps(value)
+        self.encrypted = encrypted
 
     def __repr__(self) -> str:
         return "<not shown>"

@@ -26,7 +26,7 @@ from dash.exceptions import AppNotFoundError, PreventUpdate
 from huey.api import TaskWrapper
 from werkzeug.datastructures import ImmutableMultiDict
 
-from jobqueue.dash import callback_updates
+from jobqueue.dash import callback_updates, request_context
 from jobqueue.dash.background import Background, run, task_name
 from jobqueue.dash.call_context import pack, unpack
 from jobqueue.dash.callback_updates import CALL, KEPT, TOLD, CallbackSnapshot, Concealed
@@ -137,7 +137,8 @@ class HueyManager(BaseBackgroundCallbackManager):
 
     def _job(self, background: Background) -> Callable[[Any, Concealed], str]:
         def job(args: Any, context: Concealed) -> str:
-            return run(self.handle, background, args, unpack(context.reveal(), args))
+            request = request_context.decrypt(context.encrypted, self._secrets(request_context.PURPOSE))
+            return run(self.handle, background, args, unpack(context.reveal(), args) | request)
 
         job.__module__ = "callback"
         job.background = background  # type: ignore[attr-defined]
@@ -169,11 +170,11 @@ class HueyManager(BaseBackgroundCallbackManager):
         return known or job_id
 
     def call_job_fn(self, key: str, job_fn: Background, args: Any, context: Any) -> str:
-        given = dict(context)
-        large = (
-            2 * len(pickle.dumps(args)) > self.handle.max_arguments
-        )  # workers of the last version read no packed context
-        task = self._task_of(job_fn).s(args, Concealed(pack(given, args) if large else given))
+        arguments, request = request_context.split(context)
+        encrypted = request_context.encrypt(request, self._secrets(request_context.PURPOSE))
+        large = 2 * len(pickle.dumps(args)) > self.handle.max_arguments  # workers of the last version read no packed context
+        concealed = Concealed(pack(arguments, args) if large else arguments, encrypted)
+        task = self._task_of(job_fn).s(args, concealed)
         task.id, task.revoke_id, task.owner = key, f"r:{key}", self._owner()
         self.handle.enqueue(task)  # does nothing if a job with that id exists
         response = context_value.get({}).get("dash_response")

@@ -257,7 +257,7 @@ def context(app: Dash) -> None:
             "triggered": ctx.triggered,
             "id": ctx.triggered_id,
             "inputs": ctx.inputs,
-            "cookie": ctx.cookies.get("session"),
+            "cookie": ctx.cookies.get("region"),
             "header": ctx.headers.get("X-Tenant"),
             "path": ctx.path.partition("?")[0],
             "outputs": ctx.outputs_list,

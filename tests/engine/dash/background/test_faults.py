@@ -210,7 +210,7 @@ def test_an_async_callback_needs_no_event_loop_in_the_web(apps: Apps) -> None:
 
 @only_ours
 def test_cookies_and_headers_show_nowhere(apps: Apps, huey: DurableHuey, folder: Path) -> None:
-    page = Page(apps["context"], cookies={"session": "a-secret-cookie"})
+    page = Page(apps["context"], cookies={"region": "a-secret-cookie"})
     page.browser.environ_base["HTTP_AUTHORIZATION"] = "Bearer a-secret-header"
     page.call("context-out.children", context_in=1, context_other=2).wait()
     assert page.shown["context-out.children"]["cookie"] == "a-secret-cookie"

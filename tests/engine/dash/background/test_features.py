@@ -154,7 +154,7 @@ def test_pattern_matching_ids(apps: Apps) -> None:
 
 
 def test_the_context_of_the_request(apps: Apps) -> None:
-    page = Page(apps["context"], cookies={"session": "anns"})
+    page = Page(apps["context"], cookies={"region": "anns"})
     page.browser.environ_base["HTTP_X_TENANT"] = "north"
     page.call("context-out.children", context_in=1, context_other=2).wait()
     assert page.shown["context-out.children"] == {

@@ -80,7 +80,7 @@ class JobPage:
         """Answer 404 for the page of an unknown job, for browsers and programs."""
         before, _, job_id = request.path.partition(dash.get_relative_path("/jobs/"))
         job_id = job_id.strip("/")  # as Dash reads the address
-        if response.status_code == 200 and job_id and not before and request.method == "GET":
+        if response.status_code == 200 and job_id and not before and request.method in {"GET", "HEAD"}:
             try:
                 self.access.get_job(job_id)
             except JobNotFound:
