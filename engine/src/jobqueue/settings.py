@@ -8,8 +8,9 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jobqueue.consumer.pruner import KEEP_DAYS, KEEP_JOBS
@@ -23,6 +24,8 @@ PLACEHOLDERS = ("change", "placeholder", "example", "secret", "your-", "your_", 
 STOP_GUNICORN = 4  # gunicorn's exit code for an app that cannot be loaded; it restarts a worker after any other
 MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'
 USE_POSTGRES = "Set it to a Postgres database: postgresql://user:password@host/name"
+
+BASE, ROUTES, REQUESTS = "dash_url_base_pathname", "dash_routes_pathname_prefix", "dash_requests_pathname_prefix"
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 
@@ -62,6 +65,9 @@ class Settings(BaseSettings):
     auth: Literal["off", "accounts"] | None = None  # by default accounts in production, off elsewhere
     submits: int = Field(default=30, ge=1)  # jobs that one user may submit in a minute
     proxies: int | None = Field(default=None, ge=0)  # in front of the app; by default 1 in production, else 0
+    dash_url_base_pathname: str | None = None  # URL prefix of all addresses, as "/explorer/"; by default none
+    dash_routes_pathname_prefix: str | None = None  # what a proxy leaves of that prefix, if it strips some of it
+    dash_requests_pathname_prefix: str | None = None  # the prefix that browsers see, if a proxy strips it, or some of it
 
     @property
     def production(self) -> bool:
@@ -86,6 +92,10 @@ class Settings(BaseSettings):
             "grace_s": self.worker_grace,
             "unknown_after_s": self.unknown_after,
         }
+
+    def for_dash(self) -> dict[str, str | None]:
+        """Return the URL prefix as arguments of Dash: `Dash(__name__, **settings.for_dash())`."""
+        return {name.removeprefix("dash_"): getattr(self, name) for name in (BASE, ROUTES, REQUESTS)}
 
     @field_validator("database_url")
     @classmethod
@@ -125,6 +135,21 @@ class Settings(BaseSettings):
             where = text.strip()
         find_place(where)
         return where
+
+    @field_validator(BASE, ROUTES, REQUESTS)
+    @classmethod
+    def _check_prefix(cls, prefix: str | None, info: ValidationInfo) -> str | None:
+        if prefix is None:
+            return None
+        whole = "/".join(["", *filter(None, urlsplit(prefix).path.split("/")), ""])
+        if prefix != whole:
+            raise ValueError(f"it must be a path that begins and ends with a slash. Set it to {whole}")
+        if info.field_name != BASE and info.data.get(BASE):
+            raise ValueError(f"{BASE.upper()} is set too, and means the same. Remove one of them")
+        routes = info.data.get(ROUTES) or "/"
+        if info.field_name == REQUESTS and not prefix.endswith(routes):
+            raise ValueError(f"it must end with {ROUTES.upper()}, which is {routes}")
+        return prefix
 
     @field_validator("secret_key_fallbacks", mode="before")
     @classmethod
@@ -176,6 +201,8 @@ def _sentence(problem: object) -> str:
             "ctx": {"error": error},
         }:  # a URL may hold a password
             return f"{field.upper()} cannot be used: {error}"
+        case {"loc": (str(field),), "input": given, "ctx": {"error": error}}:
+            return f"{field.upper()} is {given!r}: {error}."
         case {"type": "missing", "loc": (str(field), *_)}:
             return f"{field.upper()} is not set. Set it; it has no default."
         case {"loc": (str(field), *_), "msg": str(message), "input": given}:
