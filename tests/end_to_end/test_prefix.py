@@ -73,7 +73,7 @@ def test_every_link_form_redirect_and_asset_stays_under_the_prefix(site: str, wa
     page.on("request", lambda request: asked.append(request))
 
     page.goto(f"{site}hello?x=1")
-    expect(page).to_have_url(f"{site}login?next=/hello?x%3D1")
+    expect(page).to_have_url(f"{site}login?next=/hello%3Fx%3D1")
     log_in(page, "ann", "wrong")
     log_in(page, "ann")
     expect(page).to_have_url(f"{site}hello?x=1", timeout=SLOW)

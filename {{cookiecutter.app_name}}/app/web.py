@@ -49,7 +49,9 @@ def first_page() -> Response:
 
 
 if all(page["path"] != "/" for page in dash.page_registry.values()):
-    server.view_functions[app.config.routes_pathname_prefix] = first_page  # Dash shows its page for unknown addresses there
+    server.view_functions[app.config.routes_pathname_prefix] = (
+        first_page  # Dash shows its page for unknown addresses there
+    )
 # A host asks the app itself, where no proxy adds the URL prefix.
 server.add_url_rule("/", "first_page", first_page)
 server.add_url_rule("/health", "health", app.serve_health)

@@ -28,6 +28,7 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
 <title>The app cannot be loaded</title>
 <body style="font-family: sans-serif; margin: 2em">
 <h1>The app cannot be loaded</h1>

@@ -67,7 +67,9 @@ class Settings(BaseSettings):
     proxies: int | None = Field(default=None, ge=0)  # in front of the app; by default 1 in production, else 0
     dash_url_base_pathname: str | None = None  # URL prefix of all addresses, as "/explorer/"; by default none
     dash_routes_pathname_prefix: str | None = None  # what a proxy leaves of that prefix, if it strips some of it
-    dash_requests_pathname_prefix: str | None = None  # the prefix that browsers see, if a proxy strips it, or some of it
+    dash_requests_pathname_prefix: str | None = (
+        None  # the prefix that browsers see, if a proxy strips it, or some of it
+    )
 
     @property
     def production(self) -> bool:

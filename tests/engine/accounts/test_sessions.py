@@ -147,8 +147,10 @@ print(browser.get("/health", headers={"X-Forwarded-Proto": "http"}).status_code)
 """
 
 
-def test_in_production_the_app_and_its_cookie_require_https() -> None:
+@pytest.mark.parametrize(("prefix", "name"), [("/", "__Host-session"), ("/tools/", "__Host-session-tools")])
+def test_in_production_the_app_and_its_cookie_require_https(prefix: str, name: str) -> None:
     settings = {
+        "DASH_REQUESTS_PATHNAME_PREFIX": prefix,  # which a proxy strips
         "APP_ENV": "production", "SECRET_KEY": "k3yTh4tNobodyGuesses-0123456789abcdefg",
         "DATABASE_URL": "postgresql://ann:pw@127.0.0.1:1/none", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(KIT / "engine" / "src"),
     }  # fmt: skip
@@ -157,12 +159,12 @@ def test_in_production_the_app_and_its_cookie_require_https() -> None:
     )
     assert done.returncode == 0, done.stderr
     cookie, hsts, plain, health = done.stdout.splitlines()
-    assert cookie.startswith("302|__Host-session=")
+    assert cookie.startswith(f"302|{name}=")
     for part in ("Secure", "HttpOnly", "Path=/", "SameSite=Lax"):
         assert f"; {part}" in cookie
     assert "Domain" not in cookie
     assert int(re.findall(r"max-age=(\d+)", hsts)[0]) >= 365 * 24 * 3600 and "includeSubDomains" in hsts
-    assert plain == "308 https://localhost/hello?a=b"
+    assert plain == f"308 https://localhost{prefix}hello?a=b"
     assert health == "200"
     assert (
         "ann logs in from 203.0.113.9" in done.stderr

@@ -14,6 +14,7 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<link rel="icon" href="_favicon.ico">
 <title>{{ heading }} · {{ app }}</title>
 <style>
 :root { --body: #fff; --text: #000; --dimmed: #6a7178; --border: #ced4da; --field: #fff; --blue: #1971c2; --red: #c92a2a;

@@ -39,6 +39,7 @@ UNAVAILABLE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
 <title>{{ title }}</title>
 <style>
 body { font-family: sans-serif; line-height: 1.5; max-width: 25em; margin: 10vh auto; padding: 0 1em }
