@@ -120,8 +120,7 @@ def crawl(page: Page, site: str) -> set[str]:
     while todo:
         address = todo.pop()
         page.goto(address)
-        expect(page.get_by_role("heading").nth(1)).to_be_visible()  # the first is the app's title
-        page.wait_for_load_state("networkidle")
+        page.wait_for_load_state("networkidle")  # the page is there, and what it asked for
         found = page.evaluate(LINKS)
         assert outside(site, found["links"] + found["others"]) == [], f"on {address}"
         for link in found["links"]:

@@ -20,6 +20,12 @@ debugging = server.debug and not settings.production  # `make start` sets it
 errors = Errors(jobs, debugging)
 
 
+def first_page() -> Response:
+    """Redirect to the first page."""
+    query = request.query_string.decode(errors="replace")
+    return redirect(dash.get_relative_path(shell.pages()[0]["path"]) + (f"?{query}" if query else ""))
+
+
 dmc.pre_render_color_scheme()
 app = Dash(
     __package__,  # names the pages' modules app.pages.*, as imports do
@@ -41,21 +47,11 @@ for page in dash.page_registry.values():
 errors.install(app)
 accounts.protect(server, app)
 
-
-def first_page() -> Response:
-    """Redirect to the first page."""
-    query = request.query_string.decode(errors="replace")
-    return redirect(dash.get_relative_path(shell.pages()[0]["path"]) + (f"?{query}" if query else ""))
-
-
-if all(page["path"] != "/" for page in dash.page_registry.values()):
-    server.view_functions[app.config.routes_pathname_prefix] = (
-        first_page  # Dash shows its page for unknown addresses there
-    )
+if all(page["path"] != "/" for page in dash.page_registry.values()):  # Dash would answer that there is no such page
+    server.view_functions[app.config.routes_pathname_prefix] = first_page
 # A host asks the app itself, where no proxy adds the URL prefix.
 server.add_url_rule("/", "first_page", first_page)
 server.add_url_rule("/health", "health", app.serve_health)
-
 if debugging:
     app.enable_dev_tools(debug=True, dev_tools_disable_version_check=True, dev_tools_hot_reload_max_retry=1000)
 else:  # the dev tools need inline scripts, which the headers forbid

@@ -38,7 +38,8 @@ def test_an_address_with_anything_in_it_can_be_shown(module: str) -> None:
 def test_an_address_of_an_unknown_job_says_so_and_shows_the_page_without_it() -> None:
     page = shell.pages()[0]
     assert "Job no-such-job was not found" in str(page["layout"](job="no-such-job"))
-    assert Browser().get(f"{page['path']}?job=no-such-job").status_code == 404
+    for address in f"{page['path']}?job=no-such-job", "/jobs/no-such-job":
+        assert Browser().get(address).status_code == 404
 
 
 def test_an_address_without_a_path_leads_to_the_first_page() -> None:

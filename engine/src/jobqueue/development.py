@@ -57,11 +57,12 @@ def create_app(module: str = "app.web", name: str = "server") -> Flask:
 
 def reload_at_new_files(folder: str) -> None:
     """Start the process again when a module or a folder of them is added, renamed or deleted. Add new assets to the app's pages."""
-    for changes in watchfiles.watch(Path(folder).absolute()):
+    root = Path(folder).absolute()
+    for changes in watchfiles.watch(root):
         for change, path in changes:
             if change is watchfiles.Change.modified:
                 continue
-            if "assets" in Path(path).parts:
+            if Path(path).is_relative_to(root / "assets"):
                 if change is watchfiles.Change.added:
                     add_asset(path)
             elif Path(path).suffix in ("", ".py"):
