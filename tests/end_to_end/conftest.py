@@ -15,10 +15,14 @@ from tests.end_to_end.tabs import Tabs, window
 
 @pytest.fixture
 def app(tmp_path: Path, bake: Callable[..., Path], request: pytest.FixtureRequest) -> Iterator[RunningApp]:
-    """The portfolio example, or the one that the test names: `@pytest.mark.parametrize("app", ["blank"], indirect=True)`."""
+    """The portfolio example, or the one that the test names: `@pytest.mark.parametrize("app", ["blank"], indirect=True)`.
+
+    "blank under /explorer/" is served under that URL prefix.
+    """
     folder = tmp_path / "app"
-    shutil.copytree(bake(example=getattr(request, "param", "portfolio")), folder)
-    running = RunningApp(folder)
+    example, _, prefix = getattr(request, "param", "portfolio").partition(" under ")
+    shutil.copytree(bake(example=example), folder)
+    running = RunningApp(folder, prefix)
     yield running
     running.stop()
 

@@ -32,12 +32,16 @@ def wait_until(condition: Callable[[], object], what: str | Callable[[], str], t
 
 
 class RunningApp:
-    """A baked app in a folder of its own. `start` runs its Procfile until it answers, `kill` ends all of it with SIGKILL."""
+    """A baked app in a folder of its own. `start` runs its Procfile until it answers, `kill` ends all of it with SIGKILL.
 
-    def __init__(self, folder: Path) -> None:
+    :param prefix: the URL prefix that it is served under, as "/explorer/". "" for none.
+    """
+
+    def __init__(self, folder: Path, prefix: str = "") -> None:
         self.folder = folder
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.prefix = prefix
+        self.url = f"http://127.0.0.1:{self.port}{prefix.rstrip('/')}"
         Path(folder, ".env").write_text(f"PORT={self.port}\n")  # honcho takes it from nowhere else
         self.log = folder / "honcho.log"
         self.honcho: subprocess.Popen[bytes] | None = None
@@ -54,6 +58,8 @@ class RunningApp:
     def launch(self, **environment: str) -> None:
         programs = Path(sys.executable).parent
         settings = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", **environment}
+        if self.prefix:
+            settings["DASH_URL_BASE_PATHNAME"] = self.prefix
         with self.log.open("ab") as log:
             command = [str(programs / "honcho"), "start"]
             self.honcho = subprocess.Popen(

@@ -27,7 +27,7 @@ def users(app: RunningApp, *command: str, password: str = "") -> str:
     )
 
 
-@pytest.mark.parametrize("app", ["blank"], indirect=True)
+@pytest.mark.parametrize("app", ["blank under /explorer/"], indirect=True)
 def test_from_the_first_account_to_the_log_out(app: RunningApp, watched: Page, browser: Browser) -> None:
     app.start(AUTH="accounts")
     watched.goto(f"{app.url}/hello?x=1")
@@ -69,7 +69,7 @@ def test_from_the_first_account_to_the_log_out(app: RunningApp, watched: Page, b
     expect(watched.get_by_label("Your name")).to_be_visible()
 
 
-@pytest.mark.parametrize("app", ["blank"], indirect=True)
+@pytest.mark.parametrize("app", ["blank under /explorer/"], indirect=True)
 def test_a_page_whose_session_has_ended_leads_to_the_log_in_and_back(app: RunningApp, page: Page) -> None:
     users(app, "add", "ann", password=PASSWORD)
     app.start(AUTH="accounts")
@@ -110,7 +110,7 @@ def test_no_page_asks_for_more_than_the_headers_allow(app: RunningApp, watched: 
     expect(watched.locator(".js-plotly-plot")).to_have_count(4, timeout=SLOW)
 
 
-@pytest.mark.parametrize("app", ["blank"], indirect=True)
+@pytest.mark.parametrize("app", ["blank under /explorer/"], indirect=True)
 def test_background_callback_belongs_to_the_user_who_started_it(
     app: RunningApp, watched: Page, browser: Browser
 ) -> None:

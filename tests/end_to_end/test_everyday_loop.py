@@ -9,10 +9,10 @@ import urllib.response
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from jobqueue import DurableHuey, JobHandle, State
-from tests.end_to_end.running import RunningApp, wait_until
+from tests.end_to_end.running import WAIT, RunningApp, wait_until
 
 MISTAKE = "\ndef mistake(:\n"
 
@@ -45,7 +45,7 @@ def test_mistake_at_the_start_shows_in_browser_and_terminal(app: RunningApp, fil
         assert "SyntaxError" in shown(app, "/hello")[1]
         wait_until(lambda: all(says(app, process, "SyntaxError") for process in concerned), "the terminal shows it too")
     wait_until(lambda: shown(app, "/hello")[0] == 200, "the page is there")
-    job = submitted(app, seconds=0)
+    job = submitted(app, greeting(0))
     wait_until(lambda: job.state is State.SUCCEEDED, "a job runs")
 
 
@@ -62,7 +62,7 @@ def test_open_page_shows_a_mistake_and_recovers(app: RunningApp, page: Page) -> 
 
 def test_code_change_releases_the_running_job_and_it_ends(app: RunningApp) -> None:
     app.start(PROCFILE="Procfile.dev")
-    job = submitted(app, seconds=3)
+    job = submitted(app, greeting(3))
     wait_until(lambda: job.state is State.RUNNING, "the job runs")
     with changed(app, "app/jobs/hello.py", MISTAKE):
         wait_until(lambda: job.get_job().returns == 1, "the job goes back to the queue")
@@ -70,6 +70,63 @@ def test_code_change_releases_the_running_job_and_it_ends(app: RunningApp) -> No
     wait_until(lambda: job.state is State.SUCCEEDED, "the job ends in the mended worker")
     assert job.get_job().losses == 0
     assert job.get() == "Hello, ann!"
+
+
+PAGE = """
+import dash
+
+dash.register_page(__name__)
+layout = "the new page"
+"""
+JOB = """
+from app.jobs import huey
+
+
+@huey.task()
+def new() -> None: ...
+"""
+
+
+@pytest.mark.long
+def test_files_that_are_added_renamed_or_deleted_are_seen(app: RunningApp, page: Page) -> None:
+    """Nothing else is saved meanwhile. An open page shows the change without being loaded again."""
+    app.start(PROCFILE="Procfile.dev")
+    with page.expect_response("**/_reload-hash"):  # from then on it sees changes
+        page.goto(f"{app.url}/hello")
+    menu = page.get_by_role("navigation")
+    pages, jobs, assets = (Path(app.folder, "app", name) for name in ("pages", "jobs", "assets"))
+
+    pages.joinpath("first.py").write_text(PAGE)
+    expect(menu.get_by_role("link", name="First")).to_be_visible(timeout=1000 * WAIT)
+    pages.joinpath("first.py").rename(pages / "second.py")
+    expect(menu.get_by_role("link", name="Second")).to_be_visible(timeout=1000 * WAIT)
+    expect(menu.get_by_role("link", name="First")).to_be_hidden()
+    pages.joinpath("second.py").unlink()
+    expect(menu.get_by_role("link", name="Second")).to_be_hidden(timeout=1000 * WAIT)
+
+    title = page.get_by_role("heading", name="Hello")
+    assets.joinpath("red.css").write_text("h2 { color: rgb(255, 0, 0) }")
+    expect(title).to_have_css("color", "rgb(255, 0, 0)", timeout=1000 * WAIT)
+    assets.joinpath("red.css").rename(assets / "same.css")
+    wait_until(lambda: has_asset(app, "same.css") and not has_asset(app, "red.css"), "pages load it by its new name")
+    assets.joinpath("same.css").unlink()
+    expect(title).not_to_have_css("color", "rgb(255, 0, 0)", timeout=1000 * WAIT)
+    assert not has_asset(app, "same.css")
+
+    jobs.joinpath("third.py").write_text(JOB)
+    job = submitted(app, "from app.jobs.third import new; new()")
+    wait_until(lambda: job.state is State.SUCCEEDED, "the worker knows the new job")
+    jobs.joinpath("third.py").rename(jobs / "fourth.py")
+    job = submitted(app, "from app.jobs.fourth import new; new()")
+    wait_until(lambda: job.state is State.SUCCEEDED, "the worker knows the job by its new name")
+    starts = says(app, "worker", "starts 2 process workers")
+    jobs.joinpath("fourth.py").unlink()
+    wait_until(lambda: says(app, "worker", "starts 2 process workers") > starts, "the worker starts again without it")
+
+
+def has_asset(app: RunningApp, name: str) -> bool:
+    status, text = shown(app, "/hello")
+    return status == 200 and f"/assets/{name}" in text
 
 
 class changed:
@@ -104,9 +161,16 @@ def opened(url: str) -> urllib.response.addinfourl:
     return answer
 
 
-def submitted(app: RunningApp, seconds: int) -> JobHandle:
-    call = f"from app.jobs.hello import greet; print(greet('ann', {seconds}).id)"
-    job_id = subprocess.check_output([sys.executable, "-c", call], cwd=app.folder, text=True).strip()
+def greeting(seconds: int) -> str:
+    return f"from app.jobs.hello import greet; greet('ann', {seconds})"
+
+
+def submitted(app: RunningApp, call: str) -> JobHandle:
+    """Return the job that the last expression of this code submits."""
+    code, _, last = call.rpartition(";")
+    job_id = subprocess.check_output(
+        [sys.executable, "-c", f"{code}; print({last.strip()}.id)"], cwd=app.folder, text=True
+    ).strip()
     return DurableHuey("seen", f"sqlite:///{Path(app.folder, 'var', 'jobs.sqlite')}").job(job_id)
 
 

@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from dash import Dash
 
 from jobqueue import DurableHuey
 from jobqueue.settings import Settings, SettingsError, load, read_project
 from tests.baking import KIT, TEMPLATE
 
 KEY = "k3yTh4tNobodyGuesses-0123456789abcdefg"
+BASE, ROUTES, REQUESTS = "DASH_URL_BASE_PATHNAME", "DASH_ROUTES_PATHNAME_PREFIX", "DASH_REQUESTS_PATHNAME_PREFIX"
 POSTGRES = "postgresql://ann:pw@db/app"
 
 
@@ -53,6 +55,32 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_fallback_keys_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_with(monkeypatch, SECRET_KEY_FALLBACKS="one, two,").secret_key_fallbacks == ("one", "two")
+
+
+def test_dash_takes_the_url_prefix_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = {"DASH_ROUTES_PATHNAME_PREFIX": "/b/", "DASH_REQUESTS_PATHNAME_PREFIX": "/a/b/"}
+    app = Dash("prefix", **load_with(monkeypatch, **both).for_dash())
+    assert (app.config.routes_pathname_prefix, app.config.requests_pathname_prefix) == ("/b/", "/a/b/")
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({BASE: "explorer"}, f"{BASE} is 'explorer': it must be a path that begins and ends with a slash. Set it to /explorer/."),
+        ({BASE: "/a//b"}, f"{BASE} is '/a//b': it must be a path that begins and ends with a slash. Set it to /a/b/."),
+        ({REQUESTS: "https://desk.example/app"},
+         f"{REQUESTS} is 'https://desk.example/app': it must be a path that begins and ends with a slash. Set it to /app/."),
+        ({BASE: "/a/", REQUESTS: "/a/"}, f"{REQUESTS} is '/a/': {BASE} is set too, and means the same. Remove one of them."),
+        ({ROUTES: "/b/", REQUESTS: "/a/"}, f"{REQUESTS} is '/a/': it must end with {ROUTES}, which is /b/."),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_malformed_url_prefix_is_refused_with_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_with(monkeypatch, **variables)
+    assert str(refused.value) == sentence
 
 
 @pytest.mark.parametrize(

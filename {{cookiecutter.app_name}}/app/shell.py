@@ -71,7 +71,8 @@ def menu() -> Component:
 
 def link_to(page: dict[str, Any], **more: Any) -> Component:
     """Return a menu entry."""
-    return dmc.NavLink(label=page["name"], href=page["path"], active="partial", style={"borderRadius": 4}, **more)
+    address = dash.get_relative_path(page["path"])
+    return dmc.NavLink(label=page["name"], href=address, active="partial", style={"borderRadius": 4}, **more)
 
 
 def account() -> list[Component]:
@@ -80,7 +81,8 @@ def account() -> list[Component]:
     if who is None:
         return []
     initial = dmc.Avatar(who.name[0].upper(), size="sm", color="blue")
-    return [dmc.Anchor(initial, href="/account", refresh=True, **{"aria-label": f"The account of {who.name}"})]
+    label = {"aria-label": f"The account of {who.name}"}
+    return [dmc.Anchor(initial, href=dash.get_relative_path("/account"), refresh=True, **label)]
 
 
 # Close the menu when one of its links is clicked.

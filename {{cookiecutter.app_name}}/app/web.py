@@ -20,11 +20,10 @@ debugging = server.debug and not settings.production  # `make start` sets it
 errors = Errors(jobs, debugging)
 
 
-@server.get("/")
 def first_page() -> Response:
-    """Redirect to the first page. Dash, which is made below, would answer this address otherwise."""
+    """Redirect to the first page."""
     query = request.query_string.decode(errors="replace")
-    return redirect(shell.pages()[0]["path"] + (f"?{query}" if query else ""))
+    return redirect(dash.get_relative_path(shell.pages()[0]["path"]) + (f"?{query}" if query else ""))
 
 
 dmc.pre_render_color_scheme()
@@ -39,13 +38,20 @@ app = Dash(
     health_endpoint="health",
     on_error=errors.in_callback,
     suppress_callback_exceptions=True,  # a page's components are known when it is shown, not before
+    **settings.for_dash(),
 )
 app.layout = shell.layout
 jobs_pages.add(app, huey, viewer=accounts.visitor)
 for page in dash.page_registry.values():
     page["title"] = f"{page['name']} · {project.title}"
 errors.install(app)
-accounts.protect(server)
+accounts.protect(server, app)
+
+if all(page["path"] != "/" for page in dash.page_registry.values()):  # Dash would answer that there is no such page
+    server.view_functions[app.config.routes_pathname_prefix] = first_page
+# A host asks the app itself, where no proxy adds the URL prefix.
+server.add_url_rule("/", "first_page", first_page)
+server.add_url_rule("/health", "health", app.serve_health)
 if debugging:
     app.enable_dev_tools(debug=True, dev_tools_disable_version_check=True, dev_tools_hot_reload_max_retry=1000)
 else:  # the dev tools need inline scripts, which the headers forbid

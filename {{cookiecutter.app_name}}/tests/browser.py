@@ -10,6 +10,7 @@ from werkzeug.test import TestResponse
 
 from app.web import app, server
 
+ROOT = app.config.routes_pathname_prefix.rstrip("/")  # where the app begins, if it has a URL prefix
 HERE = {"Origin": "http://localhost"}  # a browser adds it to requests from a page of this app
 PASSWORD = "mountain river nine"  # of every user in the tests
 
@@ -28,16 +29,17 @@ class Browser:
             assert self.send("/login", name=name, password=password).status_code == 302
 
     def get(self, address: str) -> TestResponse:
-        return self.client.get(address)
+        """Ask for an address of the app, such as /hello?job=7, which is written without the app's URL prefix."""
+        return self.client.get(ROOT + address)
 
     def send(self, form: str, **fields: str) -> TestResponse:
         page = self.get("/login" if form == "/login" else "/account").text
         token = re.search(r'name="token" value="([^"]+)"', page)
-        return self.client.post(form, data={"token": token[1] if token else ""} | fields, headers=HERE)
+        return self.client.post(ROOT + form, data={"token": token[1] if token else ""} | fields, headers=HERE)
 
     def call(self, output: str, *values: Any, at: Any = ()) -> TestResponse:
         """Call a callback. See `asked`."""
-        return self.client.post("/_dash-update-component", json=asked(output, *values, at=at), headers=HERE)
+        return self.client.post(f"{ROOT}/_dash-update-component", json=asked(output, *values, at=at), headers=HERE)
 
     def start(self, page: str, *values: Any) -> TestResponse:
         """Press the button of a page that starts a job. The values are of its Inputs and States."""

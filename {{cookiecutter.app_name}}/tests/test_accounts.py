@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import dash
 import pytest
 from browser import PASSWORD, Browser
 from jobqueue import DurableHuey
@@ -30,7 +31,7 @@ def people(queue: DurableHuey, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("address", ["/", "/hello", "/hello?job=7", "/account", "/no/such/page"])
 def test_a_page_without_a_log_in_redirects_to_it(people: None, address: str) -> None:
     answer = Browser().get(address)
-    assert answer.status_code == 302 and answer.location.startswith("/login")
+    assert answer.status_code == 302 and answer.location.startswith(dash.get_relative_path("/login"))
     assert "hello-start" not in answer.text
 
 

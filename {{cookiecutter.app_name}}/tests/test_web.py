@@ -1,6 +1,7 @@
 """The web process: every page can be shown."""
 
 import html
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from typing import Any
 
 import dash
 import pytest
+from browser import Browser
 from jobqueue import DurableHuey
 
 from app import shell, web
@@ -36,32 +38,39 @@ def test_an_address_with_anything_in_it_can_be_shown(module: str) -> None:
 def test_an_address_of_an_unknown_job_says_so_and_shows_the_page_without_it() -> None:
     page = shell.pages()[0]
     assert "Job no-such-job was not found" in str(page["layout"](job="no-such-job"))
-    assert web.server.test_client().get(f"{page['path']}?job=no-such-job").status_code == 404
+    for address in f"{page['path']}?job=no-such-job", "/jobs/no-such-job":
+        assert Browser().get(address).status_code == 404
 
 
 def test_an_address_without_a_path_leads_to_the_first_page() -> None:
-    response = web.server.test_client().get("/?job=7")
-    assert response.status_code == 302
-    assert response.location == shell.pages()[0]["path"] + "?job=7"
+    first = dash.get_relative_path(shell.pages()[0]["path"])
+    for response in Browser().get("/?job=7"), web.server.test_client().get("/?job=7"):
+        assert (response.status_code, response.location) == (302, f"{first}?job=7")
+
+
+def test_every_link_of_a_page_stays_under_the_apps_prefix() -> None:
+    links = re.findall(r"href='([^']+)'", str(shell.layout()))
+    assert len(links) == 2 * len(shell.pages())  # in the header, and in the menu of a narrow screen
+    assert all(link.startswith(dash.get_relative_path("/")) for link in links)
 
 
 def test_health_is_answered_without_the_database(queue: DurableHuey, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "_storage", None, raising=False)
     monkeypatch.setattr(queue, "storage", None)
-    assert web.server.test_client().get("/health").status_code == 200
+    assert Browser().get("/health").status_code == web.server.test_client().get("/health").status_code == 200
 
 
 def test_title_description_and_author_are_shown_as_text() -> None:
-    browser = web.server.test_client()
+    browser = Browser()
     shown = list(texts(browser.get("/_dash-layout").json))
     assert project.title in shown and f"{project.description} · {project.author}" in shown
     assert f"<title>{html.escape(project.title)}</title>" in browser.get(shell.pages()[0]["path"]).text
 
 
 def test_pages_load_nothing_from_other_hosts() -> None:
-    index = web.server.test_client().get(shell.pages()[0]["path"]).text
+    index = Browser().get(shell.pages()[0]["path"]).text
     sources = [part.split('"')[1] for part in index.split("src=")[1:]]
-    assert sources and all(source.startswith("/") for source in sources)
+    assert sources and all(source.startswith(dash.get_relative_path("/")) for source in sources)
 
 
 def test_web_process_imports_nothing_that_only_workers_need() -> None:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jobqueue.consumer.pruner import KEEP_DAYS, KEEP_JOBS
@@ -29,6 +30,7 @@ USE_POSTGRES = "Set it to a Postgres database: postgresql://user:password@host/n
 
 URLS = ("database_url", "redis_url")  # they may hold a password
 KEYS = ("secret_key", "secret_key_fallbacks")
+BASE, ROUTES, REQUESTS = "dash_url_base_pathname", "dash_routes_pathname_prefix", "dash_requests_pathname_prefix"
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 
@@ -68,6 +70,11 @@ class Settings(BaseSettings):
     auth: Literal["off", "accounts"] | None = None  # by default accounts in production, off elsewhere
     submits: int = Field(default=30, ge=1)  # jobs that one user may submit in a minute
     proxies: int | None = Field(default=None, ge=0)  # in front of the app; by default 1 in production, else 0
+    dash_url_base_pathname: str | None = None  # URL prefix of all addresses, as "/explorer/"; by default none
+    dash_routes_pathname_prefix: str | None = None  # what a proxy leaves of that prefix, if it strips some of it
+    dash_requests_pathname_prefix: str | None = (
+        None  # the prefix that browsers see, if a proxy strips it, or some of it
+    )
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
@@ -99,6 +106,10 @@ class Settings(BaseSettings):
             "grace_s": self.worker_grace,
             "unknown_after_s": self.unknown_after,
         }
+
+    def for_dash(self) -> dict[str, str | None]:
+        """Return the URL prefix as arguments of Dash: `Dash(__name__, **settings.for_dash())`."""
+        return {name.removeprefix("dash_"): getattr(self, name) for name in (BASE, ROUTES, REQUESTS)}
 
     @field_validator("database_url")
     @classmethod
@@ -136,6 +147,21 @@ class Settings(BaseSettings):
             where = text.strip()
         find_place(where)
         return where
+
+    @field_validator(BASE, ROUTES, REQUESTS)
+    @classmethod
+    def _check_prefix(cls, prefix: str | None, info: ValidationInfo) -> str | None:
+        if prefix is None:
+            return None
+        whole = "/".join(["", *filter(None, urlsplit(prefix).path.split("/")), ""])
+        if prefix != whole:
+            raise ValueError(f"it must be a path that begins and ends with a slash. Set it to {whole}")
+        if info.field_name != BASE and info.data.get(BASE):
+            raise ValueError(f"{BASE.upper()} is set too, and means the same. Remove one of them")
+        routes = info.data.get(ROUTES) or "/"
+        if info.field_name == REQUESTS and not prefix.endswith(routes):
+            raise ValueError(f"it must end with {ROUTES.upper()}, which is {routes}")
+        return prefix
 
     @field_validator("secret_key_fallbacks", mode="before")
     @classmethod
@@ -189,6 +215,8 @@ def _sentence(problem: object) -> str:
             return f"{field.upper()} cannot be used: {error}"
         case {"loc": (str(field), *_), "msg": str(message)} if field in URLS + KEYS:
             return f"{field.upper()} cannot be used: {message}."
+        case {"loc": (str(field),), "input": given, "ctx": {"error": error}}:
+            return f"{field.upper()} is {given!r}: {error}."
         case {"type": "missing", "loc": (str(field), *_)}:
             return f"{field.upper()} is not set. Set it; it has no default."
         case {"loc": (str(field), *_), "msg": str(message), "input": given}:

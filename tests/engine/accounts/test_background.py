@@ -58,7 +58,7 @@ def app(people: None, queue: DurableHuey) -> Iterator[Dash]:
             raise ValueError(SECRET)
         return SECRET
 
-    accounts.protect(server)
+    accounts.protect(server, app)
     server.config.update(ACCOUNTS=True, SECRET_KEY="of these tests")
     errors.install(app)
     accounts.harden(server, app)

@@ -211,8 +211,10 @@ print(browser.get("/health", headers={"X-Forwarded-Proto": "http"}).status_code)
 """
 
 
-def test_in_production_the_app_and_its_cookie_require_https() -> None:
+@pytest.mark.parametrize(("prefix", "name"), [("/", "__Host-session"), ("/tools/", "__Host-session-tools")])
+def test_in_production_the_app_and_its_cookie_require_https(prefix: str, name: str) -> None:
     settings = {
+        "DASH_REQUESTS_PATHNAME_PREFIX": prefix,  # which a proxy strips
         "APP_ENV": "production", "SECRET_KEY": "k3yTh4tNobodyGuesses-0123456789abcdefg",
         "DATABASE_URL": "postgresql://ann:pw@127.0.0.1:1/none", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(KIT / "engine" / "src"),
     }  # fmt: skip
@@ -222,13 +224,13 @@ def test_in_production_the_app_and_its_cookie_require_https() -> None:
     assert done.returncode == 0, done.stderr
     answer, hsts, plain, health = done.stdout.splitlines()
     status, device, session = answer.split("|")
-    assert status == "302" and device.startswith("__Host-session-device=") and session.startswith("__Host-session=")
+    assert status == "302" and device.startswith(f"{name}-device=") and session.startswith(f"{name}=")
     for cookie in (device, session):
         assert all(f"; {part}" in cookie for part in ("Secure", "HttpOnly", "Path=/"))
         assert "Domain" not in cookie
     assert "; SameSite=Strict" in device and "; SameSite=Lax" in session
     assert int(re.findall(r"max-age=(\d+)", hsts)[0]) >= 365 * 24 * 3600 and "includeSubDomains" in hsts
-    assert plain == "308 https://localhost/hello?a=b"
+    assert plain == f"308 https://localhost{prefix}hello?a=b"
     assert health == "200"
     assert (
         "ann logs in from 203.0.113.9" in done.stderr

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import dash
 import pytest
 from dash import Dash, Input, html, no_update
 from dash import State as DashState
 from dash._callback import GLOBAL_CALLBACK_LIST, GLOBAL_CALLBACK_MAP
+from dash._utils import AttributeDict
 from flask import Flask
 from werkzeug.exceptions import NotFound
 
@@ -73,11 +75,22 @@ def test_a_job_can_be_cancelled_and_tried_again(huey: DurableHuey, make_panel: A
     assert job.state is State.SUCCEEDED and len(huey.jobs()) == 1
 
 
-def test_run_again_makes_one_job_however_often_it_is_pressed(huey: DurableHuey, make_panel: Any) -> None:
+@pytest.mark.parametrize(
+    ("address", "prefix", "expected"),
+    [
+        ("?job={id}", "/explorer/", "?job={id}"),
+        ("/double?job={id}", "/", "/double?job={id}"),
+        ("/double?job={id}", "/explorer/", "/explorer/double?job={id}"),
+    ],
+)
+def test_run_again_makes_one_job_however_often_it_is_pressed(
+    huey: DurableHuey, make_panel: Any, monkeypatch: pytest.MonkeyPatch, address: str, prefix: str, expected: str
+) -> None:
+    monkeypatch.setattr(dash._get_paths, "CONFIG", AttributeDict(requests_pathname_prefix=prefix))
     double = huey.task()(lambda n: 2 * n)
     job, new = double.using(owner="ann")(4), str(uuid.uuid4())
-    a_panel = make_panel(address="/double?job={id}")
-    assert [a_panel.act(job.id, "again", new) for _ in range(2)] == [f"/double?job={new}"] * 2
+    a_panel = make_panel(address=address)
+    assert [a_panel.act(job.id, "again", new) for _ in range(2)] == [expected.format(id=new)] * 2
     assert [(job.args, job.owner) for job in huey.jobs()] == [((4,), "ann")] * 2
 
 

@@ -270,4 +270,5 @@ def _links(job: Job, open_id: str | None, beside_id: str | None) -> list[Compone
 
 
 def _link(words: str, open_id: str, beside_id: str | None = None) -> Component:
-    return dmc.Anchor(words, href=PATH + address(open_id, beside_id), size="sm", style={"whiteSpace": "nowrap"})
+    href = dash.get_relative_path(PATH) + address(open_id, beside_id)
+    return dmc.Anchor(words, href=href, size="sm", style={"whiteSpace": "nowrap"})

@@ -1,6 +1,7 @@
 """The log-in and account pages: plain HTML that looks like the app and needs no script.
 
-They are no Dash pages, because Dash serves nothing before the log-in.
+They are no Dash pages, because Dash serves nothing before the log-in. All of them stand side by side under the app's URL prefix,
+so their links are relative.
 """
 
 from flask import current_app
@@ -13,6 +14,7 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<link rel="icon" href="_favicon.ico">
 <title>{{ heading }} · {{ app }}</title>
 <style>
 :root { --body: #fff; --text: #000; --dimmed: #6a7178; --border: #ced4da; --field: #fff; --blue: #1971c2; --red: #c92a2a;
@@ -46,7 +48,7 @@ code { display: block; background: var(--code); border-radius: 4px; padding: 8px
 </style>
 </head>
 <body>
-<header><span>{{ app }}</span>{% if home %}<a href="/">Back to the app</a>{% endif %}</header>
+<header><span>{{ app }}</span>{% if home %}<a href="./">Back to the app</a>{% endif %}</header>
 <main>
 <h1>{{ heading }}</h1>
 {% if error %}<p class="error" role="alert">{{ error }}</p>{% endif %}
@@ -63,7 +65,7 @@ NO_ACCOUNTS = """
 """
 
 LOGIN = """
-<form method="post" action="/login">
+<form method="post" action="login">
 <input type="hidden" name="token" value="{{ token }}">
 <input type="hidden" name="next" value="{{ wanted }}">
 <label>Name<input name="name" value="{{ name }}" autocomplete="username" autocapitalize="none" spellcheck="false" required
@@ -78,7 +80,7 @@ ACCOUNT = """
 {% if done %}<p role="status">Your password has been changed. You have been logged out everywhere else.</p>{% else %}
 {% if must_change %}<p>Please choose a password of your own to continue.</p>
 {% else %}<p>You are logged in as {{ name }}.</p>{% endif %}
-<form method="post" action="/account">
+<form method="post" action="account">
 <input type="hidden" name="token" value="{{ token }}">
 <input type="hidden" name="username" value="{{ name }}" autocomplete="username">
 <label>Current password<input name="current" type="password" autocomplete="current-password" required></label>
@@ -87,7 +89,7 @@ ACCOUNT = """
 <button>Change password</button>
 </form>
 {% endif %}
-<form method="post" action="/logout">
+<form method="post" action="logout">
 <input type="hidden" name="token" value="{{ token }}">
 <button class="plain">Log out</button>
 </form>
@@ -101,7 +103,7 @@ def login(
 
     :param title: the app's title.
     :param token: the form's token.
-    :param wanted: the address to go to after the log-in.
+    :param wanted: the path within the app to go to after the log-in.
     :param command: the app's command, if there are no accounts yet: the page then says how to create one.
     """
     content = NO_ACCOUNTS if command else LOGIN

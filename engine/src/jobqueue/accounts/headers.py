@@ -9,6 +9,8 @@ from flask import Flask, redirect, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response
 
+from jobqueue.accounts import addresses
+from jobqueue.accounts.addresses import ASSETS
 from jobqueue.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ POLICY = (
     "default-src 'self'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "font-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-CACHED = {"static", "_dash_assets.static", "/_dash-component-suites/<string:package_name>/<path:fingerprinted_path>"}
+CACHED = {"static", ASSETS, "_dash-component-suites/<string:package_name>/<path:fingerprinted_path>"}
 INLINE_SCRIPT = re.compile(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)[^>]*>(.*?)</script>", re.DOTALL)
 
 
@@ -49,9 +51,9 @@ def harden(server: Flask, app: "Dash", settings: Settings) -> None:
     @server.before_request
     def redirect_to_https() -> Response | None:
         """Redirect plain-HTTP requests to HTTPS, going by the router's X-Forwarded-Proto."""
-        by_http = request.headers.get("X-Forwarded-Proto") == "http" and request.endpoint != "/health"
+        by_http = request.headers.get("X-Forwarded-Proto") == "http" and addresses.endpoint() != "health"
         if settings.production and settings.accounts and by_http:  # browsers send the session's cookie by HTTPS only
-            return redirect(request.url.replace("http://", "https://", 1), 308)
+            return redirect(f"https://{request.host}{addresses.address(addresses.path())}", 308)
         return None
 
     @server.after_request
@@ -61,7 +63,7 @@ def harden(server: Flask, app: "Dash", settings: Settings) -> None:
         response.headers.update(HEADERS | {"Content-Security-Policy": policies[0]})
         if request.is_secure:
             response.headers["Strict-Transport-Security"] = f"max-age={YEAR}; includeSubDomains"
-        if request.endpoint not in CACHED:
+        if addresses.endpoint() not in CACHED:
             response.headers["Cache-Control"] = "no-store"
         return response
 

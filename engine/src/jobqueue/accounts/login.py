@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from flask import (
     Flask,
@@ -24,12 +24,12 @@ from flask import (
     redirect,
     request,
     session,
-    url_for,
 )
 from flask_login import LoginManager, UserMixin, current_user, login_user
 from werkzeug.wrappers import Response
 
-from jobqueue.accounts import forms, headers, throttle
+from jobqueue.accounts import addresses, forms, headers, throttle
+from jobqueue.accounts.addresses import ASSETS
 from jobqueue.accounts.devices import PURPOSE, Device, Devices
 from jobqueue.accounts.passwords import WeakPassword
 from jobqueue.accounts.sessions import Sessions
@@ -42,16 +42,16 @@ from jobqueue.settings import Settings
 if TYPE_CHECKING:
     from dash import Dash  # which the commands of accounts do not load
 
-# Flask's endpoints that need no log-in. Dash's are named after their addresses.
+# Endpoints that need no log-in.
 OPEN = {
     "login",
     "static",
-    "_dash_assets.static",
-    "/_dash-component-suites/<string:package_name>/<path:fingerprinted_path>",
-    "/_favicon.ico",
-    "/health",
+    ASSETS,
+    "_dash-component-suites/<string:package_name>/<path:fingerprinted_path>",
+    "_favicon.ico",
+    "health",
 }
-PAGES = {"first_page", "account", "/", "/<path:path>"}  # endpoints from which a browser is redirected to the log-in
+PAGES = {"first_page", "account", "", "<path:path>"}  # endpoints from which a browser is redirected to the log-in
 READS = {"GET", "HEAD", "OPTIONS"}
 MINUTE = 60  # seconds
 
@@ -108,7 +108,7 @@ def form_view(view: "Callable[[Accounts], Any]") -> "Callable[[Accounts], Any]":
 
 
 class Accounts:
-    """The accounts of one app: `accounts = Accounts(huey, settings, title="My app")`, then `accounts.protect(server)`.
+    """The accounts of one app: `accounts = Accounts(huey, settings, title="My app")`, then `accounts.protect(server, app)`.
 
     :param title: the app's title, on the log-in page.
     :param command: the app's command, on the log-in page as long as there are no accounts.
@@ -129,11 +129,17 @@ class Accounts:
         self.sessions = Sessions(self.database)
         self.devices = Devices(lambda: huey.serializer.derived(PURPOSE))
 
-    def protect(self, server: Flask) -> None:
-        """Put the rule in front of a server. `server.config["ACCOUNTS"]` turns it on."""
+    def protect(self, server: Flask, app: "Dash") -> None:
+        """Put the rule in front of a server and its Dash app. `server.config["ACCOUNTS"]` turns it on.
+
+        The log-in page and the account page stand under the app's URL prefix.
+        """
+        addresses.serve(server, app)
+        # A name of its own for each prefix: another app of this host would replace the cookie. Path=/ is what __Host- requires.
+        cookie = "-".join(filter(None, ["session", quote(app.config.requests_pathname_prefix.strip("/"), safe="")]))
         server.config.update(
             ACCOUNTS=self.settings.accounts,
-            SESSION_COOKIE_NAME="__Host-session" if self.settings.production else "session",
+            SESSION_COOKIE_NAME=f"__Host-{cookie}" if self.settings.production else cookie,
             SESSION_COOKIE_SECURE=self.settings.production,
             SESSION_COOKIE_HTTPONLY=True,
             SESSION_COOKIE_SAMESITE="Lax",
@@ -150,12 +156,13 @@ class Accounts:
         manager.user_loader(self._find)
         server.before_request(self._rule)
         server.teardown_request(_end_submits)
-        server.add_url_rule("/login", "login", self._log_in, methods=["GET", "POST"])
-        server.add_url_rule("/account", "account", self._account, methods=["GET", "POST"])
-        server.add_url_rule("/logout", "logout", self._log_out, methods=["POST"])
+        root = app.config.routes_pathname_prefix
+        server.add_url_rule(f"{root}login", "login", self._log_in, methods=["GET", "POST"])
+        server.add_url_rule(f"{root}account", "account", self._account, methods=["GET", "POST"])
+        server.add_url_rule(f"{root}logout", "logout", self._log_out, methods=["POST"])
 
     def harden(self, server: Flask, app: "Dash") -> None:
-        """Add security headers to every response."""
+        """Add security headers to every response of a protected server, and trust the proxies that the settings name."""
         headers.harden(server, app, self.settings)
 
     # --- the rule ---
@@ -166,13 +173,14 @@ class Accounts:
             return None
         if request.method not in READS and not _is_same_origin():
             abort(403, "This request did not come from a page of this app.")
-        if request.endpoint in OPEN:
+        endpoint = addresses.endpoint()
+        if endpoint in OPEN:
             return None
         user = logged_in()
         if user is None:
             return _redirect_to_login()
-        if user.must_change and request.endpoint not in ("account", "logout"):
-            return redirect(url_for("account")) if request.endpoint in PAGES else abort(403, "Set a password first.")
+        if user.must_change and endpoint not in ("account", "logout"):
+            return _redirect("/account") if endpoint in PAGES else abort(403, "Set a password first.")
         g.submits = ExitStack()
         g.submits.enter_context(working_for(UserRequest(self, user.name)))
         return None
@@ -188,7 +196,7 @@ class Accounts:
         wanted = _local(request.values.get("next", ""))
         if request.method in READS:
             if logged_in() is not None:
-                return redirect(wanted)
+                return _redirect(wanted)
             command = None if self.users.any() else self.command
             return forms.login(self.title, session["form"], wanted, command=command)
         name, password = request.form.get("name", ""), request.form.get("password", "")
@@ -203,7 +211,7 @@ class Accounts:
             return show(error="Wrong name or password."), 401
         self._begin_session(user.name)
         acts.info("%s logs in from %s", user.name, request.remote_addr)
-        return redirect(url_for("account") if user.must_change else wanted)
+        return _redirect("/account" if user.must_change else wanted)
 
     @form_view
     def _account(self) -> Any:
@@ -236,7 +244,7 @@ class Accounts:
         self.sessions.end(user.token)
         session.clear()
         acts.info("%s logs out", user.name)
-        return redirect(url_for("login"))
+        return _redirect("/login")
 
     def _begin_session(self, name: str) -> None:
         """End the browser's session, if there is one, and begin another."""
@@ -279,19 +287,23 @@ def _is_same_origin() -> bool:
 
 
 def _redirect_to_login() -> Response:
-    if request.method in READS and request.endpoint in PAGES and "Authorization" not in request.headers:
-        query = request.query_string.decode(errors="replace")
-        wanted = request.path + (f"?{query}" if query else "")
-        return redirect(url_for("login") if wanted == "/" else url_for("login", next=wanted))
+    if request.method in READS and addresses.endpoint() in PAGES and "Authorization" not in request.headers:
+        wanted = addresses.path()
+        return _redirect("/login" if wanted == "/" else f"/login?{urlencode({'next': wanted}, safe='/')}")
     abort(401, "Log in first.")
 
 
-def _local(address: str) -> str:
-    """Return the address if it is one of this app, else `/`: the log-in redirects to no other host."""
-    parsed = urlsplit(address) if address.isprintable() else None
-    if parsed is None or parsed.scheme or parsed.netloc or not address.startswith("/") or "\\" in address:
+def _redirect(path: str) -> Response:
+    """Redirect to a path within the app."""
+    return redirect(addresses.address(path))
+
+
+def _local(path: str) -> str:
+    """Return the path if it stays within this app, else `/`: the log-in redirects nowhere else."""
+    parsed = urlsplit(path) if path.isprintable() else None
+    if parsed is None or parsed.scheme or parsed.netloc or not path.startswith("/") or "\\" in path:
         return "/"
-    return address if not address.startswith("//") else "/"
+    return "/" if path.startswith("//") or ".." in unquote(parsed.path).split("/") else path
 
 
 def log_acts() -> None:

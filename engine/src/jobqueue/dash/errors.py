@@ -31,8 +31,8 @@ from jobqueue.tasks.submission import ArgumentsTooLarge
 
 NOTICES = "notices"  # the id of the layout's NotificationContainer
 NOTICE_MS = 5000  # milliseconds for which a notice is shown
-CALLBACKS = "/_dash-update-component"  # Dash's endpoint for callbacks, as Flask names it
-PAGES = "/<path:path>"  # Dash's endpoint for pages
+CALLBACKS = "_dash-update-component"  # Dash's endpoint for callbacks, after the app's prefix
+PAGES = "<path:path>"  # Dash's endpoint for pages, after the app's prefix
 
 # A page without Dash: while the database is away, nobody can be shown a page of the app.
 UNAVAILABLE = """<!doctype html>
@@ -40,6 +40,7 @@ UNAVAILABLE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
 <title>{{ title }}</title>
 <style>
 body { font-family: sans-serif; line-height: 1.5; max-width: 25em; margin: 10vh auto; padding: 0 1em }
@@ -65,11 +66,13 @@ class Errors:
     def __init__(self, access: Access, debug: bool = False) -> None:
         self.access = access
         self.debug = debug
+        self._prefix = "/"
 
     def install(self, app: Dash) -> None:
         """Handle the errors of all pages that are registered by now, and those outside of callbacks and pages."""
         for page in dash.page_registry.values() if app.use_pages else ():
             page["layout"] = self.in_page(page["layout"])
+        self._prefix = app.config.routes_pathname_prefix
         app.server.after_request(self._missing_job_is_404)
         app.server.register_error_handler(DatabaseUnavailable, self._unavailable)
         app.server.register_error_handler(DependencyException, lambda _: ("There is no such file.", 404))
@@ -114,7 +117,7 @@ class Errors:
     def _missing_job_is_404(self, response: Response) -> Response:
         """Answer 404 for a page of an unknown job, for browsers and programs."""
         job = request.args.get("job")
-        if response.status_code == 200 and request.endpoint == PAGES and job:
+        if response.status_code == 200 and request.endpoint == self._prefix + PAGES and job:
             with contextlib.suppress(DatabaseUnavailable):  # the page itself says so
                 response.status_code = 200 if self.access.there(job) else 404
         return response
@@ -123,7 +126,7 @@ class Errors:
         """Answer a request that failed before its page or callback began, such as the lookup of a session."""
         logger.error("The database does not answer.", exc_info=error)
         repeated = CALL in request.headers or "cacheKey" in request.args  # the browser repeats background callbacks
-        if request.endpoint == CALLBACKS and not repeated:
+        if request.endpoint == self._prefix + CALLBACKS and not repeated:
             return _as_answer(error)
         words = in_words(error)
         if request.accept_mimetypes.best_match(["text/plain", "text/html"]) == "text/html":

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+import dash
 import dash_mantine_components as dmc
 from dash import ALL, Output, callback, ctx, dcc, html, no_update
 from dash.dependencies import DashDependency
@@ -56,7 +57,8 @@ class JobPanel:
     :param show: makes a component of the job's result. By default the result is shown as text. The keyword arguments
         that the layout gave to the panel are passed on.
     :param title: makes the panel's heading from a Job.
-    :param address: address of a page that shows the new job after "Run again" or `start`. `{id}` stands for its id.
+    :param address: address of a page that shows the new job after "Run again" or `start`. `{id}` stands for its id. A path
+        that begins with a slash is one within the app, without its URL prefix: `/hello?job={id}`.
 
     Raises ValueError for a name that is taken.
     """
@@ -151,7 +153,7 @@ class JobPanel:
                 if job is not None and in_place:
                     show = self._job(job.id)
                 elif job is not None:
-                    go = self.address.format(id=job.id)
+                    go = self._address(job.id)
                 return [trouble] * troubles, [show] * shown, [go] * addresses
 
             callback(
@@ -255,8 +257,12 @@ class JobPanel:
         elif act == "retry":
             self.access.retry(job_id)  # False if somebody else has retried it
         elif act == "again":
-            return self.address.format(id=self.access.again(job_id, new_id).id)
+            return self._address(self.access.again(job_id, new_id).id)
         return None
+
+    def _address(self, job_id: str) -> str:
+        address = self.address.format(id=job_id)
+        return dash.get_relative_path(address) if address.startswith("/") else address
 
 
 def as_new(seen: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,11 +74,12 @@ class JobPage:
         clientside_callback(
             ClientsideFunction("jobqueue", "seen"), Output("job-updated", "children"), Input("job-seen", "data")
         )
+        self._served_under = f"{app.config.routes_pathname_prefix}jobs/"
         app.server.after_request(self._missing_job_is_404)
 
     def _missing_job_is_404(self, response: Response) -> Response:
         """Answer 404 for the page of an unknown job, for browsers and programs."""
-        before, _, job_id = request.path.partition(dash.get_relative_path("/jobs/"))
+        before, _, job_id = request.path.partition(self._served_under)
         job_id = job_id.strip("/")  # as Dash reads the address
         if response.status_code == 200 and job_id and not before and request.method in {"GET", "HEAD"}:
             try:

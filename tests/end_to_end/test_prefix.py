@@ -1,0 +1,149 @@
+"""An app under a URL prefix, in Chromium and with accounts: every link, form, redirect and asset stays under the prefix.
+
+A prefix is set in one of two ways: the app serves it itself, or a proxy strips it before the app sees the request.
+"""
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Page, Request, expect
+from werkzeug.exceptions import NotFound
+from werkzeug.middleware.http_proxy import ProxyMiddleware
+from werkzeug.serving import make_server
+
+from tests.end_to_end.running import PASSWORD, WAIT, RunningApp, log_in
+
+PREFIX = "/tools/explorer/"
+WAYS = {"served": "DASH_URL_BASE_PATHNAME", "stripped": "DASH_REQUESTS_PATHNAME_PREFIX"}
+SLOW = 1000 * WAIT  # milliseconds
+OTHER = "harbour lantern seven"
+
+# In the portfolio example, an analysis that is not open, which the analysis page links to.
+SET_UP = f"""
+import sys
+from app.access import accounts
+accounts.users.add("ann", "{PASSWORD}", admin=True)
+try:
+    from app.jobs.analysis import analyse
+except ImportError:
+    sys.exit()
+analyse.using(owner="ann").schedule((["AAPL", "KO"],), delay=3600)
+"""
+
+LINKS = """() => ({
+    links: [...document.querySelectorAll("a[href]")].map((link) => link.href),
+    others: [...document.querySelectorAll("form, link[href], script[src], img[src]")].map((part) => part.action || part.href || part.src),
+})"""
+
+
+@pytest.fixture(params=WAYS)
+def site(app: RunningApp, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of the app under its prefix, as browsers see it. Other addresses of the host are not the app's."""
+    subprocess.run([sys.executable, "-c", SET_UP], cwd=app.folder, check=True)
+    app.start(AUTH="accounts", **{WAYS[request.param]: PREFIX})
+    with proxy(app.port, strips=request.param == "stripped") as port:
+        yield f"http://127.0.0.1:{port}{PREFIX}"
+
+
+@contextmanager
+def proxy(port: int, strips: bool) -> Iterator[int]:
+    """Pass requests under the prefix on to this port, and answer all others with 404."""
+    target = {"target": f"http://127.0.0.1:{port}", "host": None, "remove_prefix": strips}
+    server = make_server("127.0.0.1", 0, ProxyMiddleware(NotFound(), {PREFIX: target}, timeout=WAIT), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("app", ["portfolio", "blank"], indirect=True)
+def test_every_link_form_redirect_and_asset_stays_under_the_prefix(site: str, watched: Page) -> None:
+    page, asked = watched, []
+    page.set_default_timeout(SLOW)
+    page.on("request", lambda request: asked.append(request))
+
+    page.goto(f"{site}hello?x=1")
+    expect(page).to_have_url(f"{site}login?next=/hello%3Fx%3D1")
+    log_in(page, "ann", "wrong")
+    log_in(page, "ann")
+    expect(page).to_have_url(f"{site}hello?x=1", timeout=SLOW)
+
+    greet_and_run_again(page, site)
+    crawled = crawl(page, site)
+    names = menu(page, site)
+    assert {"hello", "jobs", "jobs/<id>", "account"} <= crawled
+    assert {name.lower() for name in names} <= crawled
+    for name in names:  # without loading the page again
+        page.get_by_role("link", name=name, exact=True).first.click()
+        expect(page).to_have_url(f"{site}{name.lower()}")
+
+    page.goto(f"{site}no/such/page")
+    expect(page.get_by_text("There is no such page")).to_be_visible()
+    assert page.goto(f"{site}jobs/none").status == 404  # type: ignore[union-attr]
+    page.get_by_role("link", name="All jobs").click()
+    expect(page).to_have_url(f"{site}jobs")
+
+    page.get_by_label("The account of ann").click()
+    page.get_by_label("Current password").fill(PASSWORD)
+    page.get_by_label("New password").fill(OTHER)
+    page.get_by_role("button", name="Change password").click()
+    page.get_by_role("link", name="Back to the app").click()
+    page.get_by_label("The account of ann").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page).to_have_url(f"{site}login")
+    assert outside(site, [request.url for request in asked]) == []
+    assert outside(site, [address for request in asked for address in redirect(request)]) == []
+
+
+def greet_and_run_again(page: Page, site: str) -> None:
+    page.get_by_role("button", name="Say hello").click()
+    page.wait_for_url(f"{site}hello?job=*")
+    first = page.url
+    expect(page.get_by_text("Hello, world!")).to_be_visible(timeout=SLOW)
+    page.get_by_role("button", name="Run again").click()
+    page.wait_for_url(lambda url: url.startswith(f"{site}hello?job=") and url != first)
+
+
+def crawl(page: Page, site: str) -> set[str]:
+    """Follow all links, one of each kind of page. Return the kinds; a job's id is `<id>` in them."""
+    todo, seen = [site], set()
+    while todo:
+        address = todo.pop()
+        page.goto(address)
+        page.wait_for_load_state("networkidle")  # the page is there, and what it asked for
+        found = page.evaluate(LINKS)
+        assert outside(site, found["links"] + found["others"]) == [], f"on {address}"
+        for link in found["links"]:
+            kind = re.sub(r"[0-9a-f-]{36}", "<id>", link.removeprefix(site).partition("#")[0].partition("?")[0])
+            if kind not in seen:
+                seen.add(kind)
+                todo.append(link)
+    return seen
+
+
+def menu(page: Page, site: str) -> list[str]:
+    page.goto(site)
+    links = page.get_by_role("navigation").first.get_by_role("link")
+    expect(links.first).to_be_visible()
+    return links.all_inner_texts()
+
+
+def redirect(request: Request) -> list[str]:
+    """Return the address that the answer to a request redirects to, if any."""
+    answer = request.redirected_to and request.response()
+    location = answer and answer.headers.get("location", "")
+    return [location if "://" in location else f"http://{request.url.split('/')[2]}{location}"] if location else []
+
+
+def outside(site: str, addresses: list[str]) -> list[str]:
+    return [address for address in addresses if not address.startswith((site, "data:", "blob:"))]
