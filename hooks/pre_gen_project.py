@@ -11,7 +11,6 @@ from pathlib import Path
 
 # JSON as a raw string: no quote or backslash of an answer can end it.
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
-GIVEN = json.loads(r"""{{ (_cookiecutter if _cookiecutter is defined else cookiecutter) | tojson }}""")
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 40  # characters of a name
@@ -91,7 +90,7 @@ def text_problems() -> list[str]:
     """Title, description and author take any text that can be printed on one line."""
     problems = []
     for key in ("app_title", "description", "author"):
-        text = str(GIVEN[key])
+        text = str(ANSWERS[key])
         unprintable = [char for char in text if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")]
         if unprintable:
             problems.append(f"  {key}: {text!r} holds {unprintable[0]!r}, which cannot be printed. Take it out.")
