@@ -24,7 +24,7 @@ def user(home: Path, *programs: Path, uv: bool = False) -> dict[str, str]:
     :param programs: folders whose programs come first.
     """
     own = home / "programs"
-    own.mkdir()
+    own.mkdir(exist_ok=True)
     own.joinpath("python3").write_text(f'#!/bin/sh\nexec {PYTHON} "$@"\n')
     own.joinpath("python3").chmod(0o755)
     if uv:

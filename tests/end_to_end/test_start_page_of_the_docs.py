@@ -79,4 +79,7 @@ def test_page_of_the_start_page_counts_primes(app: RunningApp, watched: Page) ->
 @pytest.mark.parametrize("app", ["blank"], indirect=True)
 def test_start_page_works_in_the_blank_example(app: RunningApp) -> None:
     paste_files(app.folder)
-    assert run(app.folder, [".venv/bin/python", "-m", "app", "jobs", "run", "count_primes", "below=100"]).splitlines()[-1] == "25"
+    assert (
+        run(app.folder, [".venv/bin/python", "-m", "app", "jobs", "run", "count_primes", "below=100"]).splitlines()[-1]
+        == "25"
+    )

@@ -52,9 +52,7 @@ def test_web_is_served_with_threads(app: Path) -> None:
     ],
     ids=["development", "host and port", "production"],
 )
-def test_web_listens_on_this_machine_alone_in_development(
-    bake: Bake, variables: dict[str, str], address: str
-) -> None:
+def test_web_listens_on_this_machine_alone_in_development(bake: Bake, variables: dict[str, str], address: str) -> None:
     web = shlex.split(processes(bake("blank") / "Procfile")["web"])
     environment = {name: value for name, value in os.environ.items() if name not in ("HOST", "PORT")} | variables
     command = [str(baking.PROGRAMS / web[0]), "--print-config", *web[1:]]
