@@ -14,7 +14,7 @@ from typing import Any
 
 import dash
 import dash_mantine_components as dmc
-from dash import Dash, set_props
+from dash import Dash, hooks, set_props
 from dash.development.base_component import Component
 from dash.exceptions import DependencyException
 from flask import abort, current_app, jsonify, request
@@ -24,12 +24,12 @@ from werkzeug.wrappers import Response
 from jobqueue.dash.access import Access
 from jobqueue.dash.callback_updates import CALL
 from jobqueue.dash.panel_view import no_such_job
+from jobqueue.database import patience
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.execution.current_job import SubmitRefused
 from jobqueue.jobs.job import JobNotFound
 
 NOTICES = "notices"  # the id of the layout's NotificationContainer
-NOTICE_MS = 5000  # milliseconds for which a notice is shown
 CALLBACKS = "/_dash-update-component"  # Dash's endpoint for callbacks, as Flask names it
 PAGES = "/<path:path>"  # Dash's endpoint for pages
 
@@ -51,6 +51,8 @@ h1 { font-size: 1.5em }
 
 logger = logging.getLogger("jobqueue.dash.errors")
 
+hooks.script([{"namespace": "jobqueue", "relative_package_path": "dash/assets/notices.js"}])
+
 
 class Errors:
     """Error handling of an app.
@@ -67,6 +69,8 @@ class Errors:
         """Handle the errors of all pages that are registered by now, and those outside of callbacks and pages."""
         for page in dash.page_registry.values() if app.use_pages else ():
             page["layout"] = self.in_page(page["layout"])
+        app.server.before_request(patience.begin_request)
+        app.server.teardown_request(patience.end_request)
         app.server.after_request(self._missing_job_is_404)
         app.server.register_error_handler(DatabaseUnavailable, self._unavailable)
         app.server.register_error_handler(DependencyException, lambda _: ("There is no such file.", 404))
@@ -140,7 +144,8 @@ def in_words(error: Exception) -> dict[str, str]:
 
 
 def _notice(error: Exception) -> dict[str, Any]:
-    shown = {"id": "trouble", **in_words(error), "autoClose": NOTICE_MS}
+    close = {"closeButtonProps": {"aria-label": "Close"}}
+    shown = {"id": "trouble", **in_words(error), "autoClose": False, **close}
     return {"sendNotifications": [shown | {"action": "show"}, shown | {"action": "update"}]}
 
 

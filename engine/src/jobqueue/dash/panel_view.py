@@ -50,7 +50,7 @@ def status(job: Job, since: Glance | None, title: str, buttons: list[Component],
         parts.append(dmc.Alert(job.hint, color="orange"))
     if job.traceback and job.state is JobState.FAILED:
         details = html.Summary("Details", style={"cursor": "pointer"})
-        parts.append(html.Details([details, dmc.Code(job.traceback, block=True, mt="xs")]))
+        parts.append(html.Details([details, dmc.Code(job.traceback, block=True, mt="xs", tabIndex=0)]))
     return dmc.Stack(parts, gap="xs")
 
 

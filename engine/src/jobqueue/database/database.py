@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from jobqueue import interrupts
+from jobqueue.database import patience
 from jobqueue.database.pool import AllInUse, Pool
 
 logger = logging.getLogger("jobqueue.database")
@@ -129,6 +130,7 @@ class Database:
         self._pid = os.getpid()
         self._opening = threading.Lock()
         self._failed: tuple[float, Exception] | None = None  # time.monotonic() and error of the last failed opening
+        self._gave_up_at = float("-inf")  # time.monotonic() when a call last raised DatabaseUnavailable
         self._memory_lock = threading.RLock() if self.in_memory else contextlib.nullcontext()
 
     @property
@@ -163,7 +165,7 @@ class Database:
 
         :raises DatabaseUnavailable: if the database does not answer.
         """
-        with self._cursor() as cursor:
+        with self._cursor(patience.WRITE) as cursor:
             try:
                 cursor.execute(self._dialect.begin)
                 yield Transaction(self._dialect, cursor)
@@ -179,16 +181,19 @@ class Database:
 
         :raises DatabaseUnavailable: if the database does not answer.
         """
-        with self._cursor() as cursor:
+        with self._cursor(patience.READ) as cursor:
             yield Transaction(self._dialect, cursor)
 
     @contextlib.contextmanager
-    def _cursor(self) -> Iterator[Any]:
-        with interrupts.deferred(), self._memory_lock:
+    def _cursor(self, limit_s: float) -> Iterator[Any]:
+        """Open a block with a cursor. In a request, wait at most `limit_s` seconds for each answer."""
+        with interrupts.deferred(), self._memory_lock, patience.waiting(limit_s):
             connection = None
             try:
+                self._raise_if_given_up()
                 pool = self._open()
                 connection = pool.take()
+                self._raise_if_given_up()
                 cursor = self._dialect.cursor(connection)
                 try:
                     yield cursor
@@ -302,10 +307,17 @@ class Database:
         pool.give_back(connection)
         return rows[0]["version_num"] if rows else None
 
+    def _raise_if_given_up(self) -> None:
+        """Raise DatabaseUnavailable if a call has waited in vain since this thread's request began. One wait is enough."""
+        began = patience.request_began()
+        if began is not None and began < self._gave_up_at:
+            raise DatabaseUnavailable(f"{self.url.render_as_string(hide_password=True)}: it did not answer a moment ago.")
+
     def _raise_if_unavailable(self, error: Exception) -> None:
         """Raise DatabaseUnavailable if the database caused the error. A wrong statement or value is another error."""
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         if cause is not None and (isinstance(cause, OSError | AllInUse) or self._dialect.at_fault(cause)):
+            self._gave_up_at = time.monotonic()
             raise DatabaseUnavailable(f"{self.url.render_as_string(hide_password=True)}: {cause}") from error
 
 

@@ -16,6 +16,8 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.rows import dict_row
 
+from jobqueue.database import patience
+
 SILENCE = 10.0  # seconds without an answer after which a connection counts as broken
 CONNECT = 5  # seconds to open a connection
 HELD = 5  # seconds that a client may be idle inside a transaction, and that another waits for its row locks
@@ -60,13 +62,14 @@ _AT_FAULT = (
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection that raises if the server is silent for SILENCE seconds. The caller then closes it."""
+    """A connection that raises if the server is silent for SILENCE seconds, or fewer in a request. The caller then closes it."""
 
     patient = False  # whether to wait without a limit
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for the server's answer, at most SILENCE seconds."""
-        return super().wait(gen, interval, SILENCE if timeout is None and not self.patient else timeout)
+        silence = patience.at_most(SILENCE)
+        return super().wait(gen, interval, silence if timeout is None and not self.patient else timeout)
 
 
 class Postgres:
@@ -109,7 +112,8 @@ class Postgres:
     def connect(self) -> Connection:
         """Open a connection outside any pool."""
         from_url = self.url.translate_connect_args(username="user", database="dbname")
-        arguments: dict[str, Any] = {"connect_timeout": CONNECT, **_CONNECT, **from_url, **self.url.query}
+        timeout = max(2, int(patience.at_most(CONNECT)))  # the driver takes whole seconds, and no fewer than two
+        arguments: dict[str, Any] = {"connect_timeout": timeout, **_CONNECT, **from_url, **self.url.query}
         try:
             connection = Connection.connect(autocommit=True, **arguments)
         except psycopg.ProgrammingError as error:  # an unknown option in the URL
