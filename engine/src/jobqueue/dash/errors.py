@@ -41,12 +41,15 @@ UNAVAILABLE = """<!doctype html>
 <meta name="color-scheme" content="light dark">
 <title>{{ title }}</title>
 <style>
+html { background: Canvas; color: CanvasText }
 body { font-family: sans-serif; line-height: 1.5; max-width: 25em; margin: 10vh auto; padding: 0 1em }
 h1 { font-size: 1.5em }
 </style>
+<main>
 <h1>{{ title }}</h1>
 <p>{{ message }}</p>
 <p><a href="">Try again</a></p>
+</main>
 """
 
 logger = logging.getLogger("jobqueue.dash.errors")

@@ -130,7 +130,7 @@ class Database:
         self._pid = os.getpid()
         self._opening = threading.Lock()
         self._failed: tuple[float, Exception] | None = None  # time.monotonic() and error of the last failed opening
-        self._gave_up_at = float("-inf")  # time.monotonic() when a call last raised DatabaseUnavailable
+        self._avoided_until = float("-inf")  # time.monotonic(); requests that began before do not ask the database
         self._memory_lock = threading.RLock() if self.in_memory else contextlib.nullcontext()
 
     @property
@@ -189,11 +189,12 @@ class Database:
         """Open a block with a cursor. In a request, wait at most `limit_s` seconds for each answer."""
         with interrupts.deferred(), self._memory_lock, patience.waiting(limit_s):
             connection = None
+            began = time.monotonic()
             try:
-                self._raise_if_given_up()
+                self._raise_if_avoided()
                 pool = self._open()
                 connection = pool.take()
-                self._raise_if_given_up()
+                self._raise_if_avoided()
                 cursor = self._dialect.cursor(connection)
                 try:
                     yield cursor
@@ -203,7 +204,7 @@ class Database:
                 if connection is not None and not self.in_memory:
                     pool.drop(connection)
                     connection = None
-                self._raise_if_unavailable(error)
+                self._raise_if_unavailable(error, began)
                 raise
             except BaseException as error:
                 if connection is not None and not isinstance(error, Exception):  # Ctrl-C may leave an open transaction
@@ -307,17 +308,24 @@ class Database:
         pool.give_back(connection)
         return rows[0]["version_num"] if rows else None
 
-    def _raise_if_given_up(self) -> None:
-        """Raise DatabaseUnavailable if a call has waited in vain since this thread's request began. One wait is enough."""
+    def _raise_if_avoided(self) -> None:
+        """Raise DatabaseUnavailable in a request if a call failed since it began, or waited in vain shortly before."""
         began = patience.request_began()
-        if began is not None and began < self._gave_up_at:
-            raise DatabaseUnavailable(f"{self.url.render_as_string(hide_password=True)}: it did not answer a moment ago.")
+        if began is not None and began < self._avoided_until:
+            raise DatabaseUnavailable(
+                f"{self.url.render_as_string(hide_password=True)}: it did not answer a moment ago."
+            )
 
-    def _raise_if_unavailable(self, error: Exception) -> None:
-        """Raise DatabaseUnavailable if the database caused the error. A wrong statement or value is another error."""
+    def _raise_if_unavailable(self, error: Exception, began: float | None = None) -> None:
+        """Raise DatabaseUnavailable if the database caused the error. A wrong statement or value is another error.
+
+        :param began: time.monotonic() when the failed call began.
+        """
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         if cause is not None and (isinstance(cause, OSError | AllInUse) or self._dialect.at_fault(cause)):
-            self._gave_up_at = time.monotonic()
+            now = time.monotonic()
+            hangs = began is not None and now - began >= patience.HANGS
+            self._avoided_until = now + patience.REST if hangs else now
             raise DatabaseUnavailable(f"{self.url.render_as_string(hide_password=True)}: {cause}") from error
 
 

@@ -1,7 +1,7 @@
 """How long a call waits for a silent database.
 
 A worker waits long, as its job can wait. A person looks at an empty page meanwhile, so calls of the web process's requests give up
-early, and a request that has waited in vain once does not wait again.
+early. After one has waited in vain, the others do not wait, nor do the requests of the next moment: a page takes several.
 """
 
 import contextlib
@@ -11,6 +11,8 @@ from contextvars import ContextVar
 
 READ = 2.5  # seconds that a request waits for a statement that only reads, or for a connection
 WRITE = 4.0  # seconds that it waits for one of a transaction, which may have to wait for others and for the disk
+HANGS = 1.0  # seconds without an answer after which a failed call counts as having waited in vain
+REST = 2.0  # seconds after such a call in which requests do not ask the database
 
 _began: ContextVar[float | None] = ContextVar("began", default=None)
 _limit: ContextVar[float | None] = ContextVar("limit", default=None)
