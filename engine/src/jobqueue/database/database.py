@@ -355,6 +355,8 @@ _FORMS = "SQLite and Postgres are supported: sqlite:////abs/path.sqlite or postg
 def _with_plain_at_signs(url: str) -> str:
     """Escape unescaped @ characters in the password. The last @ before the path separates the password from the host."""
     scheme, separator, rest = url.partition("://")
+    if scheme == "sqlite":  # a path, without a password
+        return url
     address, question, query = rest.partition("?")
     user, at, host = address.rpartition("@")
     return f"{scheme}{separator}{user.replace('@', '%40')}{at}{host}{question}{query}"
