@@ -88,4 +88,4 @@ def listeners(process: "subprocess.Popen[bytes]") -> set[tuple[str, int]]:
         for found in [running, *running.children(recursive=True)]
         for connection in found.net_connections(kind="tcp")
     ]
-    return {tuple(found.laddr) for found in connections if found.status == psutil.CONN_LISTEN}
+    return {(found.laddr.ip, found.laddr.port) for found in connections if found.status == psutil.CONN_LISTEN}

@@ -165,7 +165,7 @@ class Database:
 
         :raises DatabaseUnavailable: if the database does not answer.
         """
-        with self._cursor(patience.WRITE) as cursor:
+        with patience.waiting(patience.WRITE), self._cursor() as cursor:
             try:
                 cursor.execute(self._dialect.begin)
                 yield Transaction(self._dialect, cursor)
@@ -181,13 +181,12 @@ class Database:
 
         :raises DatabaseUnavailable: if the database does not answer.
         """
-        with self._cursor(patience.READ) as cursor:
+        with patience.waiting(patience.READ), self._cursor() as cursor:
             yield Transaction(self._dialect, cursor)
 
     @contextlib.contextmanager
-    def _cursor(self, limit_s: float) -> Iterator[Any]:
-        """Open a block with a cursor. In a request, wait at most `limit_s` seconds for each answer."""
-        with interrupts.deferred(), self._memory_lock, patience.waiting(limit_s):
+    def _cursor(self) -> Iterator[Any]:
+        with interrupts.deferred(), self._memory_lock:
             connection = None
             began = time.monotonic()
             try:
