@@ -95,9 +95,13 @@ def test_the_name_is_made_from_the_title(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("title", ["$%&", "👩‍💻", "!!!"])
-def test_a_title_without_letters_makes_a_name_too(tmp_path: Path, title: str) -> None:
-    assert baking.bake(tmp_path / "out", app_title=title, example="blank").name == "my-app"
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [("50% off {{x}}", "my-50-off-x"), ("2" * 50, "my-" + "2" * 37), ("$%&", "my-app"), ("👩‍💻", "my-app")],
+    ids=["digits", "many digits", "signs", "emoji"],
+)
+def test_a_title_without_a_letter_at_the_beginning_makes_a_name_too(tmp_path: Path, title: str, name: str) -> None:
+    assert baking.bake(tmp_path / "out", app_title=title, example="blank").name == name
 
 
 def test_what_is_typed_at_a_prompt_comes_out_unchanged(tmp_path: Path) -> None:
