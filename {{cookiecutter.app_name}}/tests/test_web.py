@@ -67,8 +67,9 @@ def test_title_description_and_author_are_shown_as_text() -> None:
     assert f"<title>{html.escape(project.title)}</title>" in browser.get(shell.pages()[0]["path"]).text
 
 
-def test_pages_load_nothing_from_other_hosts() -> None:
+def test_pages_say_their_language_and_load_nothing_from_other_hosts() -> None:
     index = Browser().get(shell.pages()[0]["path"]).text
+    assert '<html lang="en" ' in index
     sources = [part.split('"')[1] for part in index.split("src=")[1:]]
     assert sources and all(source.startswith(dash.get_relative_path("/")) for source in sources)
 

@@ -30,10 +30,12 @@ PAGE = """<!doctype html>
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,">
 <title>The app cannot be loaded</title>
-<body style="font-family: sans-serif; margin: 2em">
+<body style="font-family: sans-serif; margin: 2em; background: Canvas; color: CanvasText">
+<main>
 <h1>The app cannot be loaded</h1>
 <p>{advice}</p>
 <pre style="white-space: pre-wrap; overflow-wrap: anywhere">{mistake}</pre>
+</main>
 <script>
 setInterval(async () => {{
   if ((await fetch("")).headers.get("Process") !== "{process}") location.reload()

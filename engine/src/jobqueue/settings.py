@@ -25,7 +25,7 @@ from jobqueue.urls import HIDDEN, printable
 SHORTEST_KEY = 32  # characters
 PLACEHOLDERS = ("change", "placeholder", "example", "secret", "your-", "your_", "<")  # parts that no random key has
 STOP_GUNICORN = 4  # gunicorn's exit code for an app that cannot be loaded; it restarts a worker after any other
-MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'
+MAKE_A_KEY = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 USE_POSTGRES = "Set it to a Postgres database: postgresql://user:password@host/name"
 
 URLS = ("database_url", "redis_url")  # they may hold a password
@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     redis_url: str | None = None  # wakes idle workers; without it the database does
     secret_key: str | None = None  # signs messages; in development one is made beside the SQLite file
     secret_key_fallbacks: Annotated[tuple[str, ...], NoDecode] = ()  # earlier keys, comma separated, that still verify
+    host: str | None = None  # that the web process listens on; by default all addresses in production, else 127.0.0.1
     port: int = Field(default=8050, ge=1, le=65535)
     workers: int = Field(default=2, ge=1)  # jobs that one consumer runs at the same time
     queues: str | None = None  # queues that the consumer serves, as "interactive,heavy:1"; by default every queue
@@ -86,6 +87,12 @@ class Settings(BaseSettings):
     @property
     def production(self) -> bool:
         return self.app_env == "production" or self.dyno is not None
+
+    @property
+    def address(self) -> str:
+        """Return host and port as servers take them: `127.0.0.1:8050`. Outside of production, other machines are left out."""
+        host = self.host or ("0.0.0.0" if self.production else "127.0.0.1")
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     @property
     def accounts(self) -> bool:

@@ -87,7 +87,7 @@ def test_an_error_in_a_callback_is_a_notice_without_details(
     assert answer.status_code == 200 and words in answer.text
     assert SECRET not in answer.text and "Traceback" not in answer.text
     (notice, _) = answer.get_json()["sideUpdate"]["notices"]["sendNotifications"]
-    assert notice["color"] == "red"
+    assert (notice["color"], notice["autoClose"]) == ("red", False)  # it stays until it is dismissed
 
 
 def test_a_callback_about_an_unknown_job_is_a_404(client: FlaskClient) -> None:

@@ -230,7 +230,9 @@ def test_a_jobs_page_has_its_timeline_arguments_steps_and_log(site: Site) -> Non
     shown = site.call("job-trouble.children", 0, None, job.id, None).get_json()["response"]
     assert "Retry" in str(shown["job-status"]) and "Traceback of attempt 1" in str(shown["job-timeline"])
     assert repr(HTML) in str(shown["job-asked"]["children"]) or HTML in str(shown["job-asked"])
-    assert f"said {HTML}" in str(shown["job-log"]) and shown["job-seen"]["data"]["ended"] is True
+    box = shown["job-log"]["children"]["props"]["children"]["props"]
+    assert f"said {HTML}" in box["children"] and (box["style"]["overflow"], box["tabIndex"]) == ("auto", 0)
+    assert shown["job-seen"]["data"]["ended"] is True
 
     again = site.call("job-trouble.children", 1, None, job.id, shown["job-seen"]["data"]).get_json()["response"]
     assert again.keys() == {"job-trouble", "job-seen"}  # what has not changed is not drawn again

@@ -11,7 +11,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from jobqueue import DatabaseUnavailable, DurableHuey, current_job
-from jobqueue.database import migrations
+from jobqueue.database import Database, migrations
 from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import environment, start_at_once, work
 
@@ -139,6 +139,11 @@ def test_a_relative_url_means_one_file_even_if_a_task_changes_the_directory(
     assert handle() == "value"
     huey.storage.close()
     assert (tmp_path / "var" / "jobs.sqlite").exists()
+
+
+def test_a_sqlite_file_lies_in_a_folder_of_any_name() -> None:
+    path = Path("/My Projects/it's/50% off #1/me@work@home/jobs.sqlite")
+    assert Database(f"sqlite:///{path}").path == path
 
 
 @pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "postgresql+asyncpg://user:secret@host/db", "secret"])

@@ -11,8 +11,9 @@ import dash
 import dash_mantine_components as dmc
 from dash import Input, Output, State, callback, ctx, dcc, html, no_update
 from dash.development.base_component import Component
-from jobqueue import Job, JobHandle, Unreadable
+from jobqueue import DatabaseUnavailable, Job, JobHandle, Unreadable
 from jobqueue import State as JobState
+from jobqueue.dash.panel_view import out_of_touch
 
 from app.access import jobs
 from app.jobs.analysis import analyse
@@ -206,8 +207,11 @@ def start(_: int, form_id: str, *values: Any) -> JobHandle | None:
 )
 def list_past(_: int | None, ids: dict[str, Any]) -> tuple[Component | None, bool]:
     """List past analyses. The list is refreshed until the open job has ended."""
-    job = find(ids["job"])
-    return past(ids["job"], ids["beside"]), job is None or job.state.ended
+    try:
+        job = find(ids["job"])
+        return past(ids["job"], ids["beside"]), job is None or job.state.ended
+    except DatabaseUnavailable:
+        return out_of_touch(), False
 
 
 @callback(
@@ -252,7 +256,7 @@ def past(open_id: str | None, beside_id: str | None) -> Component | None:
     ]
     return dmc.Stack(
         [
-            dmc.Title("Past analyses", order=3, mt="xl"),
+            dmc.Title("Past analyses", order=2, size="h3", mt="xl"),
             dmc.Table(dmc.TableTbody(rows), highlightOnHover=True, **{"aria-label": "Past analyses"}),
         ]
     )

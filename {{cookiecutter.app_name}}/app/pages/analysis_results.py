@@ -122,7 +122,7 @@ def _lines(result: dict[str, Any], beside: dict[str, Any] | None) -> tuple[figur
 
 
 def _table(columns: dict[str, dict[str, float]]) -> Component:
-    head = dmc.TableTr([dmc.TableTh(""), *(dmc.TableTh(name, ta="right") for name in columns)])
+    head = dmc.TableTr([dmc.TableTh("Statistic"), *(dmc.TableTh(name, ta="right") for name in columns)])
     rows = []
     for name, (label, form) in ROWS.items():
         values = [column[name] for column in columns.values()]
@@ -147,7 +147,7 @@ def _page(title: str, drawn: dict[str, figures.Chart]) -> str:
     script = files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
     data = json.dumps(list(drawn.values())).replace("<", "\\u003c")
     return (
-        f"<!doctype html><meta charset=utf-8><title>{text.escape(title)}</title><h1>{text.escape(title)}</h1>"
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{text.escape(title)}</title><h1>{text.escape(title)}</h1>"
         f"<script>{script}</script><script>"
         f"for (const chart of {data}) Plotly.newPlot(document.body.appendChild(document.createElement('div')), chart);"
         "</script>"

@@ -147,4 +147,4 @@ def test_downloads_have_the_results_of_the_job(done: JobHandle) -> None:
 def test_the_page_of_charts_works_offline_and_shows_its_title_as_text(done: JobHandle) -> None:
     html = results.as_file("charts", done.get(), "<b>")
     assert "<h1>&lt;b&gt;</h1>" in html and "Growth of 1" in html
-    assert "<script src" not in html
+    assert "<script src" not in html and "<html lang=en>" in html

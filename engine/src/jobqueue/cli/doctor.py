@@ -14,7 +14,7 @@ def doctor(app: App) -> None:
     Prints the configuration, too. Exits with 1 if a check fails.
     """
     huey, settings = app
-    click.echo(f"   {'production' if settings.production else 'development'}, port {settings.port}, "
+    click.echo(f"   {'production' if settings.production else 'development'}, web on {settings.address}, "
                f"{settings.workers} workers, grace {settings.worker_grace:g} s, lease {settings.lease:g} s, "
                f"queues {settings.queues or 'all'}, time zone {settings.timezone}")  # fmt: skip
     click.echo(f"   tasks: {', '.join(task_functions(app))}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import dash
 import dash_mantine_components as dmc
-from dash import Dash, set_props
+from dash import Dash, hooks, set_props
 from dash.development.base_component import Component
 from dash.exceptions import BackgroundCallbackError, DependencyException
 from flask import abort, current_app, jsonify, request
@@ -24,13 +24,13 @@ from werkzeug.wrappers import Response
 from jobqueue.dash.access import Access
 from jobqueue.dash.callback_updates import CALL
 from jobqueue.dash.panel_view import no_such_job, too_large
+from jobqueue.database import patience
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.execution.current_job import SubmitRefused
 from jobqueue.jobs.job import JobNotFound
 from jobqueue.tasks.submission import ArgumentsTooLarge
 
 NOTICES = "notices"  # the id of the layout's NotificationContainer
-NOTICE_MS = 5000  # milliseconds for which a notice is shown
 CALLBACKS = "_dash-update-component"  # Dash's endpoint for callbacks, after the app's prefix
 PAGES = "<path:path>"  # Dash's endpoint for pages, after the app's prefix
 
@@ -43,17 +43,22 @@ UNAVAILABLE = """<!doctype html>
 <link rel="icon" href="data:,">
 <title>{{ title }}</title>
 <style>
+html { background: Canvas; color: CanvasText }
 body { font-family: sans-serif; line-height: 1.5; max-width: 25em; margin: 10vh auto; padding: 0 1em }
 h1 { font-size: 1.5em }
 </style>
+<main>
 <h1>{{ title }}</h1>
 <p>{{ message }}</p>
 <p><a href="">Try again</a></p>
+</main>
 """
 
 IN_WORDS = (ArgumentsTooLarge, DatabaseUnavailable, SubmitRefused)  # exceptions with words of their own
 
 logger = logging.getLogger("jobqueue.dash.errors")
+
+hooks.script([{"namespace": "jobqueue", "relative_package_path": "dash/assets/notices.js"}])
 
 
 class Errors:
@@ -73,6 +78,8 @@ class Errors:
         for page in dash.page_registry.values() if app.use_pages else ():
             page["layout"] = self.in_page(page["layout"])
         self._prefix = app.config.routes_pathname_prefix
+        app.server.before_request(patience.begin_request)
+        app.server.teardown_request(patience.end_request)
         app.server.after_request(self._missing_job_is_404)
         app.server.register_error_handler(DatabaseUnavailable, self._unavailable)
         app.server.register_error_handler(DependencyException, lambda _: ("There is no such file.", 404))
@@ -161,7 +168,8 @@ def _of_job(error: BackgroundCallbackError) -> Exception:
 
 
 def _notice(error: Exception) -> dict[str, Any]:
-    shown = {"id": "trouble", **in_words(error), "autoClose": NOTICE_MS}
+    close = {"closeButtonProps": {"aria-label": "Close"}}
+    shown = {"id": "trouble", **in_words(error), "autoClose": False, **close}
     return {"sendNotifications": [shown | {"action": "show"}, shown | {"action": "update"}]}
 
 

@@ -68,7 +68,7 @@ def status(
         parts.append(dmc.Alert(job.hint if operator else _interrupted(job), color="orange"))
     if job.traceback and job.state is JobState.FAILED and (operator or is_of_app(job.error)):
         details = html.Summary("Details", style={"cursor": "pointer"})
-        parts.append(html.Details([details, dmc.Code(job.traceback, block=True, mt="xs")]))
+        parts.append(html.Details([details, dmc.Code(job.traceback, block=True, mt="xs", tabIndex=0)]))
     return dmc.Stack(parts, gap="xs")
 
 

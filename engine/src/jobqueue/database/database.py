@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from jobqueue import interrupts
+from jobqueue.database import patience
 from jobqueue.database.pool import AllInUse, Pool
 from jobqueue.urls import printable, without_secrets
 
@@ -161,6 +162,7 @@ class Database:
         self._pid = os.getpid()
         self._opening = threading.Lock()
         self._failed: tuple[float, Exception] | None = None  # time.monotonic() and error of the last failed opening
+        self._avoided_until = float("-inf")  # time.monotonic(); requests that began before do not ask the database
         self._memory_lock = threading.RLock() if self.in_memory else contextlib.nullcontext()
 
     @property
@@ -204,7 +206,7 @@ class Database:
 
         :raises DatabaseUnavailable: if the database does not answer.
         """
-        with self._cursor() as cursor:
+        with patience.waiting(patience.WRITE), self._cursor() as cursor:
             try:
                 cursor.execute(self._dialect.begin)
                 yield Transaction(self._dialect, cursor)
@@ -220,16 +222,19 @@ class Database:
 
         :raises DatabaseUnavailable: if the database does not answer.
         """
-        with self._cursor() as cursor:
+        with patience.waiting(patience.READ), self._cursor() as cursor:
             yield Transaction(self._dialect, cursor)
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[Any]:
         with interrupts.deferred(), self._memory_lock:
             connection = None
+            began = time.monotonic()
             try:
+                self._raise_if_avoided()
                 pool = self._open()
                 connection = pool.take()
+                self._raise_if_avoided()
                 cursor = self._dialect.cursor(connection)
                 try:
                     yield cursor
@@ -239,7 +244,7 @@ class Database:
                 if connection is not None and not self.in_memory:
                     pool.drop(connection)
                     connection = None
-                self._raise_if_unavailable(error)
+                self._raise_if_unavailable(error, began)
                 raise
             except BaseException as error:
                 if connection is not None and not isinstance(error, Exception):  # Ctrl-C may leave an open transaction
@@ -343,10 +348,22 @@ class Database:
         pool.give_back(connection)
         return rows[0]["version_num"] if rows else None
 
-    def _raise_if_unavailable(self, error: Exception) -> None:
-        """Raise DatabaseUnavailable if the database caused the error. A wrong statement or value is another error."""
+    def _raise_if_avoided(self) -> None:
+        """Raise DatabaseUnavailable in a request if a call failed since it began, or waited in vain shortly before."""
+        began = patience.request_began()
+        if began is not None and began < self._avoided_until:
+            raise DatabaseUnavailable(f"{self.address}: it did not answer a moment ago.")
+
+    def _raise_if_unavailable(self, error: Exception, began: float | None = None) -> None:
+        """Raise DatabaseUnavailable if the database caused the error. A wrong statement or value is another error.
+
+        :param began: time.monotonic() when the failed call began.
+        """
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         if cause is not None and (isinstance(cause, OSError | AllInUse) or self._dialect.at_fault(cause)):
+            now = time.monotonic()
+            hangs = began is not None and now - began >= patience.HANGS
+            self._avoided_until = now + patience.REST if hangs else now
             text = without_secrets(cause, self._url)
             raise DatabaseUnavailable(f"{self.address}: {text}") from (error if text == str(cause) else None)
 
@@ -385,6 +402,8 @@ def _with_plain_at_signs(url: str) -> str:
     :raises ValueError: if they could be in the password or in an option.
     """
     scheme, separator, rest = url.partition("://")
+    if scheme == "sqlite":  # a path, without a password
+        return url
     address, question, query = rest.partition("?")
     user, at, host = address.rpartition("@")
     if "@" in query and (at or _HAS_NO_PASSWORD.fullmatch(address)):

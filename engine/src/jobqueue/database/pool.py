@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from jobqueue.database import patience
+
 
 class AllInUse(Exception):
     """Other threads held all connections of the pool for the whole timeout."""
@@ -22,7 +24,7 @@ class Pool:
     :param connect: opens a connection.
     :param usable: returns whether an idle connection still works.
     :param size: the most connections that are open at once.
-    :param timeout: seconds that a thread waits for a free connection.
+    :param timeout: seconds that a thread waits for a free connection. A request may wait fewer.
     :param watch: called with each new connection, and a function to call when that is busy for long with a large value on a slow
         link. Its place goes to another thread then, and the connection is closed after use.
     """
@@ -113,14 +115,15 @@ class Pool:
             turn = threading.Lock()
             turn.acquire()
             self._waiting.append(turn)
+        timeout = patience.at_most(self._timeout)
         try:
-            got_place = turn.acquire(timeout=self._timeout)
+            got_place = turn.acquire(timeout=timeout)
         except BaseException:  # Ctrl-C
             if not self._stop_waiting(turn):
                 self._leave()
             raise
         if not got_place and self._stop_waiting(turn):
-            raise AllInUse(f"All {self._size} connections of this process have been in use for {self._timeout:g} s.")
+            raise AllInUse(f"All {self._size} connections of this process have been in use for {timeout:g} s.")
 
     def _stop_waiting(self, turn: threading.Lock) -> bool:
         """Remove this thread from the line. Return False if it has just been given a place."""

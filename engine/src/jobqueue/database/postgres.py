@@ -23,6 +23,8 @@ import sqlalchemy as sa
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
+from jobqueue.database import patience
+
 SILENCE = 10.0  # seconds in which no data moves after which a connection counts as broken
 GONE = 15  # seconds after which the system gives up a connection whose peer does not even acknowledge
 TRANSFER = 1.0  # seconds of moving data after which other threads may open one connection more
@@ -68,7 +70,7 @@ _AT_FAULT = (
 
 
 class Connection(psycopg.Connection[Any]):
-    """A connection that raises if no data moves for SILENCE seconds while it waits for the server. The caller then closes it."""
+    """A connection that raises if no data moves for SILENCE seconds, or fewer in a request. The caller then closes it."""
 
     patient = False  # whether to wait without a limit
     on_transfer: Callable[[], object] | None = None  # called when a statement has moved data for TRANSFER seconds
@@ -88,6 +90,7 @@ def _unless_silent(
     The socket is ready when data has arrived or when there is room to send more. In between, data moves as long as the number of
     bytes changes that the peer has not acknowledged.
     """
+    silence = patience.at_most(SILENCE)
     moved_at, unsent, moves_since = time.monotonic(), 0, math.inf
     try:
         wait = next(waits)
@@ -99,8 +102,8 @@ def _unless_silent(
                 if on_transfer is not None and now > moves_since + TRANSFER:
                     on_transfer()
                     on_transfer = None
-            elif now >= moved_at + SILENCE:
-                raise psycopg.OperationalError(f"the server has been silent for {SILENCE:g} s")
+            elif now >= moved_at + silence:
+                raise psycopg.OperationalError(f"the server has been silent for {silence:g} s")
             wait = waits.send(ready)
     except StopIteration as end:
         return end.value
@@ -166,7 +169,8 @@ class Postgres:
     def connect(self) -> Connection:
         """Open a connection outside any pool."""
         from_url = self.url.translate_connect_args(username="user", database="dbname")
-        arguments: dict[str, Any] = {"connect_timeout": CONNECT, **_limits(), **from_url, **self.url.query}
+        timeout = max(2, int(patience.at_most(CONNECT)))  # the driver takes whole seconds, and no fewer than two
+        arguments: dict[str, Any] = {"connect_timeout": timeout, **_limits(), **from_url, **self.url.query}
         try:
             connection = Connection.connect(autocommit=True, **arguments)
         except psycopg.ProgrammingError:  # its message quotes the option, which may be a part of a password

@@ -29,6 +29,8 @@
   const outdated = new Set(); // replaced jobs that the renderer still polls
   let failing = 0; // number of failing requests
   const starts = new Map(); // answers to starts of jobs, by the callback's output
+  const repeated = new Set(); // the outputs of callbacks that a dcc.Interval calls
+  const unanswered = new Map(); // the answers to their last calls, by output
   let refreshing = {}; // the refresh of panels that is not answered yet
   let unseen = false; // the last refresh of panels failed
   let page = pathAndSearch();
@@ -58,6 +60,7 @@
     if (output.includes('"part":"trouble"')) return start(url, options, output);
     if (cancels.has(output)) return cancel(url, options, cancels.get(output));
     if (url.searchParams.has("cancelJob")) return patiently(url, options, {});
+    if (repeated.has(output)) return repeat(resource, options, output, changedPropIds);
     if (!background.has(output)) return ask(resource, options);
     const name = output.includes('["MATCH"]') ? output + JSON.stringify(outputs) : output; // of this call's components
     const token = tokens().get(name) === found.get(name) && found.get(name);
@@ -131,6 +134,16 @@
     }
   }
 
+  // A callback that a dcc.Interval calls. A tick that comes before the last call is answered takes that answer, as of panels.
+  async function repeat(resource, options, output, changed) {
+    const ticks = changed.length > 0 && changed.every((name) => name.endsWith(".n_intervals"));
+    const answer = (ticks && unanswered.get(output)) || ask(resource, options);
+    const forget = () => unanswered.get(output) === answer && unanswered.delete(output);
+    unanswered.set(output, answer);
+    answer.then(forget, forget);
+    return (await answer).clone();
+  }
+
   async function refreshOnce(url, options) {
     const answer = await whole(url.href, options);
     const failed = !answer || AWAY.includes(answer.status);
@@ -143,6 +156,9 @@
     const callbacks = await answer.clone().json();
     callbacks.filter((callback) => callback.background).forEach((callback) => background.add(callback.output));
     callbacks.filter(isCancel).forEach((callback) => cancels.set(callback.output, callback.inputs[0]));
+    callbacks
+      .filter((callback) => !callback.background && callback.inputs.some((input) => input.property === "n_intervals"))
+      .forEach((callback) => repeated.add(callback.output));
     found.forEach(callAgain);
     return answer;
   }

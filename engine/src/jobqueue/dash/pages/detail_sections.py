@@ -155,8 +155,9 @@ def log(lines: list[LogLine], access: Access) -> Component:
         f"{access.moment(line.at)} {f'[{line.attempt}] ' if several else ''}{line.level:<7} {line.text}"
         for line in lines
     )
-    return html.Div(_code(shown), tabIndex=0, role="log", **spoken(label=f"The last {len(lines)} lines"))
+    return html.Div(_code(shown), role="log", **spoken(label=f"The last {len(lines)} lines"))
 
 
 def _code(text: str) -> Component:
-    return dmc.Code(text, block=True, mt="xs", style=SCROLLED)
+    """Return lines in a box that scrolls. The keyboard scrolls it too, as it can be focused."""
+    return dmc.Code(text, block=True, mt="xs", style=SCROLLED, tabIndex=0)

@@ -78,7 +78,7 @@ def _row(job: dict[str, str], with_owner: bool) -> Component:
         [
             dmc.TableTd(dmc.Checkbox(value=job["id"], size="xs", **spoken(label=f"Select {job['name']}"))),
             dmc.TableTd(dmc.Badge(job["state"], color=colour, variant="light"), className="jobs-state"),
-            dmc.TableTd([html.Span(link(job["name"], job["address"]), title=job["task"]), below], className="jobs-task"),
+            dmc.TableTd([html.Span(link(job["name"], job["address"], underline="always"), title=job["task"]), below], className="jobs-task"),
             dmc.TableTd(_live(job, "says"), className="jobs-wide jobs-says"),
             *([dmc.TableTd(job["owner"], **WIDE)] if with_owner else []),
             dmc.TableTd(job["queue"], **WIDE),

@@ -70,9 +70,9 @@ def table(heads: list[str], rows: list[list[Any]], label: str, width: int = 300)
     return dmc.TableScrollContainer(inside, minWidth=width)
 
 
-def link(inside: Component | str, address: str) -> Component:
+def link(inside: Component | str, address: str, **more: Any) -> Component:
     """Return a link to another page of the app."""
-    return dmc.Anchor(inside, href=address, refresh=False, style=BREAKING)
+    return dmc.Anchor(inside, href=address, refresh=False, style=BREAKING, **more)
 
 
 def spoken(**labels: str) -> dict[str, Any]:
