@@ -32,10 +32,19 @@ class Submission:
     :param max_arguments: the most bytes of one job's message.
     :param emit: sends Huey's signals for each task.
     :param handle: makes the handle that a submit returns.
+    :param check_name: called with each task's full name. Raises an exception to refuse the submit.
     """
 
-    def __init__(self, messages: Messages, max_arguments: int, emit: Emit, handle: Callable[[Task], JobHandle]) -> None:
+    def __init__(
+        self,
+        messages: Messages,
+        max_arguments: int,
+        emit: Emit,
+        handle: Callable[[Task], JobHandle],
+        check_name: Callable[[str], None],
+    ) -> None:
         self._messages = messages
+        self._check_name = check_name
         self._max_arguments = max_arguments
         self._emit = emit
         self._handle = handle
@@ -159,6 +168,7 @@ class Submission:
     def row(self, task: Task, **links: Any) -> NewJob:
         """Return the row of one task. `links`: its owner, and the columns that link it to other jobs."""
         name = self._messages.name_of(type(task))
+        self._check_name(name)
         options = SubmitOptions.of(task)
         unique_key = options.key(task, name)
         run_id = task.id if unique_key is None else str(uuid.uuid4())
