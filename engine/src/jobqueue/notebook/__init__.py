@@ -11,7 +11,8 @@ Example::
 """
 
 from jobqueue.notebook.queue import NotebookQueue
+from jobqueue.notebook.show import show
 
-__all__ = ["NotebookQueue", "queue"]
+__all__ = ["NotebookQueue", "queue", "show"]
 
 queue = NotebookQueue()

@@ -10,6 +10,11 @@ from typing import Any, TextIO
 
 from jobqueue.execution.current_job import Log
 
+def _is_not_of_a_job(record: logging.LogRecord) -> bool:
+    """Filter for handlers that print: the records of a job are in its log."""
+    return _log.get() is None
+
+
 _log: ContextVar[Log | None] = ContextVar("log", default=None)  # of the job that this thread runs
 
 
@@ -29,7 +34,7 @@ class JobOutput(io.TextIOBase):
         log = _log.get()
         if log is None:
             return self.beside.write(text)
-        if sys._getframe(1).f_globals.get("__name__") == "logging":
+        if _is_from_logging():
             return len(text)  # a handler's line: the job's log has the record
         *lines, part = (self._part.get() + text).split("\n")
         self._part.set(part)
@@ -50,9 +55,19 @@ class JobOutput(io.TextIOBase):
         return getattr(self.beside, name)
 
 
+def _is_from_logging() -> bool:
+    """Return whether a logging handler calls `write`, perhaps through IPython's own `write`."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_name == "write":
+        frame = frame.f_back
+    return frame.f_globals.get("__name__") == "logging"
+
+
 @contextmanager
 def kept(log: Log | None) -> Iterator[None]:
-    """Add what this thread prints inside the block to a job's log."""
+    """Add what this thread prints and logs inside the block to a job's log, and print it nowhere else."""
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_not_of_a_job)  # each filter is added once
     before = _log.set(log)
     try:
         yield

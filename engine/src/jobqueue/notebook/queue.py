@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from huey import signals
 from huey.api import Task
 from huey.constants import WORKER_THREAD
 
@@ -20,7 +19,6 @@ from jobqueue.notebook.watching import watch
 
 WORKERS = 2
 KEPT_ERRORS = 100  # exceptions to keep; each keeps the variables of its frames
-FAILURES = {signals.SIGNAL_ERROR, signals.SIGNAL_TIMEOUT}
 
 
 class NotebookConsumer(DurableConsumer):
@@ -125,12 +123,11 @@ class NotebookQueue(DurableHuey):
     def _check_name(self, name: str) -> None:
         """Accept every task. The workers are threads of the kernel, so they know what its cells define."""
 
-    def _emit(self, signal: str, task: Task, *args: Any, **kwargs: Any) -> None:
-        if signal in FAILURES and args:
-            self._errors[task.id] = args[0]
-            while len(self._errors) > KEPT_ERRORS:
-                del self._errors[next(iter(self._errors))]
-        super()._emit(signal, task, *args, **kwargs)
+    def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
+        self._errors[task.id] = exception
+        while len(self._errors) > KEPT_ERRORS:
+            del self._errors[next(iter(self._errors))]
+        return super().build_error_result(task, exception)
 
     def execute_as_huey(self, task: Task, timestamp: datetime) -> Any:
         with kept(task.attempt.job.log):

@@ -32,7 +32,7 @@ def watch(handle: JobHandle, errors: Mapping[str, BaseException]) -> Any:
     view.show(job)
     if job.state is State.FAILED and handle.id in errors:
         raise errors[handle.id]
-    return handle.get()
+    return handle.get(blocking=True)
 
 
 class View:
