@@ -95,7 +95,9 @@ def prices(): return [1, 2]
     assert not cell.error
     wait_until(lambda: shared.value("len(fired)") > 1, timeout=10)
     wait_until(lambda: not shared.run("prices.read()").error, timeout=10)
-    cell = shared.run('@queue.periodic_task(every("day at 5:00"))\ndef tick(): ...')  # the new definition takes its place
+    cell = shared.run(
+        '@queue.periodic_task(every("day at 5:00"))\ndef tick(): ...'
+    )  # the new definition takes its place
     assert not cell.error
     assert [status["name"] for status in shared.value('[{"name": str(s.name)} for s in queue.schedules()]')] == [
         "__main__.prices",

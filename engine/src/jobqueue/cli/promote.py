@@ -12,19 +12,23 @@ import click
 @click.argument("function")
 @click.option("--every", metavar="WHEN", help='Run it on a schedule, such as "day at 07:30".')
 @click.option("--page", is_flag=True, help="Write a page that starts it.")
-@click.option("--as", "name", metavar="NAME", help="Name the job, and its module. By default: as the function and the notebook.")
+@click.option(
+    "--as", "name", metavar="NAME", help="Name the job, and its module. By default: as the function and the notebook."
+)
 @click.option("--dry-run", is_flag=True, help="Show the changes, and write nothing.")
 def promote(notebook: Path, function: str, every: str | None, page: bool, name: str | None, dry_run: bool) -> None:
     """Make a job of a FUNCTION in a NOTEBOOK: its module, its test, and its place in the notebook.
 
     Runs the saved notebook first, and checks the job in a copy of the app. Writes nothing unless all of that holds.
     """
-    from_root(lambda tools, root: _write(
-        tools,
-        root,
-        tools.plan(root, notebook, function, every=every, page=page, name=name, tell=click.echo),
-        dry_run,
-    ))
+    from_root(
+        lambda tools, root: _write(
+            tools,
+            root,
+            tools.plan(root, notebook, function, every=every, page=page, name=name, tell=click.echo),
+            dry_run,
+        )
+    )
 
 
 @click.command()
@@ -43,7 +47,9 @@ def from_root(run: Callable[[Any, Path], None]) -> None:
         raise click.ClickException("promote needs the development tools. Run: make setup") from error
     root = Path.cwd()
     if not (root / "app" / "jobs").is_dir():
-        raise click.ClickException(f"{root} is not an app's folder: it has no app/jobs. Go to the folder of pyproject.toml.")
+        raise click.ClickException(
+            f"{root} is not an app's folder: it has no app/jobs. Go to the folder of pyproject.toml."
+        )
     if undone := tools.undo(root):
         click.echo(f"The last command was interrupted. These files are as they were before it: {', '.join(undone)}")
     try:

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from jobqueue.execution.current_job import Log
 
+
 def _is_not_of_a_job(record: logging.LogRecord) -> bool:
     """Filter for handlers that print: the records of a job are in its log."""
     return _log.get() is None

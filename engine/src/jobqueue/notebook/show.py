@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 HEIGHT = 650  # pixels of the frame
 
-_serving: ContextVar["AppServer | None"] = ContextVar("serving", default=None)  # the server that this thread answers for
+_serving: ContextVar["AppServer | None"] = ContextVar(
+    "serving", default=None
+)  # the server that this thread answers for
 _servers: dict[str, "AppServer"] = {}  # by the app's name: a notebook may make its app again
 
 

@@ -99,7 +99,9 @@ def _needs(statement: Statement, bound: str) -> set[str]:
         return statement.uses - {bound}
     bare = copy.copy(statement.node)
     bare.decorator_list = []  # type: ignore[attr-defined]
-    options = [*decorator.args, *(keyword.value for keyword in decorator.keywords)] if isinstance(decorator, ast.Call) else []
+    options = (
+        [*decorator.args, *(keyword.value for keyword in decorator.keywords)] if isinstance(decorator, ast.Call) else []
+    )
     named = {one.id for option in options for one in ast.walk(option) if isinstance(one, ast.Name)}
     return names_of(bare)[1] - {bound} | named
 
@@ -120,7 +122,9 @@ def _definition(notebook: Notebook, needed: str, user: Statement, task: str) -> 
     if found:
         return _only(found, needed, task)
     if needed == "__file__":
-        raise Refused(f"{user.label} {_line_with(user, needed)} uses __file__, which a notebook does not have. Pass the path.")
+        raise Refused(
+            f"{user.label} {_line_with(user, needed)} uses __file__, which a notebook does not have. Pass the path."
+        )
     if NOTEBOOK_ONLY.match(needed):
         raise _works_only_here(user, needed)
     if needed in KNOWN:
@@ -167,7 +171,11 @@ def _check(notebook: Notebook, statement: Statement, bound: str, task: str) -> N
             f"itself. Return the value instead."
         )
     for one in ast.walk(node):
-        if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and _name(one.func.value) == "get_ipython()":
+        if (
+            isinstance(one, ast.Call)
+            and isinstance(one.func, ast.Attribute)
+            and _name(one.func.value) == "get_ipython()"
+        ):
             raise _works_only_here(statement, statement.cell.quoted(one.lineno))
         if isinstance(one, ast.ImportFrom | ast.Import):
             modules = [one.module or ""] if isinstance(one, ast.ImportFrom) else [alias.name for alias in one.names]
@@ -184,7 +192,8 @@ def _check(notebook: Notebook, statement: Statement, bound: str, task: str) -> N
             f"{statement.label} {statement.line} decides how {bound} is defined. Define it once, outside of the block."
         )
     if isinstance(node, ast.Try) and any(
-        not isinstance(one, ast.Import | ast.ImportFrom | ast.Assign) for one in [*node.body, *node.orelse, *node.finalbody]
+        not isinstance(one, ast.Import | ast.ImportFrom | ast.Assign)
+        for one in [*node.body, *node.orelse, *node.finalbody]
     ):
         raise Refused(f"{statement.label} {statement.line} does more than import. Put it into {task}.")
     if bound != task and task_decorator(statement) is not None:
@@ -193,7 +202,9 @@ def _check(notebook: Notebook, statement: Statement, bound: str, task: str) -> N
         _check_defaults(statement, node)
     if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
         _check_value(notebook, statement, node.value, bound, task)
-    elif not isinstance(node, Function | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Try | ast.Assign | ast.AnnAssign):
+    elif not isinstance(
+        node, Function | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Try | ast.Assign | ast.AnnAssign
+    ):
         raise Refused(
             f"{statement.label} {statement.line} makes {bound} while it runs. Assign it in a statement of its own."
         )
@@ -213,7 +224,10 @@ def _check_defaults(statement: Statement, function: Function) -> None:
     """Refuse a default value that the function changes: the next call would start with it."""
     positional = [*function.args.posonlyargs, *function.args.args]
     defaults = [None] * (len(positional) - len(function.args.defaults)) + list(function.args.defaults)
-    pairs = [*zip(positional, defaults, strict=True), *zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)]
+    pairs = [
+        *zip(positional, defaults, strict=True),
+        *zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True),
+    ]
     for argument, default in pairs:
         mutable = isinstance(default, ast.List | ast.Dict | ast.Set) or (
             isinstance(default, ast.Call) and _name(default.func) in ("list", "dict", "set")
@@ -231,7 +245,7 @@ def _check_value(notebook: Notebook, statement: Statement, value: ast.expr, boun
             continue
         if isinstance(one, ast.Call) and not _is_pure(notebook, one):
             raise Refused(
-                f'{statement.label} {statement.line} would run whenever the app starts. Read it inside {task} '
+                f"{statement.label} {statement.line} would run whenever the app starts. Read it inside {task} "
                 f'(job.step("{bound}", ...)), or make it a parameter.'
             )
 
@@ -259,8 +273,7 @@ def _check_changes(notebook: Notebook, definition: Statement, name: str) -> None
         for one in ast.walk(statement.node):
             if _changed_name(one) == name:
                 raise Refused(
-                    f"{statement.label} changes {name} after its definition in {definition.label}. "
-                    f"{_advice(one)}"
+                    f"{statement.label} changes {name} after its definition in {definition.label}. {_advice(one)}"
                 )
 
 
@@ -268,7 +281,9 @@ def _advice(change: ast.AST) -> str:
     for one in ast.walk(change):
         if isinstance(one, ast.Subscript) and isinstance(one.slice, ast.Constant) and isinstance(one.slice.value, str):
             verb = "Leave it out of" if isinstance(change, ast.Delete) else "Put it into"
-            return f'Put "{one.slice.value}" into the definition.' if verb.startswith("Put") else f"{verb} the definition."
+            return (
+                f'Put "{one.slice.value}" into the definition.' if verb.startswith("Put") else f"{verb} the definition."
+            )
     return "Put the change into the definition."
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import itertools
 import json
 import os
 import re
@@ -30,7 +31,7 @@ class Kernel(AsyncKernelManager):
     def kernel_spec(self) -> Any:
         from jupyter_client.kernelspec import KernelSpec
 
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
         return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
 
@@ -42,15 +43,16 @@ def check_stored(notebook: Notebook) -> None:
             f"{notebook.path.name} has no stored outputs, so there is nothing to compare. Run all cells and save, or move it "
             "to notebooks/scratch/."
         )
-    before = 0
-    for position, (cell, count) in enumerate(counts):
+    for cell, count in counts:
         if count is None:
             raise Refused(f"{cell.quoted(1)} has not run. Run all cells from the top, save, and promote again.")
-        if count < before:
-            raise Refused(f"[{before}] ran before [{count}]. Run all cells from the top, save, and promote again.")
-        if count != position + 1:
-            raise Refused(f"[{count}] is not the first run of its cell. Restart, run all cells from the top, and save.")
-        before = count
+    numbers = [count for _, count in counts]
+    for before, after in itertools.pairwise(numbers):
+        if after < before:
+            raise Refused(f"[{before}] ran before [{after}]. Run all cells from the top, save, and promote again.")
+    for expected, number in enumerate(numbers, 1):
+        if number != expected:
+            raise Refused(f"[{number}] is not the first run of its cell. Restart, run all cells from the top, and save.")
     for cell, _ in counts:
         failed = any(output.output_type == "error" for output in cell.node.outputs)
         if failed and RAISES not in cell.tags:
@@ -89,12 +91,19 @@ def run(notebook: Notebook, folder: Path, environment: dict[str, str], extra: st
 def _failed(notebook: Notebook, node: Any, error: CellExecutionError) -> str:
     cells = [cell for cell in node.cells if cell.cell_type == "code"]
     number = next(
-        (i for i, cell in enumerate(cells) if any(one.output_type == "error" for one in cell.outputs) and i < len(notebook.cells)
-         and RAISES not in notebook.cells[i].tags),
+        (
+            i
+            for i, cell in enumerate(cells)
+            if any(one.output_type == "error" for one in cell.outputs)
+            and i < len(notebook.cells)
+            and RAISES not in notebook.cells[i].tags
+        ),
         None,
     )
     where = f"{notebook.cells[number].label} " if number is not None else ""
-    return f"{where}raises {error.ename}: {error.evalue} in a fresh kernel. Mend it, run all cells from the top, and save."
+    return (
+        f"{where}raises {error.ename}: {error.evalue} in a fresh kernel. Mend it, run all cells from the top, and save."
+    )
 
 
 def differences(notebook: Notebook, ran: Sequence[Any]) -> list[tuple[Cell, str, str]]:
@@ -103,29 +112,29 @@ def differences(notebook: Notebook, ran: Sequence[Any]) -> list[tuple[Cell, str,
     for cell, now in zip(notebook.cells, ran, strict=True):
         if IGNORED in cell.tags:
             continue
-        stored, shown = _shown(cell.node.outputs), _shown(now.outputs)
-        if stored != shown:
-            found.append((cell, *_first_difference(shown, stored)))
+        stored, fresh = shown(cell.node.outputs), shown(now.outputs)
+        if stored != fresh:
+            found.append((cell, *_first_difference(fresh, stored)))
     return found
 
 
-def _shown(outputs: Sequence[Any]) -> list[tuple[str, str]]:
+def shown(outputs: Sequence[Any]) -> list[tuple[str, str]]:
     """Return what outputs show, but standard error: progress bars write times there."""
-    shown: list[tuple[str, str]] = []
+    found: list[tuple[str, str]] = []
     for output in outputs:
         if output.output_type == "stream":
             if output.name == "stderr":
                 continue
-            if shown and shown[-1][0] == "stdout":
-                shown[-1] = ("stdout", shown[-1][1] + output.text)
+            if found and found[-1][0] == "stdout":
+                found[-1] = ("stdout", found[-1][1] + output.text)
             else:
-                shown.append(("stdout", output.text))
+                found.append(("stdout", output.text))
         elif output.output_type == "error":
-            shown.append(("error", f"{output.ename}: {output.evalue}"))
+            found.append(("error", f"{output.ename}: {output.evalue}"))
         else:
             for kind, content in sorted(output.data.items()):
-                shown.append((kind, content if isinstance(content, str) else json.dumps(content, sort_keys=True)))
-    return [(kind, VARYING.sub("…", text)) for kind, text in shown]
+                found.append((kind, content if isinstance(content, str) else json.dumps(content, sort_keys=True)))
+    return [(kind, VARYING.sub("…", text)) for kind, text in found]
 
 
 def _first_difference(shown: Sequence[tuple[str, str]], stored: Sequence[tuple[str, str]]) -> tuple[str, str]:
@@ -153,7 +162,7 @@ def saved_at(path: Path) -> str:
 
 # --- the task's calls ---
 
-RECORD = '''
+RECORD = """
 def _promote_record(task, calls):
     import json
     from jobqueue import codec
@@ -188,7 +197,7 @@ def _promote_record(task, calls):
 
 
 _promote_record({function}, {calls})
-'''
+"""
 
 
 def literal_calls(notebook: Notebook, task: str) -> tuple[list[str], bool]:

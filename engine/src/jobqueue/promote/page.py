@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from jobqueue.promote.notebook import Statement
@@ -20,23 +21,23 @@ class Field(NamedTuple):
     imports: tuple[str, ...] = ()
 
 
-def page_module(module: str, task: ast.FunctionDef, taken: Sequence[Statement]) -> str:
+def page_module(root: Path, module: str, task: ast.FunctionDef, taken: Sequence[Statement]) -> str:
     """Return the source of a promoted job's page, without its mark. Raises Refused for a parameter that has no field."""
-    fields = [
-        _field(module, task.name, argument, default, taken)
-        for argument, default in _parameters(task)
-    ]
+    fields = [_field(module, task.name, argument, default, taken) for argument, default in _parameters(task)]
     words = _words(task.name)
     prefix = module.replace("_", "-")
     extra = sorted({line for field in fields for line in field.imports})
     ids = [f"{prefix}-{field.name.replace('_', '-')}" for field in fields]
-    made = "\n".join(f"    {field.name} = {field.component.format(id=name)}" for field, name in zip(fields, ids, strict=True))
+    made = "\n".join(
+        f"    {field.name} = {field.component.format(id=name)}" for field, name in zip(fields, ids, strict=True)
+    )
     states = "".join(f', State("{name}", "{field.part}")' for field, name in zip(fields, ids, strict=True))
     signature = "".join(f", {field.name}: {field.type}" for field in fields)
     passed = ", ".join(f"{field.name}={field.value}" for field in fields)
     shown = ", ".join(["title", *(field.name for field in fields), "button", "panel(job)"])
     path = f"/{prefix}"
     return formatted(
+        root,
         f'''"""Start {task.name} and watch it."""
 
 import dash
@@ -65,7 +66,7 @@ def layout(job: str | None = None, **_: str) -> dmc.Stack:
 def start(_: int{signature}) -> JobHandle:
     """Start a job. The panel shows it and puts its id into the address."""
     return {task.name}({passed})
-'''
+''',
     )
 
 
@@ -74,7 +75,9 @@ def _parameters(task: ast.FunctionDef) -> list[tuple[ast.arg, ast.expr | None]]:
     if arguments.vararg or arguments.kwarg:
         star = arguments.vararg or arguments.kwarg
         assert star is not None
-        raise Refused(f"--page makes a field for each parameter, and {task.name} takes any number (*{star.arg}). Leave --page out.")
+        raise Refused(
+            f"--page makes a field for each parameter, and {task.name} takes any number (*{star.arg}). Leave --page out."
+        )
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
     defaults += arguments.defaults
@@ -91,9 +94,17 @@ def _field(module: str, task: str, argument: ast.arg, default: ast.expr | None, 
     shown = "" if literal is None else f", value={literal!r}"
     if kind in ("int", "float"):
         decimals = ", allowDecimal=False" if kind == "int" else ""
-        return Field(name, f'dmc.NumberInput(id="{{id}}", label="{label}"{shown}{decimals}, maw=300)', "value", kind, f"{kind}({name})")
+        return Field(
+            name,
+            f'dmc.NumberInput(id="{{id}}", label="{label}"{shown}{decimals}, maw=300)',
+            "value",
+            kind,
+            f"{kind}({name})",
+        )
     if kind == "bool":
-        return Field(name, f'dmc.Switch(id="{{id}}", label="{label}", checked={bool(literal)})', "checked", "bool", name)
+        return Field(
+            name, f'dmc.Switch(id="{{id}}", label="{label}", checked={bool(literal)})', "checked", "bool", name
+        )
     if kind == "str":
         return Field(name, f'dmc.TextInput(id="{{id}}", label="{label}"{shown}, maw=300)', "value", "str", name)
     if kind.rpartition(".")[2] == "date":
@@ -104,7 +115,9 @@ def _field(module: str, task: str, argument: ast.arg, default: ast.expr | None, 
         choices = argument.annotation.slice
         options = [ast.literal_eval(one) for one in (choices.elts if isinstance(choices, ast.Tuple) else [choices])]
         if all(isinstance(option, str) for option in options):
-            field = f'dmc.Select(id="{{id}}", label="{label}", data={options!r}, value={literal or options[0]!r}, maw=300)'
+            field = (
+                f'dmc.Select(id="{{id}}", label="{label}", data={options!r}, value={literal or options[0]!r}, maw=300)'
+            )
             return Field(name, field, "value", "str", name)
     if any(isinstance(one.node, ast.ClassDef) and one.node.name == kind and _is_enum(one.node) for one in taken):
         first = f"next(iter({kind})).name" if default is None else f"{ast.unparse(default)}.name"

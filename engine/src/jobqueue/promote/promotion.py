@@ -69,6 +69,7 @@ def plan(
     _check_schedule(every)
     _check_not_promoted(notebook, task)
     taken = dependencies(notebook, task)
+    _check_no_arguments(taken, task, every)
     module = _module_name(place, name)
     evidence.check_stored(notebook)
     _check_places(root, notebook, taken, task)
@@ -77,16 +78,16 @@ def plan(
     tell(f"Running {place.as_posix()} as saved at {evidence.saved_at(path)} in a fresh kernel.")
     calls, unproven = _records(root, notebook, taken, task)
     files: dict[Path, str | None] = {}
-    source = writing.job_module(place, task, taken, every, name)
+    source = writing.job_module(root, place, task, taken, every, name)
     files[targets["job"]] = writing.marked(source, place)
     if calls:
-        files[targets["test"]] = writing.marked(writing.test_module(module, task, calls), place)
+        files[targets["test"]] = writing.marked(writing.test_module(root, module, task, calls), place)
     elif (root / targets["test"]).exists():
         files[targets["test"]] = None
     if page:
         node = definition_of_task(notebook, task).node
         assert isinstance(node, ast.FunctionDef)
-        files[targets["page"]] = writing.marked(page_module(module, node, taken), place)
+        files[targets["page"]] = writing.marked(page_module(root, module, node, taken), place)
     files[place] = _rewritten(notebook, writing.new_sources(notebook, taken, task, module), module, task)
     tell("Checking the job in a copy of the app.")
     _prove(root, place, module, name or task, files, bool(calls))
@@ -102,7 +103,9 @@ def plan_back(root: Path, task: str) -> Promotion:
     for path in sorted((root / "app" / "jobs").glob("*.py")):
         text = path.read_text()
         mark = writing.mark_of(text)
-        if mark is not None and any(isinstance(one, ast.FunctionDef) and one.name == task for one in ast.parse(text).body):
+        if mark is not None and any(
+            isinstance(one, ast.FunctionDef) and one.name == task for one in ast.parse(text).body
+        ):
             break
     else:
         raise Refused(f"No job named {task} was promoted from a notebook.")
@@ -112,7 +115,9 @@ def plan_back(root: Path, task: str) -> Promotion:
     for target in targets.values():
         if (root / target).exists() and (found := writing.mark_of((root / target).read_text())) is not None:
             if found[1]:
-                raise Refused(f"{target.as_posix()} was edited since it was promoted. Take the edits into the notebook first.")
+                raise Refused(
+                    f"{target.as_posix()} was edited since it was promoted. Take the edits into the notebook first."
+                )
             files[target] = None
     notebook = Notebook(root / place)
     sources = {}
@@ -145,6 +150,24 @@ def _check_schedule(every: str | None) -> None:
             raise Refused(f"--every: {error}") from error
 
 
+def _check_no_arguments(taken: Sequence[Statement], task: str, every: str | None) -> None:
+    """Refuse a schedule for a function that needs arguments: a schedule passes none."""
+    statement = next(one for one in taken if task in one.binds)
+    assert isinstance(statement.node, ast.FunctionDef)
+    decorator = task_decorator(statement)
+    if every is None and (decorator is None or ".task" in ast.unparse(decorator).partition("(")[0]):
+        return
+    arguments = statement.node.args
+    needed = [one.arg for one in [*arguments.posonlyargs, *arguments.args]][: -len(arguments.defaults) or None]
+    needed += [
+        one.arg for one, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None
+    ]
+    if needed:
+        raise Refused(
+            f"{task} needs {', '.join(needed)}, and a schedule passes no arguments. Give each a default value."
+        )
+
+
 def _check_not_promoted(notebook: Notebook, task: str) -> None:
     for cell in notebook.cells:
         kept = cell.node.metadata.get(KEPT)
@@ -173,7 +196,9 @@ def _check_targets(root: Path, targets: Mapping[str, Path], place: Path, task: s
             continue
         mark = writing.mark_of((root / target).read_text())
         if mark is None or mark[0] != place.as_posix():
-            raise Refused(f"{target.as_posix()} exists already, and was not promoted from {place.as_posix()}. Use --as.")
+            raise Refused(
+                f"{target.as_posix()} exists already, and was not promoted from {place.as_posix()}. Use --as."
+            )
         if mark[1]:
             raise Refused(
                 f"{target.as_posix()} was edited since it was promoted. Take the edits into the notebook (python -m app demote "
@@ -181,7 +206,9 @@ def _check_targets(root: Path, targets: Mapping[str, Path], place: Path, task: s
             )
     for path in sorted((root / "app" / "jobs").glob("*.py")):
         if path.name != targets["job"].name and (name or task) in _job_names(path):
-            raise Refused(f"app/jobs/{path.name} already has a job named {name or task}. Use --as, or rename the function.")
+            raise Refused(
+                f"app/jobs/{path.name} already has a job named {name or task}. Use --as, or rename the function."
+            )
 
 
 def _job_names(path: Path) -> set[str]:
@@ -192,7 +219,8 @@ def _job_names(path: Path) -> set[str]:
     return {
         one.name
         for one in body
-        if isinstance(one, ast.FunctionDef) and any("huey." in ast.unparse(decorator) for decorator in one.decorator_list)
+        if isinstance(one, ast.FunctionDef)
+        and any("huey." in ast.unparse(decorator) for decorator in one.decorator_list)
     }
 
 
@@ -232,7 +260,9 @@ def _lies_beside(folder: Path, root: Path, text: str) -> bool:
 # --- evidence ---
 
 
-def _records(root: Path, notebook: Notebook, taken: Sequence[Statement], task: str) -> tuple[list[dict[str, Any]], bool]:
+def _records(
+    root: Path, notebook: Notebook, taken: Sequence[Statement], task: str
+) -> tuple[list[dict[str, Any]], bool]:
     """Run the notebook, and return what the task's calls returned, and whether there are calls without a record."""
     calls, others = evidence.literal_calls(notebook, task)
     wrapped = task_decorator(next(one for one in taken if task in one.binds)) is not None
@@ -260,7 +290,7 @@ def _changes(notebook: Notebook, first: Sequence[Any], second: Sequence[Any]) ->
     """Return the cells that showed something else in the second of two runs."""
     found = []
     for cell, before, now in zip(notebook.cells, first, second, strict=True):
-        if evidence._shown(before.outputs) != evidence._shown(now.outputs):
+        if evidence.shown(before.outputs) != evidence.shown(now.outputs):
             found.append((cell, "", ""))
     return found
 
@@ -290,7 +320,7 @@ def _prove(root: Path, place: Path, module: str, job: str, files: Mapping[Path, 
         environment = os.environ | _environment(copy, folder)
         source = files[Path("app/jobs", f"{module}.py")]
         assert source is not None
-        writing.ruff("check", "--quiet", "--select", "F821,E9", "--output-format", "concise", "-", source=source)
+        writing.ruff(copy, "check", "--quiet", "--select", "F821,E9", "--output-format", "concise", source=source)
         _run_in(
             copy,
             environment,
@@ -332,7 +362,10 @@ def _as_text(notebook: Notebook) -> str:
 
 def _diff(path: Path, held: Path, after: str | None) -> str:
     before = held.read_text() if held.exists() else ""
-    names = (f"a/{path.as_posix()}" if held.exists() else "/dev/null", f"b/{path.as_posix()}" if after is not None else "/dev/null")
+    names = (
+        f"a/{path.as_posix()}" if held.exists() else "/dev/null",
+        f"b/{path.as_posix()}" if after is not None else "/dev/null",
+    )
     texts = [_for_diff(path, before), _for_diff(path, after or "")]
     lines = difflib.unified_diff(*(text.splitlines(keepends=True) for text in texts), *names)
     return "".join(line if line.endswith("\n") else line + "\n" for line in lines)

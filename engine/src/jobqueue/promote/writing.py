@@ -38,9 +38,12 @@ class Import:
             self.text = f"from {module} import {name}"
 
 
-def job_module(notebook: Path, task: str, taken: Sequence[Statement], every: str | None, name: str | None) -> str:
+def job_module(
+    root: Path, notebook: Path, task: str, taken: Sequence[Statement], every: str | None, name: str | None
+) -> str:
     """Return the source of a promoted job's module, without its mark.
 
+    :param root: the app's folder, whose settings of ruff hold.
     :param notebook: the notebook's path in the app, for the docstring.
     :param taken: what the task needs, in the notebook's order.
     :param every: a schedule in words.
@@ -67,7 +70,7 @@ def job_module(notebook: Path, task: str, taken: Sequence[Statement], every: str
         if isinstance(statement.node, ast.FunctionDef) and statement.node.name == task:
             text = _as_job(statement, text, every, name)
         blocks.append(text)
-    return formatted("\n".join(lines) + "\n\n\n" + "\n\n\n".join(blocks) + "\n")
+    return formatted(root, "\n".join(lines) + "\n\n\n" + "\n\n\n".join(blocks) + "\n")
 
 
 def _used(statement: Statement) -> set[str]:
@@ -105,9 +108,11 @@ def _with_imports(statement: Statement, movable: dict[str, Import]) -> str:
     assert isinstance(node, Function)
     body = node.body
     after = body[0] if ast.get_docstring(node, clean=False) is not None and len(body) > 1 else None
-    number = (after.end_lineno or 0) if after is not None else min(
-        [body[0].lineno, *(one.lineno for one in getattr(body[0], "decorator_list", []))]
-    ) - 1
+    number = (
+        (after.end_lineno or 0)
+        if after is not None
+        else min([body[0].lineno, *(one.lineno for one in getattr(body[0], "decorator_list", []))]) - 1
+    )
     lines = statement.cell.lines[statement.first - 1 : statement.last]
     at = number - statement.first + 1
     indent = " " * body[0].col_offset
@@ -132,19 +137,27 @@ def _as_job(statement: Statement, text: str, every: str | None, name: str | None
             options = ", ".join(ast.get_source_segment(statement.cell.python, part) or "" for part in parts)
     if every is not None:
         if kind != "task":
-            raise Refused(f"{statement.label} {node.name} has a schedule already. Leave --every out, or use @queue.task().")
+            raise Refused(
+                f"{statement.label} {node.name} has a schedule already. Leave --every out, or use @queue.task()."
+            )
         kind, options = "periodic_task", ", ".join(filter(None, [f"every({every!r})", options]))
     if name is not None and name != node.name:
         options = ", ".join(filter(None, [options, f"name={name!r}"]))
     return "\n".join([*above, f"@huey.{kind}({options})", *code])
 
 
-def test_module(module: str, task: str, calls: Sequence[dict[str, Any]]) -> str:
+def test_module(root: Path, module: str, task: str, calls: Sequence[dict[str, Any]]) -> str:
     """Return the source of a promoted job's test, without its mark.
 
     :param calls: what promote recorded: the arguments' source and the value's, or the text that a frame shows.
     """
-    lines = [f'"""{task} returns what its notebook showed."""', "", "import pytest", f"from app.jobs import {module}", ""]
+    lines = [
+        f'"""{task} returns what its notebook showed."""',
+        "",
+        "import pytest",
+        f"from app.jobs import {module}",
+        "",
+    ]
     for number, call in enumerate(calls, 1):
         suffix = "" if len(calls) == 1 else f"_{number}"
         lines += [f"def test_{task}_returns_what_the_notebook_showed{suffix}() -> None:"]
@@ -155,7 +168,7 @@ def test_module(module: str, task: str, calls: Sequence[dict[str, Any]]) -> str:
             lines += [f"    assert value == {call['value']}"]
         lines += [""]
     text = "\n".join(lines)
-    return formatted(text if "pytest." in text else text.replace("import pytest\n", ""))
+    return formatted(root, text if "pytest." in text else text.replace("import pytest\n", ""))
 
 
 def _quoted(text: str) -> str:
@@ -215,17 +228,19 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def formatted(source: str) -> str:
-    """Return a source with sorted imports, formatted by ruff."""
+def formatted(root: Path, source: str) -> str:
+    """Return a source with sorted imports, formatted by ruff as the app's settings say."""
     for command in (["check", "--quiet", "--select", "I", "--fix"], ["format", "--quiet"]):
-        source = ruff(*command, "--line-length", "120", "-", source=source)
+        source = ruff(root, *command, source=source)
     return source
 
 
-def ruff(*arguments: str, source: str) -> str:
-    """Run ruff on a source, and return what it prints. Raises Refused."""
-    command = [sys.executable, "-m", "ruff", *arguments]
-    done = subprocess.run(command, input=source, capture_output=True, text=True)
+def ruff(root: Path, *arguments: str, source: str) -> str:
+    """Run ruff on a source of the app, and return what it prints. Raises Refused."""
+    command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", "app/jobs/promoted.py", "-"]
+    done = subprocess.run(command, input=source, capture_output=True, text=True, cwd=root)
     if done.returncode:
-        raise Refused(f"ruff refuses the module that promote wrote:\n{textwrap.indent(done.stdout + done.stderr, '  ')}")
+        raise Refused(
+            f"ruff refuses the module that promote wrote:\n{textwrap.indent(done.stdout + done.stderr, '  ')}"
+        )
     return done.stdout
