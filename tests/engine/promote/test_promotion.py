@@ -112,7 +112,9 @@ def test_a_job_is_written_with_its_test_and_its_place_in_the_notebook(app: Path,
     with pytest.raises(Refused, match="app/jobs/sales.py was edited since it was promoted."):
         plan_back(app, "total_sales")
     (app / "app/jobs/sales.py").write_text(job)
-    with pytest.raises(Refused, match="total_sales is promoted already. To change it, first take it back: python -m app demote"):
+    with pytest.raises(
+        Refused, match="total_sales is promoted already. To change it, first take it back: python -m app demote"
+    ):
         plan(app, path, "total_sales")
     apply(app, plan_back(app, "total_sales").files)
     assert tree(app) == before
@@ -137,8 +139,6 @@ def mutations(source: str, chance: random.Random, count: int) -> list[tuple[str,
     return chosen
 
 
-
-
 def test_a_stale_output_is_refused(app: Path) -> None:
     path = write(app / "notebooks" / "sales.ipynb", "def total(): return 1\n# %%\ntotal()", run=True)
     path.write_text(path.read_text().replace('"1"', '"2"'))
@@ -147,8 +147,12 @@ def test_a_stale_output_is_refused(app: Path) -> None:
 
 
 def test_an_output_that_differs_at_each_run_is_refused(app: Path) -> None:
-    path = write(app / "notebooks" / "sales.ipynb", "import time\ndef total(): return time.time_ns()\n# %%\ntotal()", run=True)
-    with pytest.raises(Refused, match=r"^\[2\] gives another output at each run, so it proves nothing. Tag it nbval-ignore-output"):
+    path = write(
+        app / "notebooks" / "sales.ipynb", "import time\ndef total(): return time.time_ns()\n# %%\ntotal()", run=True
+    )
+    with pytest.raises(
+        Refused, match=r"^\[2\] gives another output at each run, so it proves nothing. Tag it nbval-ignore-output"
+    ):
         plan(app, path, "total")
 
 
@@ -190,8 +194,16 @@ EARLY = {
         {},
         "beside lies beside the notebook, but a worker does not import from there.",
     ),
-    "the name of another job": ("def greet(): return 1\n# %%\nprint(1)", {"task": "greet"}, "app/jobs/hello.py already has a job named greet."),
-    "a keyword as the name": ("def total(): return 1\n# %%\nprint(1)", {"name": "class"}, "--as class makes no module's name."),
+    "the name of another job": (
+        "def greet(): return 1\n# %%\nprint(1)",
+        {"task": "greet"},
+        "app/jobs/hello.py already has a job named greet.",
+    ),
+    "a keyword as the name": (
+        "def total(): return 1\n# %%\nprint(1)",
+        {"name": "class"},
+        "--as class makes no module's name.",
+    ),
     "a module that promote did not write": (
         "def total(): return 1\n# %%\nprint(1)",
         {"name": "hello"},
@@ -210,7 +222,9 @@ EARLY = {
 def test_nothing_is_written_after_a_refusal(name: str, app: Path) -> None:
     source, options, refusal = EARLY[name]
     path = write(app / "notebooks" / "sales.ipynb", source)
-    text = path.read_text().replace('"outputs": []', '"outputs": [{"output_type": "stream", "name": "stdout", "text": "1\\n"}]')
+    text = path.read_text().replace(
+        '"outputs": []', '"outputs": [{"output_type": "stream", "name": "stdout", "text": "1\\n"}]'
+    )
     path.write_text(text)
     before = tree(app)
     with pytest.raises(Refused) as refused:
@@ -254,7 +268,9 @@ def test_a_promotion_that_is_killed_at_any_moment_is_undone_or_whole(tmp_path: P
         for name in ("b.txt", "c.txt", "gone.txt"):
             (root / name).write_text("before")
         before = tree(root)
-        done = subprocess.run([sys.executable, "-c", KILLED, str(root), str(moment)], env=environment(), capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(root), str(moment)], env=environment(), capture_output=True, text=True
+        )
         if done.returncode == 0:
             outcomes.add("whole")
             assert done.stdout == "whole\n"

@@ -52,7 +52,9 @@ def check_stored(notebook: Notebook) -> None:
             raise Refused(f"[{before}] ran before [{after}]. Run all cells from the top, save, and promote again.")
     for expected, number in enumerate(numbers, 1):
         if number != expected:
-            raise Refused(f"[{number}] is not the first run of its cell. Restart, run all cells from the top, and save.")
+            raise Refused(
+                f"[{number}] is not the first run of its cell. Restart, run all cells from the top, and save."
+            )
     for cell, _ in counts:
         failed = any(output.output_type == "error" for output in cell.node.outputs)
         if failed and RAISES not in cell.tags:
