@@ -1,5 +1,6 @@
 """A real JupyterLab: the app is shown inline, and a notebook's function becomes a job with a page."""
 
+import contextlib
 import os
 import re
 import signal
@@ -147,6 +148,14 @@ def test_from_a_notebook_to_a_scheduled_job_with_a_page(app: RunningApp, page: P
     for command in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]):
         done = in_app(app, "-m", *command)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def last_count(notebook: Path) -> int | None:
+    """Return the execution count of a notebook's last cell. While JupyterLab writes the file, there is none."""
+    with contextlib.suppress(nbformat.reader.NotJSONError):
+        count: int | None = nbformat.read(notebook, as_version=4).cells[-1].get("execution_count")
+        return count
+    return None
 
 
 def in_app(app: RunningApp, *arguments: str) -> "subprocess.CompletedProcess[str]":
