@@ -96,6 +96,11 @@ TAKEN = {
         "'stats' in module, total.func.__doc__",
         (False, "Doc."),
     ),
+    "a heavy import that annotations name too": (
+        "import pandas as pd\n# %%\ndef total(x: int) -> pd.DataFrame:\n    return pd.DataFrame({'x': [x]})\n",
+        "'pd' in module, total(1)['x'].tolist()",
+        (False, [1]),
+    ),
     "the same definition in two cells": (
         "def net(x): return x\n# %%\ndef net(x):\n    return x\n# %%\ndef total(x): return net(x)",
         "total(5)",

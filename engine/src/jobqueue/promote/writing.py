@@ -16,7 +16,7 @@ from jobqueue.promote.refusal import Refused
 
 # Packages that only workers load: their imports move into the functions that use them.
 HEAVY = frozenset(
-    "catboost cvxpy jax keras lightgbm nltk numba prophet scipy skfolio sklearn spacy statsmodels sympy tensorflow torch "
+    "catboost cvxpy jax keras lightgbm nltk numba pandas polars prophet pyarrow scipy skfolio sklearn spacy statsmodels sympy tensorflow torch "
     "transformers xgboost".split()
 )
 MARK = re.compile(r"^# Promoted from (?P<notebook>.+) \(sha256 (?P<hash>[0-9a-f]{16})\)\.$", re.MULTILINE)
@@ -61,10 +61,14 @@ def job_module(
     movable = {one.bound: one for one in imports if one.package in HEAVY and _is_inside(one.bound, others)}
     lines = [f'"""{task}, from {notebook.as_posix()}."""', ""]
     lines += dict.fromkeys(one.text for one in imports if one.bound not in movable)
+    annotated = {name for statement in others for name in annotated_names(statement.node)}
+    for_types = [one.text for name, one in movable.items() if name in annotated]
+    if for_types:  # the web process imports this module too, and needs no annotations
+        lines[1:2] = ["", "from __future__ import annotations", "", "from typing import TYPE_CHECKING"]
     lines += ["from app.jobs import huey"]
     if every is not None:
         lines += ["from jobqueue import every"]
-    blocks = []
+    blocks = ["if TYPE_CHECKING:\n" + textwrap.indent("\n".join(for_types), "    ")] if for_types else []
     for statement in others:
         text = _with_imports(statement, movable)
         if isinstance(statement.node, ast.FunctionDef) and statement.node.name == task:
@@ -92,19 +96,23 @@ def _is_inside(name: str, statements: Sequence[Statement]) -> bool:
         if not isinstance(node, Function) or node.body[0].lineno == node.lineno:
             return False
         outside = [*node.decorator_list, *node.args.defaults, *(one for one in node.args.kw_defaults if one)]
-        if name in set(annotated_names(node)):
-            return False
         if any(isinstance(one, ast.Name) and one.id == name for part in outside for one in ast.walk(part)):
             return False
     return True
 
 
+def _inside(node: ast.stmt) -> set[str]:
+    """Return the names that a function's body mentions."""
+    body = node.body if isinstance(node, Function) else []
+    return {one.id for part in body for one in ast.walk(part) if isinstance(one, ast.Name)}
+
+
 def _with_imports(statement: Statement, movable: dict[str, Import]) -> str:
     """Return a statement's source, with the imports that move into it."""
-    moved = [movable[name].text for name in sorted(statement.uses & movable.keys())]
+    node = statement.node
+    moved = [movable[name].text for name in sorted(_inside(node) & movable.keys())]
     if not moved:
         return statement.text
-    node = statement.node
     assert isinstance(node, Function)
     body = node.body
     after = body[0] if ast.get_docstring(node, clean=False) is not None and len(body) > 1 else None
