@@ -16,7 +16,7 @@ PORTFOLIO = [
     "app/pages/market_weights.py",
     "app/portfolio",
     "app/sources",
-    "notebooks",
+    "notebooks/prices.ipynb",
     "tests/portfolio",
 ]
 # Left by who worked on the template, and copied with it.

@@ -7,20 +7,22 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import nbformat
-from jupyter_client.manager import start_new_kernel
-from nbval.plugin import coalesce_streams  # type: ignore[import-untyped]
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 KIT = Path(__file__).resolve().parents[1]
 TEMPLATE = KIT / "{{cookiecutter.app_name}}"
-NOTEBOOKS = [KIT / "notebooks" / "tour.ipynb", TEMPLATE / "notebooks" / "prices.ipynb"]
+sys.path.insert(0, str(KIT / "engine" / "src"))
+
+from jobqueue.promote.evidence import Kernel  # noqa: E402
+
+NOTEBOOKS = [KIT / "notebooks" / "tour.ipynb", *sorted((TEMPLATE / "notebooks").glob("*.ipynb"))]
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-OUTPUTS = ("display_data", "execute_result", "stream")
 
 
 def main() -> None:
@@ -36,29 +38,22 @@ def main() -> None:
 def store(path: Path, environment: dict[str, str]) -> None:
     """Run a notebook's cells in a new kernel, and write it back. If a cell raises, stop and leave the file unchanged."""
     notebook = nbformat.read(path, as_version=4)
-    manager, client = start_new_kernel(kernel_name="python3", cwd=str(path.parent), env=environment)
+    resources = {"metadata": {"path": str(path.parent)}}
+    client = NotebookClient(
+        notebook, kernel_manager_class=Kernel, timeout=120, record_timing=False, resources=resources
+    )
     try:
-        for cell in notebook.cells:
-            tags = cell.metadata.get("tags")
-            cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
-            if cell.cell_type == "code":
-                run(cell, client)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel()
+        client.execute(env=environment)
+    except CellExecutionError as error:
+        sys.exit(str(error))
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     notebook.metadata = nbformat.from_dict(METADATA)
     nbformat.validate(notebook)
     nbformat.write(notebook, path)
-
-
-def run(cell: Any, client: Any) -> None:
-    messages: list[Any] = []
-    reply = client.execute_interactive(cell.source, timeout=120, output_hook=messages.append)["content"]
-    if reply["status"] != "ok":
-        sys.exit("\n".join([cell.source, *reply["traceback"]]))
-    outputs = [nbformat.v4.output_from_msg(message) for message in messages if message["msg_type"] in OUTPUTS]
-    cell.outputs = coalesce_streams(outputs)
-    cell.execution_count = reply["execution_count"]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tests import baking
 from tests.baking import Bake
 
 TOUR = baking.KIT / "notebooks" / "tour.ipynb"
-NOTEBOOKS = {"tour": TOUR, "prices": baking.TEMPLATE / "notebooks" / "prices.ipynb"}
+NOTEBOOKS = {"tour": TOUR} | {path.stem: path for path in sorted((baking.TEMPLATE / "notebooks").glob("*.ipynb"))}
 
 LARGEST = 200_000  # bytes of a notebook: a chart of too many points is more
 PLACES = re.compile(r"/(?:home|root|tmp|usr|var|Users)/|site-packages")  # of one machine

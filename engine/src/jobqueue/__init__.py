@@ -17,6 +17,7 @@ from jobqueue.jobs.job import Job, JobNotFound, Progress, Unreadable
 from jobqueue.ledger.states import State
 from jobqueue.monitoring.health import Check
 from jobqueue.monitoring.workers import Worker
+from jobqueue.overrides import NotebookTask
 from jobqueue.schedules.phrases import NotUnderstood
 from jobqueue.schedules.schedule import Schedule, cron, every
 from jobqueue.schedules.timetable import ScheduleNotFound, ScheduleStatus
@@ -40,6 +41,7 @@ __all__ = [
     "JobNotFound",
     "LogLine",
     "NotReady",
+    "NotebookTask",
     "NotUnderstood",
     "Progress",
     "QueueUnavailable",

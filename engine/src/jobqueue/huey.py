@@ -157,6 +157,7 @@ class DurableHuey(LedgerHuey):
             max_arguments=max_arguments,
             emit=self._emit,
             handle=self._result_handle,
+            check_name=lambda name: self._check_name(name),
             submitted=lambda: self._run_immediately(),
         )
         self.executor = Executor(

@@ -21,12 +21,17 @@ from jobqueue.execution.attempt import REPORTS, Attempt, current_attempt, ending
 from jobqueue.execution.executor import Executor, from_the_task
 from jobqueue.execution.retry import next_retry
 from jobqueue.jobs.handle import JobHandle
+from jobqueue.kernel import in_kernel
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.messages.messages import Messages
 from jobqueue.storage import LedgerStorage
 from jobqueue.tasks.task import DurableTaskWrapper
 
 logger = logging.getLogger("jobqueue.huey")
+
+
+class NotebookTask(ValueError):
+    """A submit of a task that a notebook's cell defines. Nothing was submitted."""
 
 
 class LedgerHuey(Huey):
@@ -53,6 +58,15 @@ class LedgerHuey(Huey):
         task.priority = task.priority if priority is None else priority
         task.eta = task.eta if ts is None else ts
         self.enqueue(task)
+
+    def _check_name(self, name: str) -> None:
+        """Refuse a task of a notebook's cell, which no worker's code has. Raises NotebookTask."""
+        module, _, short = name.rpartition(".")
+        if module == "__main__" and in_kernel() and not self.immediate:
+            raise NotebookTask(
+                f"{short} is defined in this notebook, so no worker can run it. Use the notebook's queue (@queue.task, from "
+                f"jobqueue.notebook import queue), or promote it: python -m app promote NOTEBOOK {short}"
+            )
 
     def dequeue(self) -> Task | None:
         """Claim the next due job for the calling thread. A consumer's workers use the executor instead."""

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response
 
 from jobqueue.accounts import addresses
 from jobqueue.accounts.addresses import ASSETS
+from jobqueue.kernel import in_kernel
 from jobqueue.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ HEADERS = {
 # Mantine and Plotly write styles into the page. Scripts come from this host, or are known by their hash.
 POLICY = (
     "default-src 'self'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "font-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    "font-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors {ancestors}"
 )
 CACHED = {"static", ASSETS, "_dash-component-suites/<string:package_name>/<path:fingerprinted_path>"}
+NOTEBOOKS = "'self' http://localhost:* http://127.0.0.1:* vscode-webview:"  # may frame an app that their kernel serves
 INLINE_SCRIPT = re.compile(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)[^>]*>(.*?)</script>", re.DOTALL)
 
 
@@ -44,8 +46,12 @@ def trust_proxies(server: Flask, settings: Settings) -> None:
 def harden(server: Flask, app: "Dash", settings: Settings) -> None:
     """Add the headers to every response of a server whose pages are all the Dash app's.
 
+    A notebook may frame the app if its kernel serves it in development. Nothing else may.
+
     The hashes of the page's scripts are computed at the first response, when all callbacks are known.
     """
+    framed = in_kernel() and not settings.production
+    headers = {name: value for name, value in HEADERS.items() if not framed or name != "X-Frame-Options"}
     policies: list[str] = []
 
     @server.before_request
@@ -59,8 +65,9 @@ def harden(server: Flask, app: "Dash", settings: Settings) -> None:
     @server.after_request
     def add_headers(response: Response) -> Response:
         if not policies:
-            policies.append(POLICY.format(scripts=" ".join(hashes(app.index()))))
-        response.headers.update(HEADERS | {"Content-Security-Policy": policies[0]})
+            scripts = " ".join(hashes(app.index()))
+            policies.append(POLICY.format(scripts=scripts, ancestors=NOTEBOOKS if framed else "'none'"))
+        response.headers.update(headers | {"Content-Security-Policy": policies[0]})
         if request.is_secure:
             response.headers["Strict-Transport-Security"] = f"max-age={YEAR}; includeSubDomains"
         if addresses.endpoint() not in CACHED:

@@ -12,6 +12,7 @@ from jobqueue.cli.datasets import datasets
 from jobqueue.cli.doctor import doctor
 from jobqueue.cli.jobs import jobs
 from jobqueue.cli.output import App, program
+from jobqueue.cli.promote import demote, promote
 from jobqueue.cli.schedules import schedules
 from jobqueue.cli.workers import worker, workers
 from jobqueue.database.database import DatabaseUnavailable
@@ -38,6 +39,6 @@ def commands(huey: DurableHuey, settings: Settings) -> click.Group:
         help="Run the worker, look after jobs and schedules, and check that all is well.",
         context_settings={"obj": App(huey, settings), "default_map": defaults},
     )
-    for command in (worker, workers, jobs, schedules, datasets, doctor):
+    for command in (worker, workers, jobs, schedules, datasets, doctor, promote, demote):
         group.add_command(command)
     return group

@@ -86,9 +86,7 @@ class DurableConsumer(Consumer):
         """Run until SIGTERM, SIGINT or SIGQUIT. Restart on SIGHUP."""
         try:
             self.start()
-            while self._signum is None and not self.stop_flag.is_set():
-                self._tick()
-                self._replace_dead_workers()
+            self.serve()
             self.stop(graceful=True)
         finally:
             self._kill_workers()
@@ -96,6 +94,12 @@ class DurableConsumer(Consumer):
         if self._restart:
             os.execl(sys.executable, sys.executable, *sys.argv)
         gc.freeze()  # otherwise the interpreter's exit visits every imported object, which takes a while
+
+    def serve(self) -> None:
+        """Look after the workers until a signal comes or the stop flag is set."""
+        while self._signum is None and not self.stop_flag.is_set():
+            self._tick()
+            self._replace_dead_workers()
 
     def _tick(self, timeout: float = TICK) -> None:
         """Wait until the timeout, a worker's death or a notification, then do what is due."""

@@ -84,6 +84,8 @@ class Scheduler:
         if now > self._checked_at + ASLEEP:
             self._runs_since = now
         self._checked_at = now
+        if self._periodic_tasks() != self._tasks:  # a notebook's cell defined a schedule
+            self._register()
         if due := sorted((at, name) for name, at in self._check_at.items() if at <= now):
             rows, read_at = self._timetable.watermarks([name for _, name in due])
             if read_at > now + ASLEEP:

@@ -19,6 +19,16 @@ class TaskElsewhere(Task):
 class DurableRegistry(Registry):
     """Huey's registry, with TaskElsewhere for unknown tasks that follow a known one."""
 
+    def register(self, task_class: type[Task]) -> bool:
+        """Register a task. A task of `__main__` replaces an earlier one, as a notebook's cell may run again.
+
+        :raises ValueError: if another module has registered this name already.
+        """
+        earlier = self._registry.get(self.task_to_string(task_class))
+        if earlier is not None and task_class.__module__ == "__main__":
+            self.unregister(earlier)
+        return bool(super().register(task_class))
+
     def create_task(self, message: Message) -> Task:
         """Return the task of a message.
 

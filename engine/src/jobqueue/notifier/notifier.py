@@ -7,6 +7,7 @@ There is one for each kind of server:
   semaphore.
 - SQLite: waiting workers poll the file's data version, which changes with each commit. It is in shared memory, so reading it
   twenty times a second is cheap.
+- A database in memory: its threads share a condition.
 
 A notification carries no data. Idle workers also look for jobs once a second, so a lost one only delays a job.
 """
@@ -35,7 +36,7 @@ Pause = Callable[[float], object]  # sleeps for some seconds; returns a true val
 
 
 class Notifier:
-    """A notifier that wakes nobody, for immediate mode. The others override its methods.
+    """Base class of the notifiers. Its methods wake nobody.
 
     A producer calls `notify`, an idle worker `wait`. The remaining methods are for a consumer's main process.
     """
@@ -81,6 +82,31 @@ class Notifier:
 
     def wake_all(self) -> None:
         """Wake all workers of this consumer."""
+
+
+class MemoryNotifier(Notifier):
+    """A notifier for a database in memory, whose producers and workers are threads of one process."""
+
+    def __init__(self) -> None:
+        self._notified = threading.Condition()
+        self._count = 0  # of notifications so far
+        self._seen = threading.local()  # that count at this thread's last wait
+
+    def notify(self, queues: Sequence[str]) -> None:
+        if queues:
+            self.wake_all()
+
+    def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> bool:
+        with self._notified:
+            seen = getattr(self._seen, "count", 0)
+            self._notified.wait_for(lambda: self._count != seen, timeout)
+            self._seen.count = self._count
+        return False
+
+    def wake_all(self) -> None:
+        with self._notified:
+            self._count += 1
+            self._notified.notify_all()
 
 
 class SqliteNotifier(Notifier):
@@ -240,7 +266,7 @@ def notifier_for(database: Database, redis_url: str | None, name: str) -> Notifi
     :param name: the name of the DurableHuey, so that several can share one Redis.
     """
     if database.in_memory:
-        return Notifier()
+        return MemoryNotifier()
     if redis_url is not None:
         return RedisNotifier(redis_url, name)
     if database.path is not None:

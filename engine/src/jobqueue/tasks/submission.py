@@ -42,10 +42,19 @@ class Submission:
     :param max_arguments: the most bytes of one job's message, unless its task has a limit of its own.
     :param emit: sends Huey's signals for each task.
     :param handle: makes the handle that a submit returns.
+    :param check_name: called with each task's full name. Raises an exception to refuse the submit.
     """
 
-    def __init__(self, messages: Messages, max_arguments: int, emit: Emit, handle: Callable[[Task], JobHandle]) -> None:
+    def __init__(
+        self,
+        messages: Messages,
+        max_arguments: int,
+        emit: Emit,
+        handle: Callable[[Task], JobHandle],
+        check_name: Callable[[str], None],
+    ) -> None:
         self._messages = messages
+        self._check_name = check_name
         self._max_arguments = max_arguments
         self._emit = emit
         self._handle = handle
@@ -176,6 +185,7 @@ class Submission:
         Raises ArgumentsTooLarge.
         """
         name = self._messages.name_of(type(task))
+        self._check_name(name)
         options = SubmitOptions.of(task)
         unique_key = options.key(task, name)
         run_id = task.id if unique_key is None else str(uuid.uuid4())

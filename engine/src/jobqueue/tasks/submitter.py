@@ -45,6 +45,7 @@ class Submitter:
     :param max_arguments: the most bytes of one job's message.
     :param emit: sends one of Huey's signals.
     :param handle: makes the handle of a task.
+    :param check_name: as in Submission.
     :param submitted: called after jobs were accepted.
     """
 
@@ -56,6 +57,7 @@ class Submitter:
         max_arguments: int,
         emit: Emit,
         handle: Callable[[Task], JobHandle],
+        check_name: Callable[[str], None],
         submitted: Callable[[], None],
     ) -> None:
         self._ledger = ledger
@@ -63,6 +65,7 @@ class Submitter:
         self._max_arguments = max_arguments
         self._emit = emit
         self._handle = handle
+        self._check_name = check_name
         self._submitted = submitted
 
     def enqueue(self, task: Task | group | chord) -> Any:
@@ -159,7 +162,7 @@ class Submitter:
         return self._submission().row(task)
 
     def _submission(self) -> Submission:
-        return Submission(self._messages, self._max_arguments, self._emit, self._handle)
+        return Submission(self._messages, self._max_arguments, self._emit, self._handle, self._check_name)
 
     def _submit(self, submission: Submission, batches: Sequence[Sequence[NewJob]], results: Sequence[Any] = ()) -> None:
         """Insert each batch of rows in one transaction. In a job that ends, add them to the end's transaction instead.

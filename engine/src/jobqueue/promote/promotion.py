@@ -1,0 +1,379 @@
+"""Promote a function of a notebook to a job, and take it back.
+
+Nothing is written to the app until the job is proven in a copy of it. Then all files are written, or none.
+"""
+
+import ast
+import difflib
+import json
+import keyword
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from jobqueue.promote import evidence, writing
+from jobqueue.promote.dependencies import definition_of_task, dependencies, task_decorator
+from jobqueue.promote.notebook import Cell, Notebook, Statement
+from jobqueue.promote.page import page_module
+from jobqueue.promote.refusal import Refused
+
+LEFT_OUT = (".*", "var", "node_modules", "__pycache__", "*.egg-info", "build", "dist")  # of the copy
+KEPT = "promoted"  # the cell's metadata that holds its source before
+Tell = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What a promotion writes. `files`: contents by path in the app; None for a file that goes."""
+
+    files: Mapping[Path, str | None]
+    next_steps: Sequence[str]
+
+    def diff(self, root: Path) -> str:
+        """Return the changes as one unified diff. The notebook's is of its cells' sources."""
+        return "".join(_diff(path, root / path, after) for path, after in self.files.items())
+
+
+def plan(
+    root: Path,
+    path: Path,
+    task: str,
+    *,
+    every: str | None = None,
+    page: bool = False,
+    name: str | None = None,
+    tell: Tell = lambda text: None,
+) -> Promotion:
+    """Return what the promotion of a function writes, after it is proven in a copy of the app. Raises Refused.
+
+    :param root: the app's folder.
+    :param path: the notebook, in the app's folder.
+    :param every: a schedule in words.
+    :param page: whether to write a page too.
+    :param name: the job's name, if it is not the notebook's and the function's.
+    :param tell: called with each step, for the user.
+    """
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise Refused(f"{path} is not in the app's folder. Move it to notebooks/.")
+    place = path.resolve().relative_to(root.resolve())
+    notebook = Notebook(path)
+    _check_schedule(every)
+    _check_not_promoted(notebook, task)
+    taken = dependencies(notebook, task)
+    _check_no_arguments(taken, task, every)
+    module = _module_name(place, name)
+    evidence.check_stored(notebook)
+    _check_places(root, notebook, taken, task)
+    targets = _targets(module, page)
+    _check_targets(root, targets, place, task, name)
+    tell(f"Running {place.as_posix()} as saved at {evidence.saved_at(path)} in a fresh kernel.")
+    calls, unproven = _records(root, notebook, taken, task)
+    files: dict[Path, str | None] = {}
+    source = writing.job_module(root, place, task, taken, every, name)
+    files[targets["job"]] = writing.marked(source, place)
+    if calls:
+        files[targets["test"]] = writing.marked(writing.test_module(root, module, task, calls), place)
+    elif (root / targets["test"]).exists():
+        files[targets["test"]] = None
+    if page:
+        node = definition_of_task(notebook, task).node
+        assert isinstance(node, ast.FunctionDef)
+        files[targets["page"]] = writing.marked(page_module(root, module, node, taken), place)
+    files[place] = _rewritten(notebook, writing.new_sources(notebook, taken, task, module), module, task)
+    tell("Checking the job in a copy of the app.")
+    _prove(root, place, module, name or task, files, bool(calls))
+    steps = ["make start"] + ([f"http://localhost:8050/{module.replace('_', '-')}"] if page else [])
+    steps += ["In JupyterLab: File, Reload Notebook from Disk"]
+    if unproven or not calls:
+        steps += [f"No test calls {task} with a notebook's variable; the notebook itself shows those calls."]
+    return Promotion(files, steps)
+
+
+def plan_back(root: Path, task: str) -> Promotion:
+    """Return what takes a promoted function back into its notebook. Raises Refused."""
+    for path in sorted((root / "app" / "jobs").glob("*.py")):
+        text = path.read_text()
+        mark = writing.mark_of(text)
+        if mark is not None and any(
+            isinstance(one, ast.FunctionDef) and one.name == task for one in ast.parse(text).body
+        ):
+            break
+    else:
+        raise Refused(f"No job named {task} was promoted from a notebook.")
+    module, place = path.stem, Path(mark[0])
+    targets = _targets(module, page=True)
+    files: dict[Path, str | None] = {}
+    for target in targets.values():
+        if (root / target).exists() and (found := writing.mark_of((root / target).read_text())) is not None:
+            if found[1]:
+                raise Refused(
+                    f"{target.as_posix()} was edited since it was promoted. Take the edits into the notebook first."
+                )
+            files[target] = None
+    notebook = Notebook(root / place)
+    sources = {}
+    for cell in notebook.cells:
+        kept = cell.node.metadata.get(KEPT)
+        if kept is None or kept["module"] != module:
+            continue
+        if cell.node.source != kept["left"]:
+            raise Refused(f"{cell.label} {cell.quoted(1)} was edited since the promotion. Undo that edit first.")
+        sources[cell] = kept["source"]
+    if not sources:
+        raise Refused(f"{place.as_posix()} has no cell that {task} was promoted from.")
+    for cell, source in sources.items():
+        cell.node.source = source
+        del cell.node.metadata[KEPT]
+    files[place] = _as_text(notebook)
+    return Promotion(files, ["In JupyterLab: File, Reload Notebook from Disk"])
+
+
+# --- checks before the run ---
+
+
+def _check_schedule(every: str | None) -> None:
+    if every is not None:
+        from jobqueue.schedules.schedule import every as parse
+
+        try:
+            parse(every)
+        except ValueError as error:
+            raise Refused(f"--every: {error}") from error
+
+
+def _check_no_arguments(taken: Sequence[Statement], task: str, every: str | None) -> None:
+    """Refuse a schedule for a function that needs arguments: a schedule passes none."""
+    statement = next(one for one in taken if task in one.binds)
+    assert isinstance(statement.node, ast.FunctionDef)
+    decorator = task_decorator(statement)
+    if every is None and (decorator is None or ".task" in ast.unparse(decorator).partition("(")[0]):
+        return
+    arguments = statement.node.args
+    needed = [one.arg for one in [*arguments.posonlyargs, *arguments.args]][: -len(arguments.defaults) or None]
+    needed += [
+        one.arg for one, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None
+    ]
+    if needed:
+        raise Refused(
+            f"{task} needs {', '.join(needed)}, and a schedule passes no arguments. Give each a default value."
+        )
+
+
+def _check_not_promoted(notebook: Notebook, task: str) -> None:
+    for cell in notebook.cells:
+        kept = cell.node.metadata.get(KEPT)
+        if kept is not None and cell.node.source == kept["left"] and kept["task"] == task:
+            raise Refused(f"{task} is promoted already. To change it, first take it back: python -m app demote {task}")
+
+
+def _module_name(place: Path, name: str | None) -> str:
+    module = name or place.stem
+    if not module.isidentifier() or keyword.iskeyword(module) or module.startswith("_"):
+        given = f"--as {module}" if name else place.name
+        raise Refused(f"{given} makes no module's name. Use --as with a name of letters, digits and underscores.")
+    return module
+
+
+def _targets(module: str, page: bool) -> dict[str, Path]:
+    targets = {"job": Path("app/jobs", f"{module}.py"), "test": Path("tests/jobs", f"test_{module}.py")}
+    if page:
+        targets["page"] = Path("app/pages", f"{module}.py")
+    return targets
+
+
+def _check_targets(root: Path, targets: Mapping[str, Path], place: Path, task: str, name: str | None) -> None:
+    for target in targets.values():
+        if not (root / target).exists():
+            continue
+        mark = writing.mark_of((root / target).read_text())
+        if mark is None or mark[0] != place.as_posix():
+            raise Refused(
+                f"{target.as_posix()} exists already, and was not promoted from {place.as_posix()}. Use --as."
+            )
+        if mark[1]:
+            raise Refused(
+                f"{target.as_posix()} was edited since it was promoted. Take the edits into the notebook (python -m app demote "
+                f"{task}), or leave the notebook alone."
+            )
+    for path in sorted((root / "app" / "jobs").glob("*.py")):
+        if path.name != targets["job"].name and (name or task) in _job_names(path):
+            raise Refused(
+                f"app/jobs/{path.name} already has a job named {name or task}. Use --as, or rename the function."
+            )
+
+
+def _job_names(path: Path) -> set[str]:
+    try:
+        body = ast.parse(path.read_text()).body
+    except SyntaxError:
+        return set()
+    return {
+        one.name
+        for one in body
+        if isinstance(one, ast.FunctionDef)
+        and any("huey." in ast.unparse(decorator) for decorator in one.decorator_list)
+    }
+
+
+def _check_places(root: Path, notebook: Notebook, taken: Sequence[Statement], task: str) -> None:
+    """Refuse files and modules that lie beside the notebook: a worker runs in the app's folder."""
+    folder = notebook.path.resolve().parent
+    if folder == root.resolve():
+        return
+    calls = [statement for statement in notebook.statements if _calls(statement, task)]
+    for statement in [*taken, *calls]:
+        for one in ast.walk(statement.node):
+            if isinstance(one, ast.Constant) and isinstance(one.value, str) and _lies_beside(folder, root, one.value):
+                raise Refused(
+                    f"{one.value} lies beside the notebook, but a worker runs in the app's folder. Build its path from the "
+                    "app's root, or pass it."
+                )
+            if isinstance(one, ast.Import | ast.ImportFrom) and statement in taken:
+                names = [one.module or ""] if isinstance(one, ast.ImportFrom) else [alias.name for alias in one.names]
+                for package in {module.partition(".")[0] for module in names}:
+                    if (folder / f"{package}.py").exists() or (folder / package / "__init__.py").exists():
+                        raise Refused(
+                            f"{package} lies beside the notebook, but a worker does not import from there. Move it into app/, "
+                            f"and import it from there."
+                        )
+
+
+def _calls(statement: Statement, task: str) -> bool:
+    return any(isinstance(one, ast.Call) and ast.unparse(one.func) == task for one in ast.walk(statement.node))
+
+
+def _lies_beside(folder: Path, root: Path, text: str) -> bool:
+    if not text or len(text) > 255 or "\0" in text or "\n" in text or Path(text).is_absolute():
+        return False
+    return (folder / text).is_file() and not (root / text).exists()
+
+
+# --- evidence ---
+
+
+def _records(
+    root: Path, notebook: Notebook, taken: Sequence[Statement], task: str
+) -> tuple[list[dict[str, Any]], bool]:
+    """Run the notebook, and return what the task's calls returned, and whether there are calls without a record."""
+    calls, others = evidence.literal_calls(notebook, task)
+    wrapped = task_decorator(next(one for one in taken if task in one.binds)) is not None
+    code = evidence.recording(task, calls, wrapped) if calls else ""
+    with tempfile.TemporaryDirectory() as folder:
+        ran, printed = evidence.run(notebook, notebook.path.parent, _environment(root, folder), code)
+        changed = evidence.differences(notebook, ran)
+        if changed:
+            again, _ = evidence.run(notebook, notebook.path.parent, _environment(root, folder))
+            cell, now, before = changed[0]
+            if any(other is cell for other, _, _ in _changes(notebook, ran, again)):
+                raise Refused(
+                    f"{cell.label} gives another output at each run, so it proves nothing. Tag it {evidence.IGNORED}, or take "
+                    "the time out of it."
+                )
+            raise Refused(f"{cell.label} shows {now}, but {before} is stored. Run all cells from the top, and save.")
+    records = json.loads(printed.strip().splitlines()[-1]) if printed else []
+    for record in records:
+        if "refused" in record:
+            raise Refused(f"{task}({record['arguments']}) returns what the queue cannot keep. {record['refused']}")
+    return [record for record in records if "value" in record or "shown" in record], others
+
+
+def _changes(notebook: Notebook, first: Sequence[Any], second: Sequence[Any]) -> list[tuple[Cell, str, str]]:
+    """Return the cells that showed something else in the second of two runs."""
+    found = []
+    for cell, before, now in zip(notebook.cells, first, second, strict=True):
+        if evidence.shown(before.outputs) != evidence.shown(now.outputs):
+            found.append((cell, "", ""))
+    return found
+
+
+def _environment(root: Path, folder: str) -> dict[str, str]:
+    """Return variables that keep a run away from the app's own jobs."""
+    inherited = os.environ.get("PYTHONPATH")
+    return {
+        "DATABASE_URL": f"sqlite:///{Path(folder, 'jobs.sqlite')}",
+        "PYTHONPATH": os.pathsep.join([str(root.resolve()), *([inherited] if inherited else [])]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TQDM_DISABLE": "1",
+    }
+
+
+def _prove(root: Path, place: Path, module: str, job: str, files: Mapping[Path, str | None], tested: bool) -> None:
+    """Check the files in a copy of the app: imports, names, the new test, and the notebook again."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "app-copy")
+        shutil.copytree(root, copy, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
+        for path, content in files.items():
+            if content is not None:
+                (copy / path).parent.mkdir(parents=True, exist_ok=True)
+                (copy / path).write_text(content)
+            else:
+                (copy / path).unlink(missing_ok=True)
+        environment = os.environ | _environment(copy, folder)
+        source = files[Path("app/jobs", f"{module}.py")]
+        assert source is not None
+        writing.ruff(copy, "check", "--quiet", "--select", "F821,E9", "--output-format", "concise", source=source)
+        _run_in(
+            copy,
+            environment,
+            "The job cannot be imported from the app's folder:",
+            "-c",
+            "from app.jobs import huey; huey.discover(); "
+            f"assert {f'app.jobs.{module}.{job}'!r} in huey.tasks_by_name(), sorted(huey.tasks_by_name())",
+        )
+        if tested:
+            test = f"tests/jobs/test_{module}.py"
+            _run_in(copy, environment, "The new test fails:", "-m", "pytest", "-q", "-p", "no:cacheprovider", test)
+        again = Notebook(copy / place)
+        ran, _ = evidence.run(again, (copy / place).parent, _environment(copy, folder))
+        for cell, now, before in evidence.differences(again, ran):
+            raise Refused(f"With the promoted job {cell.label} shows {now}, but {before} is stored.")
+
+
+def _run_in(folder: Path, environment: Mapping[str, str], title: str, *arguments: str) -> None:
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=folder, env=dict(environment), capture_output=True, text=True)
+    if done.returncode:
+        raise Refused(f"{title}\n{(done.stdout + done.stderr).strip()[-2000:]}")
+
+
+# --- the notebook ---
+
+
+def _rewritten(notebook: Notebook, sources: Mapping[Cell, str], module: str, task: str) -> str:
+    """Return the notebook's text with new sources. Each cell keeps its source before, for `demote`."""
+    for cell, source in sources.items():
+        cell.node.metadata[KEPT] = {"module": module, "task": task, "source": cell.node.source, "left": source}
+        cell.node.source = source
+    return _as_text(notebook)
+
+
+def _as_text(notebook: Notebook) -> str:
+    return nbformat.writes(notebook.node) + "\n"
+
+
+def _diff(path: Path, held: Path, after: str | None) -> str:
+    before = held.read_text() if held.exists() else ""
+    names = (
+        f"a/{path.as_posix()}" if held.exists() else "/dev/null",
+        f"b/{path.as_posix()}" if after is not None else "/dev/null",
+    )
+    texts = [_for_diff(path, before), _for_diff(path, after or "")]
+    lines = difflib.unified_diff(*(text.splitlines(keepends=True) for text in texts), *names)
+    return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+
+
+def _for_diff(path: Path, text: str) -> str:
+    """Return a file's text as the diff shows it: of a notebook the sources of its cells."""
+    if path.suffix != ".ipynb" or not text:
+        return text
+    cells = [cell.source for cell in nbformat.reads(text, as_version=4).cells if cell.cell_type == "code"]
+    return re.sub(r"\n*\Z", "\n", "\n\n# ---\n".join(cells))
