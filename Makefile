@@ -153,7 +153,7 @@ lock: venv
 	cd build/lock/with-blank && printf '%s\n' ./vendor/*.whl | \
 	  $(UV_COMPILE) pyproject.toml - --constraint ../constraints.txt -o ../../../$(PINNED)-blank.txt
 	printf '%s\n' './$(TEMPLATE)'/vendor/*.whl | $(UV_COMPILE) pyproject.toml build/lock/with-portfolio/pyproject.toml - \
-	  --extra dev --constraint build/lock/constraints.txt -o requirements.txt
+	  --extra dev --extra lab --constraint build/lock/constraints.txt -o requirements.txt
 	$(UV_COMPILE) benchmarks/requirements.in -o benchmarks/requirements.txt
 
 .PHONY: help venv demo app test check lint faults scale deploy wheel lock soak bench notebooks screenshots
