@@ -135,6 +135,7 @@ def test_schedule_follows_the_database_clock(huey: DurableHuey, start: StartCons
     assert all(seconds(job.created_at) < seconds(job.due_at) + SOON for job in jobs)
 
 
+@pytest.mark.long
 def test_database_clock_that_jumps_forward_fires_one_missed_moment_and_takes_no_live_job_back(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
