@@ -180,10 +180,10 @@ class HueyManager(BaseBackgroundCallbackManager):
         """Return whether there is an answer, or one is still to come."""
         return self._snapshot(job).state not in (None, State.CANCELLED)
 
-    def get_progress(self, key: str | None) -> list[Any] | None:
+    def get_progress(self, key: str) -> list[Any] | None:
         """Return the progress, unless a part has no value yet. Dash would show `no_update` as that part's value."""
-        progress = self._snapshot(key).progress or []
-        return None if any(map(NoUpdate.is_no_update, progress)) else progress
+        progress = self._snapshot(key).progress
+        return None if _is_partial(progress) else progress
 
     def get_updated_props(self, key: str | None) -> dict[str, Any]:
         """Return the new values of properties, with the parts of a progress that has no value for the others yet."""
@@ -191,7 +191,7 @@ class HueyManager(BaseBackgroundCallbackManager):
         response = context_value.get({}).get("dash_response")
         if found.told and response is not None:
             response.set_header(TOLD, str(found.told))
-        if self.get_progress(key) is not None:
+        if not _is_partial(found.progress):
             return found.properties
         properties = {component: dict(values) for component, values in found.properties.items()}
         for output, part in zip(_progress_outputs(), found.progress or [], strict=False):
@@ -297,6 +297,11 @@ class HueyManager(BaseBackgroundCallbackManager):
         if seen[job_id] is not UNSEEN and seen[job_id].owner != self._owner():
             flask.abort(404)
         return seen[job_id]
+
+
+def _is_partial(progress: list[Any] | None) -> bool:
+    """Return whether a part of a progress has no value yet."""
+    return any(map(NoUpdate.is_no_update, progress or []))
 
 
 def _progress_outputs() -> list[Output]:
