@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from jobqueue import DurableHuey
@@ -77,7 +77,9 @@ def urls(draw: st.DrawFn, schemes: list[str]) -> str:
             ]
         )
     )
-    return form.format(scheme=scheme, secret=secret, host=host, option=option)
+    url = form.format(scheme=scheme, secret=secret, host=host, option=option)
+    assume(not url.startswith("sqlite:///") or CORE not in url.partition("?")[0])  # there it is the name of a file
+    return url
 
 
 @contextmanager
@@ -159,7 +161,7 @@ def settings_with(name: str, url: str) -> list[str]:
 @settings(max_examples=300, deadline=None)
 @given(urls(SCHEMES))
 def test_printable_url_has_no_part_of_a_password(url: str) -> None:
-    assert CORE not in printable(url) or url.startswith("sqlite:///")
+    assert CORE not in printable(url)
 
 
 @pytest.mark.parametrize(

@@ -195,8 +195,8 @@ class HueyManager(BaseBackgroundCallbackManager):
 
     def get_progress(self, key: str | None) -> list[Any] | None:
         """Return the progress, unless a part has no value yet. Dash would show `no_update` as that part's value."""
-        progress = self._snapshot(key).progress or []
-        return None if any(map(NoUpdate.is_no_update, progress)) else progress
+        progress = self._snapshot(key).progress
+        return None if _is_partial(progress) else progress
 
     def get_updated_props(self, key: str | None) -> dict[str, Any]:
         """Return the new values of properties: those of the job, and over them those of an error handler in this request.
@@ -209,7 +209,7 @@ class HueyManager(BaseBackgroundCallbackManager):
         if found.told and response is not None:
             response.set_header(TOLD, str(found.told))
         properties = {component: dict(values) for component, values in found.properties.items()}
-        if self.get_progress(key) is None:
+        if _is_partial(found.progress):
             for output, part in zip(_progress_outputs(), found.progress or [], strict=False):
                 if not NoUpdate.is_no_update(part):
                     properties.setdefault(output.component_id_str(), {})[output.component_property] = part
@@ -316,6 +316,11 @@ class HueyManager(BaseBackgroundCallbackManager):
         if seen[job_id] is not UNSEEN and seen[job_id].owner != self._owner():
             flask.abort(404)
         return seen[job_id]
+
+
+def _is_partial(progress: list[Any] | None) -> bool:
+    """Return whether a part of a progress has no value yet."""
+    return any(map(NoUpdate.is_no_update, progress or []))
 
 
 def _progress_outputs() -> list[Output]:

@@ -15,6 +15,7 @@ from jobqueue.database.times import utc
 from jobqueue.schedules.phrases import rule_of
 from jobqueue.schedules.recurrence import Cron, Minutes, Period, Place, Rule, Sun
 
+POLAR = 65  # degrees; nearer to the equator the sun rises and sets each day, and no app has to import astral to know
 Overlap = Literal["skip", "queue"]
 Where = str | tuple[float, float]  # a city, or degrees north and east
 
@@ -102,7 +103,7 @@ class Schedule:
                 "or set DurableHuey(place=...) for all schedules."
             )
         schedule = replace(self, tz=self.tz or tz, place=found)
-        if schedule.next_after(datetime.now(UTC)) is None:
+        if abs(found.latitude) > POLAR and schedule.next_after(datetime.now(UTC)) is None:
             verb = "rise" if self.rule.event == "sunrise" else "set"
             raise ValueError(
                 f"{schedule} is never due: on these days the sun does not {verb} there. Choose other days or another place."

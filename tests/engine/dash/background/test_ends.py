@@ -148,7 +148,7 @@ def test_the_last_progress_is_shown_when_nothing_else_is(
         ([(no_update, no_update)], {}),
         ([no_update], {}),
     ],
-    ids=str,
+    ids=["second", "first", "both in turn", "all", "one for all"],
 )
 def test_a_part_of_the_progress_that_is_no_update_stays_as_it_is(
     huey: DurableHuey, start: Start, said: list[Any], shown: dict[str, Any]
