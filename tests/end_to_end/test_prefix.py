@@ -72,7 +72,7 @@ def test_every_link_form_redirect_and_asset_stays_under_the_prefix(site: str, wa
     page = watched
     asked: list[Request] = []
     page.set_default_timeout(SLOW)
-    page.on("request", asked.append)
+    page.on("request", lambda request: asked.append(request))
 
     page.goto(f"{site}hello?x=1")
     expect(page).to_have_url(f"{site}login?next=/hello%3Fx%3D1")
