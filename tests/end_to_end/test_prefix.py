@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urljoin
 
 import pytest
 from playwright.sync_api import Page, Request, expect
@@ -68,7 +69,8 @@ def proxy(port: int, strips: bool) -> Iterator[int]:
 @pytest.mark.long
 @pytest.mark.parametrize("app", ["portfolio", "blank"], indirect=True)
 def test_every_link_form_redirect_and_asset_stays_under_the_prefix(site: str, watched: Page) -> None:
-    page, asked = watched, []
+    page = watched
+    asked: list[Request] = []
     page.set_default_timeout(SLOW)
     page.on("request", lambda request: asked.append(request))
 
@@ -116,7 +118,8 @@ def greet_and_run_again(page: Page, site: str) -> None:
 
 def crawl(page: Page, site: str) -> set[str]:
     """Follow all links, one of each kind of page. Return the kinds; a job's id is `<id>` in them."""
-    todo, seen = [site], set()
+    todo = [site]
+    seen: set[str] = set()
     while todo:
         address = todo.pop()
         page.goto(address)
@@ -140,9 +143,8 @@ def menu(page: Page, site: str) -> list[str]:
 
 def redirect(request: Request) -> list[str]:
     """Return the address that the answer to a request redirects to, if any."""
-    answer = request.redirected_to and request.response()
-    location = answer and answer.headers.get("location", "")
-    return [location if "://" in location else f"http://{request.url.split('/')[2]}{location}"] if location else []
+    answer = request.response() if request.redirected_to else None
+    return [urljoin(request.url, answer.headers["location"])] if answer else []
 
 
 def outside(site: str, addresses: list[str]) -> list[str]:

@@ -115,7 +115,7 @@ class Settings(BaseSettings):
             "unknown_after_s": self.unknown_after,
         }
 
-    def for_dash(self) -> dict[str, str | None]:
+    def for_dash(self) -> dict[str, Any]:
         """Return the URL prefix as arguments of Dash: `Dash(__name__, **settings.for_dash())`."""
         return {name.removeprefix("dash_"): getattr(self, name) for name in (BASE, ROUTES, REQUESTS)}
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import dash
@@ -20,7 +21,7 @@ from jobqueue import DatabaseUnavailable
 from jobqueue.dash import Errors
 
 # By name: the arguments of Dash, the prefix that the server sees, and the one that browsers see.
-WAYS = {
+WAYS: dict[str, tuple[dict[str, Any], str, str]] = {
     "none": ({}, "/", "/"),
     "served": ({"url_base_pathname": "/explorer/"}, "/explorer/", "/explorer/"),
     "stripped": ({"requests_pathname_prefix": "/tools/app/"}, "/", "/tools/app/"),
