@@ -62,7 +62,7 @@ def test_job_with_a_follower_ends_without_a_claim_and_the_follower_is_next(
     statements.clear()
     worker = make_worker()
     worker.loop()
-    assert sql.END in statements and sql.END_AND_CLAIM not in statements
+    assert sql.END_AND_SAVE in statements and sql.END_AND_CLAIM not in statements
     worker.loop()
     assert statements[-1] == sql.END_AND_CLAIM
     assert results.get() == [2, 4]
@@ -169,7 +169,7 @@ def test_job_that_got_a_follower_meanwhile_ends_without_a_claim(
     second = huey.enqueue(other)
     statements.clear()
     make_worker().loop()
-    assert sql.END in statements
+    assert sql.END_AND_SAVE in statements
     assert (first.state, second.state, second.get_job().attempt) == (State.SUCCEEDED, State.QUEUED, 0)
     assert late.state is State.SCHEDULED
 
