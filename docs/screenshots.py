@@ -365,10 +365,10 @@ class Prices(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def prices_that_fail() -> Iterator[str]:
     """Serve prices with one missing symbol, and yield the address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Prices)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/{{symbol}}.csv"
-    server.shutdown()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Prices) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/{{symbol}}.csv"
+        server.shutdown()
 
 
 # --- docs/screens.md ---

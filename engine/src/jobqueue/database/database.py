@@ -352,7 +352,7 @@ class Database:
         """Raise DatabaseUnavailable in a request if a call failed since it began, or waited in vain shortly before."""
         began = patience.request_began()
         if began is not None and began < self._avoided_until:
-            raise DatabaseUnavailable(f"{self.address}: it did not answer a moment ago.")
+            raise DatabaseUnavailable("The database did not answer a moment ago. Try again.")
 
     def _raise_if_unavailable(self, error: Exception, began: float | None = None) -> None:
         """Raise DatabaseUnavailable if the database caused the error. A wrong statement or value is another error.

@@ -7,9 +7,17 @@
 
   function keepClear(event) {
     const clear = event.clientY < window.innerHeight / 2 ? "bottom-center" : "top-center";
-    if (clear === place || document.querySelector(".mantine-Notification-root")) return; // one that is shown stays where it is
+    if (clear === place || !isThere() || document.querySelector(".mantine-Notification-root")) return; // a shown one stays
     place = clear;
     window.dash_clientside.set_props(NOTICES, { position: clear });
+  }
+
+  function isThere() {
+    try {
+      return Boolean(window.dash_component_api.getLayout(NOTICES));
+    } catch {
+      return false; // the page is not loaded yet, or has no container
+    }
   }
 
   ["pointermove", "pointerdown"].forEach((name) => document.addEventListener(name, keepClear, { capture: true, passive: true }));
