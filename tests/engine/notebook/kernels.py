@@ -9,6 +9,7 @@ from typing import Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from tests.engine.consumers import environment
 
@@ -33,6 +34,7 @@ class Kernel:
 
     @property
     def pid(self) -> int:
+        assert isinstance(self.manager.provisioner, LocalProvisioner) and self.manager.provisioner.process
         pid: int = self.manager.provisioner.process.pid
         return pid
 

@@ -64,7 +64,7 @@ class View:
 
     def _print_log(self) -> None:
         lines = self._handle.log()
-        if self._last in lines:
+        if self._last is not None and self._last in lines:
             lines = lines[len(lines) - list(reversed(lines)).index(self._last) :]
         for line in lines:
             self._last = line

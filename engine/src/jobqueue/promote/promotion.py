@@ -366,8 +366,8 @@ def _diff(path: Path, held: Path, after: str | None) -> str:
         f"a/{path.as_posix()}" if held.exists() else "/dev/null",
         f"b/{path.as_posix()}" if after is not None else "/dev/null",
     )
-    texts = [_for_diff(path, before), _for_diff(path, after or "")]
-    lines = difflib.unified_diff(*(text.splitlines(keepends=True) for text in texts), *names)
+    old, new = (_for_diff(path, text).splitlines(keepends=True) for text in (before, after or ""))
+    lines = difflib.unified_diff(old, new, *names)
     return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
 
 
