@@ -16,8 +16,8 @@ from huey import signals
 from huey.api import Huey, Task, TaskWrapper
 from huey.constants import EmptyData
 
-from jobqueue.execution.attempt import REPORTS, Attempt, current_attempt, ending_attempt
-from jobqueue.execution.executor import Executor, from_the_task
+from jobqueue.execution.attempt import REPORTS, Attempt, current_attempt, describe, ending_attempt
+from jobqueue.execution.executor import Executor
 from jobqueue.execution.retry import next_retry
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.ledger.ledger import Ledger
@@ -92,9 +92,9 @@ class LedgerHuey(Huey):
         super()._emit(signal, task, *args, **kwargs)
 
     def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
-        exception.__traceback__ = from_the_task(exception.__traceback__)
-        metadata: dict[str, Any] = super().build_error_result(task, exception)
         attempt: Attempt | None = getattr(task, "attempt", None)
+        known = None if attempt is None else attempt.description
+        metadata = (known or describe(exception)).metadata(task)
         if attempt is not None:
             attempt.failure = metadata
             attempt.exception = attempt.exception or exception

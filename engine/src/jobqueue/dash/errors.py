@@ -27,6 +27,7 @@ from jobqueue.dash.panel_view import no_such_job
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.execution.current_job import SubmitRefused
 from jobqueue.jobs.job import JobNotFound
+from jobqueue.text import ERROR, said
 
 NOTICES = "notices"  # the id of the layout's NotificationContainer
 NOTICE_MS = 5000  # milliseconds for which a notice is shown
@@ -133,7 +134,7 @@ def in_words(error: Exception) -> dict[str, str]:
     if isinstance(error, DatabaseUnavailable):
         title, message = "The database does not answer", "Running jobs are not affected. Try again in a moment."
     elif isinstance(error, SubmitRefused):
-        title, message = "Not started", str(error)
+        title, message = "Not started", said(error, ERROR)
     else:
         title, message = "Something went wrong", "The error is in the server's log. Try again, or continue elsewhere."
     return {"title": title, "message": message, "color": "red"}

@@ -27,6 +27,7 @@ from jobqueue.execution.current_job import SubmitRefused
 from jobqueue.huey import DurableHuey
 from jobqueue.jobs.job import Job, JobNotFound
 from jobqueue.ledger.states import State as JobState
+from jobqueue.text import ERROR, TITLE, said
 
 Start = TypeVar("Start", bound=Callable[..., Any])
 
@@ -169,7 +170,7 @@ class JobPanel:
         try:
             return None, function(*args)
         except SubmitRefused as error:
-            return not_started(str(error)), None
+            return not_started(said(error, ERROR)), None
         except DatabaseUnavailable as error:
             logger.warning("A job cannot be started: %s", error)
             return not_started(), None
@@ -218,7 +219,7 @@ class JobPanel:
         if not self._is_of_task(job):
             title = f"A job of the task {job.name}"
         else:
-            title = self.title(job) if self.title else ""
+            title = said(self.title(job), TITLE) if self.title else ""
         return " · ".join(filter(None, [title, self.access.whose(job)]))
 
     def _result(self, job: Job, given: dict[str, Any]) -> Component:

@@ -338,8 +338,3 @@ def _with_plain_at_signs(url: str) -> str:
     address, question, query = rest.partition("?")
     user, at, host = address.rpartition("@")
     return f"{scheme}{separator}{user.replace('@', '%40')}{at}{host}{question}{query}"
-
-
-def storable(text: str) -> str:
-    """Return text that every database accepts. Postgres refuses NUL, and text from file names may contain lone surrogates."""
-    return str(text).encode("utf-8", "replace").decode().replace("\0", "?")

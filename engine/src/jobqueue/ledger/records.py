@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobqueue import text
 from jobqueue.ledger.queues import DEFAULT
 from jobqueue.ledger.states import State
 
@@ -118,4 +119,5 @@ class Outcome:
 
 def error_result(error: str, job_id: str, traceback: str = "", retries: int = 0) -> tuple[str, bytes]:
     """Return an error as a job's result: media type, and the metadata of Huey's TaskException as JSON."""
+    error, traceback = text.cut(error, text.ERROR), text.cut_start(traceback, text.TRACEBACK)
     return ERROR, json.dumps({"error": error, "retries": retries, "traceback": traceback, "task_id": job_id}).encode()
