@@ -97,7 +97,7 @@ class LedgerHuey(Huey):
         metadata = (known or describe(exception)).metadata(task)
         if attempt is not None:
             attempt.failure = metadata
-            attempt.exception = attempt.exception or exception
+            attempt.exception = exception if attempt.exception is None else attempt.exception
         return metadata
 
     def put_result(self, key: str, data: Any) -> None:

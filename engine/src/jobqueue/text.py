@@ -36,7 +36,6 @@ INTERRUPTS = interrupts.ClaimLost, interrupts.OutOfTime, TaskTimeout
 _name = type.__dict__["__name__"].__get__  # a metaclass may have a property of that name
 _module = type.__dict__["__module__"].__get__
 _qualname = type.__dict__["__qualname__"].__get__
-_trace = BaseException.__dict__["__traceback__"].__get__
 
 
 def storable(text: str) -> str:
@@ -108,7 +107,7 @@ def formatted(exception: BaseException) -> str:
 
     Leave out the outer frames of Huey and of the engine.
     """
-    trace = from_the_task(_trace(exception))
+    trace = from_the_task(trace_of(exception))
 
     def convert(_: BaseException) -> str:
         return _joined(traceback.TracebackException(type(exception), exception, trace).format())
@@ -118,6 +117,12 @@ def formatted(exception: BaseException) -> str:
         return _joined(["Traceback (most recent call last):", *traceback.format_tb(trace), last])
 
     return _converted(convert, exception, TRACEBACK, without_message, cut_start)
+
+
+def trace_of(exception: BaseException) -> TracebackType | None:
+    """Return the traceback of an exception, whose class may have an attribute of that name."""
+    trace: TracebackType | None = BaseException.__dict__["__traceback__"].__get__(exception)
+    return trace
 
 
 def from_the_task(trace: TracebackType | None) -> TracebackType | None:

@@ -164,7 +164,7 @@ def _progress(job: Job) -> str:
 
 def _arguments(job: Job) -> str:
     try:
-        given = [*map(argument, job.args), *(f"{key}={brief(value)}" for key, value in job.kwargs.items())]
+        given = [*map(brief, job.args), *(f"{key}={brief(value)}" for key, value in job.kwargs.items())]
     except Unreadable as error:
         return f"cannot be read: {error}"
     return ", ".join(given) or "none"

@@ -77,6 +77,7 @@ class Attempt:
         self.ending = False  # the task has returned: later writes belong to the end
         self.signal: str | None = None  # the last signal of REPORTS
         self.exception: BaseException | None = None
+        self.raised: BaseException | None = None  # the exception that Huey got in its place
         self.description: Description | None = None  # of the exception
         self.failure: dict[str, Any] | None = None  # Huey's metadata of the error
         self.retry: Retry | None = None
@@ -89,6 +90,14 @@ class Attempt:
         """Return whether a task is this job's error handler, set with `.error(...)`."""
         on_error = getattr(self.task, "on_error", None)
         return isinstance(task, Task) and on_error is not None and task.id == on_error.id
+
+    def free(self) -> None:
+        """Free the objects of the task. What is written of them is text or bytes by now."""
+        if self.raised is not None:
+            BaseException.with_traceback(self.raised, None)  # frames of the traceback refer to the exception
+        self.raised = self.exception = None
+        if self.task is not None:
+            self.task.args, self.task.kwargs = (), {}
 
     def outcome(self) -> Outcome | None:
         """Return the outcome to write, or None when the attempt was interrupted."""

@@ -29,7 +29,7 @@ from jobqueue.ledger.records import ClaimRequest, FenceRefused, NewVersion, Outc
 from jobqueue.ledger.results import value_of
 from jobqueue.ledger.states import State
 from jobqueue.messages.messages import Messages
-from jobqueue.text import ERROR, INTERRUPTS, formatted, said, shown
+from jobqueue.text import ERROR, INTERRUPTS, formatted, said, shown, trace_of
 
 logger = logging.getLogger("jobqueue.executor")
 
@@ -205,8 +205,8 @@ class Executor:
                 try:
                     outcome = self._outcome(attempt)
                     if next_request is not None:
-                        value = attempt.exception = None
-                        task.args, task.kwargs = (), {}
+                        value = None
+                        attempt.free()
                     executed = self._finish(attempt, outcome, next_request or (lambda: None))
                 finally:
                     current_attempt.reset(before)
@@ -224,10 +224,10 @@ class Executor:
                 attempt.value = codec.encode(value, self._max_result)
             return value
         except BaseException as error:
-            failure = self._failure(attempt, task, error)
-            if failure is error:
+            attempt.raised = self._failure(attempt, task, error)
+            if attempt.raised is error:
                 raise
-            raise failure from error
+            raise attempt.raised.with_traceback(trace_of(error)) from None  # Huey logs it; the error may have no text
         finally:
             interrupts.shield()
             attempt.ending = True

@@ -49,6 +49,12 @@ def read(lines: str) -> list[LogLine]:
     ]
 
 
+def _last_lines(text: str) -> Iterator[str]:
+    """Yield the last lines of a text, or a few more. Do not split all of a text that may have millions of lines."""
+    for part in text.removesuffix("\n").rsplit("\n", LOG_LINES)[-LOG_LINES:]:
+        yield from cut(part, LOG_LINES * LOG_LINE).splitlines() or [""]
+
+
 class JobLog:
     """The log of an attempt, after the lines of earlier attempts. `now` is the database's time at the claim."""
 
@@ -69,7 +75,7 @@ class JobLog:
             return
         at = self._offset + time.monotonic()
         level, name = cut(record.levelname, LOG_NAME), cut(record.name, LOG_NAME)
-        for line in _plain.format(record).splitlines()[-LOG_LINES:]:
+        for line in _last_lines(_plain.format(record)):
             self._lines.append((at, level, name, cut(line, LOG_LINE)))
         self._noted += 1
         if not self._scheduled:
