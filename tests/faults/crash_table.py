@@ -116,9 +116,6 @@ SCENARIOS = {
         once=("child",),
     ),
     "revoked": Scenario(a_revoked_job, {"": CANCELLED}, {}),
-    "interrupted": Scenario(
-        lambda tasks, name, path: tasks.interrupts_itself.s(path, id=name), {"": DONE}, {"ran": 2}, losses=1
-    ),
 }
 
 LOCK = "faults.lock.{}"
@@ -169,7 +166,6 @@ IN_WORKERS = [
     ),
     Operation("submits", "submit", words("INSERT"), keys=("{} child",)),
     Operation("revoked", "end", words("BEGIN END DELETE_ENTRY COMMIT")),
-    Operation("interrupted", "mark_lost", words("BEGIN MARK_LOST COMMIT")),
 ]
 
 

@@ -18,6 +18,7 @@ from jobqueue import interrupts
 
 # Limits in characters. The last of them contain the note that says how much was cut.
 ERROR = 4_000  # the sentence about an error, or the reason of a cancel
+WITHIN = ERROR - 300  # an error within such a sentence
 TRACEBACK = 16_000  # the traceback of a job
 EARLIER_TRACEBACK = 4_000  # the traceback of each attempt in a job's history
 NOTE = 1_000  # what a job is doing now

@@ -51,7 +51,7 @@ ACTS: dict[str, Callable[[Any], Any]] = {
     "returns bytes": lambda self: b"bytes",
     "returns an object": lambda self: object(),
     "returns odd text": lambda self: OddText("odd"),
-    "returns megabytes": lambda self: "long " * 400_000,
+    "returns megabytes": lambda self: "long " * 100_000,
     "recurses": lambda self: repr(self),
 }
 
@@ -104,7 +104,7 @@ USES: dict[str, Callable[[Any], Any]] = {
 
 
 SETTINGS = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

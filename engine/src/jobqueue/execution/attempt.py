@@ -12,7 +12,7 @@ from jobqueue.database.database import Row
 from jobqueue.execution.current_job import ClaimedJob
 from jobqueue.ledger.records import NewJob, NewVersion, Outcome, Retry, error_result
 from jobqueue.ledger.states import State
-from jobqueue.text import ERROR, formatted, said, shown, type_name
+from jobqueue.text import WITHIN, formatted, said, shown, type_name
 
 # The signals with which Huey reports how an attempt went.
 REPORTS = frozenset(
@@ -49,7 +49,7 @@ class Description(NamedTuple):
 def describe(exception: BaseException) -> Description:
     """Describe an exception. Only an interrupt of the running job is raised."""
     kind = type(exception)
-    sentence = said(exception, ERROR).strip()
+    sentence = said(exception, WITHIN).strip()
     if not issubclass(kind, codec.ResultNotEncodable | TaskExited | TaskTimeout):
         sentence = f"{type_name(exception)}: {sentence}" if sentence else f"{type_name(exception)}, without a message."
     if issubclass(kind, TaskException):  # raised by the `get` of another job

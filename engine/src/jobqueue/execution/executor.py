@@ -29,7 +29,7 @@ from jobqueue.ledger.records import ClaimRequest, FenceRefused, NewVersion, Outc
 from jobqueue.ledger.results import value_of
 from jobqueue.ledger.states import State
 from jobqueue.messages.messages import Messages
-from jobqueue.text import ERROR, INTERRUPTS, formatted, said, shown, trace_of
+from jobqueue.text import INTERRUPTS, WITHIN, formatted, said, shown, trace_of
 
 logger = logging.getLogger("jobqueue.executor")
 
@@ -151,7 +151,7 @@ class Executor:
         except BaseException as error:  # an argument runs its own code when it is unpickled
             trace = formatted(error)
             logger.error("Cannot read job %s.\n%s", row["id"], trace)
-            sentence = f"The job's message cannot be read, so it did not run: {said(error, ERROR)}"
+            sentence = f"The job's message cannot be read, so it did not run: {said(error, WITHIN)}"
             result = error_result(sentence, row["id"], trace)
             self._write_end(attempt, Outcome(state=State.FAILED, error=sentence, result=result))
             return None
@@ -244,7 +244,7 @@ class Executor:
             if issubclass(kind, interrupts.OutOfTime) and attempt.job.deadline is not None:
                 attempt.exception = attempt.job.timed_out()
             elif not issubclass(kind, Exception):
-                attempt.exception = TaskExited(f"The task exited with {shown(error)}.")
+                attempt.exception = TaskExited(f"The task exited with {shown(error, WITHIN)}.")
             attempt.description = describe(attempt.exception)._replace(traceback=formatted(error))
             if task.on_error is not None and not self._can_carry(task.on_error, attempt.exception):
                 return TaskException(attempt.description.metadata(task))
@@ -286,7 +286,7 @@ class Executor:
         if (
             outcome is None and not self._host.immediate
         ):  # ClaimLost: refused by the fence, unless the task has raised it itself
-            outcome = Outcome(state=State.FAILED, error=f"The task exited with {shown(attempt.exception)}.")
+            outcome = Outcome(state=State.FAILED, error=f"The task exited with {shown(attempt.exception, WITHIN)}.")
             outcome.result = error_result(outcome.error, attempt.id)
         return outcome
 
@@ -326,7 +326,7 @@ class Executor:
         except Exception as error:  # this end cannot be stored at all
             logger.exception("Cannot write the end of job %s.", attempt.id)
             failed = Outcome(
-                state=State.FAILED, error=f"The job ran, but its end could not be written: {said(error, ERROR)}"
+                state=State.FAILED, error=f"The job ran, but its end could not be written: {said(error, WITHIN)}"
             )
             failed.result = error_result(failed.error, attempt.id, formatted(error))
             self._until_written(attempt, lambda: ledger.end(attempt.id, attempt.token, failed))

@@ -12,7 +12,7 @@ from jobqueue.jobs.job import Job, JobNotFound, Unreadable
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.states import State
 from jobqueue.messages.messages import Messages
-from jobqueue.text import ERROR, said, storable
+from jobqueue.text import WITHIN, said, storable
 
 
 class JobReader:
@@ -77,4 +77,4 @@ class JobReader:
         try:
             return read(message)
         except BaseException as error:  # arguments run their own code when they are unpickled
-            raise Unreadable(f"The arguments of job {job_id} cannot be read: {said(error, ERROR)}") from error
+            raise Unreadable(f"The arguments of job {job_id} cannot be read: {said(error, WITHIN)}") from error
