@@ -131,11 +131,13 @@ class JobPage:
         """Return the sections that have changed since the last refresh."""
         try:
             job = self.access.get_job(str(job_id))
+            sent = SentParts(seen.get("marks") if isinstance(seen, dict) else None)
             parts = self._parts(job)
+            if "asked" not in sent.marks:  # arguments never change, and may take megabytes
+                parts["asked"] = detail_sections.arguments(job)
         except DatabaseUnavailable:
             return unavailable(), *[no_update] * (len(SECTIONS) + 1)
-        sent = SentParts(seen.get("marks") if isinstance(seen, dict) else None)
-        changed = [sent.changed(name, parts[name]) for name in SECTIONS]
+        changed = [sent.changed(name, parts[name]) if name in parts else no_update for name in SECTIONS]
         return None, *changed, {"at": time.time() * 1000, "marks": sent.marks, "ended": job.state.ended}
 
     def _parts(self, job: Job) -> dict[str, Component]:
@@ -146,7 +148,6 @@ class JobPage:
             "status": panel_view.status(job, None, "", _buttons(job)),
             "facts": detail_sections.facts(job),
             "timeline": detail_sections.timeline(history),
-            "asked": detail_sections.arguments(job),
             "steps": detail_sections.steps(steps),
             "log": detail_sections.log(log),
         }
