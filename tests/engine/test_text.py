@@ -48,7 +48,7 @@ SAYS: dict[str, Callable[[str], Any]] = {
     "timeout": lambda words: raise_(TaskTimeout(words)),
     "value that cannot be stored": lambda words: {words: object()},
     "progress": lambda words: current_job().progress(1, 2, words),
-    "progress, twice": lambda words: [current_job().progress(1, 2, words) for _ in range(2)],
+    "progress, twice": lambda words: list(map(current_job().progress, (1, 2), (2, 2), (words, words))),
     "step": lambda words: current_job().step(words, int),
     "step that is no text": lambda words: current_job().step([words], int),  # type: ignore[arg-type]
     "step, twice": lambda words: [current_job().step(words, int) for _ in range(2)],

@@ -22,7 +22,7 @@ class OddText(str):
     def fail(self, *_: Any) -> Any:
         raise LookupError("a method of the text")
 
-    __len__ = __getitem__ = __iter__ = __add__ = __contains__ = encode = strip = splitlines = fail
+    __len__ = __getitem__ = __iter__ = __add__ = __contains__ = encode = strip = splitlines = fail  # type: ignore[assignment]
 
 
 def raises(error: Callable[[Any], BaseException]) -> Callable[[Any], Any]:
