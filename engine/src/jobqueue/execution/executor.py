@@ -260,7 +260,8 @@ class Executor:
             handler.extend_data(exception)
             message = self._messages.write(handler)
             self._messages.unpack(message)
-            return len(message) <= self._max_arguments
+            is_passed = any(argument is exception for argument in handler.args)  # Huey compares it with ()
+            return is_passed and len(message) <= self._max_arguments
         except BaseException as error:
             if issubclass(type(error), INTERRUPTS):
                 raise
