@@ -120,9 +120,6 @@ SCENARIOS = {
     "counts": Scenario(
         lambda tasks, name, path: tasks.counts.s(path, name, id=name), {"": DONE}, {"ran": 1}, result="done"
     ),
-    "interrupted": Scenario(
-        lambda tasks, name, path: tasks.interrupts_itself.s(path, id=name), {"": DONE}, {"ran": 2}, losses=1
-    ),
 }
 
 LOCK = "faults.lock.{}"
@@ -174,7 +171,6 @@ IN_WORKERS = [
     Operation("submits", "submit", words("INSERT"), keys=("{} child",)),
     Operation("revoked", "end", words("BEGIN END DELETE_ENTRY COMMIT")),
     Operation("counts", "entries.add_once", words("BEGIN NOTE_ADDITION ADD_TO_COUNTER COMMIT")),
-    Operation("interrupted", "mark_lost", words("BEGIN MARK_LOST COMMIT")),
 ]
 
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -167,8 +168,18 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         note(path, how)
         if how == "exit":
             os._exit(1)
+        if how == "files":
+            os.closerange(3, 1000)
+            return
         os.kill(os.getpid(), signal.Signals[how])
         time.sleep(LONG)
+
+    @huey.task()
+    def silences() -> str:
+        sys.stdout.close()
+        with sys.stderr:
+            pass
+        return "silent"
 
     @huey.task(retries=3)
     def stubborn(how: str, path: str) -> str:
@@ -405,13 +416,6 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         """The same job, whichever attempt submits it."""
         note(path, "ran")
         huey.enqueue(noted.s(path, "child", id=child))
-
-    @huey.task()
-    def interrupts_itself(path: str) -> None:
-        """The first time that it runs, as a worker does that is told to stop."""
-        note(path, "ran")
-        if len(notes(Path(path))) == 1:
-            raise KeyboardInterrupt
 
     @huey.task(context=True)
     def toils(path: str, name: str, seconds: float, how: str, *given: Any, task: Task) -> list[Any]:

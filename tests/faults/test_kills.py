@@ -123,7 +123,13 @@ def test_killed_thread_consumer_loses_no_job(
         assert (handle.get_job().losses, follower.get_job().attempt) == (1, 1)
 
 
-DEATHS = ["exit", "SIGKILL", "SIGSEGV"]
+# How a task ends its worker -> the job's error
+DEATHS = {
+    "exit": "worker-[0-9]+, it exited with status 1.*os._exit",
+    "SIGKILL": "worker-[0-9]+, it was killed.*more memory",
+    "SIGSEGV": "worker-[0-9]+, it was ended by SIGSEGV.*crashed",
+    "files": "worker-[0-9]+, the task closed its worker's files.*must close only files that it has opened",
+}
 
 
 def test_job_that_kills_three_workers_fails_as_poison(
@@ -137,14 +143,28 @@ def test_job_that_kills_three_workers_fails_as_poison(
     other = tasks.quick("other")
     assert other.get(blocking=True, timeout=10) == "other"
     assert result.get(blocking=True, timeout=10) == [1, Error.__name__, 3]
-    for first, follower in pipelines:
+    for (first, follower), words in zip(pipelines, DEATHS.values(), strict=True):
         for handle in (first, follower):
-            with pytest.raises(TaskException, match="died 3 times"):
+            with pytest.raises(TaskException, match=f"died 3 times.*{words}"):
                 handle.get(blocking=True, timeout=10)
         job = first.get_job()
         assert (job.state, job.attempt, job.losses, follower.state) == (State.FAILED, 3, 3, State.CANCELLED)
         assert "died 3 times" in job.error
-    assert Counter(words[0] for words in notes(Path(path))) == {"exit": 6, "SIGKILL": 3, "SIGSEGV": 3, "collected": 1}
+    assert Counter(words[0] for words in notes(Path(path))) == {
+        "exit": 6,
+        "SIGKILL": 3,
+        "SIGSEGV": 3,
+        "files": 3,
+        "collected": 1,
+    }
+
+
+def test_task_that_closes_the_standard_streams_keeps_its_worker(start: StartConsumer, tasks: SimpleNamespace) -> None:
+    consumer = start(workers=1)
+    workers = consumer.worker_pids()
+    assert tasks.silences().get(blocking=True, timeout=10) == "silent"
+    assert tasks.quick("next").get(blocking=True, timeout=10) == "next"
+    assert consumer.worker_pids() == workers
 
 
 # Where a worker dies, in Huey's hooks and signals, and whether the attempt fails -> how often the task's own code runs

@@ -321,6 +321,9 @@ OPERATIONS = [
     Operation(
         "history", lambda ledger, job_id: ledger.reading.history(job_id), lambda ledger: ended(ledger, State.FAILED)
     ),
+    Operation(
+        "arguments", lambda ledger, job_id: ledger.reading.message(job_id), lambda ledger: ended(ledger, State.FAILED)
+    ),
     Operation("log", lambda ledger, job_id: ledger.reading.log(job_id), lambda ledger: ended(ledger, State.FAILED)),
     Operation("save a log", lambda ledger, held: ledger.attempts.save_log(held[0], held[1], "lines"), claimed),
     Operation(

@@ -99,6 +99,7 @@ PLANS: dict[str, set[str]] = {
     "JOBS_AHEAD": BY_ID_OR_HANDLE | {"jobs_turns"},
     "RESULT": WITH_RESULT | BY_HANDLE,
     "HISTORY": BY_ID_OR_HANDLE,
+    "MESSAGE": BY_ID_OR_HANDLE,
     "SAVE_LOG": BY_TOKEN | {"logs (job_id)"},
     "LOG": BY_ID_OR_HANDLE | {"logs (job_id)"},
     "ENDED": BY_ID_OR_HANDLE,

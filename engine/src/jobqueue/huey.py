@@ -165,6 +165,7 @@ class DurableHuey(LedgerHuey):
             self.messages,
             self,
             lease_s=lease_s,
+            max_arguments=max_arguments,
             max_result=max_result,
             published=self._cache_version,
         )

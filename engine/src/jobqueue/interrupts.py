@@ -66,6 +66,11 @@ def shield() -> None:
     _state.token = None
 
 
+def exposed() -> bool:
+    """Return whether this thread runs a task's code, which may be interrupted."""
+    return _state.token is not None
+
+
 def request(token: str | None, reason: Reason) -> None:
     """Interrupt this thread if it works for this token. Inside a `deferred` block, do so at its end.
 

@@ -17,8 +17,8 @@ from huey.api import Huey, Task, TaskWrapper
 from huey.constants import EmptyData
 from huey.utils import Error
 
-from jobqueue.execution.attempt import REPORTS, Attempt, current_attempt, ending_attempt
-from jobqueue.execution.executor import Executor, from_the_task
+from jobqueue.execution.attempt import REPORTS, Attempt, current_attempt, describe, ending_attempt
+from jobqueue.execution.executor import Executor
 from jobqueue.execution.retry import next_retry
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.kernel import in_kernel
@@ -106,21 +106,17 @@ class LedgerHuey(Huey):
             attempt.ending = True
         super()._emit(signal, task, *args, **kwargs)
 
-    def error_metadata(self, task: Task, exception: BaseException) -> dict[str, Any]:
-        """Return Huey's metadata of an error, without what an overridden `build_error_result` adds."""
-        exception.__traceback__ = from_the_task(exception.__traceback__)
-        return dict(super().build_error_result(task, exception))
-
     def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
         """Return the metadata of an error, as `get` raises it. Override this to add to it, as in Huey.
 
         Added values are kept if a result may have their type.
         """
-        metadata = self.error_metadata(task, exception)
         attempt: Attempt | None = getattr(task, "attempt", None)
+        known = None if attempt is None else attempt.description
+        metadata = (known or describe(exception)).metadata(task)
         if attempt is not None:
             attempt.failure = metadata
-            attempt.exception = attempt.exception or exception
+            attempt.exception = exception if attempt.exception is None else attempt.exception
         return metadata
 
     def put_result(self, key: str, data: Any) -> None:

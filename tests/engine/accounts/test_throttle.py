@@ -119,7 +119,7 @@ def test_behind_proxies_the_address_is_the_one_that_the_last_trusted_proxy_saw(
     server = Flask("behind proxies")
     app = Dash("behind proxies", server=server)  # type: ignore[arg-type]  # Dash's types do not know Flask
     app.layout = []
-    accounts.protect(server)
+    accounts.protect(server, app)
     browser = server.test_client()
     token = re.findall(r'name="token" value="([^"]+)"', browser.get("/login").text)[0]
     for number in range(TRIES + 1):

@@ -12,7 +12,7 @@ import pytest
 from huey.api import Huey
 from huey.exceptions import CancelExecution, RetryTask, TaskException, TaskTimeout
 
-from jobqueue import DurableHuey, State, current_job
+from jobqueue import ClaimLost, DurableHuey, State, current_job
 from jobqueue.execution.retry import JITTER, LONGEST_PAUSE
 from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import work
@@ -363,6 +363,7 @@ def raise_(error: BaseException) -> None:
 # what a task does -> the error. Each fails the attempt, which is retried.
 ODD_ENDS: dict[str, tuple[Callable[[], object], str]] = {
     "sys.exit": (lambda: raise_(SystemExit(3)), "SystemExit(3)"),
+    "interrupts itself": (lambda: raise_(KeyboardInterrupt()), "The task exited with KeyboardInterrupt()."),
     "asyncio cancels": (lambda: raise_(asyncio.CancelledError()), "CancelledError"),
     "no message": (lambda: raise_(ValueError()), "ValueError, without a message."),
     "a message that is not valid text": (lambda: raise_(ValueError("\ud800!")), "ValueError: "),
@@ -400,16 +401,16 @@ def test_result_that_cannot_be_stored_fails_the_job_without_retry(huey: DurableH
         assert word in outcome(handle)
 
 
-def test_keyboard_interrupt_from_the_task_counts_as_a_loss(huey: DurableHuey) -> None:
+def test_claim_lost_from_the_task_itself_fails_the_job_at_once(huey: DurableHuey) -> None:
     @huey.task(retries=9)
-    def interrupts_itself() -> None:
-        raise KeyboardInterrupt
+    def pretends() -> None:
+        raise ClaimLost("so it says")
 
-    handle = interrupts_itself()
+    handle = pretends()
     work(huey)
     job = handle.get_job()
-    assert (job.state, job.attempt, job.losses) == (State.FAILED, 3, 3)
-    assert "died 3 times" in job.error or "interrupted" in job.error
+    assert (job.state, job.attempt, job.losses) == (State.FAILED, 1, 0)
+    assert job.error == outcome(handle) == "The task exited with ClaimLost('so it says')."
 
 
 def test_job_of_an_unknown_task_waits_for_a_worker_that_knows_it(huey: DurableHuey, make_huey: HueyFactory) -> None:

@@ -11,7 +11,7 @@ from huey.exceptions import TaskTimeout
 
 from jobqueue import DurableHuey, JobNotFound, State, current_job, interrupts
 from jobqueue.execution import job_log as logs
-from jobqueue.execution.job_log import LENGTH, LINES
+from jobqueue.text import LOG_LINE, LOG_LINES
 from tests import statements as sql
 from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import work
@@ -61,16 +61,16 @@ def test_log_keeps_all_lines_logged_while_the_task_runs_and_no_others(huey: Dura
 def test_log_lines_name_their_attempt(huey: DurableHuey) -> None:
     @huey.task(retries=2)
     def task() -> None:
-        for n in range(LINES // 2):
+        for n in range(LOG_LINES // 2):
             task_logger.info("%s of %s", n, current_job().attempt)
         raise ValueError
 
     handle = task()
     work(huey, lambda: handle.state is State.FAILED)
     kept = handle.log()
-    assert len(kept) == LINES
+    assert len(kept) == LOG_LINES
     assert {line.attempt for line in kept} == {2, 3}
-    assert (kept[0].text, kept[-1].text) == ("0 of 2", f"{LINES // 2 - 1} of 3")
+    assert (kept[0].text, kept[-1].text) == ("0 of 2", f"{LOG_LINES // 2 - 1} of 3")
 
 
 def test_flood_of_log_lines_costs_little_and_keeps_the_last_lines(huey: DurableHuey, statements: list[str]) -> None:
@@ -80,7 +80,7 @@ def test_flood_of_log_lines_costs_little_and_keeps_the_last_lines(huey: DurableH
     def task() -> float:
         began = time.thread_time()
         for n in range(flood):
-            task_logger.info("%s %s", n, "x" * 10 * LENGTH if n == flood - 1 else "")
+            task_logger.info("%s %s", n, "x" * 10 * LOG_LINE if n == flood - 1 else "")
         return time.thread_time() - began
 
     handle = task()
@@ -88,8 +88,8 @@ def test_flood_of_log_lines_costs_little_and_keeps_the_last_lines(huey: DurableH
     work(huey, timeout=60)
     took = time.monotonic() - began
     kept = texts(huey, handle.id)
-    assert [line.split()[0] for line in kept] == [str(n) for n in range(flood - LINES, flood)]
-    assert len(kept[-1]) == LENGTH
+    assert [line.split()[0] for line in kept] == [str(n) for n in range(flood - LOG_LINES, flood)]
+    assert len(kept[-1]) == LOG_LINE
     assert statements.count(sql.SAVE_LOG) <= took / logs.INTERVAL + 1
     assert statements.count(sql.SAVE_LOG_AT_END) + statements.count(sql.END_ALONE) == 1
     print(f"{flood} lines: {handle():.2f} s of the task's thread")

@@ -7,10 +7,10 @@ import pytest
 from huey.api import chord
 
 from jobqueue import DurableHuey, JobNotFound, State
-from jobqueue.ledger.ending import TRACEBACK
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import ClaimRequest, NewJob, Outcome
 from jobqueue.ledger.sql import _EVENTS_KEPT
+from jobqueue.text import EARLIER_TRACEBACK as TRACEBACK
 from tests.engine.consumers import work
 
 CLAIM: dict[str, Any] = {"token": "token", "consumer": "consumer", "worker": "worker-1", "lease_s": 60}

@@ -13,6 +13,7 @@ from jobqueue.jobs.handle import JobHandle
 from jobqueue.jobs.history import Event
 from jobqueue.jobs.job import Job, JobNotFound, Unreadable
 from jobqueue.ledger.states import State
+from jobqueue.text import brief
 
 NEWEST = 20  # lines of a job's history and of its log that are shown by default
 
@@ -163,7 +164,7 @@ def _progress(job: Job) -> str:
 
 def _arguments(job: Job) -> str:
     try:
-        given = [*map(repr, job.args), *(f"{key}={value!r}" for key, value in job.kwargs.items())]
+        given = [*map(brief, job.args), *(f"{key}={brief(value)}" for key, value in job.kwargs.items())]
     except Unreadable as error:
         return f"cannot be read: {error}"
     return ", ".join(given) or "none"

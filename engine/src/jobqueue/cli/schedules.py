@@ -7,6 +7,7 @@ import click
 
 from jobqueue.cli.output import App, local
 from jobqueue.schedules.timetable import ScheduleNotFound
+from jobqueue.text import shown
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ def schedules(ctx: click.Context) -> None:
         try:
             upcoming = status.upcoming()
         except Exception as error:  # raised by the app's own function that says when the task is due
-            click.secho(f"    next    cannot be computed: {error!r}", fg="red")
+            click.secho(f"    next    cannot be computed: {shown(error)}", fg="red")
             continue
         click.echo(f"    next    {', '.join(map(local, upcoming)) or 'never'}")
         if upcoming and (without := status.schedule.skipped(status.now, upcoming[0])):

@@ -15,8 +15,11 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from jobqueue.text import WITHIN, full_type_name, said, shown
+
 TREE = "application/vnd.jobqueue.tree"
 LENGTH = struct.Struct(">Q")  # before the tree, and before each of its parts
+LABEL = 100  # characters of a key in an error
 MAX_DEPTH = 100  # levels of nesting; decoding recurses, and may start deep in a web server's stack
 USE_ZONEINFO = "cannot be saved. Use an IANA time zone, such as zoneinfo.ZoneInfo('Europe/Paris')."
 SAFE_INT = 2**63  # larger integers are written in hexadecimal, which Python reads at any length
@@ -102,7 +105,7 @@ class _Writer:
         tag, write = _how_to_write(kind)
         if write is None:
             raise ResultNotEncodable(
-                f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be saved. Return numbers, text, "
+                f"{where} is a {full_type_name(value)}, which cannot be saved. Return numbers, text, "
                 "bytes, dates, NumPy arrays, pandas DataFrames, Series and indexes, or Plotly figures, or lists, tuples, sets "
                 "and dicts of them. For a model, for example, return its parameters as a dict."
             )
@@ -112,7 +115,7 @@ class _Writer:
             raise
         except Exception as error:
             raise ResultNotEncodable(
-                f"{where} is a {kind.__module__}.{kind.__qualname__} that cannot be saved: {error}"
+                f"{where} is a {full_type_name(value)} that cannot be saved: {said(error, WITHIN)}"
             ) from error
         if isinstance(data, bytes):
             self.parts.append(data)
@@ -120,7 +123,7 @@ class _Writer:
         return {f"${tag}": data}
 
     def _dict(self, value: dict[Any, Any], where: str) -> Any:
-        items = {key: self.tree(item, f"{where}[{key!r}]") for key, item in value.items()}
+        items = {key: self.tree(item, f"{where}[{shown(key, LABEL)}]") for key, item in value.items()}
         if all(type(key) is str and not key.startswith("$") for key in items):
             return items
         return {"$dict": [[self.tree(key, f"a key of {where}"), item] for key, item in items.items()]}
@@ -153,7 +156,7 @@ def _how_to_write(kind: type) -> tuple[str, Callable[[Any, Keep], Any] | None]:
     """
     if kind in _PLAIN:
         return _PLAIN[kind]
-    library = kind.__module__.partition(".")[0]
+    library = str(kind.__module__).partition(".")[0]
     if library == "numpy":
         import numpy as np
 

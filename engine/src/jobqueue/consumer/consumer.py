@@ -23,7 +23,7 @@ from huey.consumer import Consumer, Environment
 from huey.exceptions import ConfigurationError
 
 from jobqueue.consumer.leases import Leases
-from jobqueue.consumer.processes import DurableProcesses, ask_to_check_claim
+from jobqueue.consumer.processes import DurableProcesses, ask_to_check_claim, how_it_ended
 from jobqueue.consumer.pruner import Pruner
 from jobqueue.consumer.scheduler import Scheduler
 from jobqueue.consumer.watchdog import Watchdog
@@ -236,13 +236,13 @@ class DurableConsumer(Consumer):
 
     def _requeue_job_of_dead(self, worker: DurableWorker, process: Any) -> None:
         """Requeue the job of a dead worker at once, and count the loss."""
+        how, advice = how_it_ended(getattr(process, "exitcode", None))
         try:
-            jobs = self._ledger.consumers.mark_worker_lost(self.id, worker.name)
+            jobs = self._ledger.consumers.mark_worker_lost(self.id, worker.name, how, advice)
         except DatabaseUnavailable:
             return  # its lease will expire
-        exit_code = getattr(process, "exitcode", "?")
         for job_id in jobs:
-            logger.warning("%s died (exit %s); its job %s is requeued.", worker.name, exit_code, job_id)
+            logger.warning("%s died: %s. Its job %s is requeued.", worker.name, how, job_id)
 
     # --- stopping ---
 

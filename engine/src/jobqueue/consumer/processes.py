@@ -15,7 +15,9 @@ from huey.consumer import ProcessEnvironment
 from jobqueue import interrupts
 from jobqueue.consumer.timeouts import claim_lost_error, on_alarm
 from jobqueue.consumer.worker import DurableWorker
+from jobqueue.execution import closed_files
 from jobqueue.execution.current_job import current_job
+from jobqueue.ledger.releasing import KILLED
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 
@@ -40,6 +42,10 @@ class DurableProcesses(ProcessEnvironment):
             lambda *_: interrupts.request(current_job().token, lambda: claim_lost_error(process.ledger)),
         )
         reset_signals_in_children()
+        closed_files.watch()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError):  # a stream may be None
+                vars(stream)["close"] = stream.flush  # a task may close it, and the worker logs to it
 
     @contextlib.contextmanager
     def timeout(self, seconds: float) -> Iterator[None]:
@@ -50,6 +56,26 @@ class DurableProcesses(ProcessEnvironment):
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self.worker.deadline.value = 0.0
+
+
+def how_it_ended(exit_code: int | None) -> tuple[str, str]:
+    """Return how a worker process ended while it ran a job, and advice to the author of the task.
+
+    :param exit_code: as multiprocessing has it: the negative number of a signal, or a status. None for a thread.
+    """
+    if exit_code == closed_files.EXIT_CODE:
+        return "the task closed its worker's files", "A task must close only files that it has opened itself."
+    if exit_code is not None and exit_code >= 0:
+        return (
+            f"it exited with status {exit_code}",
+            "The task, or a library that it uses, ended the process, for example with os._exit().",
+        )
+    if exit_code is None or exit_code == -signal.SIGKILL:
+        return "it was killed" if exit_code else "it ended", KILLED
+    return (
+        f"it was ended by {signal.Signals(-exit_code).name}",
+        "The task, or a library that it uses, crashed the process.",
+    )
 
 
 def ask_to_check_claim(process: Any) -> None:

@@ -20,10 +20,11 @@ from jobqueue.execution.current_job import ClaimedJob, CurrentJob
 from jobqueue.interrupts import ClaimLost
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.states import State
+from jobqueue.text import ERROR
 
 # The first row is the job, the others are its updates since `seen`.
-CALLBACK = """
-SELECT 0 AS seq, '' AS name, results.body, jobs.state, jobs.error, jobs.owner, results.media_type
+CALLBACK = f"""
+SELECT 0 AS seq, '' AS name, results.body, jobs.state, substr(jobs.error, 1, {ERROR}) AS error, jobs.owner, results.media_type
 FROM jobs LEFT JOIN results ON results.job_id = jobs.id
 WHERE jobs.id = :id
 UNION ALL

@@ -29,6 +29,7 @@ from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.execution.current_job import SubmitRefused
 from jobqueue.jobs.job import JobNotFound
 from jobqueue.tasks.submission import ArgumentsTooLarge
+from jobqueue.text import ERROR, said
 
 NOTICES = "notices"  # the id of the layout's NotificationContainer
 CALLBACKS = "_dash-update-component"  # Dash's endpoint for callbacks, after the app's prefix
@@ -147,7 +148,7 @@ def in_words(error: Exception) -> dict[str, str]:
     if isinstance(error, DatabaseUnavailable):
         title, message = "The database does not answer", "Running jobs are not affected. Try again in a moment."
     elif isinstance(error, SubmitRefused):
-        title, message = "Not started", str(error)
+        title, message = "Not started", said(error, ERROR)
     elif isinstance(error, ArgumentsTooLarge):
         title, message = "Not started", too_large(error)
     else:

@@ -172,7 +172,9 @@ class HueyManager(BaseBackgroundCallbackManager):
     def call_job_fn(self, key: str, job_fn: Background, args: Any, context: Any) -> str:
         arguments, request = request_context.split(context)
         encrypted = request_context.encrypt(request, self._secrets(request_context.PURPOSE))
-        large = 2 * len(pickle.dumps(args)) > self.handle.max_arguments  # workers of the last version read no packed context
+        large = (
+            2 * len(pickle.dumps(args)) > self.handle.max_arguments
+        )  # workers of the last version read no packed context
         concealed = Concealed(pack(arguments, args) if large else arguments, encrypted)
         task = self._task_of(job_fn).s(args, concealed)
         task.id, task.revoke_id, task.owner = key, f"r:{key}", self._owner()
@@ -328,6 +330,8 @@ def _progress_outputs() -> list[Output]:
     asked = (flask.request.get_json(silent=True) or {}) if flask.has_request_context() else {}
     background = get_app().callback_map.get(asked.get("output"), {}).get("background") or {}
     return background.get("progress") or []
+
+
 mend_polls(HueyManager)
 
 

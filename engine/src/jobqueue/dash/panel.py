@@ -30,6 +30,7 @@ from jobqueue.huey import DurableHuey
 from jobqueue.jobs.job import Job, JobNotFound
 from jobqueue.ledger.states import State as JobState
 from jobqueue.tasks.submission import ArgumentsTooLarge
+from jobqueue.text import ERROR, TITLE, said
 
 Start = TypeVar("Start", bound=Callable[..., Any])
 
@@ -173,7 +174,7 @@ class JobPanel:
         try:
             return None, function(*args)
         except SubmitRefused as error:
-            return not_started(str(error)), None
+            return not_started(said(error, ERROR)), None
         except ArgumentsTooLarge as error:
             logger.warning("A job cannot be started: %s", error)
             return not_started(too_large(error)), None
@@ -225,7 +226,7 @@ class JobPanel:
         if not self._is_of_task(job):
             title = f"A job of the task {job.name}"
         else:
-            title = self.title(job) if self.title else ""
+            title = said(self.title(job), TITLE) if self.title else ""
         return " · ".join(filter(None, [title, self.access.whose(job)]))
 
     def _result(self, job: Job, given: dict[str, Any]) -> Component:

@@ -27,6 +27,7 @@ import sqlalchemy as sa
 from jobqueue import interrupts
 from jobqueue.database import patience
 from jobqueue.database.pool import AllInUse, Pool
+from jobqueue.text import is_storable
 from jobqueue.urls import printable, without_secrets
 
 logger = logging.getLogger("jobqueue.database")
@@ -411,13 +412,3 @@ def _with_plain_at_signs(url: str) -> str:
             raise ValueError("Several parts have an @.")
         query = query.replace("@", "%40")
     return f"{scheme}{separator}{user.replace('@', '%40')}{at}{host}{question}{query}"
-
-
-def is_storable(text: str) -> bool:
-    """Return whether every database accepts a text: it has neither NUL nor lone surrogates."""
-    return "\0" not in text and (text.isascii() or text == storable(text))
-
-
-def storable(text: str) -> str:
-    """Return text that every database accepts. Postgres refuses NUL, and text from file names may contain lone surrogates."""
-    return str(text).encode("utf-8", "replace").decode().replace("\0", "?")

@@ -1,17 +1,18 @@
 """An attempt at a job: the claimed row, Huey's report of how it went, and the outcome to write."""
 
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 from huey import signals
 from huey.api import Task
-from huey.exceptions import TaskTimeout
+from huey.exceptions import TaskException, TaskTimeout
 
 from jobqueue import codec
-from jobqueue.database.database import Row, storable
+from jobqueue.database.database import Row
 from jobqueue.execution.current_job import ClaimedJob
 from jobqueue.ledger.records import NewJob, NewVersion, Outcome, Retry, error_result
 from jobqueue.ledger.states import State
+from jobqueue.text import WITHIN, formatted, said, shown, type_name
 
 # The signals with which Huey reports how an attempt went.
 REPORTS = frozenset(
@@ -30,7 +31,32 @@ REPORTS = frozenset(
 
 
 class TaskExited(Exception):
-    """Failure of a task that called sys.exit() or let asyncio's CancelledError escape. Its worker continues."""
+    """Failure of a task that raised SystemExit, KeyboardInterrupt or asyncio's CancelledError. Its worker continues."""
+
+
+class Description(NamedTuple):
+    """An exception as text. Its own code runs when it is described, and never again."""
+
+    sentence: str  # for people: its message, after its type unless the message explains itself
+    error: str  # as Huey stores it: its repr
+    traceback: str
+
+    def metadata(self, task: Task) -> dict[str, Any]:
+        """Return Huey's metadata of a task's error."""
+        return {"error": self.error, "retries": task.retries, "traceback": self.traceback, "task_id": task.id}
+
+
+def describe(exception: BaseException) -> Description:
+    """Describe an exception. Only an interrupt of the running job is raised."""
+    kind = type(exception)
+    sentence = said(exception, WITHIN).strip()
+    if not issubclass(kind, codec.ResultNotEncodable | TaskExited | TaskTimeout):
+        sentence = f"{type_name(exception)}: {sentence}" if sentence else f"{type_name(exception)}, without a message."
+    if issubclass(kind, TaskException):  # raised by the `get` of another job
+        error = shown(exception, convert=lambda raised: raised.metadata.get("error") or repr(raised))
+    else:
+        error = shown(exception)
+    return Description(sentence, error, formatted(exception))
 
 
 class Attempt:
@@ -51,6 +77,8 @@ class Attempt:
         self.ending = False  # the task has returned: later writes belong to the end
         self.signal: str | None = None  # the last signal of REPORTS
         self.exception: BaseException | None = None
+        self.raised: BaseException | None = None  # the exception that Huey got in its place
+        self.description: Description | None = None  # of the exception
         self.failure: dict[str, Any] | None = None  # Huey's metadata of the error
         self.retry: Retry | None = None
         self.value: tuple[str, bytes] | None = None
@@ -63,13 +91,21 @@ class Attempt:
         on_error = getattr(self.task, "on_error", None)
         return isinstance(task, Task) and on_error is not None and task.id == on_error.id
 
+    def free(self) -> None:
+        """Free the objects of the task. What is written of them is text or bytes by now."""
+        if self.raised is not None:
+            BaseException.with_traceback(self.raised, None)  # frames of the traceback refer to the exception
+        self.raised = self.exception = None
+        if self.task is not None:
+            self.task.args, self.task.kwargs = (), {}
+
     def outcome(self) -> Outcome | None:
         """Return the outcome to write, or None when the attempt was interrupted."""
         outcome = Outcome(submitted=self.submitted, deleted=self.deleted, progress=self.job.unwritten)
         if self.failure is not None:
             outcome.result = error_result(job_id=self.id, **kept(self.failure, self.job.max_result))
-        if self.exception is not None:
-            outcome.error = sentence(self.exception)
+        if self.description is not None:
+            outcome.error = self.description.sentence
         if self.retry is not None:
             outcome.retry = self.retry
         elif self.signal == signals.SIGNAL_COMPLETE:
@@ -111,15 +147,6 @@ def kept(metadata: dict[str, Any], max_bytes: float) -> dict[str, Any]:
 def _kept(value: Any, max_bytes: float) -> Any:
     try:
         codec.encode(value, max_bytes)
-    except codec.ResultNotEncodable as error:
-        return f"Not kept: {error}"
+    except Exception as error:  # of the value's own code, too
+        return f"Not kept: {said(error, WITHIN)}"
     return value
-
-
-def sentence(exception: BaseException) -> str:
-    """Describe an exception for people: its message, after its type unless the message explains itself."""
-    text = storable(str(exception)).strip()
-    if isinstance(exception, codec.ResultNotEncodable | TaskExited | TaskTimeout):
-        return text
-    name = type(exception).__name__
-    return f"{name}: {text}" if text else f"{name}, without a message."

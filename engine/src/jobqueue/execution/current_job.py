@@ -18,10 +18,12 @@ from typing import Any, Protocol, TypeVar, cast
 from huey.exceptions import TaskTimeout
 
 from jobqueue import codec
-from jobqueue.database.database import DatabaseUnavailable, storable
+from jobqueue.database.database import DatabaseUnavailable
+from jobqueue.execution import closed_files
 from jobqueue.interrupts import ClaimLost
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import FenceRefused
+from jobqueue.text import NOTE, STEP, name_of, said, shown
 
 logger = logging.getLogger("jobqueue.context")
 
@@ -97,9 +99,9 @@ class CurrentJob:
         On a worker it raises ClaimLost if the job was cancelled or requeued, and TaskTimeout if it has timed out.
         """
         if self._report is not None:
-            self._report(done, total, note)
+            self._report(done, total, said(note, NOTE))
         elif "ipykernel" in sys.modules:
-            _notebook_bar(done, total, note)
+            _notebook_bar(done, total, said(note, NOTE))
 
     def submitting(self, jobs: int) -> None:
         """Do nothing. A subclass is called here before `jobs` jobs are submitted, and may raise SubmitRefused to refuse them."""
@@ -108,15 +110,18 @@ class CurrentJob:
         """Return the value of `query()`. A running job repeats it while the database does not answer."""
         return query()
 
-    def _once(self, name: str) -> None:
-        if not isinstance(name, str):
-            raise TypeError(f"The step name {name!r} is not text. Give text, for example f'window:{{i}}'.")
+    def _once(self, name: str) -> str:
+        """Return a step's name as it is stored. Raise an error if it cannot be used, or was used before."""
+        if not issubclass(type(name), str):
+            raise TypeError(f"The step name {shown(name)} is not text. Give text, for example f'window:{{i}}'.")
+        name = name_of(name, STEP)
         if name in self._names:
             raise ValueError(
                 f"The step name {name!r} is used twice in this job. A saved value is found by its step's name, so give each "
                 "step its own, for example with the item that it works on."
             )
         self._names.add(name)
+        return name
 
 
 class ClaimedJob(CurrentJob):
@@ -147,7 +152,7 @@ class ClaimedJob(CurrentJob):
     def step(self, name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         self.check_time()
         with self._lock:
-            self._once(name)
+            name = self._once(name)
             saved = name in self._saved_steps()
             self._began_at = self._began_at if saved else 0.0
         if saved:
@@ -162,7 +167,7 @@ class ClaimedJob(CurrentJob):
     def progress(self, done: float, total: float, note: str = "") -> None:
         self.check_time()
         with self._lock:
-            self.unwritten = (float(done), float(total), storable(note))
+            self.unwritten = (float(done), float(total), said(note, NOTE))
         self._write_progress()
 
     def patiently(self, query: Callable[[], T]) -> T:
@@ -172,6 +177,7 @@ class ClaimedJob(CurrentJob):
             try:
                 return query()
             except DatabaseUnavailable as error:
+                closed_files.exit_if_closed()
                 logger.warning("Job %s waits for its database: %s", self.id, error)
                 time.sleep(pause)
                 pause = min(pause * 2, AGAIN)

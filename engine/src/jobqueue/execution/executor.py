@@ -5,22 +5,23 @@ Huey runs the task and reports how it went. Everything that Huey does after the 
 """
 
 import contextlib
+import copy
 import logging
-import traceback
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 from huey import signals
 from huey.api import PeriodicTask, Task
+from huey.exceptions import TaskException
 from huey.utils import SKIPPED
 
 from jobqueue import codec, interrupts
 from jobqueue.database.database import DatabaseUnavailable, Row
-from jobqueue.execution.attempt import Attempt, TaskExited, current_attempt
+from jobqueue.execution import closed_files
+from jobqueue.execution.attempt import Attempt, TaskExited, current_attempt, describe
 from jobqueue.execution.current_job import ClaimedJob, working_for
 from jobqueue.execution.job_log import logged
 from jobqueue.ledger.ledger import Ledger
@@ -28,6 +29,7 @@ from jobqueue.ledger.records import ClaimRequest, FenceRefused, NewVersion, Outc
 from jobqueue.ledger.results import value_of
 from jobqueue.ledger.states import State
 from jobqueue.messages.messages import Messages
+from jobqueue.text import INTERRUPTS, WITHIN, formatted, said, shown, trace_of
 
 logger = logging.getLogger("jobqueue.executor")
 
@@ -40,9 +42,6 @@ class Host(Protocol):
 
     def execute_as_huey(self, task: Task, timestamp: datetime) -> Any:
         """Run the task with Huey's hooks, signals, locks and timeouts."""
-
-    def error_metadata(self, task: Task, exception: BaseException) -> dict[str, Any]:
-        """Return Huey's metadata of an error."""
 
     def schedule_retry(self, task: Task, at: float | None = None) -> None:
         """Note on the task's attempt that it is tried again."""
@@ -75,6 +74,7 @@ class Executor:
     :param ledger: returns the ledger. Immediate mode has another one.
     :param host: runs a task as Huey does.
     :param lease_s: seconds that a claim holds unless it is renewed.
+    :param max_arguments: the most bytes of the message of an error handler.
     :param max_result: the most bytes of a result, or of a step's value.
     :param published: called with each dataset version that was saved.
     """
@@ -86,6 +86,7 @@ class Executor:
         host: Host,
         *,
         lease_s: float,
+        max_arguments: int,
         max_result: float,
         published: Callable[[NewVersion], None],
     ) -> None:
@@ -93,6 +94,7 @@ class Executor:
         self._messages = messages
         self._host = host
         self._lease_s = lease_s
+        self._max_arguments = max_arguments
         self._max_result = max_result
         self._published = published
 
@@ -146,10 +148,11 @@ class Executor:
             with contextlib.suppress(DatabaseUnavailable):
                 self._ledger().release_one(row["id"], token)
             raise
-        except Exception as error:
-            logger.exception("Cannot read job %s.", row["id"])
-            sentence = f"The job's message cannot be read, so it did not run: {error}"
-            result = error_result(sentence, row["id"], traceback.format_exc())
+        except BaseException as error:  # an argument runs its own code when it is unpickled
+            trace = formatted(error)
+            logger.error("Cannot read job %s.\n%s", row["id"], trace)
+            sentence = f"The job's message cannot be read, so it did not run: {said(error, WITHIN)}"
+            result = error_result(sentence, row["id"], trace)
             self._write_end(attempt, Outcome(state=State.FAILED, error=sentence, result=result))
             return None
         task.eta = None
@@ -178,10 +181,12 @@ class Executor:
 
     # --- running ---
 
-    def execute(self, task: Task, next_request: Callable[[], ClaimRequest | None] = lambda: None) -> Executed:
+    def execute(self, task: Task, next_request: Callable[[], ClaimRequest | None] | None = None) -> Executed:
         """Run a claimed task and write its end.
 
-        :param next_request: returns the request to claim the next job together with the end, or None if the worker stops.
+        :param next_request: returns the request to claim the next job together with the end, or None if the worker stops. With
+            it, the task's value, error and arguments are freed before the end is written. Their destructors are the app's code,
+            and the job can be cancelled only until then.
         """
         attempt: Attempt = task.attempt
         task.execute = lambda: self._run(attempt, task)
@@ -191,22 +196,24 @@ class Executor:
         with working_for(attempt.job), logged(self._ledger(), attempt.job, attempt.now):
             try:
                 value = self._host.execute_as_huey(task, now)
-            except Exception as error:  # not the task's: for example, an error handler that cannot be pickled
-                logger.exception("Job %s could not be ended as Huey would.", attempt.id)
-                attempt.exception = attempt.exception or error
-                attempt.failure = attempt.failure or self._host.error_metadata(task, attempt.exception)
-                attempt.signal = signals.SIGNAL_ERROR
-                if task.retries and attempt.retry is None:
-                    self._host.schedule_retry(task)
+            except BaseException as error:  # not the task's: for example, a hook that exits
+                if self._host.immediate and not issubclass(type(error), Exception):
+                    raise
+                self._fail(attempt, task, error)
             finally:
+                closed_files.exit_if_closed()
                 try:
-                    executed = self._finish(attempt, next_request)
+                    outcome = self._outcome(attempt)
+                    if next_request is not None:
+                        value = None
+                        attempt.free()
+                    executed = self._finish(attempt, outcome, next_request or (lambda: None))
                 finally:
                     current_attempt.reset(before)
         return Executed(value, executed.next, executed.claim_in_doubt)
 
     def _run(self, attempt: Attempt, task: Task) -> Any:
-        """Run the task's own code. Only this part of an attempt can be interrupted."""
+        """Run the task's own code, and that of its value or its error. Only this part of an attempt can be interrupted."""
         attempt.job.deadline, attempt.job.timeout_s = task._deadline, task.timeout
         try:
             attempt.started = True
@@ -216,41 +223,84 @@ class Executor:
             if attempt.value_is_wanted or (self._host.results and not isinstance(task, PeriodicTask)):
                 attempt.value = codec.encode(value, self._max_result)
             return value
-        except codec.ResultNotEncodable as error:
-            task.retries = 0  # another attempt would return the same
-            attempt.exception = error
-            raise
-        except interrupts.OutOfTime as error:
-            attempt.exception = attempt.job.timed_out()
-            raise attempt.exception from error
-        except (Exception, KeyboardInterrupt) as error:
-            attempt.exception = error
-            raise
         except BaseException as error:
-            attempt.exception = TaskExited(f"The task exited with {error!r}.")
-            raise attempt.exception from error
+            attempt.raised = self._failure(attempt, task, error)
+            if attempt.raised is error:
+                raise
+            raise attempt.raised.with_traceback(trace_of(error)) from None  # Huey logs it; the error may have no text
         finally:
             interrupts.shield()
             attempt.ending = True
 
+    def _failure(self, attempt: Attempt, task: Task, error: BaseException) -> BaseException:
+        """Describe the error of a task on its attempt. Return the exception to raise for Huey."""
+        kind = type(error)
+        attempt.exception = error
+        if issubclass(kind, interrupts.ClaimLost) or (self._host.immediate and issubclass(kind, KeyboardInterrupt)):
+            return error
+        if issubclass(kind, codec.ResultNotEncodable):
+            task.retries = 0  # another attempt would return the same
+        try:
+            if issubclass(kind, interrupts.OutOfTime) and attempt.job.deadline is not None:
+                attempt.exception = attempt.job.timed_out()
+            elif not issubclass(kind, Exception):
+                attempt.exception = TaskExited(f"The task exited with {shown(error, WITHIN)}.")
+            attempt.description = describe(attempt.exception)._replace(traceback=formatted(error))
+            if task.on_error is not None and not self._can_carry(task.on_error, attempt.exception):
+                return TaskException(attempt.description.metadata(task))
+            return attempt.exception
+        except INTERRUPTS as interrupt:
+            interrupt.__context__ = None  # formatting it would run the error's code again
+            return self._failure(attempt, task, interrupt)
+
+    def _can_carry(self, on_error: Task, exception: BaseException) -> bool:
+        """Return whether the message of an error handler can carry an exception."""
+        handler = copy.copy(on_error)
+        try:
+            handler.extend_data(exception)
+            message = self._messages.write(handler)
+            self._messages.unpack(message)
+            is_passed = any(argument is exception for argument in handler.args)  # Huey compares it with ()
+            return is_passed and len(message) <= self._max_arguments
+        except BaseException as error:
+            if issubclass(type(error), INTERRUPTS):
+                raise
+            return False
+
+    def _fail(self, attempt: Attempt, task: Task, error: BaseException) -> None:
+        """Fail an attempt that Huey could not end, with the task's own error if there is one."""
+        logger.error("Job %s could not be ended as Huey would.\n%s", attempt.id, formatted(error))
+        if attempt.exception is None:
+            self._failure(attempt, task, error)
+        if attempt.description is None:  # the claim was lost before
+            return
+        attempt.failure = attempt.failure or attempt.description.metadata(task)
+        attempt.signal = signals.SIGNAL_ERROR
+        if task.retries and attempt.retry is None:
+            self._host.schedule_retry(task)
+
     # --- ending ---
 
-    def _finish(self, attempt: Attempt, next_request: Callable[[], ClaimRequest | None]) -> Executed:
+    def _outcome(self, attempt: Attempt) -> Outcome | None:
+        """Return the outcome to write. Return None for an attempt in immediate mode that Ctrl-C interrupted."""
+        outcome = attempt.outcome()
+        if (
+            outcome is None and not self._host.immediate
+        ):  # ClaimLost: refused by the fence, unless the task has raised it itself
+            outcome = Outcome(state=State.FAILED, error=f"The task exited with {shown(attempt.exception, WITHIN)}.")
+            outcome.result = error_result(outcome.error, attempt.id)
+        return outcome
+
+    def _finish(
+        self, attempt: Attempt, outcome: Outcome | None, next_request: Callable[[], ClaimRequest | None]
+    ) -> Executed:
         """Write the end with everything that was collected on the attempt."""
-        outcome, ledger = attempt.outcome(), self._ledger()
-        if outcome is not None:
-            if attempt.job.log is not None:
-                outcome.log = attempt.job.patiently(attempt.job.log.unwritten)
-            return self._end(attempt, outcome, next_request)
-        if isinstance(attempt.exception, interrupts.ClaimLost):
-            logger.info("Job %s was cancelled or requeued while it ran.", attempt.id)
-        elif self._host.immediate:
-            ledger.cancel(attempt.id, "Interrupted.")
-        else:
-            if attempt.job.log is not None:
-                attempt.job.log.write()
-            self._until_written(attempt, lambda: ledger.mark_lost(attempt.id, attempt.token, "interrupted from within"))
-        return Executed()
+        if outcome is None:
+            self._ledger().cancel(attempt.id, "Interrupted.")
+            return Executed()
+        if attempt.job.log is not None:
+            outcome.log = attempt.job.patiently(attempt.job.log.unwritten)
+        return self._end(attempt, outcome, next_request)
 
     def _end(self, attempt: Attempt, outcome: Outcome, next_request: Callable[[], ClaimRequest | None]) -> Executed:
         """Write the end. If one statement can do both, claim the worker's next job with it."""
@@ -278,8 +328,10 @@ class Executor:
             )
         except Exception as error:  # this end cannot be stored at all
             logger.exception("Cannot write the end of job %s.", attempt.id)
-            failed = Outcome(state=State.FAILED, error=f"The job ran, but its end could not be written: {error}")
-            failed.result = error_result(failed.error, attempt.id, traceback.format_exc())
+            failed = Outcome(
+                state=State.FAILED, error=f"The job ran, but its end could not be written: {said(error, WITHIN)}"
+            )
+            failed.result = error_result(failed.error, attempt.id, formatted(error))
             self._until_written(attempt, lambda: ledger.end(attempt.id, attempt.token, failed))
         if written and outcome.version is not None:
             self._published(outcome.version)
@@ -302,11 +354,3 @@ def _member_value(member: Row) -> Any:
     if member["state"] == State.SUCCEEDED or member["media_type"] is not None:
         return value_of(member)
     return SKIPPED
-
-
-def from_the_task(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without the outer frames, which belong to Huey and to this package."""
-    inner = trace
-    while inner is not None and inner.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("huey", "jobqueue"):
-        inner = inner.tb_next
-    return inner or trace

@@ -4,6 +4,7 @@ Logging a line only buffers it. Once a second a thread writes the buffered lines
 lines are committed with the attempt's end. After a worker is killed, the lines written up to then remain.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -11,21 +12,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from jobqueue import interrupts
-from jobqueue.database.database import DatabaseUnavailable, storable
+from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.database.times import utc
 from jobqueue.execution.current_job import ClaimedJob, current_job
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import FenceRefused
+from jobqueue.text import LOG_LINE, LOG_LINES, LOG_NAME, cut, formatted, storable
 
 logger = logging.getLogger("jobqueue.logs")
 
-LINES = 200  # lines to keep for a job, the last ones
-LENGTH = 1_000  # characters to keep of a line
 INTERVAL = 1.0  # seconds between two writes of a job's log
 INFRASTRUCTURE = ("huey", "jobqueue")  # packages whose loggers report on every job, so their lines are left out
 
@@ -49,6 +49,12 @@ def read(lines: str) -> list[LogLine]:
     ]
 
 
+def _last_lines(text: str) -> Iterator[str]:
+    """Yield the last lines of a text, or a few more. Do not split all of a text that may have millions of lines."""
+    for part in text.removesuffix("\n").rsplit("\n", LOG_LINES)[-LOG_LINES:]:
+        yield from cut(part, LOG_LINES * LOG_LINE).splitlines() or [""]
+
+
 class JobLog:
     """The log of an attempt, after the lines of earlier attempts. `now` is the database's time at the claim."""
 
@@ -58,7 +64,7 @@ class JobLog:
         self._pid = os.getpid()
         self._offset = now - time.monotonic()  # seconds to add to time.monotonic() to get the database's time
         self._earlier: list[str] | None = None if job.attempt > 1 else []
-        self._lines: deque[tuple[float, str, str, str]] = deque(maxlen=LINES)
+        self._lines: deque[tuple[float, str, str, str]] = deque(maxlen=LOG_LINES)
         self._noted = self._written = 0  # numbers of records
         self._scheduled = False  # the writer has this log on its list
         self._writing = threading.Lock()
@@ -68,8 +74,9 @@ class JobLog:
         if self._pid != os.getpid():  # in a process that the task forked: its lines are not kept
             return
         at = self._offset + time.monotonic()
-        for line in _plain.format(record).splitlines()[-LINES:]:
-            self._lines.append((at, record.levelname, record.name, line[:LENGTH]))
+        level, name = cut(record.levelname, LOG_NAME), cut(record.name, LOG_NAME)
+        for line in _last_lines(_plain.format(record)):
+            self._lines.append((at, level, name, cut(line, LOG_LINE)))
         self._noted += 1
         if not self._scheduled:
             self._scheduled = True
@@ -83,10 +90,9 @@ class JobLog:
             row = self._ledger.reading.log(self._job.id)
             self._earlier = (row["lines"] or "").splitlines() if row is not None else []
         own = [
-            json.dumps([round(at, 6), self._job.attempt, level, name, storable(text)])
-            for at, level, name, text in self._lines.copy()
+            json.dumps([round(at, 6), self._job.attempt, *map(storable, texts)]) for at, *texts in self._lines.copy()
         ]
-        return "\n".join([*self._earlier, *own][-LINES:])
+        return "\n".join([*self._earlier, *own][-LOG_LINES:])
 
     def write(self) -> None:
         """Write the lines that are not written yet. If the database does not answer, they wait for the next time."""
@@ -146,6 +152,13 @@ class _Writer:
                     logger.exception("Cannot write a job's log.")
 
 
+class _Formatter(logging.Formatter):
+    """Formatter whose tracebacks are cut, and do not depend on the exception's own code."""
+
+    def formatException(self, ei: Any) -> str:
+        return super().formatException(ei) if ei[1] is None else formatted(ei[1]).rstrip()
+
+
 class _Handler(logging.Handler):
     """Handler that adds records to the current job's log. The root logger has it while a job runs."""
 
@@ -155,7 +168,8 @@ class _Handler(logging.Handler):
             try:
                 self.emit(record)
             except Exception:
-                self.handleError(record)
+                with contextlib.suppress(Exception):  # it prints the error, which may be the app's
+                    self.handleError(record)
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -180,14 +194,14 @@ def _is_only_handler(name: str) -> bool:
     return True
 
 
-_plain = logging.Formatter()
+_plain = _Formatter()
 _writer = _Writer()
 _handler = _Handler()
 _running = 0
 _counting = threading.Lock()
 
 
-@contextmanager
+@contextlib.contextmanager
 def logged(ledger: Ledger, job: ClaimedJob, now: float) -> Iterator[None]:
     """Keep the lines that the block logs for the job. Drop lines that are not written by its end."""
     job.log = JobLog(ledger, job, now)

@@ -1,6 +1,7 @@
 """Retry delays: when a failed attempt is tried again."""
 
 import random
+from typing import Any, cast
 
 from huey.api import Task
 from huey.exceptions import RateLimitExceeded, RetryTask
@@ -20,10 +21,11 @@ def next_retry(task: Task, exception: BaseException | None, at: float | None) ->
     :param at: the time that the task asked for, in seconds since the epoch.
     """
     delay, pause = 0.0, task.retry_delay
-    if isinstance(exception, RateLimitExceeded):
-        at, delay = None, task.retry_delay or exception.delay
-    elif isinstance(exception, RetryTask) and exception.delay is not None:
-        at, delay = None, in_seconds(exception.delay)
+    kind, asked = type(exception), cast(Any, exception)  # isinstance() would run the exception's own code
+    if issubclass(kind, RateLimitExceeded):
+        at, delay = None, task.retry_delay or asked.delay
+    elif issubclass(kind, RetryTask) and asked.delay is not None:
+        at, delay = None, in_seconds(asked.delay)
     elif at is None and task.retry_delay:
         delay = task.retry_delay * random.uniform(1, 1 + JITTER)
         pause = min(task.retry_delay * (task.retry_backoff or 1), max(task.retry_delay, LONGEST_PAUSE))

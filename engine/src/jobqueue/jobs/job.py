@@ -88,12 +88,12 @@ class Job:
 
     @property
     def args(self) -> tuple[Any, ...]:
-        """The positional arguments. Raises Unreadable."""
+        """The positional arguments, read from the ledger each time. Raises Unreadable, JobNotFound, DatabaseUnavailable."""
         return self._arguments()[0]
 
     @property
     def kwargs(self) -> dict[str, Any]:
-        """The keyword arguments. Raises Unreadable."""
+        """The keyword arguments, as `args`."""
         return self._arguments()[1]
 
     @property

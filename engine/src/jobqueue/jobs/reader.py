@@ -5,13 +5,14 @@ from typing import Any
 
 from huey.api import Task, TaskWrapper
 
-from jobqueue.database.database import Row, storable
+from jobqueue.database.database import Row
 from jobqueue.execution.job_log import LogLine, read
 from jobqueue.jobs.history import Event, events
 from jobqueue.jobs.job import Job, JobNotFound, Unreadable
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.states import State
 from jobqueue.messages.messages import Messages
+from jobqueue.text import WITHIN, said, storable
 
 
 class JobReader:
@@ -58,7 +59,7 @@ class JobReader:
 
     def task_of(self, job_id: str) -> Task:
         """Return the task as it was submitted. Raises JobNotFound, Unreadable."""
-        return self._read(self.row(job_id), self._messages.read)
+        return self._read(job_id, self._messages.read)
 
     def _found(self, job_id: str, read: Callable[[str], Row | None]) -> Row:
         row = None
@@ -70,13 +71,14 @@ class JobReader:
 
     def _as_job(self, row: Row) -> Job:
         def arguments() -> tuple[tuple[Any, ...], dict[str, Any]]:
-            message = self._read(row, self._messages.unpack)
+            message = self._read(row["id"], self._messages.unpack)
             return tuple(message.args), dict(message.kwargs)
 
         return Job.from_row(row, arguments)
 
-    def _read(self, row: Row, read: Callable[[bytes], Any]) -> Any:
+    def _read(self, job_id: str, read: Callable[[bytes], Any]) -> Any:
+        message = self._found(job_id, self._ledger().reading.message)["message"]
         try:
-            return read(row["message"])
-        except Exception as error:
-            raise Unreadable(f"The arguments of job {row['id']} cannot be read: {error}") from error
+            return read(message)
+        except BaseException as error:  # arguments run their own code when they are unpickled
+            raise Unreadable(f"The arguments of job {job_id} cannot be read: {said(error, WITHIN)}") from error

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from jobqueue.database.database import Database, Row
 from jobqueue.ledger.dependents import after_failure
 from jobqueue.ledger.records import Notify
-from jobqueue.ledger.releasing import SET_RELEASED, mark_lost
+from jobqueue.ledger.releasing import KILLED, LEASE_EXPIRED, SET_RELEASED, mark_lost
 from jobqueue.ledger.sql import AFTER, CLOCK, QUEUED_TASKS, event
 
 SWEEP_LIMIT = 200  # the most jobs that one statement queues
@@ -199,16 +199,18 @@ class Consumers:
                 return []
         with self.database.transaction() as tx:
             lapsed = tx.all(LAPSED, held=list(held), now=now, limit=RESCUE_LIMIT)
-            rows = [
-                mark_lost(tx, row["id"], row["token"], self.max_losses, f"worker {row['worker']}") for row in lapsed
-            ]
+            rows = [mark_lost(tx, row["id"], row["token"], self.max_losses, row["worker"]) for row in lapsed]
         return self._notify_of(rows)
 
-    def mark_worker_lost(self, consumer: str, worker: str) -> list[str]:
-        """Requeue the jobs of a worker that died, or fail those with too many losses."""
+    def mark_worker_lost(self, consumer: str, worker: str, how: str = LEASE_EXPIRED, advice: str = KILLED) -> list[str]:
+        """Requeue the jobs of a worker that died, or fail those with too many losses. Return their ids.
+
+        :param how: how it died.
+        :param advice: what the author of the task can do about it.
+        """
         with self.database.transaction() as tx:
             held = tx.all(HELD_BY_WORKER, consumer=consumer, worker=worker)
-            rows = [mark_lost(tx, row["id"], row["token"], self.max_losses, f"worker {worker}") for row in held]
+            rows = [mark_lost(tx, row["id"], row["token"], self.max_losses, worker, how, advice) for row in held]
         return self._notify_of(rows)
 
     def release_unheard(self, consumer: str, workers: Sequence[str], known: Sequence[str], left_s: float) -> list[str]:

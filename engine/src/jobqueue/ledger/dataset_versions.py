@@ -2,6 +2,7 @@
 
 from jobqueue.database.database import Database, Row, Transaction
 from jobqueue.ledger.records import NewVersion
+from jobqueue.text import ERROR
 
 # This locks the dataset's row until the commit, so versions are numbered in the order of their commits.
 NEXT_VERSION = """
@@ -27,8 +28,8 @@ VERSION = "SELECT digest, media_type, body FROM dataset_versions WHERE name = :n
 KEPT_VERSIONS = "SELECT version FROM dataset_versions WHERE name = :name ORDER BY version"
 
 # Stop after twenty jobs: more are rarely queued at once. Use a range condition, since only the index of tasks has this order.
-LAST_REFRESH = """
-SELECT id, state, error
+LAST_REFRESH = f"""
+SELECT id, state, substr(error, 1, {ERROR}) AS error
 FROM (SELECT seq, id, state, error FROM jobs WHERE task >= :task AND task <= :task AND seq > 0
       ORDER BY task DESC, seq DESC LIMIT 20) AS latest
 WHERE state = 'succeeded' OR error <> '' AND state <> 'cancelled'

@@ -9,6 +9,7 @@ from jobqueue.ledger.records import Outcome, error_result
 from jobqueue.ledger.results import save_result
 from jobqueue.ledger.sql import AFTER, event
 from jobqueue.ledger.states import State
+from jobqueue.text import ERROR, cut
 
 RELEASED = "CASE WHEN run_at > NOW THEN 'scheduled' ELSE 'queued' END"
 
@@ -45,7 +46,7 @@ def after_end(tx: Transaction, row: Row, outcome: Outcome) -> list[str]:
                 return [released["queue"] for released in tx.all(RELEASE_DEPENDENT, id=row["follower"])]
             return []
         ending = "failed" if state is State.FAILED else "was cancelled"
-        error = f"Not run: the job before it ({row['id']}) {ending}. {outcome.error}".strip()
+        error = cut(f"Not run: the job before it ({row['id']}) {ending}. {outcome.error}".strip(), ERROR)
         cancelled = tx.one(CANCEL_DEPENDENT, id=row["follower"], error=error)
         if cancelled is None:
             return []

@@ -7,7 +7,8 @@ An end names the token of the claim that it ends; a cancel needs none. Whatever 
 import json
 from typing import Any
 
-from jobqueue.database.database import Row, Transaction, storable
+from jobqueue import text
+from jobqueue.database.database import Row, Transaction
 from jobqueue.ledger.claiming import CLAIM_STATEMENT, NEXT
 from jobqueue.ledger.dataset_versions import save_version
 from jobqueue.ledger.dependents import after_end
@@ -17,8 +18,6 @@ from jobqueue.ledger.results import REPLACE_RESULT, save_result
 from jobqueue.ledger.sql import AFTER, OPEN_STATES, REPLACE_LOG, event
 from jobqueue.ledger.states import State
 from jobqueue.ledger.submitting import insert
-
-TRACEBACK = 4_000  # characters of each attempt's traceback that the history keeps
 
 # --- the end of an attempt, with everything that is committed with it ---
 
@@ -145,7 +144,7 @@ def _end_values(job_id: str, token: str, outcome: Outcome) -> dict[str, Any]:
         "id": job_id,
         "token": token,
         "state": outcome.state,
-        "error": outcome.error,
+        "error": text.storable(text.cut(outcome.error, text.ERROR)),
         "done": done,
         "total": total,
         "note": note,
@@ -160,10 +159,10 @@ def _saved_values(outcome: Outcome) -> dict[str, Any]:
 
 
 def _traceback(result: tuple[str, bytes] | None) -> str:
-    """Return the traceback in a failed attempt's result. Cut a long one at its start, since its end says the most."""
+    """Return the traceback in a failed attempt's result, for the history."""
     if result is None or result[0] != ERROR:
         return ""
-    return storable(json.loads(result[1])["traceback"])[-TRACEBACK:]
+    return text.cut_start(text.storable(json.loads(result[1])["traceback"]), text.EARLIER_TRACEBACK)
 
 
 # --- a timeout that the attempt itself did not notice ---
@@ -199,4 +198,4 @@ def cancel(tx: Transaction, job_id: str, reason: str) -> Row | None:
 
     The caller passes the row to `after_end`, except for a run that handles share, which has no dependents.
     """
-    return tx.one(CANCEL, id=job_id, reason=reason)
+    return tx.one(CANCEL, id=job_id, reason=text.storable(text.cut(reason, text.ERROR)))

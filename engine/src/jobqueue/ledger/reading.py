@@ -11,14 +11,21 @@ from jobqueue.ledger.shared_runs import as_seen_by_handle
 from jobqueue.ledger.sql import ENDED_STATES, HANDLE, JOB, QUEUED_TASKS, QUEUES, RUN, STATE_OF_HANDLE
 from jobqueue.ledger.states import State
 
+# Limits for what earlier versions stored without one. They are above all that this version stores.
+LONGEST_FAILURE = 300_000  # bytes of an error as a result, with its traceback
+LONGEST_HISTORY = 100_000  # characters
+
 # --- one job, by its id or the id of a handle ---
 
 JOB_BY_ID = f"""
 SELECT {JOB}, {HANDLE}, results.body AS failure, EXISTS (SELECT 1 FROM steps WHERE steps.job_id = jobs.id) AS has_steps
-FROM jobs LEFT JOIN results ON results.job_id = jobs.id AND results.media_type = :error
+FROM jobs LEFT JOIN results
+  ON results.job_id = jobs.id AND results.media_type = :error AND length(results.body) <= {LONGEST_FAILURE}
 LEFT JOIN handles ON handles.id = :id
 WHERE jobs.id = {RUN}
 """
+
+MESSAGE = f"SELECT message FROM jobs WHERE id = {RUN}"
 
 # Count the jobs that a claim prefers within one queue, whatever their tasks. The orders are those of the index of all turns.
 JOBS_AHEAD = f"""
@@ -33,7 +40,7 @@ FROM jobs AS job WHERE id = {RUN} AND state = 'queued'
 """
 
 RESULT = f"""
-SELECT jobs.id, {STATE_OF_HANDLE} AS state, jobs.error, results.media_type, results.body
+SELECT jobs.id, {STATE_OF_HANDLE} AS state, results.media_type, results.body
 FROM jobs LEFT JOIN handles ON handles.id = :id
 LEFT JOIN results ON results.job_id = jobs.id AND handles.let_go_at IS NULL
 WHERE jobs.id = {RUN}
@@ -45,12 +52,12 @@ WHERE id = {RUN}
   AND (state IN {ENDED_STATES} OR EXISTS (SELECT 1 FROM handles WHERE id = :id AND let_go_at IS NOT NULL))
 """
 
-HISTORY = f"SELECT created_at, events FROM jobs WHERE id = {RUN}"
+HISTORY = f"SELECT created_at, LAST(events, {LONGEST_HISTORY}) AS events FROM jobs WHERE id = {RUN}"
 
 LOG = f"SELECT logs.lines FROM jobs LEFT JOIN logs ON logs.job_id = jobs.id WHERE jobs.id = {RUN}"
 
 MEMBERS = """
-SELECT jobs.id, jobs.state, jobs.error, results.media_type, results.body
+SELECT jobs.id, jobs.state, results.media_type, results.body
 FROM jobs LEFT JOIN results ON results.job_id = jobs.id
 WHERE jobs.follower = :id ORDER BY jobs.chord_index
 """
@@ -86,10 +93,15 @@ class Reading:
     # --- one job ---
 
     def job(self, job_id: str) -> Row | None:
-        """Return a job's columns, with the error in its result as `failure`. None for an unknown id."""
+        """Return a job's columns but its message, with the error in its result as `failure`. None for an unknown id."""
         with self.database.statement() as tx:
             row = tx.one(JOB_BY_ID, id=job_id, error=ERROR)
         return row if row is None or row["handle"] is None else as_seen_by_handle(row)
+
+    def message(self, job_id: str) -> Row | None:
+        """Return `message`. None for an unknown id."""
+        with self.database.statement() as tx:
+            return tx.one(MESSAGE, id=job_id)
 
     def ahead(self, job_id: str, most: int) -> int | None:
         """Return the number of queued jobs in the same queue that are claimed before this one, or None if it is not queued.
@@ -101,7 +113,7 @@ class Reading:
         return None if row is None else min(int(row["n"]), most)
 
     def result(self, job_id: str) -> Row | None:
-        """Return `id` and `state`, `error`, and `media_type` and `body` of the result. None for an unknown id.
+        """Return `id`, `state`, and `media_type` and `body` of the result. None for an unknown id.
 
         `id` is the run's if `job_id` is the id of a handle. `media_type` and `body` are None without a result.
         """
@@ -124,7 +136,7 @@ class Reading:
             return tx.one(LOG, id=job_id)
 
     def chord_members(self, callback_id: str) -> list[Row]:
-        """Return the members of a chord in their order: `id`, `state`, `error`, and `media_type` and `body` of the result."""
+        """Return the members of a chord in their order: `id`, `state`, and `media_type` and `body` of the result."""
         with self.database.statement() as tx:
             return tx.all(MEMBERS, id=callback_id)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobqueue import text
 from jobqueue.ledger.queues import DEFAULT
 from jobqueue.ledger.states import State
 
@@ -125,6 +126,7 @@ def error_result(
 
     :param more: further metadata, a dict that the codec has encoded.
     """
+    error, traceback = text.cut(error, text.ERROR), text.cut_start(traceback, text.TRACEBACK)
     metadata = {"error": error, "retries": retries, "traceback": traceback, "task_id": job_id}
     if more:
         metadata[MORE] = base64.b64encode(more).decode()

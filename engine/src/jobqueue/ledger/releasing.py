@@ -8,6 +8,9 @@ from jobqueue.ledger.dependents import after_failure
 from jobqueue.ledger.sql import AFTER, event
 from jobqueue.ledger.states import State
 
+LEASE_EXPIRED = "its lease expired"
+KILLED = "It may need more memory than the machine has, or crash the interpreter."
+
 SET_RELEASED = f"""
 SET state = 'queued', queued_at = NOW, returns = returns + 1, token = NULL, lease_until = NULL,
     events = {event("given back")}
@@ -36,7 +39,7 @@ UPDATE jobs
 SET state = CASE WHEN losses + 1 >= :max_losses THEN 'failed' ELSE 'queued' END,
     ended_at = CASE WHEN losses + 1 >= :max_losses THEN NOW END,
     error = CASE WHEN losses + 1 >= :max_losses THEN :poison ELSE error END,
-    losses = losses + 1, queued_at = NOW, token = NULL, lease_until = NULL, events = {event("lost")}
+    losses = losses + 1, queued_at = NOW, token = NULL, lease_until = NULL, events = {event("lost", error=":how")}
 WHERE id = :id AND token = :token
 RETURNING {AFTER}
 """
@@ -54,16 +57,26 @@ def release_all(tx: Transaction, consumer: str, worker: str | None) -> list[Row]
     return tx.all(RELEASE_WORKER, consumer=consumer, worker=worker)
 
 
-def mark_lost(tx: Transaction, job_id: str, token: str, max_losses: int, worker: str) -> Row | None:
+def mark_lost(
+    tx: Transaction,
+    job_id: str,
+    token: str,
+    max_losses: int,
+    worker: str,
+    how: str = LEASE_EXPIRED,
+    advice: str = KILLED,
+) -> Row | None:
     """Requeue a job whose worker died, or fail it if this is loss number `max_losses`.
 
+    :param how: how the worker died.
+    :param advice: what the author of the task can do about it.
     :returns: the job's row, or None if the token no longer holds the job.
     """
     poison = (
-        f"Its worker died {max_losses} times while it ran this job (last: {worker}), so the job is not retried. It may need "
-        "more memory than the machine has, or crash the interpreter. Fix that, then retry the job."
+        f"Its worker died {max_losses} times while it ran this job (last: {worker}, {how}), so the job is not retried. "
+        f"{advice} Fix that, then retry the job."
     )
-    row = tx.one(MARK_LOST, id=job_id, token=token, max_losses=max_losses, poison=poison)
+    row = tx.one(MARK_LOST, id=job_id, token=token, max_losses=max_losses, poison=poison, how=f"{worker}: {how}.")
     if row is not None and row["state"] == State.FAILED:
         after_failure(tx, row, poison)
     return row

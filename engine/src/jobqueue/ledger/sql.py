@@ -10,6 +10,8 @@ The database package explains the SQL (`NOW`, `IN EACH`, `LEFT OUT`, `PLACE`, `Q
   text. jobqueue.jobs.history reads it.
 """
 
+from jobqueue.text import ERROR, NOTE
+
 _EVENTS_KEPT = 40_000  # characters of `events` that are kept before the newest line: several hundred lines
 
 
@@ -36,13 +38,14 @@ RUN = "COALESCE((SELECT job_id FROM handles WHERE id = :id), :id)"
 
 REPLACE_LOG = "ON CONFLICT (job_id) DO UPDATE SET lines = excluded.lines"
 
-# Columns by name. The meaning of * changes while newer code migrates, and Postgres then refuses prepared statements.
-JOB = """
-jobs.seq, jobs.id, jobs.task, jobs.queue, jobs.state, jobs.priority, jobs.owner, jobs.message, jobs.run_at, jobs.queued_at,
+# Columns by name. The meaning of * changes while newer code migrates, and Postgres then refuses prepared statements. The message is
+# left out, because it may take megabytes and few readers want it. Earlier versions stored errors and notes of any length.
+JOB = f"""
+jobs.seq, jobs.id, jobs.task, jobs.queue, jobs.state, jobs.priority, jobs.owner, jobs.run_at, jobs.queued_at,
 jobs.expires_at, jobs.retries, jobs.retry_delay, jobs.token, jobs.consumer, jobs.worker, jobs.claimed_at, jobs.lease_until,
 jobs.attempt, jobs.losses, jobs.returns, jobs.follower, jobs.chord_index, jobs.counted, jobs.pending, jobs.follows,
-jobs.chord_size, jobs.done, jobs.total, jobs.note, jobs.error, jobs.created_at, jobs.ended_at, jobs.unique_key,
-jobs.due_at, jobs.made_up
+jobs.chord_size, jobs.done, jobs.total, substr(jobs.note, 1, {NOTE}) AS note, substr(jobs.error, 1, {ERROR}) AS error, jobs.created_at, jobs.ended_at,
+jobs.unique_key, jobs.due_at, jobs.made_up
 """.strip()
 
 HANDLE = "handles.id AS handle, handles.owner AS handle_owner, handles.created_at AS asked_at, handles.let_go_at"

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobqueue.database.database import Database, Row, Transaction, storable
+from jobqueue.database.database import Database, Row, Transaction
 from jobqueue.ledger.sql import STATE_OF_HANDLE
 from jobqueue.ledger.states import State
+from jobqueue.text import LISTED, STEP, storable
 
 DAY = 24 * 3600.0  # seconds
 DEEPEST = 10_000  # jobs that can be paged through; for an owner, also the newest jobs and handles that are read
@@ -55,8 +56,8 @@ WITH RECURSIVE known (task, n) AS (
 SELECT task FROM known WHERE task IS NOT NULL
 """  # one index lookup for each task
 
-STATES = "SELECT id, state, error FROM jobs WHERE id IN EACH(:ids)"
-STEPS = "SELECT name, saved_at, length(body) AS bytes FROM steps WHERE job_id = :id ORDER BY saved_at DESC LIMIT :limit"
+STATES = f"SELECT id, state, substr(error, 1, {LISTED}) AS error FROM jobs WHERE id IN EACH(:ids)"
+STEPS = f"SELECT substr(name, 1, {STEP}) AS name, saved_at, length(body) AS bytes FROM steps WHERE job_id = :id ORDER BY saved_at DESC LIMIT :limit"
 RUN_OF = "SELECT COALESCE((SELECT job_id FROM handles WHERE id = :id), :id) AS id"
 
 
@@ -122,11 +123,16 @@ def _task_names(tx: Transaction) -> list[str]:
 
 # --- jobs by their columns ---
 
-_REST = """
-jobs.task, jobs.queue, jobs.attempt, jobs.queued_at, jobs.run_at, jobs.claimed_at, jobs.done, jobs.total, jobs.note, NOW AS now
+_READ = LISTED + 1  # characters of an error or a note; one more than is shown, to see whether more follow
+
+_REST = f"""
+jobs.task, jobs.queue, jobs.attempt, jobs.queued_at, jobs.run_at, jobs.claimed_at, jobs.done, jobs.total,
+substr(jobs.note, 1, {_READ}) AS note, NOW AS now
 """.strip()
 
-SHOWN = f"jobs.id, jobs.state, jobs.owner, jobs.created_at, jobs.ended_at, jobs.error, {_REST}"
+SHOWN = (
+    f"jobs.id, jobs.state, jobs.owner, jobs.created_at, jobs.ended_at, substr(jobs.error, 1, {_READ}) AS error, {_REST}"
+)
 
 CONDITIONS = {
     "state": "state = :state",
@@ -156,7 +162,7 @@ def _all(conditions: dict[str, str], asked: dict[str, Any]) -> str:
 SHOWN_OF_HANDLE = f"""
 handles.id, {STATE_OF_HANDLE} AS state, handles.owner, handles.created_at, {_REST},
 COALESCE(handles.let_go_at, jobs.ended_at) AS ended_at,
-CASE WHEN handles.let_go_at IS NULL THEN jobs.error ELSE 'Cancelled.' END AS error
+CASE WHEN handles.let_go_at IS NULL THEN substr(jobs.error, 1, {_READ}) ELSE 'Cancelled.' END AS error
 """.strip()
 
 CONDITIONS_OF_HANDLES = {

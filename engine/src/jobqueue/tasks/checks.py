@@ -13,9 +13,9 @@ from typing import Any
 
 from huey.api import Task
 
-from jobqueue.database.database import is_storable
 from jobqueue.ledger.queues import named
 from jobqueue.tasks.options import SubmitOptions
+from jobqueue.text import is_storable
 
 LONGEST_ID, LONGEST_OWNER, LONGEST_NAME = 255, 500, 1000  # bytes in UTF-8; Postgres indexes them together in 2,700
 MOST_RETRIES = 2**31 - 1

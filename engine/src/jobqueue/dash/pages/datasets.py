@@ -14,6 +14,7 @@ from jobqueue.datasets.dataset import Dataset, DatasetInfo
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.monitoring.search import Listing
 from jobqueue.schedules.timetable import ScheduleStatus
+from jobqueue.text import shown
 
 SHORT = 8  # characters of a job's id
 
@@ -99,8 +100,8 @@ def _facts(info: DatasetInfo, kept: bool, address: str, moment: Moment) -> Compo
 
 def _error(info: DatasetInfo, address: str) -> Component:
     """Return the first lines of the error. The tooltip and the failed job's page have all of it."""
-    shown = dmc.Text(f"The last refresh failed: {info.error}", size="sm", c="red", lineClamp=2, style=BREAKING)
-    inside: list[Component] = [html.Div(shown, title=info.error)]
+    words = dmc.Text(f"The last refresh failed: {info.error}", size="sm", c="red", lineClamp=2, style=BREAKING)
+    inside: list[Component] = [html.Div(words, title=info.error)]
     if info.failed_job_id is not None:
         failed = link(f"job {info.failed_job_id[:SHORT]}", address.format(id=info.failed_job_id))
         inside.append(dmc.Text(["See ", failed], size="sm"))
@@ -114,7 +115,7 @@ def _next(schedule: ScheduleStatus, moment: Moment) -> str:
         upcoming = schedule.upcoming(1)
     except Exception as error:  # of the owner's function that computes due moments
         logger.exception("Cannot compute the next run of %s.", schedule.name)
-        return f"Cannot compute the next refresh: {error!r}"
+        return f"Cannot compute the next refresh: {shown(error)}"
     if not upcoming:
         return "No refresh is planned."
     return f"Next refresh: {moment(upcoming[0])}, in {span((upcoming[0] - schedule.now).total_seconds())}"

@@ -133,16 +133,15 @@ class JobPage:
         """Return the sections that have changed since the last refresh."""
         try:
             job = self.access.get_job(str(job_id))
+            sent = SentParts(seen.get("marks") if isinstance(seen, dict) else None)
             parts = self._parts(job)
+            if "asked" not in sent.marks:  # arguments never change, and may take megabytes
+                parts["asked"] = detail_sections.arguments(job, self.access)
         except DatabaseUnavailable:
             return unavailable(), *[no_update] * (len(SECTIONS) + 1)
-        sent = SentParts(seen.get("marks") if isinstance(seen, dict) else None)
-        changed = [sent.changed(name, parts[name]) for name in SECTIONS]
-        return (
-            None,
-            *changed,
-            {"at": self.access.moment(time.time(), TIME), "marks": sent.marks, "ended": job.state.ended},
-        )
+        changed = [sent.changed(name, parts[name]) if name in parts else no_update for name in SECTIONS]
+        told = {"at": self.access.moment(time.time(), TIME), "marks": sent.marks, "ended": job.state.ended}
+        return None, *changed, told
 
     def _parts(self, job: Job) -> dict[str, Component]:
         history = self.huey.history(job.id)
@@ -152,7 +151,6 @@ class JobPage:
             "status": panel_view.status(job, None, "", _buttons(job), operator=self.access.sees_all),
             "facts": detail_sections.facts(job, self.access),
             "timeline": detail_sections.timeline(history, self.access),
-            "asked": detail_sections.arguments(job, self.access),
             "steps": detail_sections.steps(steps, self.access),
             "log": detail_sections.log(log, self.access),
         }

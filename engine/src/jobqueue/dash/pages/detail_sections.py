@@ -1,8 +1,5 @@
 """The sections of a job's page: facts, events, arguments, steps and log."""
 
-import reprlib
-from typing import Any
-
 import dash_mantine_components as dmc
 from dash import html
 from dash.development.base_component import Component
@@ -18,10 +15,10 @@ from jobqueue.execution.job_log import LogLine
 from jobqueue.jobs.history import Event
 from jobqueue.jobs.job import Job, Unreadable
 from jobqueue.ledger.states import State as JobState
+from jobqueue.text import TITLE, brief, said
 
 EVENTS = 100  # newest events shown
 STEPS = 100
-ARGUMENT = 2_000  # characters shown of each argument
 
 UNLUCKY = {
     "retried": "orange",
@@ -113,27 +110,13 @@ def arguments(job: Job, access: Access) -> Component:
         return dmc.Alert(unreadable(error, access), color="orange", style=BREAKING)
     if not given:
         return dmc.Text("None.", c="dimmed")
-    return table(["Argument", "Value"], [[str(name), dmc.Code(_short(value))] for name, value in given], "Arguments")
+    cells = [[said(name, TITLE), dmc.Code(brief(value))] for name, value in given]
+    return table(["Argument", "Value"], cells, "Arguments")
 
 
 def unreadable(error: Unreadable, access: Access) -> str:
     """Return why a job's arguments cannot be read."""
     return str(error) if access.sees_all else f"The arguments of this job cannot be read. {ASK}"
-
-
-def _short(value: Any) -> str:
-    try:
-        said = _brief.repr(value)
-    except Exception as error:  # of the owner's own __repr__
-        said = f"<{type(value).__name__}: its repr() fails with {error!r}>"
-    return said if len(said) <= ARGUMENT else f"{said[:ARGUMENT]} …"
-
-
-_brief = reprlib.Repr()
-
-_brief.maxstring = _brief.maxother = ARGUMENT
-
-_brief.maxlist = _brief.maxtuple = _brief.maxdict = _brief.maxset = 100
 
 
 def steps(rows: list[Row], access: Access) -> Component:

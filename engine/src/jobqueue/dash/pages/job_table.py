@@ -12,8 +12,8 @@ from jobqueue.dash.pages.text import link, spoken
 from jobqueue.dash.panel_view import COLOURS
 from jobqueue.database.database import Row
 from jobqueue.ledger.states import State
+from jobqueue.text import LISTED
 
-LONGEST = 300  # characters of a job's error or note
 LIVE = ("says", "waited", "ran", "created")  # texts that change while nothing happens to the job
 NARROW: dict[str, Any] = {"className": "jobs-narrow"}  # shown on a narrow screen only
 WIDE: dict[str, Any] = {"className": "jobs-wide"}  # hidden there
@@ -33,13 +33,14 @@ def describe(row: Row, address: str, *, operator: bool) -> dict[str, str]:
         waited = began - row["queued_at"]
     if began is not None and (state is State.RUNNING or ended is not None):
         ran = (now if ended is None else ended) - began
+    says = _says(row, state, operator)
     return {
         "id": row["id"],
         "address": address,
         "state": state.value,
         "task": row["task"],
         "name": row["task"].rpartition(".")[2],
-        "says": _says(row, state, operator)[:LONGEST],
+        "says": says if len(says) <= LISTED else f"{says[:LISTED]}…",
         "owner": row["owner"] or "",
         "queue": row["queue"],
         "attempt": str(row["attempt"] or ""),

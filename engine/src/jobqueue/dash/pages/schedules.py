@@ -13,6 +13,7 @@ from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.states import State
 from jobqueue.monitoring.search import Listing
 from jobqueue.schedules.timetable import ScheduleStatus, Timetable
+from jobqueue.text import shown
 
 LATE = timedelta(seconds=30)  # after its due moment, a fire is overdue
 
@@ -44,7 +45,7 @@ def _one(
     except Exception as error:  # of the owner's function that computes due moments
         logger.exception("Cannot compute the next run of %s.", schedule.name)
         upcoming, late = [], None
-        lines.append(dmc.Text(f"Cannot compute the next run: {error!r}", c="red", style=BREAKING))
+        lines.append(dmc.Text(f"Cannot compute the next run: {shown(error)}", c="red", style=BREAKING))
     if schedule.paused_at is not None:
         badges.append(dmc.Badge("paused", color="yellow", variant="light"))
         lines.append(dmc.Text(f"Paused since {moment(schedule.paused_at)}."))
