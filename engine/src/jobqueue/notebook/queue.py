@@ -15,7 +15,8 @@ from jobqueue.huey import DurableHuey
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.jobs.job import Job, JobNotFound
 from jobqueue.notebook.output import JobOutput, kept
-from jobqueue.notebook.watching import watch
+from jobqueue.notebook.watching import Raised, watch
+from jobqueue.text import from_the_task, trace_of
 
 WORKERS = 2
 KEPT_ERRORS = 100  # exceptions to keep; each keeps the variables of its frames
@@ -53,7 +54,7 @@ class NotebookQueue(DurableHuey):
         self._consumer: NotebookConsumer | None = None
         self._thread: threading.Thread | None = None
         self._stopped = False  # by `stop`, until `start`
-        self._errors: dict[str, BaseException] = {}  # the last exception of each job that raised one
+        self._errors: dict[str, Raised] = {}  # the last exception of each job that raised one
         self._outputs: list[JobOutput] = []
 
     def start(self) -> None:
@@ -124,7 +125,7 @@ class NotebookQueue(DurableHuey):
         """Accept every task. The workers are threads of the kernel, so they know what its cells define."""
 
     def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
-        self._errors[task.id] = exception
+        self._errors[task.id] = exception, from_the_task(trace_of(exception))  # the attempt's end drops the traceback
         while len(self._errors) > KEPT_ERRORS:
             del self._errors[next(iter(self._errors))]
         return super().build_error_result(task, exception)

@@ -4,6 +4,7 @@ import html
 import sys
 import time
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 
 from jobqueue.execution.job_log import LogLine
@@ -13,10 +14,11 @@ from jobqueue.kernel import in_kernel
 from jobqueue.ledger.states import State
 
 LOOK = 0.1  # seconds between two looks at the job
+Raised = tuple[BaseException, TracebackType | None]  # an exception, and its traceback at the end of the attempt
 OUTPUTS = ("stdout", "stderr")  # the loggers of printed lines
 
 
-def watch(handle: JobHandle, errors: Mapping[str, BaseException]) -> Any:
+def watch(handle: JobHandle, errors: Mapping[str, Raised]) -> Any:
     """Show a job until it ends, and return its value.
 
     :param errors: by job id: the exceptions that jobs of this process raised.
@@ -31,7 +33,8 @@ def watch(handle: JobHandle, errors: Mapping[str, BaseException]) -> Any:
         raise
     view.show(job)
     if job.state is State.FAILED and handle.id in errors:
-        raise errors[handle.id]
+        error, trace = errors[handle.id]
+        raise error.with_traceback(trace)
     return handle.get(blocking=True)
 
 
