@@ -24,7 +24,7 @@ from jobqueue.schedules.timetable import ScheduleNotFound, ScheduleStatus
 from jobqueue.tasks.submission import ArgumentsTooLarge
 from jobqueue.tasks.submitter import QueueUnavailable
 
-__version__ = "0.2.0"  # part of the addresses of the engine's browser assets
+__version__ = "0.3.0"  # part of the addresses of the engine's browser assets
 
 __all__ = [
     "ArgumentsTooLarge",
