@@ -82,9 +82,9 @@ WITH_REDIS := $(addprefix tests/faults/test_,torture.py kills.py stops.py cancel
 # The engine's tests that `make test` runs on SQLite alone run here on Postgres too.
 faults: venv
 	$(BIN)/python -m pytest -n 2 tests/engine --storages postgres -k postgres
-	$(BIN)/python -m pytest tests/faults --storages sqlite,postgres
-	$(BIN)/python -m pytest $(WITH_REDIS) --storages postgres+valkey
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m long tests/end_to_end
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/faults --storages sqlite,postgres
+	$(BIN)/python -m pytest -n 2 $(WITH_REDIS) --storages postgres+valkey
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 2 --dist loadgroup -m long tests/engine tests/end_to_end
 
 # Minutes, and gigabytes of disk.
 scale: venv

@@ -77,6 +77,7 @@ def urls(draw: st.DrawFn, schemes: list[str]) -> str:
             ]
         )
     )
+    assume("@" not in secret or "?" in form or "@" in form)  # else what follows the @ is the host
     url = form.format(scheme=scheme, secret=secret, host=host, option=option)
     assume(not url.startswith("sqlite:///") or CORE not in url.partition("?")[0])  # there it is the name of a file
     return url

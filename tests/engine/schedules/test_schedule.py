@@ -497,7 +497,7 @@ def test_step_that_selects_one_value_is_refused_in_every_field_of_cron(data: st.
         st.sampled_from(
             [
                 ("*", values[::step]),
-                (f"{first}", values[values.index(first) :: step]),
+                (f"{first}", range(first, 8 if place == 4 else max(values) + 1, step)),  # 7 is a Sunday too
                 (f"{first}-{last}", range(first, last + 1, step)),
             ]
         )
@@ -511,7 +511,7 @@ def test_step_that_selects_one_value_is_refused_in_every_field_of_cron(data: st.
     due = cron(" ".join(fields)).next_after(FIRST)
     assert due is not None
     found = [due.minute, due.hour, due.day, due.month, (due.weekday() + 1) % 7][place]
-    assert found in selected
+    assert found in selected or (place == 4 and found == 0 and 7 in selected)
 
 
 @given(st.integers(1, 10**12), st.sampled_from(["second", "minute", "hour", "day"]))

@@ -76,6 +76,7 @@ class Attempt:
         self.started = False  # the task's own code was entered
         self.ending = False  # the task has returned: later writes belong to the end
         self.signal: str | None = None  # the last signal of REPORTS
+        self.claim_lost = False  # the task was interrupted, as its claim is gone
         self.exception: BaseException | None = None
         self.raised: BaseException | None = None  # the exception that Huey got in its place
         self.description: Description | None = None  # of the exception

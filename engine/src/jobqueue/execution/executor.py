@@ -236,7 +236,8 @@ class Executor:
         """Describe the error of a task on its attempt. Return the exception to raise for Huey."""
         kind = type(error)
         attempt.exception = error
-        if issubclass(kind, interrupts.ClaimLost) or (self._host.immediate and issubclass(kind, KeyboardInterrupt)):
+        attempt.claim_lost = issubclass(kind, interrupts.ClaimLost)
+        if attempt.claim_lost or (self._host.immediate and issubclass(kind, KeyboardInterrupt)):
             return error
         if issubclass(kind, codec.ResultNotEncodable):
             task.retries = 0  # another attempt would return the same
@@ -345,7 +346,8 @@ class Executor:
             attempt.job.patiently(write)
             return True
         except FenceRefused:
-            logger.warning("Job %s ended elsewhere, so the outcome of this attempt is dropped.", attempt.id)
+            level = logging.INFO if attempt.claim_lost else logging.WARNING
+            logger.log(level, "Job %s ended elsewhere, so the outcome of this attempt is dropped.", attempt.id)
             return False
 
 

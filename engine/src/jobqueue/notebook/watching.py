@@ -3,12 +3,13 @@
 import html
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 from jobqueue.execution.job_log import LogLine
 from jobqueue.jobs.handle import JobHandle
+from jobqueue.jobs.history import Event
 from jobqueue.jobs.job import Job
 from jobqueue.kernel import in_kernel
 from jobqueue.ledger.states import State
@@ -52,10 +53,11 @@ class View:
 
     def show(self, job: Job) -> None:
         """Show the job as it is now."""
-        self._print_log()
-        if (job.state, job.attempt) != self._before:
-            self._before = (job.state, job.attempt)
-            self._print_failures()
+        changed = (job.state, job.attempt) != self._before
+        self._before = (job.state, job.attempt)
+        events = self._handle.history() if changed else []
+        self._print_log()  # after the events were read: what a failed attempt logged comes before its line
+        self._print_failures(events)
         if self._timeout and job.state is State.RUNNING and not self._late and self._age(job) > self._timeout:
             self._late = True
             print(
@@ -74,9 +76,9 @@ class View:
             print(line.text if line.logger in OUTPUTS else f"{line.level}: {line.text}")
         sys.stdout.flush()
 
-    def _print_failures(self) -> None:
+    def _print_failures(self, events: Sequence[Event]) -> None:
         """Print a line for each attempt that failed since the last look, and that another follows."""
-        for event in self._handle.history():
+        for event in events:
             if event.name == "retried" and event.attempt > self._failed:
                 self._failed = event.attempt
                 print(f"Attempt {event.attempt} failed: {event.error} It is tried again.")

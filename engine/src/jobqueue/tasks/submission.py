@@ -13,6 +13,7 @@ from typing import Any
 from huey import signals
 from huey.api import ChordResult, ResultGroup, Task, chord, group
 
+from jobqueue.database.times import utc
 from jobqueue.execution.current_job import current_job
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.ledger.records import NewJob
@@ -191,6 +192,9 @@ class Submission:
         run_id = task.id if unique_key is None else str(uuid.uuid4())
         with in_calendar("expires", task.expires):
             task.resolve_expires(self._messages.utc)
+        with in_calendar("eta", task.eta):
+            run_at = None if options.run_in is not None or task.eta is None else self._messages.to_epoch(task.eta)
+            utc(run_at)
         relative = task.expires and not isinstance(task.expires, datetime)
         alone = copy.copy(task)  # the jobs that follow it have rows of their own
         alone.on_complete = alone.chord_config = None
@@ -206,7 +210,7 @@ class Submission:
             queue=options.queue,
             priority=float(task.priority or 0),
             run_in=None if options.run_in is None else in_seconds(options.run_in),
-            run_at=None if options.run_in is not None or task.eta is None else self._messages.to_epoch(task.eta),
+            run_at=run_at,
             expires_in=in_seconds(task.expires) if relative else None,
             expires_at=self._messages.to_epoch(task.expires_resolved) if task.expires and not relative else None,
             retries=int(task.retries),

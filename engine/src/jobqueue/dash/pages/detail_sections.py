@@ -90,7 +90,10 @@ def _event(event: Event, before: Event | None, access: Access) -> Component:
     where = f"Attempt {event.attempt}{by}. " if event.name == "claimed" else ""
     at = f"{where}{access.moment(event.at)}{after}"
     inside: list[Component] = [dmc.Text(at, size="sm", c="dimmed", style=BREAKING)]
-    error = event.error or CAUSES.get(event.name, "") if operator else for_users(event.error)
+    if operator:
+        error = event.error or CAUSES.get(event.name, "")
+    else:
+        error = "" if event.name in CAUSES else for_users(event.error)
     if error:
         inside.append(dmc.Text(error, size="sm", style=BREAKING))
     if event.traceback and (operator or is_of_app(event.error)):
