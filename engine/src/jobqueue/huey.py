@@ -174,9 +174,8 @@ class DurableHuey(LedgerHuey):
         """Return the key that signs messages, followed by the earlier keys, which verify them too."""
         if self._secret_key:
             return [self._secret_key, *self._secret_key_fallbacks]
-        if self._key_file is None or self.immediate:
-            return [self._temporary_key]
-        return [development_key(self._key_file)]
+        in_memory = self._key_file is None or self.immediate
+        return [self._temporary_key if in_memory else development_key(self._key_file)]
 
     # --- storage ---
 
