@@ -4,6 +4,7 @@ Only source, tags and outputs are stored. Nothing depends on the time, the machi
 """
 
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -51,6 +52,9 @@ def store(path: Path, environment: dict[str, str]) -> None:
         cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            for output in cell.outputs:
+                if "text" in output:
+                    output.text = re.sub(rf"{re.escape(tempfile.gettempdir())}/\w+/", "", output.text)
     notebook.metadata = nbformat.from_dict(METADATA)
     nbformat.validate(notebook)
     nbformat.write(notebook, path)

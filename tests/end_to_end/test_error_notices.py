@@ -88,6 +88,7 @@ def test_notice_stays_until_it_is_dismissed_and_is_not_under_the_pointer(app: Ru
         button = watched.get_by_role("button", name=f"Fail at the {place}")
         button.click()
         expect(notice).to_contain_text("Something went wrong")
+        expect(notice).to_have_css("opacity", "1")  # it fades in
         found = Axe().run(watched)
         assert not found.violations_count, found.generate_report()
         button.click(trial=True)  # it is still what a click there reaches

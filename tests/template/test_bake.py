@@ -23,6 +23,8 @@ app/assets/charts.css app/assets/colours.css app/assets/session.js
 app/jobs/__init__.py app/jobs/hello.py
 app/pages/__init__.py app/pages/hello.py app/pages/not_found_404.py
 conftest.py
+notebooks/.jupyter/labconfig/default_setting_overrides.json notebooks/.jupyter/labconfig/page_config.json
+notebooks/first_job.ipynb
 tests/browser.py tests/conftest.py tests/test_accounts.py tests/test_hello.py
 tests/test_web.py
 """.split()

@@ -17,7 +17,7 @@ from dash import ALL, Output, callback, ctx, dcc, html, no_update
 from dash.dependencies import DashDependency
 from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
-from flask import abort, has_request_context
+from flask import abort, current_app, has_request_context
 from huey.api import TaskWrapper
 
 from jobqueue.dash.access import Access
@@ -200,7 +200,7 @@ class JobPanel:
         since = glance(job, Glance(**seen["glance"]) if seen.get("glance") else None)
         result = self._result(job, kept["given"]) if job.state is JobState.SUCCEEDED and self._is_of_task(job) else None
         return PanelView(
-            status(job, since, self._title(job), self._buttons(job), ahead),
+            status(job, since, self._title(job), self._buttons(job), ahead, operator=_in_development()),
             result,
             kept
             | {
@@ -277,3 +277,8 @@ def panel_of(at: dict[str, str]) -> JobPanel:
     if panel is None:
         raise LookupError(f"This web process has no JobPanel {at['panel']!r}: load the page again.")
     return panel
+
+
+def _in_development() -> bool:
+    """Return whether the reader writes the app: they read the queue's errors with their remedies."""
+    return has_request_context() and bool(current_app.debug)
