@@ -113,8 +113,10 @@ class LedgerHuey(Huey):
         """
         attempt: Attempt | None = getattr(task, "attempt", None)
         known = None if attempt is None else attempt.description
-        metadata = (known or describe(exception)).metadata(task)
+        description = known or describe(exception)
+        metadata = description.metadata(task)
         if attempt is not None:
+            attempt.description = description  # an interrupt as the task returned is not described before
             attempt.failure = metadata
             attempt.exception = exception if attempt.exception is None else attempt.exception
         return metadata

@@ -133,7 +133,7 @@ class AppServer:
 
     def show_errors_in(self, handle: Any) -> None:
         """Show errors in this display from now on."""
-        self._errors.handle_of_display = handle
+        self._errors.shown_in = handle
 
     def close(self) -> None:
         """Stop serving, and free the port."""
@@ -150,14 +150,14 @@ class AppServer:
 class ErrorDisplay(logging.Handler):
     """Shows the errors that are logged while the app answers, below its frame."""
 
-    handle_of_display: Any = None
+    shown_in: Any = None  # the display below the newest frame
 
     def emit(self, record: logging.LogRecord) -> None:
         server = _serving.get()
-        if server is None or server._errors is not self or record.exc_info is None or self.handle_of_display is None:
+        if server is None or server._errors is not self or record.exc_info is None or self.shown_in is None:
             return
         text = "".join(traceback.format_exception(*record.exc_info)).rstrip()
-        self.handle_of_display.update({"text/plain": text}, raw=True)
+        self.shown_in.update({"text/plain": text}, raw=True)
 
 
 def base_url() -> str:

@@ -278,12 +278,11 @@ def _check_changes(notebook: Notebook, definition: Statement, name: str) -> None
 
 
 def _advice(change: ast.AST) -> str:
-    for one in ast.walk(change):
-        if isinstance(one, ast.Subscript) and isinstance(one.slice, ast.Constant) and isinstance(one.slice.value, str):
-            verb = "Leave it out of" if isinstance(change, ast.Delete) else "Put it into"
-            return (
-                f'Put "{one.slice.value}" into the definition.' if verb.startswith("Put") else f"{verb} the definition."
-            )
+    """Return what to do about a change of a value: name the key that a statement adds."""
+    if isinstance(change, ast.Assign):
+        for one in ast.walk(change.targets[0]):
+            if isinstance(one, ast.Constant) and isinstance(one.value, str):
+                return f'Put "{one.value}" into the definition.'
     return "Put the change into the definition."
 
 

@@ -88,8 +88,7 @@ class Notebook:
         self.statements = [statement for cell in self.cells for statement in statements_of(cell)]
 
     def _cell(self, node: Any) -> Cell:
-        source: str = node.source.replace("\r\n", "\n").expandtabs(4) if "\t" in node.source else node.source
-        source = source.replace("\r\n", "\n")
+        source: str = node.source.replace("\r\n", "\n").expandtabs(4)
         magic, below = "", source
         if source.lstrip().startswith("%%"):
             magic, _, below = source.lstrip().partition("\n")
