@@ -76,7 +76,7 @@ SCENES = {
     ),
     "hello": Scene("Hello", "The smallest page, for you to copy.", "/hello?job={hello}", "text=Hello, Ann!"),
     "jobs": Scene("Jobs", "The state of the queue.", "/jobs", ".recharts-surface >> nth=-1"),
-    "job": Scene("A job that lost its worker", "Its history shows each attempt.", "/jobs/{done}", "text=Worker died"),
+    "job": Scene("A job that lost its worker", "Its history shows each attempt.", "/jobs/{done}", "text=Interrupted"),
     "job-failed": Scene(
         "A job that failed",
         "Each attempt has a traceback.",

@@ -112,7 +112,7 @@ def test_an_app_is_shown_inline_and_its_links_lead_to_its_pages(app: RunningApp,
             expect(frame.get_by_role("heading", name=heading, exact=True)).to_be_visible(timeout=SECONDS)
         frame.get_by_label("Your name").fill("Ann")
         frame.get_by_role("button", name="Say hello").click()
-        expect(frame.get_by_text(re.compile("Waiting for a"))).to_be_visible(timeout=SECONDS)
+        expect(frame.get_by_text(re.compile("Waiting to start"))).to_be_visible(timeout=SECONDS)
 
 
 @pytest.mark.long

@@ -425,3 +425,15 @@ def test_days_without_sunset_are_skipped_and_logged(huey: DurableHuey, caplog: p
     with caplog.at_level(logging.INFO):
         clocked.fire_due(clocked.consumer())
     assert "the sun does not rise or set on" in caplog.text
+
+
+def test_a_run_by_hand_keeps_its_result_and_a_fire_does_not(huey: DurableHuey) -> None:
+    huey.periodic_task(every("1 second"), name="task")(lambda: [1])
+    huey.periodic_task(every("day at 5:00"), name="odd")(lambda: object())
+    running = scheduler(huey, "one")
+    by_hand, odd = huey.run_schedule("task"), huey.run_schedule("odd")
+    wait_until(lambda: running.fire_due(now(huey)) is not None and any(job.due_at for job in huey.jobs()))
+    work(huey)
+    assert by_hand.get() == [1]
+    assert (odd.state, odd.get()) == (State.SUCCEEDED, None)
+    assert {huey.job(job.id).get() for job in huey.jobs() if job.due_at} == {None}

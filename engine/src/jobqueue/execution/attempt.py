@@ -66,8 +66,9 @@ class Attempt:
         self.id: str = row["id"]
         self.queue: str = row["queue"]
         self.is_followed = row["follower"] is not None
+        self.is_fired = row["due_at"] is not None  # by a schedule
         # A follower takes this job's value. A schedule's next run is no such follower: it only waits for the end.
-        self.value_is_wanted = self.is_followed and row["due_at"] is None
+        self.value_is_wanted = self.is_followed and not self.is_fired
         self.task: Task | None = None
         self.token = token
         self.job = job

@@ -222,6 +222,11 @@ class Executor:
             value = type(task).execute(task)
             if attempt.value_is_wanted or (self._host.results and not isinstance(task, PeriodicTask)):
                 attempt.value = codec.encode(value, self._max_result)
+            elif (
+                self._host.results and not attempt.is_fired
+            ):  # a periodic task that a person started, perhaps from a page
+                with contextlib.suppress(codec.ResultNotEncodable):
+                    attempt.value = codec.encode(value, self._max_result)
             return value
         except BaseException as error:
             attempt.raised = self._failure(attempt, task, error)

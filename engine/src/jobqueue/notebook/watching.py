@@ -53,6 +53,8 @@ class View:
 
     def show(self, job: Job) -> None:
         """Show the job as it is now."""
+        if self._bar is not None:
+            self._bar.draw(job)  # first, so that it stands above all lines
         changed = (job.state, job.attempt) != self._before
         self._before = (job.state, job.attempt)
         events = self._handle.history() if changed else []
@@ -64,8 +66,6 @@ class View:
                 f"{job.name} has run longer than its timeout of {self._timeout:g} s. A thread cannot be interrupted, so the "
                 "timeout takes effect at the job's next progress or step."
             )
-        if self._bar is not None:
-            self._bar.draw(job)
 
     def _print_log(self) -> None:
         lines = self._handle.log()
