@@ -126,7 +126,6 @@ def test_from_a_notebook_to_a_scheduled_job_with_a_page(app: RunningApp, page: P
     nbformat.write(stored, notebook)
     with jupyterlab(app.folder, "/") as address:
         run_all(page, address, "first_job.ipynb")
-        expect(page.get_by_text("forecast: succeeded").first).to_be_visible(timeout=SECONDS)
         expect(page.locator(".jp-OutputArea iframe")).to_be_visible(timeout=SECONDS)
         page.keyboard.press("Control+s")
         wait_until(

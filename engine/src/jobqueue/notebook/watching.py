@@ -89,25 +89,26 @@ class View:
 
 
 class Bar:
-    """A progress bar below the cell. At the end it is a line with the job's state, the same at each run."""
+    """A progress bar below the cell. At first and at the end it is the job's name, so that a stored notebook shows that."""
 
     def __init__(self) -> None:
         self._handle: Any = None
-        self._drawn: tuple[str, str] | None = None
+        self._drawn = ""
 
     def draw(self, job: Job) -> None:
         """Draw the bar if it has changed."""
         from IPython.display import display
 
-        text = f"{job.name}: {job.state}"
-        inside = html.escape(text)
-        if not job.state.ended and job.progress is not None:
-            done, total, note = job.progress
-            text = f"{text}, {done:g} of {total:g}" + (f", {note}" if note else "")
-            inside = f'<progress value="{done:g}" max="{total:g}"></progress> {html.escape(text)}'
-        if self._drawn == (text, inside):
+        text = inside = job.name
+        if self._handle is not None and not job.state.ended:
+            text, inside = f"{job.name}: {job.state}", html.escape(f"{job.name}: {job.state}")
+            if job.progress is not None:
+                done, total, note = job.progress
+                text = f"{text}, {done:g} of {total:g}" + (f", {note}" if note else "")
+                inside = f'<progress value="{done:g}" max="{total:g}"></progress> {html.escape(text)}'
+        if self._drawn == text:
             return
-        self._drawn = (text, inside)
+        self._drawn = text
         bundle = {"text/plain": text, "text/html": f"<div>{inside}</div>"}
         if self._handle is None:
             self._handle = display(bundle, raw=True, display_id=True)

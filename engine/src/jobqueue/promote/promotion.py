@@ -88,7 +88,7 @@ def plan(
         node = definition_of_task(notebook, task).node
         assert isinstance(node, ast.FunctionDef)
         files[targets["page"]] = writing.marked(page_module(root, module, node, taken), place)
-    files[place] = _rewritten(notebook, writing.new_sources(notebook, taken, task, module), module, task)
+    files[place] = _rewritten(root, notebook, taken, task, module)
     tell("Checking the job in a copy of the app.")
     _prove(root, place, module, name or task, files, bool(calls))
     steps = ["make start"] + ([f"http://localhost:8050/{module.replace('_', '-')}"] if page else [])
@@ -348,11 +348,30 @@ def _run_in(folder: Path, environment: Mapping[str, str], title: str, *arguments
 # --- the notebook ---
 
 
-def _rewritten(notebook: Notebook, sources: Mapping[Cell, str], module: str, task: str) -> str:
-    """Return the notebook's text with new sources. Each cell keeps its source before, for `demote`."""
-    for cell, source in sources.items():
-        cell.node.metadata[KEPT] = {"module": module, "task": task, "source": cell.node.source, "left": source}
+def _rewritten(root: Path, notebook: Notebook, taken: Sequence[Statement], task: str, module: str) -> str:
+    """Return the notebook's text with imports in place of what was taken. Each cell keeps its source before, for `demote`."""
+    before = {cell: cell.node.source for cell in notebook.cells}
+    for cell, source in writing.new_sources(notebook, taken, task, module).items():
         cell.node.source = source
+    # Sort the imports of these cells, and remove those that no cell uses any more.
+    fixed = writing.ruff(
+        root,
+        "check",
+        "--quiet",
+        "--select",
+        "I,F401",
+        "--fix",
+        "--exit-zero",
+        source=_as_text(notebook),
+        name="notebook.ipynb",
+    )
+    tidy = [node.source for node in nbformat.reads(fixed, as_version=4).cells if node.cell_type == "code"]
+    touched = {statement.cell for statement in taken}
+    for cell, source in zip(notebook.cells, tidy, strict=True):
+        cell.node.source = source if cell in touched else before[cell]
+        if cell.node.source != before[cell]:
+            left = cell.node.source
+            cell.node.metadata[KEPT] = {"module": module, "task": task, "source": before[cell], "left": left}
     return _as_text(notebook)
 
 

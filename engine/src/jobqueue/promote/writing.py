@@ -243,9 +243,12 @@ def formatted(root: Path, source: str) -> str:
     return source
 
 
-def ruff(root: Path, *arguments: str, source: str) -> str:
-    """Run ruff on a source of the app, and return what it prints. Raises Refused."""
-    command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", "app/jobs/promoted.py", "-"]
+def ruff(root: Path, *arguments: str, source: str, name: str = "app/jobs/promoted.py") -> str:
+    """Run ruff on a source of the app, and return what it prints. Raises Refused.
+
+    :param name: the file that ruff takes the source for.
+    """
+    command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", name, "-"]
     done = subprocess.run(command, input=source, capture_output=True, text=True, cwd=root)
     if done.returncode:
         raise Refused(
