@@ -365,6 +365,7 @@ def _rewritten(root: Path, notebook: Notebook, taken: Sequence[Statement], task:
         source=_as_text(notebook),
         name="notebook.ipynb",
     )
+    fixed = writing.ruff(root, "format", "--quiet", source=fixed, name="notebook.ipynb")
     tidy = [node.source for node in nbformat.reads(fixed, as_version=4).cells if node.cell_type == "code"]
     touched = {statement.cell for statement in taken}
     for cell, source in zip(notebook.cells, tidy, strict=True):
