@@ -66,7 +66,7 @@ def slow(storage: Storage, link: Proxy) -> Storage:
 
 
 def body(size: int) -> bytes:
-    """What the task `makes` makes."""
+    """Return the value that the task `makes` is to return."""
     return random.Random(1).randbytes(size)
 
 

@@ -99,7 +99,7 @@ class Bar:
         """Draw the bar if it has changed."""
         from IPython.display import display
 
-        text = inside = job.name
+        text, inside = job.name, html.escape(job.name)
         if self._handle is not None and not job.state.ended:
             text, inside = f"{job.name}: {job.state}", html.escape(f"{job.name}: {job.state}")
             if job.progress is not None:

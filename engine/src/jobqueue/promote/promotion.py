@@ -33,7 +33,7 @@ Tell = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Promotion:
-    """What a promotion writes. `files`: contents by path in the app; None for a file that goes."""
+    """Files to write, all or none. `files`: contents by path in the app; None for a file that goes."""
 
     files: Mapping[Path, str | None]
     next_steps: Sequence[str]
