@@ -10,6 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 from playwright.sync_api import Page, expect
 
+from tests.baking import with_programs
 from tests.end_to_end.running import RunningApp
 
 START = Path(__file__).parents[2] / "docs" / "start.md"
@@ -36,10 +37,18 @@ def run(folder: Path, command: list[str]) -> str:
     """Run a command in an app, whose environment is the kit's."""
     if not Path(folder, ".venv").exists():
         Path(folder, ".venv").symlink_to(sys.prefix)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.check_output(
-        command, cwd=folder, env=os.environ | {"PATH": path}, text=True, stderr=subprocess.STDOUT
+    # The kernel of a notebook starts in notebooks/, and imports the app as one that is installed does.
+    variables = {"PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], str(folder)])}
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=with_programs() | variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 def test_commands_of_the_start_page_work(app: RunningApp) -> None:
