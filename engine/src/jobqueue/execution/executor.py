@@ -7,6 +7,7 @@ Huey runs the task and reports how it went. Everything that Huey does after the 
 import contextlib
 import copy
 import logging
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -193,7 +194,9 @@ class Executor:
         value, executed = None, Executed()
         before = current_attempt.set(attempt)
         now = self._messages.from_epoch(attempt.now)
-        with working_for(attempt.job), logged(self._ledger(), attempt.job, attempt.now):
+        with attempt.bound(), working_for(attempt.job), logged(self._ledger(), attempt.job, attempt.now):
+            began = time.monotonic()
+            logger.info("Job %s starts, attempt %s.", attempt.id, attempt.job.attempt)
             try:
                 value = self._host.execute_as_huey(task, now)
             except BaseException as error:  # not the task's: for example, a hook that exits
@@ -208,6 +211,7 @@ class Executor:
                         value = None
                         attempt.free()
                     executed = self._finish(attempt, outcome, next_request or (lambda: None))
+                    _log_end(attempt, outcome, time.monotonic() - began)
                 finally:
                     current_attempt.reset(before)
         return Executed(value, executed.next, executed.claim_in_doubt)
@@ -354,6 +358,12 @@ class Executor:
             level = logging.INFO if attempt.claim_lost else logging.WARNING
             logger.log(level, "Job %s ended elsewhere, so the outcome of this attempt is dropped.", attempt.id)
             return False
+
+
+def _log_end(attempt: Attempt, outcome: Outcome | None, duration_s: float) -> None:
+    status = "interrupted" if outcome is None else "retried" if outcome.retry is not None else str(outcome.state)
+    figures = {"status": status, "duration": round(duration_s, 3)}
+    logger.info("Job %s: %s after %.3f s.", attempt.id, status, duration_s, extra=figures)
 
 
 def _member_value(member: Row) -> Any:
