@@ -8,6 +8,7 @@ from dash import Dash, hooks
 from flask import Flask, redirect, request
 from jobqueue.dash import Errors, HueyManager
 from jobqueue.dash import pages as jobs_pages
+from jobqueue.telemetry import watch
 from werkzeug.wrappers import Response
 
 from app import shell
@@ -64,3 +65,4 @@ if debugging:
     app.enable_dev_tools(debug=True, dev_tools_disable_version_check=True, dev_tools_hot_reload_max_retry=1000)
 else:  # the dev tools need inline scripts, which the headers forbid
     accounts.harden(server, app)
+watch(server, huey, settings)  # a line for each request, /metrics, and errors

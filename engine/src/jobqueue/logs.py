@@ -14,13 +14,18 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
 from jobqueue import interrupts
 from jobqueue.text import TRACEBACK, cut, formatted, type_name
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger("jobqueue.logs")
 
@@ -33,7 +38,8 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
-_fields: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default={})
+_NONE: Mapping[str, Any] = MappingProxyType({})
+_fields: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default=_NONE)
 
 
 # --- what a line belongs to ---
@@ -109,9 +115,22 @@ class StandardError(logging.Handler):
         except Exception as error:  # of an argument's own code, or of a wrong number of arguments
             line = self.format(_not_formatted(record, error))
         unwritten = f"{line}\n".encode(errors="backslashreplace")
-        with contextlib.suppress(OSError):  # whoever reads the lines has gone
+        with contextlib.suppress(OSError), _alone():  # OSError: whoever reads the lines has gone
             while unwritten:
                 unwritten = unwritten[os.write(2, unwritten) :]
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other process writes to the same pipe, which takes a line of more than 4 kB in parts."""
+    if fcntl is None:
+        yield
+        return
+    fcntl.lockf(2, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.lockf(2, fcntl.LOCK_UN)
 
 
 class TextLines(logging.Formatter):

@@ -6,6 +6,7 @@ import click
 
 from jobqueue import logs
 from jobqueue.cli.output import App, duration, program
+from jobqueue.telemetry import report_errors
 
 
 @click.command()
@@ -20,6 +21,7 @@ from jobqueue.cli.output import App, duration, program
 def worker(app: App, workers: int, queues: str | None, no_periodic: bool) -> None:
     """Run jobs until stopped. Ctrl-C or SIGTERM lets running jobs end first, SIGQUIT releases them at once."""
     logs.configure(app.settings.json_logs, app.huey.version)
+    report_errors(app.huey, app.settings)
     try:
         consumer = app.huey.create_consumer(workers=workers, queues=queues, periodic=not no_periodic)
     except ValueError as error:

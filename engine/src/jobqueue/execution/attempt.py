@@ -94,9 +94,7 @@ class Attempt:
 
     def bound(self) -> contextlib.AbstractContextManager[None]:
         """Add the job to the lines that the block logs."""
-        return logs.bound(
-            job=self.id, task=self.name, attempt=self.job.attempt, queue=self.queue, request=self.request
-        )
+        return logs.bound(job=self.id, task=self.name, attempt=self.job.attempt, queue=self.queue, request=self.request)
 
     def handles(self, task: Any) -> bool:
         """Return whether a task is this job's error handler, set with `.error(...)`."""
