@@ -29,7 +29,8 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except DatabaseUnavailable as error:
-            raise click.ClickException(f"The database does not answer: {error}\nSee: {program()} doctor") from error
+            said = str(error) if error.problem else f"The database does not answer: {error}"
+            raise click.ClickException(f"{said}\nSee: {program()} doctor") from error
 
 
 def commands(huey: DurableHuey, settings: Settings) -> click.Group:

@@ -27,7 +27,7 @@ import sqlalchemy as sa
 from jobqueue import interrupts
 from jobqueue.database import patience
 from jobqueue.database.pool import AllInUse, Pool
-from jobqueue.database.problems import Problem, Reminder, classify
+from jobqueue.database.problems import UNREACHABLE, Problem, Reminder, classify
 from jobqueue.text import is_storable
 from jobqueue.urls import printable
 
@@ -48,6 +48,11 @@ class DatabaseUnavailable(Exception):
     def __init__(self, message: object = "", problem: Problem | None = None) -> None:
         super().__init__(message)
         self.problem = problem
+
+    @property
+    def name(self) -> str:
+        """Return the name of the problem."""
+        return UNREACHABLE if self.problem is None else self.problem.name
 
 
 class Dialect(Protocol):
@@ -307,6 +312,15 @@ class Database:
         """
         with self.transaction() as tx:
             tx.run("UPDATE jobs SET state = state WHERE 1 = 0")
+
+    def schema(self) -> str:
+        """Return the revision of the schema. It is newer than the one of this code if a newer release has migrated it.
+
+        :raises DatabaseUnavailable: if the database does not answer.
+        """
+        with self.statement() as tx:
+            row = tx.one("SELECT version_num FROM alembic_version")
+        return "" if row is None else str(row["version_num"])
 
     def close(self) -> None:
         """Close this process's connections. Call this before a fork. The next statement opens them again."""
