@@ -314,10 +314,7 @@ class Database:
             tx.run("UPDATE jobs SET state = state WHERE 1 = 0")
 
     def schema(self) -> str:
-        """Return the revision of the schema. It is newer than the one of this code if a newer release has migrated it.
-
-        :raises DatabaseUnavailable: if the database does not answer.
-        """
+        """Return the revision of the schema. A newer release may have migrated it. Raises DatabaseUnavailable."""
         with self.statement() as tx:
             row = tx.one("SELECT version_num FROM alembic_version")
         return "" if row is None else str(row["version_num"])
@@ -360,10 +357,14 @@ class Database:
         """Migrate the schema to head. Only one of several processes that start at once does this."""
         from jobqueue.database import migrations
 
-        if self._dialect.has_database() and self._version(pool) == migrations.HEAD:
+        found = (self._version(pool) if self._dialect.has_database() else None) or ""
+        if found > migrations.HEAD:
+            text = "The ledger's schema is at %s, newer than this code's %s. It is used without change."
+            self._reminder.warn(text, found, migrations.HEAD)
+        if found >= migrations.HEAD:
             return
         with self._dialect.migrating() as connection:
-            if migrations.version(connection) != migrations.HEAD:
+            if (migrations.version(connection) or "") < migrations.HEAD:
                 migrations.upgrade(connection)
 
     def _version(self, pool: Pool) -> str | None:

@@ -40,7 +40,7 @@ _BY_TEXT = {
     r"attempt to write a readonly database": READ_ONLY,
 }
 _SENTENCES = {
-    "wrong password": '{where} refuses the password of role "{role}". Set DATABASE_URL to the right role and password.',
+    "wrong password": '{where} refuses role "{role}" with this password. Set DATABASE_URL to the right role and password.',
     "no such role": '{where} has no role "{role}" that may log in. Create it, or correct DATABASE_URL.',
     "no such database": "{where} has no such database. Create it, or correct DATABASE_URL.",
     NO_RIGHTS: 'The role "{role}" lacks a right on {where}: {text}. {advice}',
