@@ -58,7 +58,7 @@ def check(app: App) -> None:
             problems = [_located(error)]
     if problems:
         _exit_with(problems, f"{program()} check")
-    click.echo(f"The app can start. It has {len(app.huey.tasks_by_name())} tasks.")
+    click.echo(f"The app can start. Tasks: {len(app.huey.tasks_by_name())}.")
 
 
 def _syntax_errors(modules: list[str]) -> Iterator[str]:
