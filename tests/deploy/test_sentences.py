@@ -80,7 +80,7 @@ def rows(server: PostgresServer) -> dict[str, Row]:
             subprocess.run([sys.executable, "-c", ADD_USER, url], check=True)
         with psycopg.connect(url, autocommit=True) as connection:
             for statement in statements:
-                connection.execute(statement.format(name=name))  # type: ignore[arg-type]
+                connection.execute(statement.format(name=name))
         return name
 
     poor, read_only, newer = (
