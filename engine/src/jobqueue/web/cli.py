@@ -54,9 +54,8 @@ def _listen(settings: Settings) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        advice = (
-            "Stop the process that uses it, or set PORT to another one." if error.errno == 98 else "Set HOST and PORT."
-        )
+        taken = error.errno == errno.EADDRINUSE
+        advice = "Stop the process that uses it, or set PORT to another one." if taken else "Set HOST and PORT."
         _refuse(f"PORT is {port}, and {address} cannot be used: {os.strerror(error.errno or 0)}. {advice}")
 
 

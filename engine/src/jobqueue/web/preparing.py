@@ -33,8 +33,8 @@ def prepare(app: Dash, huey: DurableHuey) -> None:
     server.json = BoundedJSON(server)
     server.config["COMPRESS_MIMETYPES"] = COMPRESSED
     Compress(server)
-    prefix = app.config.routes_pathname_prefix
-    server.wsgi_app = Probes(server.wsgi_app, Readiness(huey), prefix)  # type: ignore[method-assign]
+    probes = Probes(server.wsgi_app, Readiness(huey), app.config.routes_pathname_prefix, huey.version)
+    server.wsgi_app = probes  # type: ignore[method-assign]
 
 
 class BoundedJSON(DefaultJSONProvider):

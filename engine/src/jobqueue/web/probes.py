@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from jobqueue.monitoring.workers import code_version
 from jobqueue.web.readiness import OK, Readiness
 from jobqueue.web.stopping import stopping
 
@@ -22,12 +21,13 @@ class Probes:
     else 503. It says why.
 
     :param prefix: the URL prefix of the app, under which the addresses answer too.
+    :param release: the version of the code, which `/readyz` names.
     """
 
     def __init__(self, app: WsgiApp, readiness: Readiness, prefix: str = "/", release: str | None = None) -> None:
         self._app = app
         self._readiness = readiness
-        self._release = release or code_version()
+        self._release = release
         answers = {"healthz": healthz, "health": healthz, "readyz": self.readyz}
         self._answers = {root + name: answer for root in ("/", prefix) for name, answer in answers.items()}
 
