@@ -65,7 +65,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="a part of the names of the servers to measure")
     asked = parser.parse_args()
     seconds = 2.0 if asked.quick else 10.0
-    print("| server | requests a second | p99 beside 50 slow clients | memory | failed in a stop | left after kill -9 |")
+    print(
+        "| server | requests a second | p99 beside 50 slow clients | memory | failed in a stop | left after kill -9 |"
+    )
     print("|---|---|---|---|---|---|")
     for server in [server for server in SERVERS if asked.only in server.name]:
         found = measure(server, seconds)

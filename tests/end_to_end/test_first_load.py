@@ -12,7 +12,9 @@ FIRST, AGAIN = 1_200_000, 60_000  # bytes at most
 pytestmark = [pytest.mark.long, pytest.mark.parametrize("app", ["blank"], indirect=True)]
 
 
-def test_a_page_is_small_at_first_and_almost_nothing_after_that(app: RunningApp, browser: Browser, tmp_path: Path) -> None:
+def test_a_page_is_small_at_first_and_almost_nothing_after_that(
+    app: RunningApp, browser: Browser, tmp_path: Path
+) -> None:
     app.start()
     with browser.new_context() as context:
         first = transferred(context.new_page(), f"{app.url}/hello")

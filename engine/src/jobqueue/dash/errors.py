@@ -134,7 +134,9 @@ class Errors:
         if request.endpoint != self._prefix + PAGES or response.status_code not in (200, 302):
             return response
         if self._uses_pages and not _is_page(request.path.removeprefix(self._prefix)):
-            response = response if response.status_code == 200 else NotFound("There is no such page.").get_response()
+            if response.status_code == 302:
+                del response.headers["Location"]
+                response.set_data(NotFound("There is no such page.").get_body())
             response.status_code = 404
         elif response.status_code == 200 and (job := request.args.get("job")):
             with contextlib.suppress(DatabaseUnavailable):  # the page itself says so

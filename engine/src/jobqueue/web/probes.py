@@ -42,6 +42,7 @@ class Probes:
             "Content-Type": kind,
             "Content-Length": str(len(body)),
             "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
             "Allow": "GET, HEAD",
         }
         start_response(status, [*headers.items()])
