@@ -49,12 +49,12 @@ def web(
 def run(server: PostgresServer, before: str, after: str) -> Iterator[None]:
     """Run SQL as the database's owner, and other SQL afterwards."""
     with psycopg.connect(server.url, autocommit=True) as admin:
-        admin.execute(before)  # type: ignore[arg-type]
+        admin.execute(before)
         try:
             yield
         finally:
             admin.execute("SET default_transaction_read_only = off")
-            admin.execute(after)  # type: ignore[arg-type]
+            admin.execute(after)
 
 
 @contextmanager

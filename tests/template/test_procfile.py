@@ -1,14 +1,10 @@
 """The contract of the Procfile that was baked: honcho, Heroku and Dokku read these very lines."""
 
 import json
-import os
-import re
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
 from honcho.environ import parse_procfile
 
 from tests import baking

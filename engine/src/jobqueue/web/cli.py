@@ -5,7 +5,7 @@ import importlib
 import logging
 import os
 import socket
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -64,6 +64,6 @@ def _imported(module: str) -> Any:
     return getattr(importlib.import_module(name), attribute)
 
 
-def _refuse(sentence: str) -> Any:
+def _refuse(sentence: str) -> NoReturn:
     click.echo(sentence, err=True)
     raise SystemExit(BAD_PORT)

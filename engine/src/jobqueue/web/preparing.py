@@ -28,7 +28,7 @@ def prepare(app: Dash, huey: DurableHuey) -> None:
 
     A request of more than 100 MB is answered with 413, JSON that is nested too deeply with 400.
     """
-    server: Flask = app.server  # type: ignore[assignment]  # Dash's types do not know Flask
+    server: Flask = app.server
     server.config["MAX_CONTENT_LENGTH"] = MAX_BODY  # for the server of development; `serve` refuses earlier
     server.json = BoundedJSON(server)
     server.config["COMPRESS_MIMETYPES"] = COMPRESSED
