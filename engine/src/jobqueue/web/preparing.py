@@ -26,7 +26,7 @@ COMPRESSED = [
 def prepare(app: Dash, huey: DurableHuey) -> None:
     """Add the probes, compression and limits to a Dash app's server. Call it when all else is installed.
 
-    A request of more than 100 MB is answered with 413, JSON that is nested too deeply with 400.
+    A request of more than 200 MB is answered with 413, JSON that is nested too deeply with 400.
     """
     server: Flask = app.server
     server.config["MAX_CONTENT_LENGTH"] = MAX_BODY  # for the server of development; `serve` refuses earlier

@@ -24,7 +24,7 @@ CONNECTIONS = 1000  # most that are open at once, with slow and idle ones
 IDLE = 1.0  # seconds without a request after which a stopping server closes a connection
 FINISH = 20.0  # seconds for the requests that have arrived when the port is closed
 LOOK = 1.0  # seconds between two looks at the clock and at the parent
-MAX_BODY = 100_000_000  # bytes of a request: 64 MB of a callback's arguments, and their JSON
+MAX_BODY = 200_000_000  # bytes of a request: 64 MB of a callback's arguments take up to twice that as JSON
 TOO_LARGE = f"A request may have at most {MAX_BODY // 10**6} MB."
 
 logger = logging.getLogger("jobqueue.web")
