@@ -94,7 +94,7 @@ def idle_app(app: Path) -> None:
         before = cpu_seconds(processes)
         time.sleep(IDLE)
         share = (cpu_seconds(processes) - before) / IDLE
-        web = max(process.memory_info().rss for process in processes if "gunicorn" in " ".join(process.cmdline()))
+        web = max(process.memory_info().rss for process in processes if "app web" in " ".join(process.cmdline()))
     print(f"idle app, {len(processes)} processes: {share:.2%} of a core over {IDLE} s")
     print(f"web process with {pages} pages visited: {web / 1e6:.0f} MB resident")
 

@@ -57,6 +57,8 @@ class Site(RunningApp):
             "SECRET_KEY": key,
             "LEASE": "2",
             "WORKER_GRACE": "1",
+            "PORT": str(self.port),
+            "WEB_CONCURRENCY": "2",
         }
         self.programs: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -72,8 +74,7 @@ class Site(RunningApp):
             )
 
     def start_web(self) -> None:
-        options = ["--workers", "2", "--threads", "4", "--no-control-socket", "--graceful-timeout", "2"]
-        self.run("web", "gunicorn", "app.web:server", "--bind", f"127.0.0.1:{self.port}", *options)
+        self.run("web", "app", "web")
         wait_until(self.answers, lambda: f"the web answers\n{self.log.read_text()[-3000:]}", PATIENCE)
 
     def start_worker(self) -> None:
@@ -206,7 +207,7 @@ def kill_the_worker(visitor: Visitor, name: str) -> Visitor:
 
 
 def kill_the_web(visitor: Visitor, name: str) -> Visitor:
-    """Kill the web processes. Gunicorn starts them again."""
+    """Kill the web processes. The first one starts them again."""
     killed = psutil.Process(visitor.site.programs["web"].pid).children()
     for process in killed:
         process.kill()
@@ -234,10 +235,11 @@ def restart_valkey(visitor: Visitor, name: str) -> Visitor:
 def deploy(visitor: Visitor, name: str) -> Visitor:
     """All of it, one after the other."""
     site = visitor.site
-    site.programs["web"].send_signal(signal.SIGHUP)
     site.end("worker")
     site.valkey.restart()
     site.start_worker()
+    site.end("web")
+    site.start_web()
     site.note(f"{name} runs").unlink()
     wait_until(site.note(f"{name} runs").exists, "another attempt runs", PATIENCE)
     return visitor

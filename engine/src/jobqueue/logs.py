@@ -1,6 +1,6 @@
 """Logs: one line for each event, as text for people or as JSON for programs, with the job and the request that it belongs to.
 
-`configuration` is the only configuration of logging. Every process of an app uses it: web, workers, their server, migrations.
+`configure` is the only configuration of logging. Every process of an app calls it: web, with its server, and workers.
 Arguments, results, cookies, query strings and bodies are never logged. A line that user code logs is logged as it is.
 """
 
@@ -31,7 +31,6 @@ logger = logging.getLogger("jobqueue.logs")
 
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 NAMES = {"levelname": "level", "name": "logger", "message": "text", "exc_info": "traceback", "stack_info": "stack"}
-SERVERS = ("gunicorn", "gunicorn.error", "gunicorn.access", "_granian", "granian", "granian.access", "waitress")
 # Alembic announces each of its plug-ins. Huey's lines about each job are repeated by the executor, with the job's fields.
 QUIET = ("alembic", "huey")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
@@ -80,25 +79,21 @@ def configure(as_json: bool, release: str | None = None) -> None:
     :param as_json: one JSON object a line, else text.
     :param release: the version of the code, a field of every JSON line.
     """
-    logging.config.dictConfig(configuration(as_json, release))
+    line = {"()": JsonLines, "release": release} if as_json else {"()": TextLines, "fmt": TEXT}
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": line},
+            "handlers": {"stderr": {"()": StandardError, "formatter": "line"}},
+            "root": {"level": "INFO", "handlers": ["stderr"]},
+            "loggers": {name: {"level": "WARNING"} for name in QUIET},
+        }
+    )
     logging.captureWarnings(True)
     if as_json:
         sys.excepthook = _log_uncaught
         threading.excepthook = _log_uncaught_in_thread
-
-
-def configuration(as_json: bool, release: str | None = None) -> dict[str, Any]:
-    """Return the arguments of `logging.config.dictConfig`, which web servers take as well. See `configure`."""
-    line = {"()": JsonLines, "release": release} if as_json else {"()": TextLines, "fmt": TEXT}
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"line": line},
-        "handlers": {"stderr": {"()": StandardError, "formatter": "line"}},
-        "root": {"level": "INFO", "handlers": ["stderr"]},
-        "loggers": {name: {"handlers": [], "propagate": True} for name in SERVERS}
-        | {name: {"level": "WARNING"} for name in QUIET},
-    }
 
 
 class StandardError(logging.Handler):

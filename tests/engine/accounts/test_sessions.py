@@ -240,9 +240,7 @@ def test_in_production_the_app_and_its_cookie_require_https(prefix: str, name: s
 # --- headers ---
 
 
-@pytest.mark.parametrize(
-    "address", ["/login", "/account", "/hello", "/no/such/page", "/_dash-layout", "/health", STATIC]
-)
+@pytest.mark.parametrize("address", ["/login", "/account", "/hello", "/no/such/page", "/_dash-layout", STATIC])
 @pytest.mark.parametrize("name", [None, "ann"])
 def test_every_response_has_the_security_headers(people: None, address: str, name: str | None) -> None:
     told = Browser(name).get(address).headers

@@ -15,10 +15,11 @@ from typing import Any
 import dash
 import dash_mantine_components as dmc
 from dash import Dash, hooks, set_props
+from dash._pages import _path_to_page
 from dash.development.base_component import Component
 from dash.exceptions import BackgroundCallbackError, DependencyException
 from flask import abort, current_app, jsonify, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response
 
 from jobqueue.dash.access import Access
@@ -73,15 +74,17 @@ class Errors:
         self.access = access
         self.debug = debug
         self._prefix = "/"
+        self._uses_pages = False
 
     def install(self, app: Dash) -> None:
         """Handle the errors of all pages that are registered by now, and those outside of callbacks and pages."""
         for page in dash.page_registry.values() if app.use_pages else ():
             page["layout"] = self.in_page(page["layout"])
         self._prefix = app.config.routes_pathname_prefix
+        self._uses_pages = app.use_pages
         app.server.before_request(patience.begin_request)
         app.server.teardown_request(patience.end_request)
-        app.server.after_request(self._missing_job_is_404)
+        app.server.after_request(self._missing_is_404)
         app.server.register_error_handler(DatabaseUnavailable, self._unavailable)
         app.server.register_error_handler(DependencyException, lambda _: ("There is no such file.", 404))
 
@@ -123,10 +126,19 @@ class Errors:
 
         return show
 
-    def _missing_job_is_404(self, response: Response) -> Response:
-        """Answer 404 for a page of an unknown job, for browsers and programs."""
-        job = request.args.get("job")
-        if response.status_code == 200 and request.endpoint == self._prefix + PAGES and job:
+    def _missing_is_404(self, response: Response) -> Response:
+        """Answer 404 for an unknown page, and for a page of an unknown job, for browsers and programs.
+
+        The browser shows Dash's page for unknown addresses. Without a log-in there is none, and no reason to log in.
+        """
+        if request.endpoint != self._prefix + PAGES or response.status_code not in (200, 302):
+            return response
+        if self._uses_pages and not _is_page(request.path.removeprefix(self._prefix)):
+            if response.status_code == 302:
+                del response.headers["Location"]
+                response.set_data(NotFound("There is no such page.").get_body())
+            response.status_code = 404
+        elif response.status_code == 200 and (job := request.args.get("job")):
             with contextlib.suppress(DatabaseUnavailable):  # the page itself says so
                 response.status_code = 200 if self.access.there(job) else 404
         return response
@@ -141,6 +153,12 @@ class Errors:
             # Without Flask's template context: Flask-Login adds the visitor to it, which takes the database.
             return current_app.jinja_env.from_string(UNAVAILABLE).render(words), 503
         return f"{words['title']}. {words['message']}", 503, {"Content-Type": "text/plain"}
+
+
+def _is_page(path: str) -> bool:
+    """Return whether an app with Dash's pages has one at a path without the prefix."""
+    page, _ = _path_to_page(path.strip("/"))
+    return bool(page) and not page["module"].endswith("not_found_404")
 
 
 def in_words(error: Exception) -> dict[str, str]:

@@ -4,8 +4,9 @@ import hmac
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
@@ -163,10 +164,8 @@ def _surroundings(seen: Snapshot) -> Iterator[Metric]:
         yield gauge("jobqueue_max_connections", "Connections that the app may open there.", [], {(): row["part"]})
 
 
-def gauge(
-    name: str, text: str, labels: list[str], values: dict[tuple[str, ...], float] | Counter[tuple[str, ...]]
-) -> Metric:
-    """Return a gauge with a value for each tuple of the labels' values."""
+def gauge(name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> Metric:
+    """Return a gauge. `values`: by a tuple of the labels' values."""
     family = GaugeMetricFamily(name, text, labels=labels)
     for of, value in values.items():
         family.add_metric(of, value)
