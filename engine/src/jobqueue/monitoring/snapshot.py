@@ -51,6 +51,7 @@ FROM schedules JOIN jobs ON jobs.id = schedules.last_job WHERE jobs.due_at IS NO
 UNION ALL
 SELECT 'dataset', datasets.name, rows, datasets.version, NOW - as_of
 FROM datasets JOIN dataset_versions AS kept ON kept.name = datasets.name AND kept.version = datasets.version
+{connections}
 """
 
 _CONNECTIONS = "UNION ALL SELECT 'connections', '', used, most, NULL FROM ({}) AS connections"
@@ -82,12 +83,11 @@ def snapshot(database: Database, lease_s: float) -> Snapshot:
 
     :param lease_s: seconds after which a consumer without a heartbeat counts as dead.
     """
-    connections = database.dialect.connections
+    limited = database.dialect.connections
+    connections = _CONNECTIONS.format(limited) if limited else "-- of any number of connections"
     with database.statement() as tx:
         return Snapshot(
             open=tx.all(OPEN_JOBS, most=MOST, recent=RECENT_S),
             ended=tx.all(RECENTLY_ENDED, newest=NEWEST, recent=RECENT_S),
-            surroundings=tx.all(
-                SURROUNDINGS + (_CONNECTIONS.format(connections) if connections else ""), lease=lease_s
-            ),
+            surroundings=tx.all(SURROUNDINGS.format(connections=connections), lease=lease_s),
         )
