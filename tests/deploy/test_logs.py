@@ -125,7 +125,7 @@ def test_every_line_is_json_without_secrets_and_a_request_leads_to_its_job(
         assert line["release"] == "abc123"
     assert "jobqueue.migrations" in {line["logger"] for line in of_web + of_worker}
     for job, request in jobs.items():
-        (asked,) = [line for line in of_web if line.get("request") == request]
+        (asked,) = [line for line in of_web if line.get("request") == request and line["logger"] == "jobqueue.requests"]
         assert (asked["method"], asked["status"]) == ("POST", 200)
         assert asked["duration"] >= 0
         assert {line["job"] for line in of_worker if line.get("request") == request} == {job}
