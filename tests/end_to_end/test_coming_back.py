@@ -237,10 +237,10 @@ def deploy(visitor: Visitor, name: str) -> Visitor:
     site = visitor.site
     site.end("worker")
     site.valkey.restart()
+    site.note(f"{name} runs").unlink()
     site.start_worker()
     site.end("web")
     site.start_web()
-    site.note(f"{name} runs").unlink()
     wait_until(site.note(f"{name} runs").exists, "another attempt runs", PATIENCE)
     return visitor
 

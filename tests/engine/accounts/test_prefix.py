@@ -61,7 +61,7 @@ def site(people: None, request: pytest.FixtureRequest, monkeypatch: pytest.Monke
     """An app that has one of the prefixes. Dash's globals are restored afterwards."""
     for module, name in (dash._get_paths, "CONFIG"), (dash._pages, "CONFIG"), (dash._get_app, "APP"):
         monkeypatch.setattr(module, name, getattr(module, name))
-    web.server.test_client().get("/health")  # at its first request, an app takes all callbacks that there are
+    web.server.test_client().get("/login")  # at its first request, an app takes all callbacks that there are
     arguments, received, seen = WAYS[request.param]
     server = Flask("prefix")
     app = Dash("prefix", server=server, health_endpoint="health", **arguments)  # type: ignore[arg-type]

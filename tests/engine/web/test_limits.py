@@ -11,7 +11,7 @@ from jobqueue.web import preparing
 JSON = {"Content-Type": "application/json"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client() -> FlaskClient:
     server = Flask(__name__)
     app = Dash(__name__, server=server)  # type: ignore[arg-type]
