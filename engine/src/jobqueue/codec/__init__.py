@@ -4,6 +4,6 @@ Nothing is pickled, so decoding never runs code. A value comes back with the typ
 the type and the remedy. This package knows nothing about jobs.
 """
 
-from jobqueue.codec.values import TREE, ResultNotEncodable, ResultTooLarge, decode, encode
+from jobqueue.codec.values import TREE, ResultNotEncodable, ResultTooLarge, decode, encode, register
 
-__all__ = ["TREE", "ResultNotEncodable", "ResultTooLarge", "decode", "encode"]
+__all__ = ["TREE", "ResultNotEncodable", "ResultTooLarge", "decode", "encode", "register"]

@@ -74,6 +74,17 @@ def decode(media_type: str, body: bytes) -> Any:
     return _Reader(parts[1:]).value(json.loads(parts[0]))
 
 
+def register(kind: type, tag: str, write: Callable[[Any, Keep], Any], read: Callable[[Any, Read], Any]) -> None:
+    """Let values of one more type of the engine be saved. The module that defines the type calls this when it is imported.
+
+    :param tag: the name of the type in stored values. It never changes.
+    :param write: returns a value's tree. It passes nested values to its second argument.
+    :param read: returns the value of such a tree.
+    """
+    _PLAIN[kind] = (tag, write)
+    _HOW_TO_READ[f"${tag}"] = read
+
+
 class _Writer:
     """Encoder of one value. It collects the binary parts that the tree refers to."""
 
