@@ -37,7 +37,7 @@ from jobqueue.messages.signing import KeyRing, development_key, development_key_
 from jobqueue.monitoring.health import Check, health_checks
 from jobqueue.monitoring.workers import Worker, code_version, live_workers
 from jobqueue.notifier.notifier import notifier_for
-from jobqueue.overrides import LedgerHuey
+from jobqueue.reports.declaring import ReportTasks
 from jobqueue.schedules.recurrence import Minutes
 from jobqueue.schedules.schedule import Schedule, Where, find_zone
 from jobqueue.schedules.timetable import ScheduleStatus, Timetable, full_name
@@ -55,7 +55,7 @@ MAX_RESULT = 64_000_000  # bytes of a result, or of a step's value
 UNKNOWN_AFTER = 3600  # seconds that a job may wait for a consumer whose code has its task
 
 
-class DurableHuey(LedgerHuey):
+class DurableHuey(ReportTasks):
     """Huey whose queue, schedule, results, locks and counters are one ledger in a SQL database.
 
     Example::
