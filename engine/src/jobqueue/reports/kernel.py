@@ -19,6 +19,7 @@ from nbconvert.filters import strip_ansi
 
 from jobqueue import interrupts
 from jobqueue.execution.current_job import CurrentJob
+from jobqueue.reports import cells
 from jobqueue.reports.pdf import die_with_this_thread
 
 T = TypeVar("T")
@@ -66,47 +67,57 @@ def execute(node: Any, folder: Path, paths: list[Path], job: CurrentJob) -> None
 
     Raises CellFailed. In any case the outputs of the cells that ran are stored, and the kernel has ended.
     """
-    _in_a_loop(lambda: _execute(node, folder, paths, job))
+    try:
+        _in_a_loop(lambda: _execute(node, folder, paths, job))
+    except CellFailed as failed:
+        raise failed.with_traceback(None) from None  # its note is the cell's traceback
 
 
 async def _execute(node: Any, folder: Path, paths: list[Path], job: CurrentJob) -> None:
-    cells = [(index, cell) for index, cell in enumerate(node.cells) if cell.cell_type == "code" and cell.source.strip()]
-    progress = (0, len(cells), "")
+    with tempfile.TemporaryDirectory(prefix="notebook-", ignore_cleanup_errors=True) as scratch:
+        run = _Run(node, job)
+        work = asyncio.ensure_future(run.all_cells(folder, _environment(paths, scratch), Path(scratch, "kernel.json")))
+        while not work.done():
+            await asyncio.wait({work}, timeout=CHECK)
+            if job.token is not None:
+                run.report()
+        await work
 
-    async def run(scratch: str) -> None:
-        nonlocal progress
-        kernel = Kernel(connection_file=str(Path(scratch, "kernel.json")))
-        client = NotebookClient(
-            node,
-            km=kernel,
-            timeout=None,
-            startup_timeout=STARTUP,
-            store_widget_state=False,
-            record_timing=False,
-        )
+
+class _Run:
+    """One run of a notebook."""
+
+    def __init__(self, node: Any, job: CurrentJob) -> None:
+        self.node = node
+        self.cells = [
+            (index, cell) for index, cell in enumerate(node.cells) if cell.cell_type == "code" and cell.source.strip()
+        ]
+        self.done = 0
+        self.job = job
+
+    def report(self) -> None:
+        """Report the progress. Raises what interrupts the job: in a thread it has timed out or was cancelled."""
+        at = self.cells[self.done][0] if self.done < len(self.cells) else 0
+        self.job.progress(self.done, len(self.cells), cells.heading_above(self.node, at))
+
+    async def all_cells(self, folder: Path, environment: dict[str, str], connection_file: Path) -> None:
+        """Start a kernel, run the cells, and kill the kernel."""
+        kernel = Kernel(connection_file=str(connection_file))
+        client = NotebookClient(self.node, km=kernel, timeout=None, startup_timeout=STARTUP, record_timing=False)
+        self.report()
         try:
             # async_setup_kernel would replace the worker's signal handlers.
-            await client.async_start_new_kernel(cwd=str(folder), env=_environment(paths, scratch))
+            await client.async_start_new_kernel(cwd=str(folder), env=environment)
             await client.async_start_new_kernel_client()
-            for done, (index, cell) in enumerate(cells):
-                progress = (done, len(cells), _heading_above(node, index))
+            for index, cell in self.cells:
                 await _execute_cell(client, cell, index)
-            progress = (len(cells), len(cells), "")
+                self.done += 1
+                self.report()
         finally:
             kernel.kill()
             if client.kc is not None:
                 client.kc.stop_channels()
             await kernel.cleanup_resources()  # type: ignore[no-untyped-call]
-
-    with tempfile.TemporaryDirectory(prefix="notebook-", ignore_cleanup_errors=True) as scratch:
-        work = asyncio.ensure_future(run(scratch))
-        reported = None
-        while not work.done():
-            if job.token is not None or progress != reported:
-                job.progress(*progress)  # raises if the job has timed out or was cancelled
-                reported = progress
-            await asyncio.wait({work}, timeout=CHECK)
-        await work
 
 
 async def _execute_cell(client: NotebookClient, cell: Any, index: int) -> None:
@@ -129,16 +140,6 @@ def _environment(paths: list[Path], scratch: str) -> dict[str, str]:
     before = os.environ.get("PYTHONPATH")
     found = os.pathsep.join([*map(str, paths), *([before] if before else [])])
     return os.environ | {"PYTHONPATH": found, "PLOTLY_RENDERER": "plotly_mimetype", "IPYTHONDIR": scratch}
-
-
-def _heading_above(node: Any, index: int) -> str:
-    """Return the text of the last heading above a cell, or an empty text."""
-    for cell in reversed(node.cells[:index]):
-        if cell.cell_type == "markdown":
-            for line in reversed(cell.source.splitlines()):
-                if line.startswith("#"):
-                    return str(line.lstrip("#").strip())
-    return ""
 
 
 def _in_a_loop(start: Callable[[], Any]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from jobqueue.execution.current_job import current_job
-from jobqueue.reports import pdf
-from jobqueue.reports.parameters import INJECTED, TAG, BadParameter, Parameters, cell_source
+from jobqueue.reports import cells, pdf
+from jobqueue.reports.parameters import BadParameter, Parameters
 from jobqueue.reports.report import PARTIAL, Report
 
 NEEDED = ("ipykernel", "nbclient", "nbconvert")
@@ -62,13 +62,13 @@ class Notebook:
         from jobqueue.reports.html import html_of  # imported before the run: after a timeout there are seconds left
 
         node = nbformat.read(self.path, as_version=4)
-        _prepare(node, parameters)
+        cells.prepare(node, parameters)
         job = current_job()
         try:
             kernel.execute(node, self.path.parent, [self.root], job)
         except Exception:
             with suppress(Exception):  # the error of the notebook is the one to tell
-                del node.cells[_after_last_run(node) :]
+                cells.cut(node)
                 job.with_error[PARTIAL] = self._report(node, html_of)
             raise
         report = self._report(node, html_of)
@@ -81,37 +81,5 @@ class Notebook:
     def _report(self, node: Any, html_of: Any) -> Report:
         import nbformat
 
-        title = _title(node) or re.sub(r"[-_]+", " ", self.path.stem)
+        title = cells.title(node) or re.sub(r"[-_]+", " ", self.path.stem)
         return Report(title, nbformat.writes(node), html_of(node, title, self.path.parent, code=self.code))
-
-
-def _prepare(node: Any, parameters: dict[str, Any]) -> None:
-    """Drop stored outputs, and put the given parameters into a cell after the one with the defaults."""
-    import nbformat
-
-    for cell in node.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    node.cells = [cell for cell in node.cells if INJECTED not in cell.metadata.get("tags", [])]
-    if parameters:
-        injected = nbformat.v4.new_code_cell(cell_source(parameters), metadata={"tags": [INJECTED]})
-        node.cells.insert(1 + _last(node, lambda cell: TAG in cell.metadata.get("tags", [])), injected)
-
-
-def _after_last_run(node: Any) -> int:
-    """Return the index after the last cell that began to run."""
-    return 1 + _last(node, lambda cell: cell.cell_type == "code" and cell.execution_count is not None)
-
-
-def _last(node: Any, matches: Any) -> int:
-    return max((index for index, cell in enumerate(node.cells) if matches(cell)), default=-1)
-
-
-def _title(node: Any) -> str:
-    """Return the notebook's first heading as plain text, or an empty text."""
-    for cell in node.cells:
-        if cell.cell_type == "markdown":
-            for line in cell.source.splitlines():
-                if line.startswith("#"):
-                    return re.sub(r"[*_`]", "", line.lstrip("#")).strip()
-    return ""

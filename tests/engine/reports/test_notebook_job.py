@@ -1,0 +1,95 @@
+"""A notebook runs as a job: its report, its failure with what was done, and its progress."""
+
+import json
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from huey.exceptions import TaskException
+
+from jobqueue import DurableHuey, State, codec, every
+from jobqueue.execution.current_job import CurrentJob, working_for
+from jobqueue.reports.parameters import INJECTED
+from jobqueue.reports.report import PLOTLY_HERE, Report, report_of
+from tests.engine.consumers import alive, wait_until, work
+from tests.engine.reports.notebook_jobs import tasks_on, write_notebook
+
+pytestmark = pytest.mark.long
+
+NOTES = ["The week", "The week", "Work", "Charts", "Charts", "Charts", "Charts", ""]
+
+
+@pytest.fixture
+def tasks(huey: DurableHuey, tmp_path: Path) -> SimpleNamespace:
+    write_notebook(tmp_path)
+    return tasks_on(huey, tmp_path)
+
+
+def test_report_has_the_executed_notebook_and_one_html_file_with_charts(
+    huey: DurableHuey, tasks: SimpleNamespace, tmp_path: Path
+) -> None:
+    handles = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    handle = tasks.weekly(region="south", rows=2)
+    work(huey)
+    report = handle.get()
+    assert report == report_of(huey.ledger, handle.id)
+    assert report.title == "The week"
+    # The notebook: the given values in a cell of their own, new outputs, no output of an earlier run.
+    cells = json.loads(report.notebook)["cells"]
+    injected = next(cell for cell in cells if INJECTED in cell["metadata"].get("tags", []))
+    assert "".join(injected["source"]) == "# Parameters\nregion = 'south'\nrows = 2"
+    assert cells[cells.index(injected) - 1]["metadata"]["tags"] == ["parameters"]
+    printed = "".join(cells[3]["outputs"][0]["text"])
+    assert printed == f"for south in {tmp_path.name}\n"
+    assert "an old output" not in report.notebook + report.html
+    # The HTML: outputs without code, charts without plotly.js until it is opened.
+    assert printed.strip() in report.html and "subprocess" not in report.html
+    assert report.html.count("Plotly.newPlot(") == 3 and "application/vnd.plotly" not in report.html
+    assert len(report.html) < 1_000_000 < 4_000_000 < len(report.page())
+    assert PLOTLY_HERE not in report.page()
+    assert len(codec.encode(report)[1]) < 150_000  # bytes in the ledger, with three charts
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handles
+
+
+def test_failed_attempt_keeps_the_report_up_to_the_cell_that_raised(
+    huey: DurableHuey, tasks: SimpleNamespace, tmp_path: Path
+) -> None:
+    failed, died = tasks.with_code(what="raise"), tasks.weekly(what="die", note=str(tmp_path / "note"))
+    work(huey)
+    job = failed.get_job()
+    assert (job.state, job.error) == (State.FAILED, "CellFailed: [4] raised ValueError: no prices")
+    assert (
+        "----> 8     raise ValueError" in job.traceback and "asyncio" not in job.traceback
+    )  # the cell's own traceback, without colours
+    report = report_of(huey.ledger, failed.id)
+    assert report is not None and report.html is not None and report.notebook is not None
+    assert "for north in" in report.html and "no prices" in report.html and "newPlot" not in report.html
+    assert "subprocess" in report.html  # code=True
+    assert json.loads(report.notebook)["cells"][-1]["outputs"][0]["ename"] == "ValueError"
+    with pytest.raises(TaskException) as error:
+        failed.get()
+    assert error.value.metadata["report"] == report
+    assert died.get_job().error.startswith(
+        "CellFailed: The notebook's kernel ended in [4]. It may have needed more memory"
+    )
+    _, child = map(int, (tmp_path / "note").read_text().split())
+    wait_until(lambda: not alive(child), timeout=1)
+
+
+def test_progress_is_by_cells_with_the_heading_above_as_its_note(
+    huey: DurableHuey, tasks: SimpleNamespace, tmp_path: Path
+) -> None:
+    reported: list[tuple[float, float, str]] = []
+    with working_for(CurrentJob(report=lambda *progress: reported.append(progress))):
+        tasks.weekly.call_local()
+    assert reported == [(done, 7, note) for done, note in enumerate(NOTES)]
+
+
+def test_scheduled_run_keeps_its_report(huey: DurableHuey, tmp_path: Path) -> None:
+    task = huey.notebook(write_notebook(tmp_path), every("second"), name="each_second")
+    assert list(huey.periodic_tasks()) == ["tests.engine.reports.test_notebook_job.each_second"]
+    huey.ledger.submit([huey.submitter.row(task.task_class())])
+    work(huey)
+    (job,) = huey.jobs()
+    assert isinstance(huey.job(job.id).get(), Report)
