@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -15,7 +16,6 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from nbconvert.filters import strip_ansi
 
 from jobqueue import interrupts
 from jobqueue.execution.current_job import CurrentJob
@@ -24,6 +24,7 @@ from jobqueue.reports.pdf import die_with_this_thread
 
 T = TypeVar("T")
 STARTUP = 120  # seconds that a kernel may take to start on a busy host
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal
 CHECK = 1.0  # seconds between two looks whether the job has timed out or was cancelled
 
 
@@ -117,7 +118,7 @@ class _Run:
             kernel.kill()
             if client.kc is not None:
                 client.kc.stop_channels()
-            await kernel.cleanup_resources()  # type: ignore[no-untyped-call]
+            await kernel.cleanup_resources()
 
 
 async def _execute_cell(client: NotebookClient, cell: Any, index: int) -> None:
@@ -125,14 +126,18 @@ async def _execute_cell(client: NotebookClient, cell: Any, index: int) -> None:
     try:
         await client.async_execute_cell(cell, index, execution_count=client.code_cells_executed + 1)
     except CellExecutionError as error:
-        failed = CellFailed(f"[{cell.execution_count}] raised {error.ename}: {strip_ansi(error.evalue)}")
+        failed = CellFailed(f"[{cell.execution_count}] raised {error.ename}: {_plain(error.evalue)}")
         output = next((one for one in cell.outputs if one.output_type == "error"), None)
-        failed.add_note(strip_ansi("\n".join(output.traceback)) if output is not None else "")
+        failed.add_note(_plain("\n".join(output.traceback)) if output is not None else "")
         raise failed from None
     except DeadKernelError:
         raise CellFailed(
             f"The notebook's kernel ended in [{client.code_cells_executed}]. It may have needed more memory than there is."
         ) from None
+
+
+def _plain(text: str) -> str:
+    return COLOUR.sub("", text)
 
 
 def _environment(paths: list[Path], scratch: str) -> dict[str, str]:

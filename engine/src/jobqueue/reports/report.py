@@ -77,14 +77,20 @@ def _plotly_js() -> str:
 
 
 def _write(report: Report, keep: Keep) -> list[Any]:
-    texts = (None if text is None else keep(zlib.compress(text.encode())) for text in (report.notebook, report.html))
-    return [report.title, *texts, keep(report.pdf)]
+    return [report.title, keep(_packed(report.notebook)), keep(_packed(report.html)), keep(report.pdf)]
 
 
 def _read(data: list[Any], read: Read) -> Report:
     title, notebook, page, pdf = (read(part) for part in data)
-    texts = (None if text is None else zlib.decompress(text).decode() for text in (notebook, page))
-    return Report(title, *texts, pdf)
+    return Report(title, _unpacked(notebook), _unpacked(page), pdf)
+
+
+def _packed(text: str | None) -> bytes | None:
+    return None if text is None else zlib.compress(text.encode())
+
+
+def _unpacked(text: bytes | None) -> str | None:
+    return None if text is None else zlib.decompress(text).decode()
 
 
 codec.register(Report, "report", _write, _read)
