@@ -6,12 +6,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 from huey.exceptions import TaskException
 
 from jobqueue import DurableHuey, State, codec, every
-from jobqueue.execution.current_job import CurrentJob, working_for
+from jobqueue.cli import commands
 from jobqueue.reports.parameters import INJECTED
 from jobqueue.reports.report import PLOTLY_HERE, Report, report_of
+from jobqueue.settings import Settings
 from tests.engine.consumers import alive, wait_until, work
 from tests.engine.reports.notebook_jobs import tasks_on, write_notebook
 
@@ -77,13 +79,23 @@ def test_failed_attempt_keeps_the_report_up_to_the_cell_that_raised(
     wait_until(lambda: not alive(child), timeout=1)
 
 
-def test_progress_is_by_cells_with_the_heading_above_as_its_note(
-    huey: DurableHuey, tasks: SimpleNamespace, tmp_path: Path
+def test_jobs_run_shows_the_progress_by_cells_and_saves_the_report(
+    huey: DurableHuey, tasks: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reported: list[tuple[float, float, str]] = []
-    with working_for(CurrentJob(report=lambda *progress: reported.append(progress))):
-        tasks.weekly.call_local()
-    assert reported == [(done, 7, note) for done, note in enumerate(NOTES)]
+    monkeypatch.chdir(tmp_path)
+    command = commands(huey, Settings(app_env="development"))
+    ran = CliRunner().invoke(command, ["jobs", "run", "weekly"])
+    progress = [f"{done} of 7  {note}" for done, note in enumerate(NOTES)]
+    saved = ["Saved var/weekly.ipynb", "Saved var/weekly.html"]
+    assert ran.output.splitlines() == progress + saved, ran
+    assert (
+        "for north in" in Path("var/weekly.ipynb").read_text()
+        and "Plotly.newPlot" in Path("var/weekly.html").read_text()
+    )
+    refused = CliRunner().invoke(command, ["jobs", "run", "weekly", "regoin=south"])
+    assert refused.exit_code == 1 and refused.output.startswith(
+        'Error: weekly has no parameter "regoin". It takes region='
+    )
 
 
 def test_scheduled_run_keeps_its_report(huey: DurableHuey, tmp_path: Path) -> None:
