@@ -7,14 +7,9 @@ from typing import Any
 
 from nbconvert import HTMLExporter
 
-from jobqueue.reports.report import PLOTLY_HERE
+from jobqueue.reports.report import PLOTLY_HERE, POLICY
 
 FIGURE = "application/vnd.plotly.v1+json"
-# The file may be opened from a disk, without the app's headers. Whatever its outputs hold, it loads nothing from a host.
-POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
-    "font-src data:; media-src data: blob:; worker-src blob:; form-action 'none'; base-uri 'none'"
-)
 # Addresses from which the HTML of nbconvert loads scripts.
 HOSTS = (
     "mathjax",

@@ -6,30 +6,52 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
 
-from jobqueue.reports.pdf import PrintError, WsgiApp, print_app
+from jobqueue.execution.current_job import current_job
+from jobqueue.reports.parameters import BadParameter
+from jobqueue.reports.pdf import NO_CHROMIUM, NoChromium, PrintError, WsgiApp, find_chromium, print_app
+from jobqueue.reports.report import Report
 
 # In the environment of a request: the name of the user that a worker prints the page for, or None for an admin. Only the process
 # itself can set it: what clients send begins with HTTP_.
 PRINTED_FOR = "jobqueue.printed_for"
 FAVICON = "_favicon.ico"
+PARAMETER = re.compile(r"\{(\w+)\}")  # in an address
 
 
-def filled(address: str, values: dict[str, str]) -> str:
-    """Return an address with its placeholders replaced by values, which are percent-encoded.
+class PageReport:
+    """A page of the app as a task that prints it.
 
-    >>> filled("/analysis?job={job}", {"job": "a b"})
-    '/analysis?job=a%20b'
+    :param name: the task's name.
+    :param address: the page's path and query, without the app's URL prefix. Names in braces are the task's parameters.
+    :param dash_app: the module that makes the Dash app.
     """
-    return re.sub(r"\{(\w+)\}", lambda found: quote(str(values[found[1]]), safe=""), address)
 
+    def __init__(self, name: str, address: str, dash_app: str | None) -> None:
+        self.name = name
+        self.address = address
+        self.dash_app = dash_app
+        self.parameters = list(dict.fromkeys(PARAMETER.findall(address)))
 
-def placeholders(address: str) -> list[str]:
-    """Return the names in an address that stand in braces.
+    def check(self, *args: Any, **values: Any) -> None:
+        """Refuse what cannot be printed, before it is submitted.
 
-    >>> placeholders("/analysis?job={job}")
-    ['job']
-    """
-    return list(dict.fromkeys(re.findall(r"\{(\w+)\}", address)))
+        Raises BadParameter for positional arguments, and for missing and unknown names. Raises NoChromium.
+        """
+        if find_chromium() is None:
+            raise NoChromium(NO_CHROMIUM.format(name=self.name))
+        takes = f"It takes {', '.join(self.parameters) or 'no parameters'}."
+        if args:
+            raise BadParameter(f"{self.name} takes its parameters by name. {takes}")
+        for unknown in values.keys() - self.parameters:
+            raise BadParameter(f'{self.name} has no parameter "{unknown}". {takes}')
+        for missing in self.parameters - values.keys():
+            raise BadParameter(f'{self.name} needs the parameter "{missing}". {takes}')
+
+    def run(self, **values: Any) -> Report:
+        """Print the page as the owner of the current job sees it. Raises as `check` and `print_page` do."""
+        self.check(**values)
+        address = PARAMETER.sub(lambda found: quote(str(values[found[1]]), safe=""), self.address)
+        return Report(self.name, None, None, print_page(load_dash_app(self.dash_app), address, current_job().owner))
 
 
 def load_dash_app(module: str | None) -> Any:
@@ -39,7 +61,7 @@ def load_dash_app(module: str | None) -> Any:
     for value in vars(importlib.import_module(module)).values() if module else ():
         if isinstance(value, Dash):
             return value
-    raise ValueError(f"dash_app is {module!r}. Name the module that makes the Dash app, for example \"app.web\".")
+    raise ValueError(f'dash_app is {module!r}. Name the module that makes the Dash app, for example "app.web".')
 
 
 def print_page(app: Any, address: str, owner: str | None) -> bytes:

@@ -34,6 +34,18 @@ PAPER = (8.27, 11.69)  # inches, width and height: A4
 MARGIN = 0.4  # inches
 INCH = 96  # CSS pixels
 PR_SET_PDEATHSIG = 1
+
+# Nobody can press buttons on paper, and a fixed header would be on each page. A chart is not split.
+STYLE = """
+.modebar-container, .mantine-AppShell-header, .mantine-Button-root { display: none !important }
+.mantine-AppShell-main { padding-top: 0 !important }
+.js-plotly-plot, img, svg, tr { break-inside: avoid }
+"""
+ADD_STYLE = f"""{{
+    const style = new CSSStyleSheet();
+    style.replaceSync({json.dumps(STYLE)});
+    document.adoptedStyleSheets.push(style);
+}}"""
 NO_CHROMIUM = "{name} makes a PDF, which needs Chromium. Install it, set CHROMIUM, or remove pdf=True."
 
 # The pipe of the protocol is file 3 and 4. Chromium logs to the standard error stream.
@@ -123,6 +135,7 @@ def print_address(address: str, timeout: float = TIMEOUT, *, cookie: str | None 
         settled = {"policy": "pauseIfNetworkFetchesPending", "budget": 1000 * SETTLED}
         page.call("Emulation.setVirtualTimePolicy", **settled, maxVirtualTimeTaskStarvationCount=9999)
         page.wait_for("Emulation.virtualTimeBudgetExpired")
+        page.call("Runtime.evaluate", expression=ADD_STYLE)
         width, height = PAPER
         scale = (width - 2 * MARGIN) * INCH / WIDTH
         margins = {f"margin{side}": MARGIN for side in ("Top", "Bottom", "Left", "Right")}

@@ -11,9 +11,16 @@ from huey.utils import Error
 from jobqueue import codec
 from jobqueue.codec.values import Keep, Read
 from jobqueue.ledger.ledger import Ledger
+from jobqueue.ledger.records import ERROR
 from jobqueue.ledger.results import value_of
 
 PARTIAL = "report"  # key of a failed attempt's report in the metadata of its error
+TAG = b'"$report"'  # of a report in a stored value
+# The file may be opened from a disk, without the app's headers. Whatever its outputs hold, it loads nothing from a host.
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
+    "font-src data:; media-src data: blob:; worker-src blob:; form-action 'none'; base-uri 'none'"
+)
 PLOTLY_HERE = "<!-- plotly.js -->"  # stands for plotly.js in the HTML of a report with charts
 
 
@@ -65,7 +72,9 @@ def report_of(ledger: Ledger, job_id: str) -> Report | None:
     Return None for a job without a report. The caller checks who may see the job.
     """
     row = ledger.reading.result(job_id)
-    value = None if row is None else value_of(row)
+    if row is None or (row["media_type"] != ERROR and TAG not in (row["body"] or b"")):
+        return None  # other results may be large, and slow to decode
+    value = value_of(row)
     if isinstance(value, Error):
         value = value.metadata.get(PARTIAL)
     return value if isinstance(value, Report) else None
@@ -93,4 +102,4 @@ def _unpacked(text: bytes | None) -> str | None:
     return None if text is None else zlib.decompress(text).decode()
 
 
-codec.register(Report, "report", _write, _read)
+codec.register(Report, "report", _write, _read)  # see TAG

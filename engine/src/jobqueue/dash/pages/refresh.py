@@ -23,16 +23,24 @@ class SentParts:
     def __init__(self, marks: Any) -> None:
         self.marks = dict(marks) if isinstance(marks, dict) else {}
 
-    def changed(self, part: str, shown: Component, key: Any = None) -> Any:
+    def lacks(self, part: str, key: Any) -> bool:
+        """Return whether the page does not show the part that this key stands for."""
+        return self.marks.get(part) != _mark(key)
+
+    def changed(self, part: str, shown: Component | None, key: Any = None) -> Any:
         """Return a part, or `no_update` if the page shows it already.
 
         :param key: compared in place of the component.
         """
-        mark = crc32(repr(shown if key is None else key).encode())
+        mark = _mark(shown if key is None else key)
         if self.marks.get(part) == mark:
             return no_update
         self.marks[part] = mark
         return shown
+
+
+def _mark(value: Any) -> int:
+    return crc32(repr(value).encode())
 
 
 class SharedAnswers:
