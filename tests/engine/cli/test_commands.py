@@ -16,6 +16,8 @@ from huey.api import TaskWrapper
 from jobqueue import DatabaseUnavailable, DurableHuey, current_job, every
 from jobqueue.accounts.cli import user_commands
 from jobqueue.cli import commands
+from jobqueue.reports.parameters import BadParameter
+from jobqueue.reports.pdf import NoChromium
 from jobqueue.settings import Settings
 from tests.baking import KIT, TEMPLATE
 
@@ -271,3 +273,23 @@ def test_the_apps_commands_import_neither_dash_nor_pandas() -> None:
         [sys.executable, "-c", heavy], cwd=TEMPLATE, env=environment, capture_output=True, text=True, check=True
     )
     assert found.stdout == "[]\n"
+
+
+def test_host_without_chromium_refuses_to_print_and_doctor_says_which_task_needs_it(
+    run: Run, queue: DurableHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hello_pdf = queue.page_report("/hello?job={job}", pdf=True)
+    needs = "hello_pdf makes a PDF, which needs Chromium. Install it, set CHROMIUM, or remove pdf=True."
+    try:
+        monkeypatch.setenv("CHROMIUM", "/nowhere/chromium")
+        assert needs in run("doctor").output
+        with pytest.raises(NoChromium, match=re.escape(needs)):
+            hello_pdf(job="7")
+        monkeypatch.setenv("CHROMIUM", sys.executable)
+        assert f"ok PDF: hello_pdf: {sys.executable}" in run("doctor").output
+        for given, sentence in {"jbo": 'no parameter "jbo". It takes job.', "": 'needs the parameter "job".'}.items():
+            with pytest.raises(BadParameter, match=sentence):
+                hello_pdf(**({given: "7"} if given else {}))
+        assert queue.jobs(task=hello_pdf) == []
+    finally:
+        hello_pdf.unregister()

@@ -193,12 +193,12 @@ class Accounts:
         return None if user is None else Visitor(user, token)
 
     def _printed_for(self, request: Request) -> Visitor | None:
-        """Return the user that a worker prints this page for, or None if it is no such request."""
+        """Return the user that a worker prints this page for, or None if it is no such request. Refuse an unknown user."""
         if PRINTED_FOR not in request.environ:
             return None
         name = request.environ[PRINTED_FOR]
         user = User("", admin=True) if name is None else self.users.get(name)
-        return None if user is None else Visitor(User(user.name, user.admin), "")
+        return abort(401, "This user has no account.") if user is None else Visitor(User(user.name, user.admin), "")
 
     # --- the views ---
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from socketserver import ThreadingMixIn
 from typing import IO, Any
@@ -86,19 +86,17 @@ def find_chromium() -> str | None:
     return shutil.which(given) if given else next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
-def print_html(html: str, timeout: float = TIMEOUT, headers: Sequence[tuple[str, str]] = ()) -> bytes:
+def print_html(html: str, timeout: float = TIMEOUT) -> bytes:
     """Return a page as a PDF. Its scripts run, and can reach neither the network nor files.
 
     :param html: the page, with everything that it needs.
-    :param headers: of the response that Chromium reads, such as a Content-Security-Policy.
 
     Raises NoChromium, PrintError.
     """
-    answer = [("Content-Type", "text/html; charset=utf-8"), *headers]
 
     def page(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         found = environ["PATH_INFO"] == "/"
-        start_response("200 OK" if found else "404 Not Found", answer)
+        start_response("200 OK" if found else "404 Not Found", [("Content-Type", "text/html; charset=utf-8")])
         return [html.encode(errors="replace") if found else b""]
 
     return print_app(page, "/", timeout)
@@ -193,14 +191,17 @@ def _browser(served: str, timeout: float) -> Iterator["_Page"]:
         with interrupts.deferred():
             process = subprocess.Popen(
                 [*PIPED, chromium, *flags],
+                bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,
                 preexec_fn=die_with_this_thread,
             )
+            stack.enter_context(process)  # closes the pipes
             stack.callback(_kill, process)
-        alarm = threading.Timer(timeout, _kill, [process])
+        late = threading.Event()
+        alarm = threading.Timer(timeout, lambda: (late.set(), _kill(process)))
         alarm.daemon = True
         alarm.start()
         stack.callback(alarm.cancel)
@@ -209,7 +210,7 @@ def _browser(served: str, timeout: float) -> Iterator["_Page"]:
             page.open()
             yield page
         except EOFError:
-            raise PrintError(_why(alarm, timeout, errors)) from None
+            raise PrintError(_why(late, timeout, errors)) from None
 
 
 def die_with_this_thread() -> None:
@@ -225,8 +226,8 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def _why(alarm: threading.Timer, timeout: float, errors: IO[bytes]) -> str:
-    if alarm.finished.is_set():
+def _why(late: threading.Event, timeout: float, errors: IO[bytes]) -> str:
+    if late.is_set():
         return f"Chromium did not print the page within {timeout:g} s."
     errors.seek(0)
     return f"Chromium ended before it printed: {errors.read()[-1000:].decode(errors='replace').strip()}"
@@ -254,8 +255,7 @@ class _Page:
         self._sent += 1
         command = {"id": self._sent, "method": method, "params": parameters, **self._session}
         with suppress(BrokenPipeError):  # the read below finds the end
-            self._commands.write(json.dumps(command).encode() + b"\0")
-            self._commands.flush()
+            self._commands.write(json.dumps(command).encode() + b"\0")  # short enough for a pipe
         answer = self._receive(lambda message: message.get("id") == self._sent)
         if "error" in answer:
             raise PrintError(f"Chromium refuses {method}: {answer['error']['message']}")

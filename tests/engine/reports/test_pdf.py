@@ -1,0 +1,143 @@
+"""Printing by the host's Chromium: charts are drawn, nothing else is reached, and no process outlives its print."""
+
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from types import FrameType
+from typing import Any
+
+import psutil
+import pytest
+
+from jobqueue.reports import pdf
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.long, pytest.mark.skipif("CHROMIUM" not in os.environ, reason="the tests name a Chromium")]
+
+ENDLESS = "<h1>Endless</h1><script>for (;;) {}</script>"
+GONE = 1.0  # seconds after which nothing of a print lives
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[tuple[str, list[str]]]:
+    """Another server of this host, and the paths that it was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def test_page_is_printed_after_its_scripts_and_reaches_no_other_server(elsewhere: tuple[str, list[str]]) -> None:
+    address, asked = elsewhere
+    printed = pdf.print_html(
+        f"""<title>before</title><img src="{address}/image"><iframe src="{address}/frame"></iframe><script>
+        fetch("{address}/fetch").catch(() => setTimeout(() => {{ document.title = "drawn" }}, 3000));
+        </script>"""
+    )
+    assert printed.startswith(b"%PDF-") and b"/Title (drawn)" in printed
+    with pytest.raises(pdf.PrintError):
+        pdf.print_address(f"{address}:/not-served")
+    assert asked == []
+
+
+def test_served_app_answers_only_the_browser_that_prints() -> None:
+    seen: list[int] = []
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{environ['SERVER_PORT']}/")
+        except urllib.error.HTTPError as error:
+            seen.append(error.code)
+        assert environ["REMOTE_ADDR"] == "127.0.0.1"
+        start_response("200 OK", [("Content-Type", "text/html")])
+        return [b"<title>served</title>"]
+
+    assert b"/Title (served)" in pdf.print_app(app, "/")
+    assert seen and set(seen) == {404}
+
+
+def test_print_that_takes_too_long_leaves_no_process() -> None:
+    with pytest.raises(pdf.PrintError, match="did not print the page within 4 s"), all_gone():
+        pdf.print_html(ENDLESS, timeout=4)
+
+
+def test_interrupted_print_leaves_no_process() -> None:
+    class Interrupt(Exception):
+        pass
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 4)
+    try:
+        with pytest.raises(Interrupt), all_gone():
+            pdf.print_html(ENDLESS)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_kill_9_of_the_process_that_prints_leaves_no_process() -> None:
+    program = f"from jobqueue.reports import pdf; pdf.print_html({ENDLESS!r})"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    worker = psutil.Popen([sys.executable, "-c", program], env=environment)
+    family = family_of_print(worker)
+    worker.kill()
+    worker.wait()
+    wait_until(lambda: not any(map(lives, family)), GONE)
+
+
+def test_host_without_chromium_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHROMIUM", "/nowhere/chromium")
+    with pytest.raises(pdf.NoChromium, match="Install it, or set CHROMIUM"):
+        pdf.print_html("<h1>Hello</h1>")
+
+
+def family_of_print(process: psutil.Process) -> list[psutil.Process]:
+    """Wait until Chromium draws for a process, and return all processes of this Chromium."""
+
+    def draws() -> list[psutil.Process]:
+        family = process.children(recursive=True)
+        with suppress(psutil.NoSuchProcess):
+            if any("--type=renderer" in child.cmdline() for child in family):
+                return family
+        return []
+
+    return wait_until(draws, 30)
+
+
+@contextmanager
+def all_gone() -> Iterator[None]:
+    """Assert that the block prints, and that no process of its Chromium lives a second later."""
+    found: list[psutil.Process] = []
+    watch = Thread(target=lambda: found.extend(family_of_print(psutil.Process())))
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.join()
+        assert found
+        wait_until(lambda: not any(map(lives, found)), GONE)
+
+
+def lives(process: psutil.Process) -> bool:
+    """Return whether a process runs. Some hosts never collect what an ended process leaves."""
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
