@@ -201,7 +201,12 @@ def _browser(served: str, timeout: float) -> Iterator["_Page"]:
             stack.enter_context(process)  # closes the pipes
             stack.callback(_kill, process)
         late = threading.Event()
-        alarm = threading.Timer(timeout, lambda: (late.set(), _kill(process)))
+
+        def stop() -> None:
+            late.set()
+            _kill(process)
+
+        alarm = threading.Timer(timeout, stop)
         alarm.daemon = True
         alarm.start()
         stack.callback(alarm.cancel)
