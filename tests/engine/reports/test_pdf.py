@@ -6,16 +6,18 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Thread
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
+from flask import Flask
 
 from jobqueue.reports import pdf
+from jobqueue.reports.page import print_page
 from tests.waiting import wait_until
 
 pytestmark = [
@@ -58,6 +60,17 @@ def test_served_app_answers_only_the_browser_that_prints() -> None:
     assert seen and set(seen) == {404}
 
 
+def test_page_with_a_failed_request_is_not_printed() -> None:
+    server = Flask(__name__)
+    server.add_url_rule("/app/", "page", lambda: '<img src="/tools/app/missing.png">')
+    config = SimpleNamespace(requests_pathname_prefix="/tools/app/", routes_pathname_prefix="/app/")
+    app = SimpleNamespace(
+        server=server, config=config
+    )  # as Dash has them; an app of Dash would take other tests' callbacks
+    with pytest.raises(pdf.PrintError, match="The page / has an error: /tools/app/missing.png was answered with 404"):
+        print_page(app, "/", None)
+
+
 def test_print_that_takes_too_long_leaves_no_process() -> None:
     with pytest.raises(pdf.PrintError, match="did not print the page within 4 s"), all_gone():
         pdf.print_html(ENDLESS, timeout=4)
@@ -95,11 +108,14 @@ def test_host_without_chromium_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
         pdf.print_html("<h1>Hello</h1>")
 
 
-def family_of_print(process: psutil.Process) -> list[psutil.Process]:
-    """Wait until Chromium draws for a process, and return all processes of this Chromium."""
+def family_of_print(process: psutil.Process, before: Sequence[psutil.Process] = ()) -> list[psutil.Process]:
+    """Wait until Chromium draws for a process, and return all processes of this Chromium.
+
+    :param before: children that the process had before it printed, such as another test's browser.
+    """
 
     def draws() -> list[psutil.Process]:
-        family = process.children(recursive=True)
+        family = [child for child in process.children(recursive=True) if child not in before]
         with suppress(psutil.NoSuchProcess):
             if any("--type=renderer" in child.cmdline() for child in family):
                 return family
@@ -112,7 +128,8 @@ def family_of_print(process: psutil.Process) -> list[psutil.Process]:
 def all_gone() -> Iterator[None]:
     """Assert that the block prints, and that no process of its Chromium lives a second later."""
     found: list[psutil.Process] = []
-    watch = Thread(target=lambda: found.extend(family_of_print(psutil.Process())))
+    before = psutil.Process().children(recursive=True)
+    watch = Thread(target=lambda: found.extend(family_of_print(psutil.Process(), before)))
     watch.start()
     try:
         yield
