@@ -3,14 +3,13 @@
 import asyncio
 import os
 import re
-import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
@@ -20,12 +19,23 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from jobqueue import interrupts
 from jobqueue.execution.current_job import CurrentJob
 from jobqueue.reports import cells
-from jobqueue.reports.pdf import die_with_this_thread
+from jobqueue.reports.guard import Guard
 
-T = TypeVar("T")
 STARTUP = 120  # seconds that a kernel may take to start on a busy host
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal
 CHECK = 1.0  # seconds between two looks whether the job has timed out or was cancelled
+# A kernel that a host's SIGTERM to all processes does not end: the consumer lets the job end, or releases it. The processes that
+# the notebook forks end as usual.
+LAUNCH = """
+import sys
+if not sys.path[0]:
+    del sys.path[0]  # the notebook's folder: modules in it would hide those of the kernel
+import os, signal
+signal.signal(signal.SIGTERM, lambda *_: None)
+os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+from ipykernel import kernelapp
+kernelapp.launch_new_instance()
+"""
 
 
 class CellFailed(Exception):
@@ -33,30 +43,30 @@ class CellFailed(Exception):
 
 
 class Kernel(AsyncKernelManager):
-    """A kernel of this interpreter, whatever kernels are installed. On Linux it dies with the thread that starts it."""
+    """A kernel of this interpreter, whatever kernels are installed. It ends with this process, as do the processes that it starts."""
+
+    _guard: Guard | None = None
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
+        argv = [sys.executable, "-c", LAUNCH, "-f", "{connection_file}", "--log-level=ERROR"]
         return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
-        if sys.platform == "linux":
-            options["preexec_fn"] = die_with_this_thread
         with interrupts.deferred():  # an interrupt in between would lose sight of the process
-            await super()._async_launch_kernel(kernel_cmd, **options)
+            self._guard = Guard()
+            await super()._async_launch_kernel([*self._guard.command, *kernel_cmd], **options, **self._guard.options)
 
     def kill(self) -> None:
-        """Kill the kernel and the processes of its group now."""
-        process = getattr(self.provisioner, "process", None)
-        if process is None:
-            return
-        if hasattr(os, "killpg"):
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-        process.wait()
+        """Kill the kernel and the processes that it started now."""
+        if self._guard is not None:
+            self._guard.kill(getattr(self.provisioner, "process", None))
+
+    async def _async_cleanup_resources(self, restart: bool = False) -> None:
+        self.kill()
+        await super()._async_cleanup_resources(restart)
+
+    cleanup_resources = _async_cleanup_resources
 
 
 def execute(node: Any, folder: Path, paths: list[Path], job: CurrentJob) -> None:
@@ -69,18 +79,20 @@ def execute(node: Any, folder: Path, paths: list[Path], job: CurrentJob) -> None
     Raises CellFailed. In any case the outputs of the cells that ran are stored, and the kernel has ended.
     """
     try:
-        _in_a_loop(lambda: _execute(node, folder, paths, job))
+        _in_a_loop(lambda interrupted: _execute(node, folder, paths, job, interrupted))
     except CellFailed as failed:
         raise failed.with_traceback(None) from None  # its note is the cell's traceback
 
 
-async def _execute(node: Any, folder: Path, paths: list[Path], job: CurrentJob) -> None:
+async def _execute(node: Any, folder: Path, paths: list[Path], job: CurrentJob, interrupted: threading.Event) -> None:
     with tempfile.TemporaryDirectory(prefix="notebook-", ignore_cleanup_errors=True) as scratch:
         run = _Run(node, job)
         work = asyncio.ensure_future(run.all_cells(folder, _environment(paths, scratch), Path(scratch, "kernel.json")))
         while not work.done():
             await asyncio.wait({work}, timeout=CHECK)
-            if job.token is not None:
+            if interrupted.is_set():
+                work.cancel()
+            elif job.token is not None:
                 run.report()
         await work
 
@@ -115,7 +127,7 @@ class _Run:
                 self.done += 1
                 self.report()
         finally:
-            kernel.kill()
+            kernel.kill()  # at once: the rest awaits
             if client.kc is not None:
                 client.kc.stop_channels()
             await kernel.cleanup_resources()
@@ -147,23 +159,20 @@ def _environment(paths: list[Path], scratch: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": found, "PLOTLY_RENDERER": "plotly_mimetype", "IPYTHONDIR": scratch}
 
 
-def _in_a_loop(start: Callable[[], Any]) -> None:
-    """Run a coroutine to its end in this thread, or in one of its own if a loop runs here, as in a notebook's kernel."""
+def _in_a_loop(start: Callable[[threading.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run a coroutine to its end in this thread, or in one of its own if a loop runs here, as in a notebook's kernel.
+
+    :param start: makes the coroutine, which ends early once the given event is set.
+    """
+    interrupted = threading.Event()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(start())
+        asyncio.run(start(interrupted))
         return
-    raised: list[BaseException] = []
-
-    def run() -> None:
+    with ThreadPoolExecutor(1) as thread:
+        run = thread.submit(lambda: asyncio.run(start(interrupted)))
         try:
-            asyncio.run(start())
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
+            run.result()
+        finally:
+            interrupted.set()

@@ -5,14 +5,11 @@ time runs only while no request is open. The page is printed after SETTLED virtu
 """
 
 import base64
-import ctypes
 import json
 import os
 import secrets
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +20,7 @@ from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from jobqueue import interrupts
+from jobqueue.reports.guard import Guard
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOST = "127.0.0.1"
@@ -33,7 +31,6 @@ WIDTH = 1040  # CSS pixels of the page's content, for charts and tables beside e
 PAPER = (8.27, 11.69)  # inches, width and height: A4
 MARGIN = 0.4  # inches
 INCH = 96  # CSS pixels
-PR_SET_PDEATHSIG = 1
 
 # Nobody can press buttons on paper, and a fixed header would be on each page. A chart is not split.
 STYLE = """
@@ -68,8 +65,6 @@ FLAGS = [
 ]
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class NoChromium(RuntimeError):
@@ -189,22 +184,22 @@ def _browser(served: str, timeout: float) -> Iterator["_Page"]:
             *(["--no-sandbox"] if os.geteuid() == 0 else []),  # Chromium refuses to start as root without
         ]
         with interrupts.deferred():
+            guard = Guard()
             process = subprocess.Popen(
-                [*PIPED, chromium, *flags],
+                [*guard.command, *PIPED, chromium, *flags],
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                start_new_session=True,
-                preexec_fn=die_with_this_thread,
+                **guard.options,
             )
             stack.enter_context(process)  # closes the pipes
-            stack.callback(_kill, process)
+            stack.callback(guard.kill, process)
         late = threading.Event()
 
         def stop() -> None:
             late.set()
-            _kill(process)
+            guard.kill(process)
 
         alarm = threading.Timer(timeout, stop)
         alarm.daemon = True
@@ -216,19 +211,6 @@ def _browser(served: str, timeout: float) -> Iterator["_Page"]:
             yield page
         except EOFError:
             raise PrintError(_why(late, timeout, errors)) from None
-
-
-def die_with_this_thread() -> None:
-    """Ask the kernel to kill the process that is about to start when the thread that starts it ends, as with kill -9."""
-    if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a process group, and wait for its leader."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _why(late: threading.Event, timeout: float, errors: IO[bytes]) -> str:
