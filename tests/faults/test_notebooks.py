@@ -1,4 +1,4 @@
-"""The kernel of a notebook job ends with the job, however the job ends: no process of it lives a second later."""
+"""The kernel of a notebook's job, and the Chromium of a print, end with the job: no process of them lives a second later."""
 
 import json
 import os
@@ -7,22 +7,25 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import psutil
 import pytest
 
 from jobqueue import DurableHuey, State
 from jobqueue.jobs.handle import JobHandle
-from jobqueue.reports.report import report_of
+from jobqueue.reports.report import Report, report_of
 from tests.engine.consumers import ConsumerProcess, alive, consumer_process, environment, kill, wait_until
-from tests.engine.reports.notebook_jobs import SHORT, tasks_on, write_notebook
-from tests.faults.conftest import KIT, SETTINGS
+from tests.engine.reports.notebook_jobs import SHORT, prints_on, tasks_on, write_notebook
+from tests.engine.reports.processes import START, family_of_print, lives
+from tests.faults.conftest import KIT, SETTINGS, all_have_ended
 from tests.storages import Storage
 
 pytestmark = pytest.mark.long
 
-START = 30  # seconds in which a consumer and a kernel start on a busy machine
+GONE = 1  # second after which nothing of an ended job lives
 
-StartNotebooks = Callable[[str], ConsumerProcess]
+StartReports = Callable[..., ConsumerProcess]
 
 
 @pytest.fixture
@@ -32,19 +35,21 @@ def notebooks(huey: DurableHuey, tmp_path: Path) -> SimpleNamespace:
 
 
 @pytest.fixture
-def start_notebooks(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[StartNotebooks]:
-    """Start a consumer with one worker, whose only tasks are notebooks."""
+def start_reports(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[StartReports]:
+    """Start a consumer whose only tasks are those of notebook_jobs.py, which names the options."""
     with ExitStack() as stack:
 
-        def start(worker_type: str) -> ConsumerProcess:
-            options = {
+        def start(**options: Any) -> ConsumerProcess:
+            given = {
                 "storage": storage._asdict(),
                 "settings": SETTINGS,
-                "worker_type": worker_type,
+                "worker_type": "process",
+                "workers": 1,
                 "folder": str(tmp_path),
-            }
+                "prints": False,
+            } | options
             consumer = consumer_process(
-                ["-m", "tests.engine.reports.notebook_jobs", json.dumps(options)],
+                ["-m", "tests.engine.reports.notebook_jobs", json.dumps(given)],
                 log=tmp_path / "consumer.log",
                 env=environment(KIT),
                 cwd=tmp_path,
@@ -68,47 +73,79 @@ class Running:
         wait_until(self.note.exists, timeout=START)
         self.kernel, self.child = map(int, self.note.read_text().split())
         self.note.unlink()
-        assert alive(self.kernel)
+        assert alive(self.kernel) and alive(self.child)
+
+    def is_gone(self) -> bool:
+        return not alive(self.kernel) and not alive(self.child)
 
 
 @pytest.mark.parametrize("what", ["sleep", "C call"])
-def test_killed_worker_and_killed_consumer_leave_no_kernel(
-    notebooks: SimpleNamespace, start_notebooks: StartNotebooks, tmp_path: Path, what: str
+def test_killed_worker_and_killed_consumer_leave_no_kernel_and_none_of_its_children(
+    notebooks: SimpleNamespace, start_reports: StartReports, tmp_path: Path, what: str
 ) -> None:
-    consumer = start_notebooks("process")
+    consumer = start_reports()
     job = Running(notebooks.weekly, what, tmp_path / "note")
     (worker,) = consumer.worker_pids()
     kill(worker)
-    wait_until(lambda: not alive(job.kernel), timeout=1)
-    kill(job.child)  # the notebook's own
+    wait_until(job.is_gone, GONE)
     job.wait()  # its second attempt, in another worker
     kill(consumer.pid)
-    wait_until(lambda: not alive(job.kernel), timeout=1)
-    kill(job.child)
+    wait_until(job.is_gone, GONE)
 
 
 @pytest.mark.parametrize("worker_type", ["process", "thread"])
 def test_timeout_cancel_and_stop_leave_no_kernel_and_none_of_its_children(
-    huey: DurableHuey, notebooks: SimpleNamespace, start_notebooks: StartNotebooks, tmp_path: Path, worker_type: str
+    huey: DurableHuey, notebooks: SimpleNamespace, start_reports: StartReports, tmp_path: Path, worker_type: str
 ) -> None:
-    consumer = start_notebooks(worker_type)
-    timed_out = Running(notebooks.brief, "C call", tmp_path / "note")
-    wait_until(lambda: timed_out.handle.state.ended, timeout=SHORT + 10)
-    assert not alive(timed_out.kernel) and not alive(timed_out.child)
+    consumer = start_reports(worker_type=worker_type, workers=2)
+    timed_out = Running(notebooks.brief, "C call", tmp_path / "brief")
+    cancelled = Running(notebooks.weekly, "C call", tmp_path / "note")
+    assert cancelled.handle.cancel()
+    wait_until(cancelled.is_gone, 2)  # a thread looks each second
+    wait_until(lambda: timed_out.handle.state.ended, SHORT + 10)
+    assert timed_out.is_gone()
     job = timed_out.handle.get_job()
     assert (job.state, job.error) == (State.FAILED, f"Timed out: it ran longer than its timeout of {SHORT} s.")
     report = report_of(huey.ledger, job.id)
     assert report is not None and report.html is not None and "for north in" in report.html
 
-    cancelled = Running(notebooks.weekly, "C call", tmp_path / "note")
-    assert cancelled.handle.cancel()
-    wait_until(lambda: not alive(cancelled.kernel) and not alive(cancelled.child), timeout=2)
-
-    released = Running(notebooks.weekly, "C call", tmp_path / "note")
-    for pid in [consumer.pid, *consumer.worker_pids()]:  # as hosts do: to all processes
+    released = Running(notebooks.weekly, "sleep", tmp_path / "note")
+    for pid in [consumer.pid, *consumer.worker_pids(), released.kernel]:  # as hosts do: to all processes
         os.kill(pid, signal.SIGTERM)
     assert consumer.wait() == 0
-    wait_until(lambda: not alive(released.kernel), timeout=1)
-    kill(released.child)
+    wait_until(released.is_gone, GONE)
     job = released.handle.get_job()
     assert (job.state, job.returns, job.losses) == (State.QUEUED, 1, 0)
+
+
+@pytest.mark.skipif("CHROMIUM" not in os.environ, reason="the tests name a Chromium")
+def test_page_is_printed_on_its_schedule_and_no_end_of_a_print_leaves_a_chromium(
+    huey: DurableHuey, start_reports: StartReports
+) -> None:
+    tasks = prints_on(huey)
+    consumer = start_reports(prints=True)
+    printed = wait_until(lambda: huey.jobs(task=tasks.each_second, state=State.SUCCEEDED), START)
+    report = huey.job(printed[0].id).get()
+    assert isinstance(report, Report) and report.pdf is not None and b"/Title (A printed page)" in report.pdf
+    huey.pause_schedule("each_second")
+    wait_until(lambda: all_have_ended(huey), START)
+
+    def chromium() -> list[psutil.Process]:
+        """Return the processes of the print that runs, once it draws."""
+        return wait_until(lambda: [family_of_print(psutil.Process(pid)) for pid in consumer.worker_pids()], START)[0]
+
+    def leaves_none(family: list[psutil.Process]) -> None:
+        wait_until(lambda: not any(map(lives, family)), GONE)
+
+    cancelled = tasks.endless(page="endless")
+    family = chromium()
+    assert cancelled.cancel()
+    wait_until(lambda: not any(map(lives, family)), 2 * GONE)  # the consumer looks first
+    tasks.endless(page="endless")
+    family = chromium()
+    (worker,) = consumer.worker_pids()
+    kill(worker)
+    leaves_none(family)
+    family = chromium()  # of its second attempt, in another worker
+    kill(consumer.pid)
+    leaves_none(family)

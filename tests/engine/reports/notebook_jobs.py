@@ -1,6 +1,7 @@
 """A notebook for tests, which does what its parameters say, and the tasks that run it.
 
-As a script it is a consumer: `notebook_jobs.py '{"storage": ..., "settings": ..., "worker_type": ..., "folder": ...}'`.
+As a script it is a consumer: `notebook_jobs.py '{"storage": ..., "settings": ..., "worker_type": ..., "workers": ..., "folder": ...}'`.
+With `"prints": true` it prints pages of `printed_app` in place of notebooks, one of them each second.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any
 import nbformat
 from nbformat import v4
 
-from jobqueue import DurableHuey
+from jobqueue import DurableHuey, every
 
 SHORT = 6  # seconds: the timeout of `brief`, enough for a kernel to start
 
@@ -33,8 +34,7 @@ tell()
 if what == "sleep":
     time.sleep(60)
 elif what == "C call":
-    import re
-    re.match("(a+)+$", "a" * 50 + "b")
+    sum(range(4 * 10**9))  # about a minute, and no signal handler runs meanwhile
 elif what == "raise":
     raise ValueError("no prices")
 elif what == "die":
@@ -69,7 +69,7 @@ def write_notebook(folder: Path) -> Path:
 
 
 def tasks_on(huey: DurableHuey, folder: Path) -> SimpleNamespace:
-    """Return tasks of the notebook in the folder."""
+    """Return tasks of the notebook in the folder. Write it before."""
     path = folder / "weekly.ipynb"
     return SimpleNamespace(
         weekly=huey.notebook(path),
@@ -78,11 +78,28 @@ def tasks_on(huey: DurableHuey, folder: Path) -> SimpleNamespace:
     )
 
 
+def prints_on(huey: DurableHuey) -> SimpleNamespace:
+    """Return tasks that print pages."""
+    return SimpleNamespace(
+        each_second=huey.page_report("/", every("second"), name="each_second"),
+        endless=huey.page_report("/{page}", name="endless"),
+    )
+
+
 def main() -> None:
     options: dict[str, Any] = json.loads(sys.argv[1])
-    huey = DurableHuey("faults", secret_key="a key for tests", **options["storage"], **options["settings"])
-    tasks_on(huey, Path(options["folder"]))
-    huey.create_consumer(workers=1, worker_type=options["worker_type"]).run()
+    huey = DurableHuey(
+        "faults",
+        secret_key="a key for tests",
+        dash_app="tests.engine.reports.printed_app",
+        **options["storage"],
+        **options["settings"],
+    )
+    if options["prints"]:
+        prints_on(huey)
+    else:
+        tasks_on(huey, Path(options["folder"]))
+    huey.create_consumer(workers=options["workers"], worker_type=options["worker_type"]).run()
 
 
 if __name__ == "__main__":

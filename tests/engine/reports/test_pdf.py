@@ -6,8 +6,8 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from threading import Thread
 from types import FrameType, SimpleNamespace
 from typing import Any
@@ -18,6 +18,7 @@ from flask import Flask
 
 from jobqueue.reports import pdf
 from jobqueue.reports.page import print_page
+from tests.engine.reports.processes import family_of_print, lives
 from tests.waiting import wait_until
 
 pytestmark = [
@@ -108,22 +109,6 @@ def test_host_without_chromium_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
         pdf.print_html("<h1>Hello</h1>")
 
 
-def family_of_print(process: psutil.Process, before: Sequence[psutil.Process] = ()) -> list[psutil.Process]:
-    """Wait until Chromium draws for a process, and return all processes of this Chromium.
-
-    :param before: children that the process had before it printed, such as another test's browser.
-    """
-
-    def draws() -> list[psutil.Process]:
-        family = [child for child in process.children(recursive=True) if child not in before]
-        with suppress(psutil.NoSuchProcess):
-            if any("--type=renderer" in child.cmdline() for child in family):
-                return family
-        return []
-
-    return wait_until(draws, 30)
-
-
 @contextmanager
 def all_gone() -> Iterator[None]:
     """Assert that the block prints, and that no process of its Chromium lives a second later."""
@@ -137,10 +122,3 @@ def all_gone() -> Iterator[None]:
         watch.join()
         assert found
         wait_until(lambda: not any(map(lives, found)), GONE)
-
-
-def lives(process: psutil.Process) -> bool:
-    """Return whether a process runs. Some hosts never collect what an ended process leaves."""
-    with suppress(psutil.NoSuchProcess):
-        return process.status() != psutil.STATUS_ZOMBIE
-    return False
