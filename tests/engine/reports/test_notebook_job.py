@@ -1,7 +1,10 @@
 """A notebook runs as a job: its report, its failure with what was done, and its progress."""
 
+import asyncio
 import json
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,13 +12,14 @@ import pytest
 from click.testing import CliRunner
 from huey.exceptions import TaskException
 
-from jobqueue import DurableHuey, State, codec, every
+from jobqueue import DurableHuey, State, codec
 from jobqueue.cli import commands
 from jobqueue.reports.parameters import INJECTED
-from jobqueue.reports.report import PLOTLY_HERE, Report, report_of
+from jobqueue.reports.report import PLOTLY_HERE, report_of
 from jobqueue.settings import Settings
 from tests.engine.consumers import alive, wait_until, work
 from tests.engine.reports.notebook_jobs import tasks_on, write_notebook
+from tests.engine.reports.processes import START
 
 pytestmark = pytest.mark.long
 
@@ -62,7 +66,7 @@ def test_failed_attempt_keeps_the_report_up_to_the_cell_that_raised(
     job = failed.get_job()
     assert (job.state, job.error) == (State.FAILED, "CellFailed: [4] raised ValueError: no prices")
     assert (
-        "----> 8     raise ValueError" in job.traceback and "asyncio" not in job.traceback
+        "----> 7     raise ValueError" in job.traceback and "asyncio" not in job.traceback
     )  # the cell's own traceback, without colours
     report = report_of(huey.ledger, failed.id)
     assert report is not None and report.html is not None and report.notebook is not None
@@ -98,10 +102,19 @@ def test_jobs_run_shows_the_progress_by_cells_and_saves_the_report(
     )
 
 
-def test_scheduled_run_keeps_its_report(huey: DurableHuey, tmp_path: Path) -> None:
-    task = huey.notebook(write_notebook(tmp_path), every("second"), name="each_second")
-    assert list(huey.periodic_tasks()) == ["tests.engine.reports.test_notebook_job.each_second"]
-    huey.ledger.submit([huey.submitter.row(task.task_class())])
-    work(huey)
-    (job,) = huey.jobs()
-    assert isinstance(huey.job(job.id).get(), Report)
+def test_interrupted_cell_that_runs_a_report_leaves_no_kernel(tasks: SimpleNamespace, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+
+    async def cell() -> None:  # as IPython runs it, in a loop
+        tasks.weekly.call_local(what="sleep", note=str(note))
+
+    def interrupt() -> None:
+        wait_until(note.exists, START)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    loop = asyncio.new_event_loop()
+    with ThreadPoolExecutor(1) as person, pytest.raises(KeyboardInterrupt):
+        person.submit(interrupt)
+        loop.run_until_complete(cell())
+    loop.close()
+    assert not any(map(alive, map(int, note.read_text().split())))
