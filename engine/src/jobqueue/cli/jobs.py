@@ -105,8 +105,8 @@ def retry(app: App, job_id: str) -> None:
 def run(app: App, name: str, arguments: tuple[str, ...]) -> None:
     """Run a task in this process, without the queue: breakpoint() works, and progress is printed.
 
-    NAME is the name of the task's function. A report is saved in var/. Values that are JSON are read as JSON, others as text: training=1260,
-    risk=cvar, 'assets=["AAPL", "XOM"]'.
+    NAME is the name of the task's function. Values that are JSON are read as JSON, others as text: training=1260, risk=cvar,
+    'assets=["AAPL", "XOM"]'. A report is saved in var/.
     """
     tasks = task_functions(app)
     if name not in tasks:

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-TAG, INJECTED = (
-    "parameters",
-    "injected-parameters",
-)  # tags of the notebook's cell, and of the cell with the given values
+TAG = "parameters"  # of the notebook's cell
+INJECTED = "injected-parameters"  # of the cell with the given values
 PLAIN = "Give text, a number, True, False, None, or a list or dict of them."
 
 
@@ -99,7 +97,7 @@ def source_of(value: Any) -> str:
         return f"[{', '.join(map(source_of, value))}]"
     if kind is dict:
         return "{" + ", ".join(f"{source_of(key)}: {source_of(item)}" for key, item in value.items()) + "}"
-    raise ValueError(f"a {kind.__name__} cannot be written into a cell.")
+    raise ValueError(f"a value of type {kind.__name__} cannot be written into a cell.")
 
 
 def _assignments(source: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
     "font-src data:; media-src data: blob:; worker-src blob:; form-action 'none'; base-uri 'none'"
 )
+ENDINGS = ("ipynb", "html", "pdf")  # of the files of a report
 PLOTLY_HERE = "<!-- plotly.js -->"  # stands for plotly.js in the HTML of a report with charts
 
 
@@ -31,7 +32,7 @@ class Report:
     Example::
 
         report = weekly(region="north").get(blocking=True)
-        report.save(Path("var"))
+        report.save(Path("var"), "weekly")
 
     :param title: the report's title, as plain text.
     :param notebook: the executed notebook, as the text of an .ipynb file. None for a report that no notebook made.
@@ -53,15 +54,19 @@ class Report:
             return self.html
         return self.html.replace(PLOTLY_HERE, f"<script>{_plotly_js()}</script>", 1)
 
+    def file(self, ending: str) -> bytes | None:
+        """Return the file with an ending of ENDINGS. Return None if the report has no such file."""
+        content = {"ipynb": lambda: self.notebook, "html": self.page, "pdf": lambda: self.pdf}[ending]()
+        return content.encode() if isinstance(content, str) else content
+
     def save(self, folder: Path, name: str) -> list[Path]:
         """Write the notebook, the HTML and the PDF as `name`.ipynb, .html and .pdf. Return the paths of those there are."""
         folder.mkdir(parents=True, exist_ok=True)
-        parts = {"ipynb": self.notebook, "html": self.page(), "pdf": self.pdf}
         written = []
-        for ending, content in parts.items():
-            if content is not None:
+        for ending in ENDINGS:
+            if (content := self.file(ending)) is not None:
                 path = folder / f"{name}.{ending}"
-                path.write_bytes(content.encode() if isinstance(content, str) else content)
+                path.write_bytes(content)
                 written.append(path)
         return written
 

@@ -19,7 +19,7 @@ from jobqueue.dash.panel_view import BREAKING
 from jobqueue.jobs.job import Job, JobNotFound
 from jobqueue.kernel import NOTEBOOKS, in_kernel
 from jobqueue.ledger.states import State
-from jobqueue.reports.report import POLICY, Report, report_of
+from jobqueue.reports.report import POLICY, report_of
 
 SANDBOX = "allow-scripts"  # never allow-same-origin: the scripts would act as the user
 MIMETYPES = {"html": "text/html; charset=utf-8", "ipynb": "application/x-ipynb+json", "pdf": "application/pdf"}
@@ -49,12 +49,11 @@ class ReportFiles:
         except JobNotFound:
             abort(404)
         report = report_of(self.access.huey.ledger, job.id)
-        content = None if report is None else _contents(report)[kind]
-        if report is None or content is None:
+        if report is None or (content := report.file(kind)) is None:
             abort(404)
         name = re.sub(r"[^\w. -]", "", report.title)[:LONGEST].strip(". ") or "report"
         response = send_file(
-            io.BytesIO(content.encode() if isinstance(content, str) else content),
+            io.BytesIO(content),
             MIMETYPES[kind],
             as_attachment=kind != "html" or "download" in request.args,
             download_name=f"{name}.{kind}",
@@ -69,7 +68,7 @@ class ReportFiles:
         report = report_of(self.access.huey.ledger, job.id)
         if report is None:
             return None
-        has = {"pdf": report.pdf, "html": report.html, "ipynb": report.notebook}
+        has = {"pdf": report.pdf, "html": report.html, "ipynb": report.notebook}  # without the 5 MB of plotly.js
         links = [
             dmc.Anchor(words, href=_address(job, kind) + ("?download" if kind == "html" else ""), refresh=True)
             for kind, words in FILES.items()
@@ -84,10 +83,6 @@ class ReportFiles:
                 html.Iframe(src=_address(job, "html"), sandbox=SANDBOX, title=report.title, className="job-report")
             )
         return dmc.Stack(parts, gap="xs")
-
-
-def _contents(report: Report) -> dict[str, str | bytes | None]:
-    return {"html": report.page(), "ipynb": report.notebook, "pdf": report.pdf}
 
 
 def _address(job: Job, kind: str) -> str:
