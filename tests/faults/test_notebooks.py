@@ -79,29 +79,31 @@ class Running:
         return not alive(self.kernel) and not alive(self.child)
 
 
-@pytest.mark.parametrize("what", ["sleep", "C call"])
-def test_killed_worker_and_killed_consumer_leave_no_kernel_and_none_of_its_children(
-    notebooks: SimpleNamespace, start_reports: StartReports, tmp_path: Path, what: str
+def test_killed_workers_and_a_killed_consumer_leave_no_kernel_and_none_of_its_children(
+    notebooks: SimpleNamespace, start_reports: StartReports, tmp_path: Path
 ) -> None:
-    consumer = start_reports()
-    job = Running(notebooks.weekly, what, tmp_path / "note")
-    (worker,) = consumer.worker_pids()
-    kill(worker)
-    wait_until(job.is_gone, GONE)
-    job.wait()  # its second attempt, in another worker
+    consumer = start_reports(workers=2)
+    jobs = [Running(notebooks.weekly, what, tmp_path / what) for what in ("sleep", "C call")]
+    for worker in consumer.worker_pids():
+        kill(worker)
+    wait_until(lambda: all(job.is_gone() for job in jobs), GONE)
+    for job in jobs:
+        job.wait()  # its second attempt, in another worker
     kill(consumer.pid)
-    wait_until(job.is_gone, GONE)
+    wait_until(lambda: all(job.is_gone() for job in jobs), GONE)
 
 
 @pytest.mark.parametrize("worker_type", ["process", "thread"])
 def test_timeout_cancel_and_stop_leave_no_kernel_and_none_of_its_children(
     huey: DurableHuey, notebooks: SimpleNamespace, start_reports: StartReports, tmp_path: Path, worker_type: str
 ) -> None:
-    consumer = start_reports(worker_type=worker_type, workers=2)
+    consumer = start_reports(worker_type=worker_type, workers=3)
     timed_out = Running(notebooks.brief, "C call", tmp_path / "brief")
-    cancelled = Running(notebooks.weekly, "C call", tmp_path / "note")
+    cancelled = Running(notebooks.weekly, "C call", tmp_path / "cancelled")
     assert cancelled.handle.cancel()
-    wait_until(cancelled.is_gone, 2)  # a thread looks each second
+    wait_until(cancelled.is_gone, 2 * GONE)  # a consumer or a thread looks first
+    released = Running(notebooks.weekly, "sleep", tmp_path / "released")
+
     wait_until(lambda: timed_out.handle.state.ended, SHORT + 10)
     assert timed_out.is_gone()
     job = timed_out.handle.get_job()
@@ -109,7 +111,6 @@ def test_timeout_cancel_and_stop_leave_no_kernel_and_none_of_its_children(
     report = report_of(huey.ledger, job.id)
     assert report is not None and report.html is not None and "for north in" in report.html
 
-    released = Running(notebooks.weekly, "sleep", tmp_path / "note")
     for pid in [consumer.pid, *consumer.worker_pids(), released.kernel]:  # as hosts do: to all processes
         os.kill(pid, signal.SIGTERM)
     assert consumer.wait() == 0
@@ -140,7 +141,7 @@ def test_page_is_printed_on_its_schedule_and_no_end_of_a_print_leaves_a_chromium
     cancelled = tasks.endless(page="endless")
     family = chromium()
     assert cancelled.cancel()
-    wait_until(lambda: not any(map(lives, family)), 2 * GONE)  # the consumer looks first
+    wait_until(lambda: not any(map(lives, family)), 2 * GONE)  # the consumer looks each second
     tasks.endless(page="endless")
     family = chromium()
     (worker,) = consumer.worker_pids()

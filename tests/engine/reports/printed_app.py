@@ -4,7 +4,7 @@ from dash import Dash, html
 from flask import Flask
 
 server = Flask(__name__)
-app = Dash(__name__, server=server, title="A printed page")
+app = Dash(__name__, server=server, title="A printed page")  # type: ignore[arg-type]  # as in app.web
 app.layout = html.H1("Printed")
 
 

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
@@ -91,16 +90,6 @@ def test_interrupted_print_leaves_no_process() -> None:
             pdf.print_html(ENDLESS)
     finally:
         signal.signal(signal.SIGALRM, before)
-
-
-def test_kill_9_of_the_process_that_prints_leaves_no_process() -> None:
-    program = f"from jobqueue.reports import pdf; pdf.print_html({ENDLESS!r})"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    worker = psutil.Popen([sys.executable, "-c", program], env=environment)
-    family = family_of_print(worker)
-    worker.kill()
-    worker.wait()
-    wait_until(lambda: not any(map(lives, family)), GONE)
 
 
 def test_host_without_chromium_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
