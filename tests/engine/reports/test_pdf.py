@@ -36,12 +36,26 @@ def test_page_is_printed_after_its_scripts_and_reaches_no_other_server() -> None
         address = f"http://127.0.0.1:{elsewhere.getsockname()[1]}"
         printed = pdf.print_html(
             f"""<title>before</title><img src="{address}/image"><iframe src="{address}/frame"></iframe><script>
-            fetch("{address}/fetch").catch(() => setTimeout(() => {{ document.title = "drawn" }}, 3000));
+            fetch("{address}/fetch").catch(() => setTimeout(() => {{
+                document.title = "drawn " + matchMedia("print").matches;
+            }}, 3000));
             </script>"""
         )
-        assert printed.startswith(b"%PDF-") and b"/Title (drawn)" in printed
+        assert printed.startswith(b"%PDF-") and b"/Title (drawn true)" in printed
         with pytest.raises(BlockingIOError):  # nothing has connected
             elsewhere.accept()
+
+
+def test_page_is_laid_out_as_wide_as_its_charts_were_drawn_whatever_margins_it_has() -> None:
+    printed = pdf.print_html(
+        f"""<style>
+        @page {{ margin: 2in }}
+        body {{ margin: 0; container-type: inline-size }}
+        a {{ display: none }}
+        @container (min-width: {pdf.WIDTH}px) {{ a {{ display: block }} }}
+        </style><a href="http://as-wide.example">link</a>"""
+    )
+    assert b"/URI (http://as-wide.example/)" in printed
 
 
 def test_served_app_answers_only_the_browser_that_prints() -> None:

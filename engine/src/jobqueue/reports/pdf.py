@@ -32,11 +32,13 @@ PAPER = (8.27, 11.69)  # inches, width and height: A4
 MARGIN = 0.4  # inches
 INCH = 96  # CSS pixels
 
-# Nobody can press buttons on paper, and a fixed header would be on each page. A chart is not split.
-STYLE = """
-.modebar-container, .mantine-AppShell-header, .mantine-Button-root { display: none !important }
-.mantine-AppShell-main { padding-top: 0 !important }
-.js-plotly-plot, img, svg, tr { break-inside: avoid }
+# Nobody can press buttons on paper, and a fixed header would be on each page. A chart is not split. Charts are as wide as WIDTH,
+# so a page's own margins would cut them.
+STYLE = f"""
+@page {{ margin: {MARGIN}in }}
+.modebar-container, .mantine-AppShell-header, .mantine-Button-root {{ display: none !important }}
+.mantine-AppShell-main {{ padding-top: 0 !important }}
+.js-plotly-plot, img, svg, tr {{ break-inside: avoid }}
 """
 ADD_STYLE = f"""{{
     const style = new CSSStyleSheet();
@@ -122,6 +124,7 @@ def print_address(address: str, timeout: float = TIMEOUT, *, cookie: str | None 
     with _browser(urlsplit(address).netloc, timeout) as page:
         if cookie is not None:
             page.call("Network.setCookie", url=address, name=COOKIE, value=cookie, httpOnly=True, sameSite="Strict")
+        page.call("Emulation.setEmulatedMedia", media="print")  # charts are drawn as wide as they are printed
         error = page.call("Page.navigate", url=address).get("errorText")
         if error:
             raise PrintError(f"Chromium cannot open the page: {error}.")
@@ -131,10 +134,7 @@ def print_address(address: str, timeout: float = TIMEOUT, *, cookie: str | None 
         page.call("Runtime.evaluate", expression=ADD_STYLE)
         width, height = PAPER
         scale = (width - 2 * MARGIN) * INCH / WIDTH
-        margins = {f"margin{side}": MARGIN for side in ("Top", "Bottom", "Left", "Right")}
-        printed = page.call(
-            "Page.printToPDF", printBackground=True, paperWidth=width, paperHeight=height, scale=scale, **margins
-        )
+        printed = page.call("Page.printToPDF", printBackground=True, paperWidth=width, paperHeight=height, scale=scale)
         return base64.b64decode(printed["data"])
 
 
