@@ -28,7 +28,7 @@ from jobqueue import interrupts
 from jobqueue.database import patience
 from jobqueue.database.pool import AllInUse, Pool
 from jobqueue.text import is_storable
-from jobqueue.urls import printable, without_secrets
+from jobqueue.urls import printable, sqlite_path, without_secrets
 
 logger = logging.getLogger("jobqueue.database")
 
@@ -178,7 +178,7 @@ class Database:
 
     @property
     def _url(self) -> str:
-        return self.url.render_as_string(hide_password=False)
+        return self.url.render_as_string(hide_password=False) if self.path is None else f"sqlite:///{self.path}"
 
     @property
     def dialect(self) -> Dialect:
@@ -376,7 +376,8 @@ def dialect_of(url: str) -> Dialect:
     """
     try:
         url.encode()
-        parsed = sa.make_url(_with_plain_at_signs(url))
+        path = sqlite_path(url)
+        parsed = sa.make_url(_with_plain_at_signs(url)) if path is None else sa.URL.create("sqlite", database=path)
     except (sa.exc.ArgumentError, ValueError):
         raise ValueError(f"database_url is not a valid URL. {_ENCODE} {_FORMS}") from None
     if parsed.get_backend_name() == "sqlite":
@@ -403,8 +404,6 @@ def _with_plain_at_signs(url: str) -> str:
     :raises ValueError: if they could be in the password or in an option.
     """
     scheme, separator, rest = url.partition("://")
-    if scheme == "sqlite":  # a path, without a password
-        return url
     address, question, query = rest.partition("?")
     user, at, host = address.rpartition("@")
     if "@" in query and (at or _HAS_NO_PASSWORD.fullmatch(address)):
