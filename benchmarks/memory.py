@@ -19,7 +19,7 @@ ENGINE = Path(__file__).parents[1] / "engine" / "src"
 JOBS = 12_000
 WORKERS = 2
 PATIENCE = 600.0  # seconds for all jobs
-LOOK = 0.5  # seconds between two looks at the queue
+POLL = 0.5  # seconds between two checks of the queue
 TASKS = """
 from jobqueue import DurableHuey
 
@@ -69,8 +69,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > until:
-            raise TimeoutError(f"Not so within {PATIENCE:g} s.")
-        time.sleep(LOOK)
+            raise TimeoutError(f"The jobs did not end within {PATIENCE:g} s.")
+        time.sleep(POLL)
 
 
 if __name__ == "__main__":
