@@ -1,8 +1,9 @@
-"""The time that a job takes, by process and by code: `python -m benchmarks.costs [--quick]`, run by `make bench`. Prints tables.
+"""The processor time of a job, by process and by code: `python -m benchmarks.costs [--quick]`, run by `make bench`.
 
-The first table compares queues by the processor time of each kind of process, for a job that does nothing. The next two show
-the time that one worker alone spends on a job, and in which code. The last shows how soon an idle queue starts a job: a
-program's first job, and later ones. For comparison, two tables end with bare UPDATEs of one row, one for each commit of a job.
+The first table compares queues by the processor time of each kind of process, for a job that does nothing. The next two
+show the time that one worker alone spends on a job, and in which code. The last shows how soon an idle queue starts a
+job: a program's first job, and later ones. For comparison, two tables end with bare UPDATEs of one row, one for each
+commit of a job.
 """
 
 import argparse
@@ -167,7 +168,7 @@ def bare_update(servers: Servers, times: int) -> tuple[float, float]:
 
 
 def idle_latency(peer: Peer, servers: Servers) -> list[str]:
-    """Return the milliseconds from submit to start: of a program's first job, which connects, and p50 and p99 of the others."""
+    """Return the milliseconds from submit to start: of a program's first job, and p50 and p99 of the others."""
     with running(peer, servers) as queue:
         first, *others = queue.ask("idle", IDLE)["start"]
     return [f"{first:.1f}", *spread(others)]

@@ -1,7 +1,8 @@
 """The cost of repeated reads of a dataset in a web process, compared with a bare SELECT or GET. Run by `make bench`.
 
-The frame has 10 MB and does not change. On each storage, one thread reads, and then twenty threads read at the same time. The
-same run makes as many bare requests, on separate connections. Prints whether each storage stays within its limits.
+The frame has 10 MB and does not change. On each storage, one thread reads, and then twenty threads read at the same
+time. The same run makes as many bare requests, on separate connections. Prints whether each storage stays within its
+limits.
 """
 
 import statistics

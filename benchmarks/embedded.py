@@ -1,7 +1,7 @@
 """A comparison of the embedded queue (SQLite, no server) with stock Huey on SQLite, and the cost of an idle app.
 
-Run by `make bench`. Prints the time from submit to start on an idle queue, for both in one run. For a baked app, prints the
-processor time while it is idle, and the memory of its web process after a visit to every page.
+Run by `make bench`. Prints the time from submit to start on an idle queue, for both in one run. For a baked app, prints
+the processor time while it is idle, and the memory of its web process after a visit to every page.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def latencies(label: str, make: str) -> tuple[float, float, float]:
 
 
 def idle_app(app: Path) -> None:
-    """Print the processor time of idle web and worker processes, and the memory of a web process after a visit to every page."""
+    """Print the processor time of an idle app, and the memory of its web process after a visit to every page."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     Path(app, ".env").write_text(f"PORT={PORT}\n")
     with running([str(Path(sys.executable).with_name("honcho")), "start"], cwd=app, env=environment) as honcho:

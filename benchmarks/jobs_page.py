@@ -1,9 +1,9 @@
 """The cost of the jobs page while ten browsers show it and a worker runs twenty jobs a second.
 
-`python -m benchmarks.jobs_page [--quick]`, run by `make bench`. A baked app runs as its Procfile says, with accounts, on
-Postgres with an hour of finished jobs. An admin is logged in, in ten visible windows of Chromium. The benchmark measures the
-processor time of the web processes and Postgres three times: without the page, with it, and without it again. The
-difference is the cost of the page. Exits with 1 if the cost reaches its limit.
+`python -m benchmarks.jobs_page [--quick]`, run by `make bench`. A baked app runs as its Procfile says, with accounts,
+on Postgres with an hour of finished jobs. An admin is logged in, in ten visible windows of Chromium. The benchmark
+measures the processor time of the web processes and Postgres three times: without the page, with it, and without it
+again. The difference is the cost of the page. Exits with 1 if the cost reaches its limit.
 """
 
 import argparse
@@ -109,8 +109,8 @@ def main() -> int:
     path = os.environ.get("CHROMIUM") or chromium.find()
     with site(size) as app, sync_playwright() as playwright:
         print(
-            f"{PACE} jobs a second, {size.ended:,} finished jobs, {PROCESSES} web processes on Postgres, {os.cpu_count()} cores; "
-            f"{size.seconds:g} s for each line, processor time in % of a core"
+            f"{PACE} jobs a second, {size.ended:,} finished jobs, {PROCESSES} web processes on Postgres, "
+            f"{os.cpu_count()} cores; {size.seconds:g} s for each line, processor time in % of a core"
         )
         print(
             f"{'browsers':>8}{'jobs/s':>9}{'refreshes/s':>13}{'failed':>8}{'web':>9}{'Postgres':>10}{'worker':>9}{'Chromium':>10}"
@@ -125,8 +125,8 @@ def main() -> int:
         getattr(meanwhile, name) - (getattr(before, name) + getattr(after, name)) / 2 for name in ("web", "postgres")
     )
     print(
-        f"The page costs {web + postgres:.2f} % of a core: {web:.2f} % for the web processes and {postgres:.2f} % for Postgres. "
-        f"The limit is {LIMIT:g} %."
+        f"The page costs {web + postgres:.2f} % of a core: {web:.2f} % for the web processes and {postgres:.2f} % for "
+        f"Postgres. The limit is {LIMIT:g} %."
     )
     problems = []
     if min(each.jobs for each in (before, meanwhile, after)) < ENOUGH * PACE:

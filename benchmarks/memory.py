@@ -1,8 +1,9 @@
 """Memory of a consumer before and after 12,000 jobs that do nothing, on SQLite. Run by `make bench`.
 
-Prints the proportional set size (PSS), in which shared memory counts once, of the main process and its workers together, and the
-unique set size (USS), which only that process uses, of each worker. A worker's first full garbage collections come within some
-thousands of jobs. They write to every object that they visit, and a page that is written to is no longer shared.
+Prints the proportional set size (PSS), in which shared memory counts once, of the main process and its workers
+together, and the unique set size (USS), which only that process uses, of each worker. A worker's first full garbage
+collections come within some thousands of jobs. They write to every object that they visit, and a page that is written
+to is no longer shared.
 """
 
 import os

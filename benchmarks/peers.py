@@ -1,8 +1,8 @@
-"""A comparison of this queue with its peers: the same jobs, four workers each, on the same machine and servers, in one run.
+"""A comparison of this queue with its peers: the same jobs, machine and servers, four workers each, in one run.
 
-`python -m benchmarks.peers [--quick] [--only NAME ...]`, run by `make bench`. Prints tables and the limits of the figures.
-Exits with 1 if a limit is missed. A round measures one queue after the other. The tables show the medians of the rounds.
-benchmarks/queues/ has the setup of each queue.
+`python -m benchmarks.peers [--quick] [--only NAME ...]`, run by `make bench`. Prints tables and the limits of the
+figures. Exits with 1 if a limit is missed. A round measures one queue after the other. The tables show the medians of
+the rounds. benchmarks/queues/ has the setup of each queue.
 """
 
 import argparse

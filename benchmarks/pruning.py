@@ -1,8 +1,11 @@
-"""The duration of a claim while a million finished jobs are pruned: `python -m benchmarks.pruning [--quick]`, run by `make bench`.
+"""The duration of a claim while a million finished jobs are pruned.
 
-Fifty jobs a second are submitted, claimed and ended on a durable Postgres. Another process prunes at the rate of ten consumers
-for two seconds, pauses for two, and so on until the million is gone. A round is a fifth of these turns. Its ratio is the 99th
-percentile of a claim during pruning, divided by the one without. Exits with 1 if the median of the ratios is over its limit.
+`python -m benchmarks.pruning [--quick]`, run by `make bench`.
+
+Fifty jobs a second are submitted, claimed and ended on a durable Postgres. Another process prunes at the rate of ten
+consumers for two seconds, pauses for two, and so on until the million is gone. A round is a fifth of these turns. Its
+ratio is the 99th percentile of a claim during pruning, divided by the one without. Exits with 1 if the median of the
+ratios is over its limit.
 """
 
 import argparse
@@ -56,13 +59,13 @@ def measure(url: str, finished: int) -> tuple[list[list[float]], list[list[float
         filling.finish(ledger, finished)
         os.sync()  # otherwise the system writes the filled data for another minute
         work(ledger, TURN)  # prepares each statement
-        with pruner(url, PAUSE) as (may, told):
+        with pruner(url, PAUSE) as (may_run, receiver):
             pruning = False
-            while not told.poll():
-                (may.set if pruning else may.clear)()
+            while not receiver.poll():
+                (may_run.set if pruning else may_run.clear)()
                 took[pruning].append(work(ledger, TURN))
                 pruning = not pruning
-            deleted: list[int] = told.recv()
+            deleted: list[int] = receiver.recv()
     return took[False], took[True], sum(deleted)
 
 

@@ -87,7 +87,7 @@ class Running:
         return found
 
     def memory(self) -> float:
-        """Return the bytes of the consumer and its workers. On Linux, shared memory counts once; elsewhere, in each process."""
+        """Return the bytes of the consumer and its workers. Only on Linux, shared memory counts once."""
         total = 0.0
         for process in self.tree():
             with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""A program that submits jobs to a queue and measures it: `submitter.py MODULE COMMAND NUMBER`. Prints one line of JSON.
+"""A program that submits jobs to a queue and measures it: `submitter.py MODULE COMMAND NUMBER`. Prints a line of JSON.
 
 Each queue gets a separate process, like a web process, which imports only that queue.
 """
@@ -26,7 +26,7 @@ POLL = 0.1  # seconds between two reads of the notes. Frequent reads would take 
 
 
 def throughput(queue: Any, jobs: int) -> dict[str, float]:
-    """Submit jobs that do nothing, one by one, while a job blocks each worker. Then release the workers. Return both speeds."""
+    """Submit jobs that do nothing, one by one, while a job blocks each worker. Then release the workers."""
     gate = hold(queue, "hold")
     began = time.perf_counter()
     for i in range(jobs):
@@ -40,7 +40,7 @@ def throughput(queue: Any, jobs: int) -> dict[str, float]:
 
 
 def latency(queue: Any, jobs: int, name: str = "probe") -> dict[str, list[float]]:
-    """Submit jobs, each after the last one's end. Return the milliseconds from submit to start, and to result, of each."""
+    """Submit jobs, each after the last one's end. Return the milliseconds from submit to start, and to result."""
     submitted, got = {}, {}
     for i in range(jobs):
         time.sleep(random.uniform(*PAUSE))
@@ -84,7 +84,7 @@ def warm(queue: Any, _: int) -> None:
 
 
 def hold(queue: Any, name: str) -> Path:
-    """Block every worker with a job until the returned file exists. A worker that prefetches takes more jobs than it starts."""
+    """Block every worker with a job until the returned file exists. A worker that prefetches may take several jobs."""
     gate = NOTES.with_name(f"{name}.gate")
     jobs = itertools.count()
 

@@ -1,6 +1,7 @@
 """The app that benchmarks/web.py runs: jobs that wait, as background callbacks and in panels, and a quick callback.
 
-Two environment variables configure it: MANAGER is huey or diskcache, and FOLDER is where a file named `over` ends the jobs.
+Two environment variables configure it: MANAGER is huey or diskcache, and FOLDER is where a file named `over` ends the
+jobs.
 """
 
 import os

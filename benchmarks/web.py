@@ -1,8 +1,9 @@
 """The cost of watching jobs: how long an unrelated quick callback takes while many browsers watch running jobs.
 
-`python -m benchmarks.web [--quick] [--only NAME]`, run by `make bench`. There are two web processes, as in the app's Procfile,
-and eight jobs that report progress each second. More and more simulated browsers on this machine watch the jobs. Each
-polls again one second after its last answer. Prints a table, also for Dash's DiskcacheManager. Exits with 1 if a limit is missed.
+`python -m benchmarks.web [--quick] [--only NAME]`, run by `make bench`. There are two web processes, as in the app's
+Procfile, and eight jobs that report progress each second. More and more simulated browsers on this machine watch the
+jobs. Each polls again one second after its last answer. Prints a table, also for Dash's DiskcacheManager. Exits with 1
+if a limit is missed.
 """
 
 import argparse
@@ -76,8 +77,8 @@ def main() -> int:
     asked = parser.parse_args()
     size = QUICK if asked.quick else FULL
     print(
-        f"{JOBS} waiting jobs, {PROCESSES} web processes, {os.cpu_count()} cores; p50 and p95 of a quick callback in ms; "
-        "web, others and browsers in cores"
+        f"{JOBS} waiting jobs, {PROCESSES} web processes, {os.cpu_count()} cores; "
+        "p50 and p95 of a quick callback in ms; web, others and browsers in cores"
     )
     p95: dict[str, float] = {}
     for name, manager, kind in WATCHED:

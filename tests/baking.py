@@ -46,7 +46,7 @@ def install(app: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", thin], check=True)
     packages = Path(sysconfig.get_path("purelib", scheme="venv", vars={"base": str(thin)}))
     packages.joinpath("kit.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
-    # The kit's environment has the engine too, perhaps an older build of the same version. Pip must not accept that one.
+    # The kit's environment has the engine too, perhaps an older build of the same version, which pip must not accept.
     offline = ["--no-deps", "--no-build-isolation", "--no-index", "--ignore-installed", "--quiet"]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(thin / "bin" / "python")]
     wheels = map(str, app.glob("vendor/*.whl"))

@@ -1,6 +1,6 @@
 """A program that finds or installs the Chromium for the tests: `python tests/chromium.py` prints its path.
 
-It looks for the system's browser, then for Playwright's. If there is none, it installs Playwright's, or Debian's as root.
+It looks for the system's browser, then for Playwright's. Otherwise it installs Playwright's, or as root Debian's.
 """
 
 import os

@@ -61,7 +61,7 @@ def template_root() -> Path:
 
 @pytest.fixture(scope="session")
 def bake(shared: Path) -> Bake:
-    """Return a function: `bake(example="blank", author="Ann")` is that app's folder. Copy it before you change or run it."""
+    """Return `bake(example="blank", author="Ann")`, which returns an app's folder. Copy it before changing or running it."""
 
     def baked(example: str = "portfolio", **answers: str) -> Path:
         asked = {"example": example, **answers}
@@ -76,7 +76,7 @@ def bake(shared: Path) -> Bake:
 
 @pytest.fixture(scope="session")
 def installed(bake: Bake, shared: Path) -> Bake:
-    """Return a function: `installed(example="blank")` is the folder of an installed app, with its programs in `.venv/bin`."""
+    """Return `installed(example="blank")`, which returns an installed app's folder, with programs in `.venv/bin`."""
 
     def made(example: str = "portfolio") -> Path:
         place = shared / f"installed-{example}"

@@ -1,7 +1,9 @@
 """The keeper of a server: it stops the server when no process uses it any more, however the tests end.
 
-Each process that uses the server holds a shared lock on the file `users`. This POSIX lock ends with its process, and children
-do not inherit it. When the keeper gets the exclusive lock, no user is left. Then it stops the server and removes its folders.
+Each process that uses the server holds a shared lock on the file `users`. This POSIX lock ends with its process, and
+children do not inherit it. When the keeper gets the exclusive lock, no user is left. Then it stops the server and
+removes its folders.
+
 `keeper.py '{"users": ..., "folders": [...], "command": [...], "account": {}, "stop_signal": ...}'`
 """
 

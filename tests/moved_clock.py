@@ -34,7 +34,7 @@ class MovedClock:
 
 @contextmanager
 def moved_clock(database: Database) -> Iterator[MovedClock]:
-    """Yield the movable clock of a database. This process uses it in the block, and so does each process that calls `read_it`."""
+    """Yield the movable clock of a database, for this process during the block and for those that call `read_it`."""
     clock = MovedClock(database)
     try:
         read_it()

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server. It can be slow, fall silent or refuse, as hosts and networks do, and it can speak TLS."""
+"""A TCP proxy in front of a server. It can be slow, fall silent or refuse, as hosts and networks do, and speak TLS."""
 
 import asyncio
 import math
@@ -65,7 +65,7 @@ class Proxy:
             self.loop.close()
 
     def cut(self) -> None:
-        """Stop forwarding in both directions without closing connections. Accept new connections, but do not answer them."""
+        """Stop forwarding in both directions. Keep connections open, and accept new ones without answering them."""
         self.run(self.fall_silent())
 
     def refuse(self) -> None:

@@ -1,7 +1,7 @@
-"""Real servers from wheels: one Postgres and one Valkey for a whole test run, and separate ones for tests that break them.
+"""Real servers from wheels: one Postgres and one Valkey for a whole test run, and others for tests that break them.
 
-A server listens on the loopback address only, on a free port, with a random password. It stops when the processes that use
-it have ended (see keeper.py).
+A server listens on the loopback address only, on a free port, with a random password. It stops when the processes that
+use it have ended (see keeper.py).
 """
 
 import json
@@ -61,13 +61,13 @@ VALKEY = {"appendonly": "no", "bind": HOST, "databases": "10000", "save": '""'}
 
 @cache
 def shared_postgres(run: Path) -> str:
-    """Return the URL of this run's Postgres. The first process that needs it starts it. `run` is the run's shared folder."""
+    """Return the URL of this run's Postgres. The first process that needs it starts it. `run` is the shared folder."""
     return shared_server(run / "postgres", lambda users: PostgresServer(FAST, users, memory()))
 
 
 @cache
 def shared_valkey(run: Path) -> str:
-    """Return the URL of this run's Valkey. The first process that needs it starts it. `run` is the run's shared folder."""
+    """Return the URL of this run's Valkey. The first process that needs it starts it. `run` is the shared folder."""
     return shared_server(run / "valkey", ValkeyServer)
 
 
@@ -110,7 +110,7 @@ def create_database(postgres: str, template: str | None = None) -> str:
 
 @cache
 def template_database(postgres: str, name: str, fill: Callable[[str], object]) -> str:
-    """Return the name of a database to copy. The first process that needs it creates it and calls `fill` with its URL."""
+    """Return the name of a database to copy. The first process that needs it creates it, and calls `fill` on its URL."""
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [name])
         if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
@@ -167,7 +167,7 @@ def answers(url: str) -> bool:
 class Server:
     """A server in its own folder. The context manager starts it, and stops and removes it at the end.
 
-    users: The lock file of the processes that use it (see keeper.py). By default only the process that enters the context.
+    users: The lock file of the processes that use it (see keeper.py). By default only this process uses it.
     where: The folder in which to create the server's folder. By default the system's folder for temporary files.
     """
 
@@ -289,7 +289,7 @@ class PostgresServer(Server):
         super().start()
 
     def stop(self, mode: Literal["fast", "immediate"]) -> None:
-        """Stop the server. "fast" closes its connections and writes its data. "immediate" is a crash with a later recovery."""
+        """Stop the server. "fast" closes its connections and writes its data. "immediate" is a crash."""
         self.end({"fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode])
 
     def restart(self, mode: Literal["fast", "immediate"]) -> None:

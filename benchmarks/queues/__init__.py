@@ -1,4 +1,4 @@
-"""The queues of the benchmark: a module for each, set up with four workers, as its docs say for jobs that must not be lost.
+"""The queues of the benchmark, each with four workers, and set up as its docs say for jobs that must not be lost.
 
 Each module has these five names. It takes its servers from the environment (BENCH_DATABASE_URL, BENCH_REDIS_URL):
 
@@ -6,7 +6,7 @@ Each module has these five names. It takes its servers from the environment (BEN
 - `prepare()`: create the tables, if the queue has any.
 - `submit(*args)`: submit `benchmarks.work.work(*args)`, and return the argument for `wait`.
 - `wait(submitted)`: wait for the result in the way that the queue's docs recommend.
-- `kept()`: return the number of jobs that the queue still holds and that have not ended. The queue may still rescue them.
+- `kept()`: return the number of jobs that the queue still holds and that have not ended. It may still rescue them.
 """
 
 WORKERS = 4

@@ -59,8 +59,8 @@ def tasks(huey: DurableHuey) -> SimpleNamespace:
 def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[StartConsumer]:
     """Yield a function that starts a consumer and waits until it has registered and its workers are alive.
 
-    A consumer with crash points has only registered by then, because it starts again whenever it dies. All consumers are
-    killed at the end.
+    A consumer with crash points has only registered by then, because it starts again whenever it dies. All consumers
+    are killed at the end.
     """
     with ExitStack() as stack:
 

@@ -1,9 +1,10 @@
 """Crash points: named places between two writes, at which processes die.
 
-An operation is a method of the ledger. A place is "before" one of its statements, or "after" its last one has been committed.
-The statements have their names from `tests.statements`. A file says that a place is armed. A process that has called
-`install` dies at each armed place and removes the file, so it dies there once. At a place "after" an operation, it may
-lose the answer instead: it continues, but does not know about the commit. The statements of completed operations are recorded.
+An operation is a method of the ledger. A place is "before" one of its statements, or "after" its last one has been
+committed. The statements have their names from `tests.statements`. A file says that a place is armed. A process that
+has called `install` dies at each armed place and removes the file, so it dies there once. At a place "after" an
+operation, it may lose the answer instead: it continues, but does not know about the commit. The statements of completed
+operations are recorded.
 """
 
 import functools

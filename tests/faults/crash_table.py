@@ -1,7 +1,7 @@
 """The table of crash points: scenarios, and the statements of their operations in order.
 
-The crash points are before each statement and after the last one. `test_crash_points.py` kills processes there, and asserts
-that the engine executes the statements of the table.
+The crash points are before each statement and after the last one. `test_crash_points.py` kills processes there, and
+asserts that the engine executes the statements of the table.
 """
 
 import functools
@@ -179,7 +179,7 @@ WITH_ONE_WRITER = {"claim": words("NEXT_FOR_ONE_WRITER CLAIM_FOR_ONE_WRITER")}
 
 
 def with_many_writers(of: Operation) -> Operation:
-    """Return the operation as Postgres executes it: one statement writes an end and its data, and may claim the next job."""
+    """Return the operation on Postgres, where one statement writes an end and its data, and may claim the next job."""
     if of.method != "end":
         return of
     if not {"RETRY", "INSERT", "NEXT_VERSION", "RELEASE_DEPENDENT", "CANCEL_DEPENDENT"} & set(of.statements):
@@ -320,7 +320,7 @@ REQUESTS = {
         {},
         first=lambda huey, tasks, name, path: huey.enqueue(a_pipeline(tasks, name, path)),
     ),
-    "put back": Request(
+    "retry": Request(
         "retry",
         words(
             "BEGIN RUN_OF_HANDLE UNSUCCESSFUL_BEFORE RETRY_JOB DELETE_RESULT WAIT_AGAIN DELETE_RESULT WAIT_AGAIN COMMIT"
@@ -331,7 +331,7 @@ REQUESTS = {
         first=a_pipeline_without_its_head,
         result=1,
     ),
-    "put a member back": Request(
+    "retry a chord member": Request(
         "retry",
         words(
             "BEGIN RUN_OF_HANDLE UNSUCCESSFUL_BEFORE RETRY_JOB DELETE_RESULT AWAIT_ONE_MORE UNCOUNT_CHORD_MEMBER WAIT_AGAIN COMMIT"
@@ -358,7 +358,7 @@ REQUESTS = {
         {"ran": 1},
         first=another_unique_job,
     ),
-    "take a result": Request(
+    "reuse a result": Request(
         "submit",
         words("BEGIN NEW_HANDLE INSERT RECENT_RUN DELETE_UNUSED_RUN POINT_HANDLE_AT_RUN COMMIT"),
         functools.partial(a_unique_job, cache_for=1000),
@@ -366,7 +366,7 @@ REQUESTS = {
         {},
         first=a_unique_job_that_succeeds,
     ),
-    "let go of a run": Request(
+    "detach from a run": Request(
         "cancel",
         words("BEGIN CANCEL RUN_OF_HANDLE DETACH_HANDLE STILL_WANTED COMMIT"),
         lambda huey, tasks, name, path: huey.job(name).cancel(),
@@ -374,7 +374,7 @@ REQUESTS = {
         {"ran": 1},
         first=two_who_share_a_run,
     ),
-    "let a run go at last": Request(
+    "detach the last handle": Request(
         "cancel",
         words("BEGIN CANCEL RUN_OF_HANDLE DETACH_HANDLE STILL_WANTED CANCEL COMMIT"),
         lambda huey, tasks, name, path: huey.job(name).cancel(),
@@ -382,7 +382,7 @@ REQUESTS = {
         {},
         first=a_unique_job,
     ),
-    "take part again": Request(
+    "reattach to a run": Request(
         "retry",
         words("BEGIN RUN_OF_HANDLE REATTACH_HANDLE COMMIT"),
         lambda huey, tasks, name, path: huey.job(name).retry(),
@@ -401,8 +401,9 @@ REQUESTS = {
     ),
 }
 
-# Writes without a crash point, because they stand alone or belong to no job: claims within concurrency limits, Huey's entries,
-# releases after a claim without an answer, logs so far, callback updates, pruning, and users' changes of schedules.
+# Writes without a crash point, because they stand alone or belong to no job: claims within concurrency limits, Huey's
+# entries, releases after a claim without an answer, logs so far, callback updates, pruning, and users' changes of
+# schedules.
 WITHOUT_A_CRASH_POINT = words(
     "CLAIM_WITHIN_CAPS CLAIM_WITHIN_CAPS_FOR_ONE_WRITER "
     "RELEASE_CLAIM RELEASE_WORKER PUT_ENTRY POP_ENTRY DELETE_STALE_LOCK END_ALONE DELETE_COUNTER FLUSH_RESULTS FLUSH_ENTRIES FLUSH_COUNTERS "

@@ -1,4 +1,4 @@
-"""The tasks of the fault tests. They note their actions in a file: one line for each, which ends with the process id."""
+"""The tasks of the fault tests. They note their actions in a file, in lines that end with the process id."""
 
 import hashlib
 import logging

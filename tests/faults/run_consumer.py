@@ -1,7 +1,7 @@
 """A consumer as operators run it, in a separate process that signals stop: `run_consumer.py '{"storage": ..., ...}'`.
 
-With `crash_points`, the consumer runs in a forked child that dies at each armed place. The parent then starts another child at
-once, as a process manager would, but without importing everything again.
+With `crash_points`, the consumer runs in a forked child that dies at each armed place. The parent then starts another
+child at once, as a process manager would, but without importing everything again.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Tests that readers of a dataset get a complete version, old or new, despite kills during a save and failures of Redis."""
+"""Tests that readers of a dataset get a complete version, old or new, despite kills during saves and Redis failures."""
 
 import time
 from collections.abc import Iterator

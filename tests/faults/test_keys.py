@@ -94,9 +94,9 @@ NEW: Keys = {"secret_key": "new", "secret_key_fallbacks": ["old"]}
 
 ANOTHER_ORDER = "two deploys, the consumers first"
 
-# Rotation -> the keys of each deploy, and the order in which its processes restart. If there is one deploy, consumers that
-# know only the old key must get no message signed with the new one. So the web process restarts last, and no job submits
-# another one.
+# Rotation -> the keys of each deploy, and the order in which its processes restart. If there is one deploy, consumers
+# that know only the old key must get no message signed with the new one. So the web process restarts last, and no job
+# submits another one.
 ROTATIONS: dict[str, tuple[list[Keys], list[str]]] = {
     "two deploys, the web first": ([BOTH, NEW], ["web", "consumer", "consumer"]),
     ANOTHER_ORDER: ([BOTH, NEW], ["consumer", "consumer", "web"]),

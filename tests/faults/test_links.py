@@ -1,4 +1,4 @@
-"""Tests of a database link that is slow or cut during a large value: the value arrives once, and delays no other work."""
+"""Tests of a database link that is slow or cut during a large value: it arrives once and delays no other work."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""Tests of databases that are down or silent, briefly or for long. Live workers keep their jobs and recover by themselves."""
+"""Tests of databases that are down or silent, briefly or for long. Live workers keep their jobs and recover."""
 
 import select
 import signal

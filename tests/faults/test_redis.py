@@ -1,4 +1,4 @@
-"""Tests that Redis only carries notifications: if it is killed, flushed or paused, work is delayed but no job is lost."""
+"""Tests that Redis only carries notifications: a kill, flush or pause of Redis delays work, but loses no job."""
 
 import signal
 import time

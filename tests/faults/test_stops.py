@@ -1,7 +1,7 @@
 """Tests of stop signals.
 
-After SIGTERM, SIGINT or SIGHUP, running jobs get the grace period and are then released. Releases do not count as losses.
-SIGQUIT gives no grace period.
+After SIGTERM, SIGINT or SIGHUP, running jobs get the grace period and are then released. Releases do not count as
+losses. SIGQUIT gives no grace period.
 """
 
 import os

@@ -1,6 +1,7 @@
 """A program that makes the old ledger: a database of an earlier version of the engine, for test_old_ledger.py.
 
-Run it from the kit's folder, with the kit's environment: `python -m tests.faults.old_ledger.make`. It writes three files here:
+Run it from the kit's folder, with the kit's environment: `python -m tests.faults.old_ledger.make`. It writes three
+files here:
 
 - `engine.tar.xz`: the engine's source at COMMIT. It is made if it is not there.
 - `ledger.sqlite.xz`: the ledger that this engine wrote on SQLite. The code from the archive runs, not today's.
@@ -9,9 +10,9 @@ Run it from the kit's folder, with the kit's environment: `python -m tests.fault
 These files stand for users' data. If a test fails on them, an upgrade loses data: fix the engine, and do not make the
 files again. Make them again at a later COMMIT, when nobody upgrades from this version any more.
 
-The ledger has jobs in every state. A first consumer runs some jobs to their end, and is stopped while it runs another. A
-second one is killed while it runs two. The other jobs are submitted when no consumer runs. Most jobs have an id that says
-their purpose. Some are due up to a minute later, so tests of new files fail until then.
+The ledger has jobs in every state. A first consumer runs some jobs to their end, and is stopped while it runs another.
+A second one is killed while it runs two. The other jobs are submitted when no consumer runs. Most jobs have an id that
+says their purpose. Some are due up to a minute later, so tests of new files fail until then.
 """
 
 import json
@@ -162,7 +163,7 @@ def consumer(database_url: str, queues: str | None = None, **settings: Any) -> I
 
 
 def jobs_that_end(web: "Web") -> "Page":
-    """Submit jobs and wait until they have ended. Return a page's data about its callback, whose answer it has not read."""
+    """Submit jobs and wait until they have ended. Return a page's data about its callback, with the answer unread."""
     from huey import chord
 
     from jobqueue import State

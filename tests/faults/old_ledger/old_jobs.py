@@ -1,7 +1,7 @@
 """The tasks and the Dash app of the old ledger.
 
-The same code runs under the engine that wrote the ledger and under the current one. It uses only public names. Its tasks
-are always named `old_jobs.*`, because their names are part of the stored messages.
+The same code runs under the engine that wrote the ledger and under the current one. It uses only public names. Its
+tasks are always named `old_jobs.*`, because their names are part of the stored messages.
 """
 
 import importlib

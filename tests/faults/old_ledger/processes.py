@@ -1,7 +1,8 @@
 """A consumer and a web process that use the engine in PYTHONPATH.
 
 `python -m tests.faults.old_ledger.processes consumer '{"options": {"database_url": ...}, "workers": 2}'` runs jobs.
-`... web '{"options": {"database_url": ...}}'` answers each line of input, `["call", "double", "number", 21]`, with a line of JSON.
+`... web '{"options": {"database_url": ...}}'` answers each line of input, `["call", "double", "number", 21]`, with a
+line of JSON.
 """
 
 import json
