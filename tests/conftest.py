@@ -61,7 +61,7 @@ def template_root() -> Path:
 
 @pytest.fixture(scope="session")
 def bake(shared: Path) -> Bake:
-    """Return `bake(example="blank", author="Ann")`, which returns an app's folder. Copy it before changing or running it."""
+    """Return `bake(example="blank", author="Ann")`, which returns an app's folder. Copy it to change or run it."""
 
     def baked(example: str = "portfolio", **answers: str) -> Path:
         asked = {"example": example, **answers}

@@ -110,7 +110,7 @@ def create_database(postgres: str, template: str | None = None) -> str:
 
 @cache
 def template_database(postgres: str, name: str, fill: Callable[[str], object]) -> str:
-    """Return the name of a database to copy. The first process that needs it creates it, and calls `fill` on its URL."""
+    """Return the name of a database to copy. The first process that needs it creates it. `fill` gets its URL."""
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [name])
         if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is None:

@@ -1,4 +1,4 @@
-"""Tests of two hosts with separate links to the servers. A disconnected host loses its jobs to the other, and returns."""
+"""Tests of two hosts with separate links to the servers. A disconnected host loses its jobs to the other."""
 
 import time
 from collections.abc import Iterator
