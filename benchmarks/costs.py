@@ -1,4 +1,4 @@
-"""The processor time of a job, by process and by code: `python -m benchmarks.costs [--quick]`, run by `make bench`.
+"""The time that a job takes, by process and by code: `python -m benchmarks.costs [--quick]`, run by `make bench`.
 
 The first table compares queues by the processor time of each kind of process, for a job that does nothing. The next two
 show the time that one worker alone spends on a job, and in which code. The last shows how soon an idle queue starts a

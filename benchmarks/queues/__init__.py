@@ -1,8 +1,9 @@
-"""The queues of the benchmark, each with four workers, and set up as its docs say for jobs that must not be lost.
+"""The queues of the benchmark, each set up with four workers as its docs say for jobs that must not be lost.
 
-Each module has these five names. It takes its servers from the environment (BENCH_DATABASE_URL, BENCH_REDIS_URL):
+Each queue is a module with these five names. It takes its servers from the environment (BENCH_DATABASE_URL, BENCH_REDIS_URL):
 
-- `CONSUMER`: the command that starts the workers. `PROCESSES` is the number of such processes, if one is not enough.
+- `CONSUMER`: the command that starts the workers, beginning with the program's name. `PROCESSES` is the number of such
+  processes, if one is not enough.
 - `prepare()`: create the tables, if the queue has any.
 - `submit(*args)`: submit `benchmarks.work.work(*args)`, and return the argument for `wait`.
 - `wait(submitted)`: wait for the result in the way that the queue's docs recommend.
