@@ -36,10 +36,7 @@ class Proxy:
         self.bytes_per_s = bytes_per_s
         self.chunk = CHUNK if bytes_per_s == math.inf else SHORT_CHUNK  # a slow link buffers little
         self.passed = {"up": 0, "down": 0}  # bytes from the clients, and to them
-        self.free_at = {
-            "up": 0.0,
-            "down": 0.0,
-        }  # time on the loop's clock at which the link will have sent all its data
+        self.free_at = {"up": 0.0, "down": 0.0}  # on the loop's clock: when the link will have sent all its data
         self.port = free_port()
         self.context: ssl.SSLContext | None = None
         if tls != "no":

@@ -101,9 +101,8 @@ class RunningApp:
 
 
 def log_in(page: Page, name: str, password: str = PASSWORD) -> None:
-    expect(page.get_by_role("heading", name="Log in")).to_be_visible(
-        timeout=1000 * WAIT
-    )  # other pages have a field "Name" too
+    # Wait for the log-in page, as other pages have a field "Name" too.
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible(timeout=1000 * WAIT)
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()

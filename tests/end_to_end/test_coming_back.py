@@ -478,9 +478,7 @@ def test_late_answer_does_not_disturb_a_page_after_going_back(
         pass
     page.get_by_role("link", name="Hello").click()
     expect(page.get_by_role("heading", name="Hello")).to_be_visible()
-    with page.expect_response(
-        lambda response: "callback-kept" in response.request.headers
-    ):  # the callback is called again
+    with page.expect_response(lambda response: "callback-kept" in response.request.headers):  # it is called again
         page.go_back()
     late[0].continue_()
     visitor.watches(name)

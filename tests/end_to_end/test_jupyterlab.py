@@ -31,7 +31,7 @@ show(app, "/hello", height=500)
 
 @contextmanager
 def jupyterlab(folder: Path, base_url: str, **environment: str) -> Iterator[str]:
-    """Serve an app's notebooks from a JupyterLab without a log-in. Yield its address."""
+    """Serve an app's notebooks from a JupyterLab without a log-in. Return its address."""
     port = free_port()
     home = folder / "home"
     home.mkdir(exist_ok=True)

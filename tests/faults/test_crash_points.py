@@ -1,4 +1,4 @@
-"""Tests in which a process dies between any two writes. No job is lost, and nothing is done twice."""
+"""Tests in which a process dies between any two writes. No job is lost, and no write happens twice."""
 
 import json
 import os

@@ -296,11 +296,7 @@ def test_worker_that_dies_after_a_claim_without_an_answer_loses_no_job(
         server.start()
     assert handle.get(blocking=True, timeout=10) == "ran"
     job = handle.get_job()
-    assert (job.attempt, job.losses, job.returns) == (
-        2,
-        1,
-        0,
-    )  # a loss, as a message that kills workers must not be read forever
+    assert (job.attempt, job.losses, job.returns) == (2, 1, 0)  # a loss: no message may kill workers forever
     assert len(notes(Path(path))) == 1
 
 
