@@ -56,7 +56,7 @@ def latency(queue: Any, jobs: int, name: str = "probe") -> dict[str, list[float]
 
 
 def load(queue: Any, most: int) -> None:
-    """Submit jobs at an even pace until the file `enough` exists. Wait while a job for each worker has not ended."""
+    """Submit jobs at an even pace until the file `enough` exists. Wait while there is a job for each worker."""
     enough = NOTES.with_name("enough")
     for i in range(most):
         while i - seen("load-", "end") >= WORKERS and not enough.exists():

@@ -1,6 +1,6 @@
 """The queues of the benchmark, each set up with four workers as its docs say for jobs that must not be lost.
 
-Each queue is a module with these five names. It takes its servers from the environment (BENCH_DATABASE_URL, BENCH_REDIS_URL):
+Each queue is a module with these five names. Its servers are in BENCH_DATABASE_URL and BENCH_REDIS_URL:
 
 - `CONSUMER`: the command that starts the workers, beginning with the program's name. `PROCESSES` is the number of such
   processes, if one is not enough.

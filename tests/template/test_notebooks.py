@@ -29,7 +29,7 @@ def cells(path: Path) -> list[Any]:
 
 
 @pytest.mark.long
-def test_tour_gives_its_stored_outputs() -> None:
+def test_the_tour_shows_what_is_stored() -> None:
     done = pytest_in(baking.KIT, baking.with_programs(), "--nbval", "--nbval-current-env", TOUR)
     assert done.returncode == 0, done.stdout + done.stderr
 
