@@ -141,18 +141,17 @@ class JobPage:
             job = self.access.get_job(str(job_id))
             sent = SentParts(seen.get("marks") if isinstance(seen, dict) else None)
             parts = self._parts(job)
-            keys = {"report": (job.state, job.attempt)}
-            if sent.lacks("report", keys["report"]):  # a report takes a while to read
-                parts["report"] = self.report.section(job)
             if "asked" not in sent.marks:  # arguments never change, and may take megabytes
                 parts["asked"] = detail_sections.arguments(job, self.access)
+            changed = {name: sent.changed(name, part) for name, part in parts.items()}
+            if sent.differs("report", (job.state, job.attempt)):  # a report takes a while to read
+                changed["report"] = self.report.section(job)
         except DatabaseUnavailable:
             return unavailable(), *[no_update] * (len(SECTIONS) + 1)
-        changed = [sent.changed(name, parts[name], keys.get(name)) if name in parts else no_update for name in SECTIONS]
         told = {"at": self.access.moment(time.time(), TIME), "marks": sent.marks, "ended": job.state.ended}
-        return None, *changed, told
+        return None, *(changed.get(name, no_update) for name in SECTIONS), told
 
-    def _parts(self, job: Job) -> dict[str, Component | None]:
+    def _parts(self, job: Job) -> dict[str, Component]:
         history = self.huey.history(job.id)
         log = self.huey.log(job.id)
         steps = Listing(self.huey.ledger.database).steps(job.id, detail_sections.STEPS)
