@@ -1,4 +1,4 @@
-"""Reports as people open them: in a frame, from a downloaded file and on paper, from a notebook that a stranger's script got into."""
+"""Reports as people open them: in a frame, from a saved file and on paper. A stranger's script got into the notebook."""
 
 import os
 import socket

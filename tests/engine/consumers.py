@@ -116,7 +116,7 @@ class ConsumerProcess:
 
 @contextmanager
 def consumer_process(command: Sequence[str], log: Path, **options: Any) -> Iterator[ConsumerProcess]:
-    """Start a consumer with its output in `log`. Kill all of its processes at the end of the block, or when pytest is killed."""
+    """Start a consumer with its output in `log`. Its processes end with the block, and also if pytest is killed."""
     guard = Guard()
     program = [*guard.command, sys.executable, *command]
     with log.open("ab") as output:

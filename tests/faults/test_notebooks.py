@@ -1,4 +1,4 @@
-"""The kernel of a notebook's job, and the Chromium of a print, end with the job: no process of them lives a second later."""
+"""The kernel of a notebook's job, and the Chromium of a print, end with the job: a second later no process lives."""
 
 import json
 import os
@@ -61,7 +61,10 @@ def start_reports(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterat
 
 
 class Running:
-    """A notebook job that reached the cell which sleeps, or calls into C. `kernel`, `child`: process ids of the kernel and of its child."""
+    """A notebook job that reached the cell which sleeps, or calls into C.
+
+    `kernel`, `child`: process ids of the kernel and of a process that the notebook started.
+    """
 
     def __init__(self, submit: Callable[..., JobHandle], what: str, note: Path) -> None:
         self.handle = submit(what=what, note=str(note))

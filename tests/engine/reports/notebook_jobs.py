@@ -1,7 +1,7 @@
 """A notebook for tests, which does what its parameters say, and the tasks that run it.
 
-As a script it is a consumer: `notebook_jobs.py '{"storage": ..., "settings": ..., "worker_type": ..., "workers": ..., "folder": ...}'`.
-With `"prints": true` it prints pages of `printed_app` in place of notebooks, one of them each second.
+As a script it is a consumer. Its argument is a JSON object with `storage`, `settings`, `worker_type`, `workers`, `folder` and
+`prints`. If `prints` is true, it prints pages of `printed_app`, one of them each second, and runs no notebook.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A Dash app whose pages a consumer prints. Nothing but the consumer imports it: an app takes the callbacks of other tests."""
+"""A Dash app whose pages a consumer prints. Only the consumer imports it: an app takes the callbacks of other tests."""
 
 from dash import Dash, html
 from flask import Flask

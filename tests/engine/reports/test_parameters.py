@@ -32,8 +32,8 @@ def tasks(huey: DurableHuey, tmp_path: Path) -> SimpleNamespace:
         ({"region": None}, f"weekly takes region as str, and None is NoneType. {TAKES}"),
         (
             {"day": object()},
-            "weekly cannot take day: a value of type object cannot be written into a cell. Give text, a number, True, False, "
-            "None, or a list or dict of them.",
+            "weekly cannot take day: a value of type object cannot be written into a cell. Give text, a number, True, "
+            "False, None, or a list or dict of them.",
         ),
     ],
 )

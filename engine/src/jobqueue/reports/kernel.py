@@ -43,7 +43,7 @@ class CellFailed(Exception):
 
 
 class Kernel(AsyncKernelManager):
-    """A kernel of this interpreter, whatever kernels are installed. It ends with this process, as do the processes that it starts."""
+    """A kernel of this interpreter, whatever kernels are installed. It ends with this process, and its children do too."""
 
     _guard: Guard | None = None
 
