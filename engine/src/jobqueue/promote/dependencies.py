@@ -10,7 +10,7 @@ import copy
 import re
 from collections.abc import Iterator
 
-from jobqueue.promote.notebook import Function, Notebook, Statement, names_of
+from jobqueue.promote.notebook import Function, Notebook, Statement, names_of, parameters
 from jobqueue.promote.refusal import Refused
 
 DECORATORS = ("task", "periodic_task", "dataset")  # of a queue
@@ -222,13 +222,7 @@ def _uses_import(one: ast.Import | ast.ImportFrom, bound: str, node: ast.AST) ->
 
 def _check_defaults(statement: Statement, function: Function) -> None:
     """Refuse a default value that the function changes: the next call would start with it."""
-    positional = [*function.args.posonlyargs, *function.args.args]
-    defaults = [None] * (len(positional) - len(function.args.defaults)) + list(function.args.defaults)
-    pairs = [
-        *zip(positional, defaults, strict=True),
-        *zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True),
-    ]
-    for argument, default in pairs:
+    for argument, default in parameters(function):
         mutable = isinstance(default, ast.List | ast.Dict | ast.Set) or (
             isinstance(default, ast.Call) and _name(default.func) in ("list", "dict", "set")
         )

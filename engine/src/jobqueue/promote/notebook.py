@@ -4,6 +4,7 @@ import ast
 import re
 import symtable
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -150,6 +151,14 @@ def names_of(node: ast.stmt) -> tuple[set[str], set[str], set[str]]:
     return binds, uses, stores
 
 
+def parameters(function: Function) -> list[tuple[ast.arg, ast.expr | None]]:
+    """Return a function's parameters with their default values, except for `*args` and `**kwargs`. None: it has no default."""
+    given = function.args
+    positional = [*given.posonlyargs, *given.args]
+    defaults = [None] * (len(positional) - len(given.defaults)) + list(given.defaults)
+    return [*zip(positional, defaults, strict=True), *zip(given.kwonlyargs, given.kw_defaults, strict=True)]
+
+
 def annotated_names(node: ast.AST) -> Iterator[str]:
     """Yield the names in annotations, also in those that are text."""
     for one in ast.walk(node):
@@ -159,12 +168,12 @@ def annotated_names(node: ast.AST) -> Iterator[str]:
 
 
 def _names_in(annotation: ast.AST) -> Iterator[str]:
-    for one in ast.walk(annotation):
-        if isinstance(one, ast.Name):
-            yield one.id
-        elif isinstance(one, ast.Constant) and isinstance(one.value, str):
-            try:
-                inner = ast.parse(one.value, mode="eval")
-            except SyntaxError:
-                continue
-            yield from _names_in(inner)
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value).rpartition(".")[2] == "Literal":
+        annotation = annotation.value  # its texts are values
+    if isinstance(annotation, ast.Name):
+        yield annotation.id
+    elif isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        with suppress(SyntaxError):
+            yield from _names_in(ast.parse(annotation.value, mode="eval").body)
+    for inner in ast.iter_child_nodes(annotation):
+        yield from _names_in(inner)

@@ -22,12 +22,20 @@ import nbformat
 
 from jobqueue.promote import evidence, writing
 from jobqueue.promote.dependencies import definition_of_task, dependencies, task_decorator
-from jobqueue.promote.notebook import Cell, Notebook, Statement
+from jobqueue.promote.notebook import Notebook, Statement, parameters
 from jobqueue.promote.page import page_module
 from jobqueue.promote.refusal import Refused
 
 LEFT_OUT = (".*", "var", "node_modules", "__pycache__", "*.egg-info", "build", "dist")  # of the copy
 KEPT = "promoted"  # the cell's metadata that holds its source before
+PAGE_CHECK = """
+import sys
+import dash
+import app.web
+paths = [page["path"] for page in dash.page_registry.values()]
+if paths.count(sys.argv[1]) > 1 or any(rule.rule == sys.argv[1] for rule in app.web.server.url_map.iter_rules()):
+    sys.exit("The app has a page at this address. Use --as.")
+"""
 Tell = Callable[[str], object]
 
 
@@ -90,7 +98,7 @@ def plan(
         files[targets["page"]] = writing.marked(page_module(root, module, node, taken), place)
     files[place] = _rewritten(root, notebook, taken, task, module)
     tell("Checking the job in a copy of the app.")
-    _prove(root, place, module, name or task, files, bool(calls))
+    _prove(root, place, module, name or task, files, targets.get("test") if calls else None, targets.get("page"))
     steps = ["make start"] + ([f"http://localhost:8050/{module.replace('_', '-')}"] if page else [])
     steps += ["In JupyterLab: File, Reload Notebook from Disk"]
     if unproven or not calls:
@@ -157,11 +165,7 @@ def _check_no_arguments(taken: Sequence[Statement], task: str, every: str | None
     decorator = task_decorator(statement)
     if every is None and (decorator is None or ".task" in ast.unparse(decorator).partition("(")[0]):
         return
-    arguments = statement.node.args
-    needed = [one.arg for one in [*arguments.posonlyargs, *arguments.args]][: -len(arguments.defaults) or None]
-    needed += [
-        one.arg for one, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None
-    ]
+    needed = [one.arg for one, default in parameters(statement.node) if default is None]
     if needed:
         raise Refused(
             f"{task} needs {', '.join(needed)}, and a schedule passes no arguments. Give each a default value."
@@ -273,7 +277,8 @@ def _records(
         if changed:
             again, _ = evidence.run(notebook, notebook.path.parent, _environment(root, folder))
             cell, now, before = changed[0]
-            if any(other is cell for other, _, _ in _changes(notebook, ran, again)):
+            at = notebook.cells.index(cell)
+            if evidence.shown(ran[at].outputs) != evidence.shown(again[at].outputs):
                 raise Refused(
                     f"{cell.label} gives another output at each run, so it proves nothing. Tag it {evidence.IGNORED}, or take "
                     "the time out of it."
@@ -284,15 +289,6 @@ def _records(
         if "refused" in record:
             raise Refused(f"{task}({record['arguments']}) returns what the queue cannot keep. {record['refused']}")
     return [record for record in records if "value" in record or "shown" in record], others
-
-
-def _changes(notebook: Notebook, first: Sequence[Any], second: Sequence[Any]) -> list[tuple[Cell, str, str]]:
-    """Return the cells that showed something else in the second of two runs."""
-    found = []
-    for cell, before, now in zip(notebook.cells, first, second, strict=True):
-        if evidence.shown(before.outputs) != evidence.shown(now.outputs):
-            found.append((cell, "", ""))
-    return found
 
 
 def _environment(root: Path, folder: str) -> dict[str, str]:
@@ -306,8 +302,16 @@ def _environment(root: Path, folder: str) -> dict[str, str]:
     }
 
 
-def _prove(root: Path, place: Path, module: str, job: str, files: Mapping[Path, str | None], tested: bool) -> None:
-    """Check the files in a copy of the app: imports, names, the new test, and the notebook again."""
+def _prove(
+    root: Path,
+    place: Path,
+    module: str,
+    job: str,
+    files: Mapping[Path, str | None],
+    test: Path | None,
+    page: Path | None,
+) -> None:
+    """Check the files in a copy of the app: imports, names, the new test and page, and the notebook again."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "app-copy")
         shutil.copytree(root, copy, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
@@ -329,9 +333,12 @@ def _prove(root: Path, place: Path, module: str, job: str, files: Mapping[Path, 
             "from app.jobs import huey; huey.discover(); "
             f"assert {f'app.jobs.{module}.{job}'!r} in huey.tasks_by_name(), sorted(huey.tasks_by_name())",
         )
-        if tested:
-            test = f"tests/jobs/test_{module}.py"
-            _run_in(copy, environment, "The new test fails:", "-m", "pytest", "-q", "-p", "no:cacheprovider", test)
+        if test is not None:
+            pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", test.as_posix())
+            _run_in(copy, environment, "The new test fails:", *pytest)
+        if page is not None:
+            address = f"/{page.stem.replace('_', '-')}"
+            _run_in(copy, environment, f"The page {address} cannot be added:", "-c", PAGE_CHECK, address)
         again = Notebook(copy / place)
         ran, _ = evidence.run(again, (copy / place).parent, _environment(copy, folder))
         for cell, now, before in evidence.differences(again, ran):
