@@ -39,6 +39,11 @@ TAKEN = {
         "total(1), {'Decimal', 'Fraction', 'Path'} <= set(module)",
         (1, True),
     ),
+    "a Literal's texts are values": (
+        "from typing import Literal\n# %%\ndef total(x: Literal['north'], y: 'list[Literal[1]]' = ()) -> int: return x",
+        "total(1)",
+        1,
+    ),
     "names for the type checker": (
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from decimal import Decimal\n# %%\n"
         "def total(x: 'Decimal') -> int: return 1",
