@@ -45,11 +45,11 @@ FIELDS = {
 }
 
 
-def page(tmp_path: Path, parameters: str) -> str:
+def page(tmp_path: Path, parameters: str, kind: str = "task") -> str:
     notebook = Notebook(write(tmp_path / "sales.ipynb", f"{BEFORE}def total({parameters}): return 1"))
     node = definition_of_task(notebook, "total").node
     assert isinstance(node, ast.FunctionDef)
-    return page_module(tmp_path, "sales", node, dependencies(notebook, "total"))
+    return page_module(tmp_path, "sales", node, kind, dependencies(notebook, "total"))
 
 
 @pytest.mark.parametrize("parameter", FIELDS)
@@ -59,6 +59,12 @@ def test_a_page_has_a_field_for_each_parameter(parameter: str, tmp_path: Path) -
     field, passed = FIELDS[parameter]
     assert field in flat and passed in flat, text
     assert len(text.splitlines()) < 45  # hello's has 28
+
+
+def test_the_page_of_a_dataset_refreshes_it(tmp_path: Path) -> None:
+    text = page(tmp_path, "n=3", "dataset")
+    assert "jobs.panel(__name__, task=total.task)" in text and "return total.refresh()" in text
+    assert "NumberInput" not in text
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ def levels(count: int = 3) -> dict:
 # %%
 levels()
 # %%
-levels.call_local(count=5)
+first = levels()
+print(first == levels())
 """
 # By the module's name: the cells, and the task.
 NOTEBOOKS = {"sales": (CELLS, "total_sales"), "receipts": (FRAMES, "receipts"), "levels": (DATASET, "levels")}
@@ -167,7 +168,7 @@ def test_mutants_of_a_promoted_module_turn_the_apps_tests_red(
         # A mutant is equivalent, as far as the notebook shows, if all recorded calls return and print the same.
         held = checks.outcome(checks.source)
         others = [mutant for mutant in mutants.mutants(checks.source) if checks.outcome(mutant) != held]
-        assert len(others) > 2 * EACH
+        assert len(others) >= EACH
         chosen = random.Random(request.config.getoption("seed")).sample(others, EACH)
         green = [mutant for mutant in chosen if checks.test_is_green(mutant)]
         if green:

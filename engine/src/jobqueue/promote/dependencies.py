@@ -116,6 +116,13 @@ def task_decorator(statement: Statement) -> ast.expr | None:
     return None
 
 
+def kind_of(statement: Statement) -> str:
+    """Return a function's kind of task: "task", "periodic_task" or "dataset". Return "" for a bare function."""
+    decorator = task_decorator(statement)
+    function = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return function.attr if isinstance(function, ast.Attribute) else ""
+
+
 def _definition(notebook: Notebook, needed: str, user: Statement, task: str) -> Statement | None:
     """Return the statement that defines a name, or None for one of Python's own. Raises Refused."""
     found = notebook.binding(needed)

@@ -229,9 +229,9 @@ def _is_literal(node: ast.expr) -> bool:
     return True
 
 
-def recording(task: str, calls: Sequence[str], wrapped: bool) -> str:
-    """Return the code that records what calls return.
+def recording(function: str, calls: Sequence[str]) -> str:
+    """Return the code that records what calls of a function return.
 
-    :param wrapped: whether the name is a queue's task, rather than a function.
+    :param function: its source, such as "total.call_local".
     """
-    return RECORD.format(function=f"{task}.call_local" if wrapped else task, calls=list(calls))
+    return RECORD.format(function=function, calls=list(calls))

@@ -41,8 +41,11 @@ class Parameter(NamedTuple):
         return f'dmc.{made}(id="{self.id}", label="{_words(self.name)}"{given}, maw=300)'
 
 
-def page_module(root: Path, module: str, task: ast.FunctionDef, taken: Sequence[Statement]) -> str:
-    """Return the source of a promoted job's page, without its mark. Raises Refused for a parameter that has no field."""
+def page_module(root: Path, module: str, task: ast.FunctionDef, kind: str, taken: Sequence[Statement]) -> str:
+    """Return the source of a promoted job's page, without its mark. Raises Refused for a parameter that has no field.
+
+    :param kind: of the task. A dataset takes no arguments: its page refreshes it.
+    """
     star = task.args.vararg or task.args.kwarg
     if star is not None:
         raise Refused(
@@ -51,16 +54,16 @@ def page_module(root: Path, module: str, task: ast.FunctionDef, taken: Sequence[
     prefix, words = module.replace("_", "-"), _words(task.name)
     fields: dict[ast.arg, Field] = {}
     extra = set()
-    for argument, default in parameters(task):
-        kind = _kind(argument, default)
+    for argument, default in parameters(task) if kind != "dataset" else []:
+        type_ = _type(argument, default)
         source, names = _default(default, taken)
-        one = Parameter(argument.arg, f"{prefix}-{argument.arg.replace('_', '-')}", kind, source)
+        one = Parameter(argument.arg, f"{prefix}-{argument.arg.replace('_', '-')}", type_, source)
         field = _field(one, task.name, taken)
         if field.must_be_filled and isinstance(default, ast.Constant) and default.value is None:
             value = f'None if {one.name} in ("", None) else {field.value}'
             field = field._replace(value=value, must_be_filled=False)
         fields[argument] = field
-        names |= {kind} if _is_enum(kind, taken) else set()
+        names |= {type_} if _is_enum(type_, taken) else set()
         extra |= {*field.imports, *(f"from app.jobs.{module} import {name}" for name in names)}
     states = "".join(
         f', State("{prefix}-{one.arg.replace("_", "-")}", "{field.part}")' for one, field in fields.items()
@@ -90,7 +93,7 @@ from app.jobs.{module} import {task.name}
 
 dash.register_page(__name__, path="/{prefix}", name="{words}", order=80)
 
-panel = jobs.panel(__name__, task={task.name})
+panel = jobs.panel(__name__, task={task.name}{".task" if kind == "dataset" else ""})
 
 
 def layout(job: str | None = None, **_: str) -> dmc.Stack:
@@ -101,12 +104,12 @@ def layout(job: str | None = None, **_: str) -> dmc.Stack:
 @panel.start(Input("{prefix}-start", "n_clicks"){states})
 def start(_: int{signature}) -> JobHandle:
     """Start a job. The panel shows it and puts its id into the address."""
-{check}    return {task.name}({passed})
+{check}    return {task.name}{".refresh" if kind == "dataset" else ""}({passed})
 ''',
     )
 
 
-def _kind(argument: ast.arg, default: ast.expr | None) -> str:
+def _type(argument: ast.arg, default: ast.expr | None) -> str:
     """Return a parameter's type as source: its annotation, else the type of its default value."""
     if argument.annotation is not None:
         return ast.unparse(argument.annotation).strip("'\"")

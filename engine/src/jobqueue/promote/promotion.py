@@ -21,7 +21,7 @@ from typing import Any
 import nbformat
 
 from jobqueue.promote import evidence, writing
-from jobqueue.promote.dependencies import definition_of_task, dependencies, task_decorator
+from jobqueue.promote.dependencies import definition_of_task, dependencies, kind_of
 from jobqueue.promote.notebook import Notebook, Statement, parameters
 from jobqueue.promote.page import page_module
 from jobqueue.promote.refusal import Refused
@@ -85,17 +85,18 @@ def plan(
     _check_targets(root, targets, place, task, name)
     tell(f"Running {place.as_posix()} as saved at {evidence.saved_at(path)} in a fresh kernel.")
     calls, unproven = _records(root, notebook, taken, task)
+    kind = kind_of(definition_of_task(notebook, task))
     files: dict[Path, str | None] = {}
     source = writing.job_module(root, place, task, taken, every, name)
     files[targets["job"]] = writing.marked(source, place)
     if calls:
-        files[targets["test"]] = writing.marked(writing.test_module(root, module, task, calls), place)
+        files[targets["test"]] = writing.marked(writing.test_module(root, module, task, kind, calls), place)
     elif (root / targets["test"]).exists():
         files[targets["test"]] = None
     if page:
         node = definition_of_task(notebook, task).node
         assert isinstance(node, ast.FunctionDef)
-        files[targets["page"]] = writing.marked(page_module(root, module, node, taken), place)
+        files[targets["page"]] = writing.marked(page_module(root, module, node, kind, taken), place)
     files[place] = _rewritten(root, notebook, taken, task, module)
     tell("Checking the job in a copy of the app.")
     _prove(root, place, module, name or task, files, targets.get("test") if calls else None, targets.get("page"))
@@ -162,8 +163,7 @@ def _check_no_arguments(taken: Sequence[Statement], task: str, every: str | None
     """Refuse a schedule for a function that needs arguments: a schedule passes none."""
     statement = next(one for one in taken if task in one.binds)
     assert isinstance(statement.node, ast.FunctionDef)
-    decorator = task_decorator(statement)
-    if every is None and (decorator is None or ".task" in ast.unparse(decorator).partition("(")[0]):
+    if every is None and kind_of(statement) in ("", "task"):
         return
     needed = [one.arg for one, default in parameters(statement.node) if default is None]
     if needed:
@@ -269,8 +269,8 @@ def _records(
 ) -> tuple[list[dict[str, Any]], bool]:
     """Run the notebook, and return what the task's calls returned, and whether there are calls without a record."""
     calls, others = evidence.literal_calls(notebook, task)
-    wrapped = task_decorator(next(one for one in taken if task in one.binds)) is not None
-    code = evidence.recording(task, calls, wrapped) if calls else ""
+    kind = kind_of(next(one for one in taken if task in one.binds))
+    code = evidence.recording(writing.run_here(task, kind) if kind else task, calls) if calls else ""
     with tempfile.TemporaryDirectory() as folder:
         ran, printed = evidence.run(notebook, notebook.path.parent, _environment(root, folder), code)
         changed = evidence.differences(notebook, ran)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobqueue.promote.dependencies import task_decorator
+from jobqueue.promote.dependencies import kind_of, task_decorator
 from jobqueue.promote.notebook import Cell, Function, Notebook, Statement, annotated_names
 from jobqueue.promote.refusal import Refused
 
@@ -134,15 +134,11 @@ def _as_job(statement: Statement, text: str, every: str | None, name: str | None
     lines = text.split("\n")
     first = min([node.lineno, *(one.lineno for one in node.decorator_list)]) - statement.first
     above, code = lines[:first], lines[node.lineno - statement.first :]
-    kind, options = "task", ""
+    kind, options = kind_of(statement) or "task", ""
     decorator = task_decorator(statement)
-    if decorator is not None:
-        function = decorator.func if isinstance(decorator, ast.Call) else decorator
-        assert isinstance(function, ast.Attribute)
-        kind = function.attr
-        if isinstance(decorator, ast.Call):
-            parts = [*decorator.args, *decorator.keywords]
-            options = ", ".join(ast.get_source_segment(statement.cell.python, part) or "" for part in parts)
+    if isinstance(decorator, ast.Call):
+        parts = [*decorator.args, *decorator.keywords]
+        options = ", ".join(ast.get_source_segment(statement.cell.python, part) or "" for part in parts)
     if every is not None:
         if kind != "task":
             raise Refused(
@@ -154,7 +150,12 @@ def _as_job(statement: Statement, text: str, every: str | None, name: str | None
     return "\n".join([*above, f"@huey.{kind}({options})", *code])
 
 
-def test_module(root: Path, module: str, task: str, calls: Sequence[dict[str, Any]]) -> str:
+def run_here(task: str, kind: str) -> str:
+    """Return the source of the function that runs a task here and now. A dataset is such a function itself."""
+    return task if kind == "dataset" else f"{task}.call_local"
+
+
+def test_module(root: Path, module: str, task: str, kind: str, calls: Sequence[dict[str, Any]]) -> str:
     """Return the source of a promoted job's test, without its mark.
 
     :param calls: what promote recorded: the arguments' source and the value's, or the text that a frame shows.
@@ -169,7 +170,7 @@ def test_module(root: Path, module: str, task: str, calls: Sequence[dict[str, An
     for number, call in enumerate(calls, 1):
         suffix = "" if len(calls) == 1 else f"_{number}"
         lines += [f"def test_{task}_returns_what_the_notebook_showed{suffix}() -> None:"]
-        lines += [f"    value = {module}.{task}.call_local({call['arguments']})"]
+        lines += [f"    value = {module}.{run_here(task, kind)}({call['arguments']})"]
         if "shown" in call:
             lines += [f"    assert value.to_string() == {_quoted(call['shown'])}"]
         else:
@@ -190,7 +191,8 @@ def call_local_lines(statement: Statement, module: str) -> str:
     decorator = task_decorator(statement)
     value = f"{module}.{name}.call_local"
     if decorator is not None:
-        value = f"{ast.get_source_segment(statement.cell.python, decorator)}({module}.{name}.func)"
+        function = "function" if kind_of(statement) == "dataset" else "func"
+        value = f"{ast.get_source_segment(statement.cell.python, decorator)}({module}.{name}.{function})"
     return f"from app.jobs import {module}\n\n{name} = {value}"
 
 
