@@ -69,15 +69,15 @@ def _at(source: str, line: int | None, column: int | None) -> int:
     return sum(map(len, source.splitlines(keepends=True)[: line - 1])) + column
 
 
-def outcome(module: str, task: str, calls: list[str]) -> str:
-    """Return a digest of what calls of a task return, print or raise."""
+def outcome(module: str, function: str, calls: list[str]) -> str:
+    """Return a digest of what calls of a module's function, such as "total.call_local", return, print or raise."""
     said = io.StringIO()
     values = []
     with contextlib.redirect_stdout(said):
         for arguments in calls:
             try:
-                function = getattr(importlib.import_module(f"app.jobs.{module}"), task).call_local
-                values.append(repr(codec.encode(eval(f"function({arguments})", {"function": function}))))
+                names = vars(importlib.import_module(f"app.jobs.{module}"))
+                values.append(repr(codec.encode(eval(f"{function}({arguments})", dict(names)))))
             except Exception as error:
                 values.append(repr(error))
     return hashlib.sha256(repr((values, said.getvalue())).encode()).hexdigest()
@@ -87,7 +87,7 @@ def answer(request: dict[str, Any]) -> Any:
     Path("app", "jobs", f"{request['module']}.py").write_text(request["source"])
     importlib.invalidate_caches()
     if "calls" in request:
-        return outcome(request["module"], request["task"], request["calls"])
+        return outcome(request["module"], request["function"], request["calls"])
     with contextlib.redirect_stdout(io.StringIO()):
         return int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", f"tests/jobs/test_{request['module']}.py"]))
 

@@ -14,7 +14,9 @@ import pytest
 from nbclient import NotebookClient
 
 from jobqueue.promote import apply, evidence, plan
+from jobqueue.promote.dependencies import definition_of_task, kind_of
 from jobqueue.promote.notebook import Notebook
+from jobqueue.promote.writing import run_here
 from tests.engine.consumers import environment
 from tests.engine.promote import mutants
 from tests.engine.promote.notebooks import write
@@ -92,10 +94,12 @@ class Checks:
     """A promoted module of an app, with its test and its notebook, both run by processes that are warm."""
 
     def __init__(self, app: Path, module: str, server: "subprocess.Popen[str]") -> None:
-        cells, self._task = NOTEBOOKS[module]
+        cells, task = NOTEBOOKS[module]
         path = write(app / "notebooks" / f"{module}.ipynb", cells, run=True)
-        self._calls, _ = evidence.literal_calls(Notebook(path), self._task)
-        apply(app, plan(app, path, self._task).files)
+        before = Notebook(path)
+        self._calls, _ = evidence.literal_calls(before, task)
+        self._function = run_here(task, kind_of(definition_of_task(before, task)))
+        apply(app, plan(app, path, task).files)
         self._module, self._server, self._notebook = module, server, Notebook(path)
         self._file = app / "app" / "jobs" / f"{module}.py"
         self.source = self._file.read_text()
@@ -129,7 +133,7 @@ class Checks:
 
     def _ask(self, source: str, **request: Any) -> Any:
         assert self._server.stdin is not None and self._server.stdout is not None
-        asked = {"module": self._module, "task": self._task, "source": source, **request}
+        asked = {"module": self._module, "function": self._function, "source": source, **request}
         self._server.stdin.write(json.dumps(asked) + "\n")
         self._server.stdin.flush()
         return json.loads(self._server.stdout.readline())
