@@ -20,7 +20,7 @@ from jobqueue.promote.writing import run_here
 from tests.engine.consumers import environment
 from tests.engine.promote import mutants
 from tests.engine.promote.notebooks import write
-from tests.engine.promote.test_promotion import APP, CELLS
+from tests.engine.promote.test_promotion import CELLS, lay_out
 
 FRAMES = """
 import pandas as pd
@@ -161,9 +161,7 @@ def warm(app: Path) -> Iterator["subprocess.Popen[str]"]:
 def test_mutants_of_a_promoted_module_turn_the_apps_tests_red(
     module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    for name, text in APP.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+    lay_out(tmp_path)
     monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
     with warm(tmp_path) as server:
         checks = Checks(tmp_path, module, server)
