@@ -29,6 +29,28 @@ show(app, "/hello", height=500)
 """
 
 
+BROKEN = """
+from dash import Dash, Input, Output, html
+
+small = Dash("small")
+small.layout = html.Div([html.Button("Break", id="break"), html.Div(id="out")])
+
+
+@small.callback(Output("out", "children"), Input("break", "n_clicks"), prevent_initial_call=True)
+def fails(_):
+    raise ValueError("no such region")
+
+
+show(small)
+"""
+DASHS_OWN = """
+from app.web import app
+from jobqueue.notebook import show
+
+app.run(jupyter_mode="inline", port={port})
+"""
+
+
 @contextmanager
 def jupyterlab(folder: Path, base_url: str, **environment: str) -> Iterator[str]:
     """Serve an app's notebooks from a JupyterLab without a log-in. Return its address."""
@@ -113,6 +135,23 @@ def test_an_app_is_shown_inline_and_its_links_lead_to_its_pages(app: RunningApp,
         frame.get_by_label("Your name").fill("Ann")
         frame.get_by_role("button", name="Say hello").click()
         expect(frame.get_by_text(re.compile("Waiting to start"))).to_be_visible(timeout=SECONDS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("app", ["blank"], indirect=True)
+def test_dashs_own_frame_shows_the_app_and_a_callbacks_error_stands_below_its_frame(
+    app: RunningApp, page: Page
+) -> None:
+    write(app.folder / "notebooks" / "inline.ipynb", DASHS_OWN.format(port=free_port()), BROKEN)
+    with jupyterlab(app.folder, "/") as address:
+        run_all(page, address, "inline.ipynb")
+        own, shown = (page.frame_locator(f".jp-OutputArea iframe >> nth={number}") for number in range(2))
+        expect(own.get_by_role("button", name="Say hello")).to_be_visible(timeout=SECONDS)
+        own.get_by_role("button", name="Say hello").click()
+        expect(own.get_by_text(re.compile("Waiting to start"))).to_be_visible(timeout=SECONDS)
+        shown.get_by_role("button", name="Break").click()
+        below = page.locator(".jp-OutputArea", has=page.locator("iframe")).nth(1)
+        expect(below.get_by_text("ValueError: no such region")).to_be_visible(timeout=SECONDS)
 
 
 @pytest.mark.long
