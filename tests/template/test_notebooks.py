@@ -1,8 +1,12 @@
 """The notebooks run, and what they show is what is stored in them: `make notebooks` stores it anew."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ import pytest
 
 from tests import baking
 from tests.baking import Bake
+from tests.engine.promote.notebooks import write
 
 TOUR = baking.KIT / "notebooks" / "tour.ipynb"
 NOTEBOOKS = {"tour": TOUR} | {path.stem: path for path in sorted((baking.TEMPLATE / "notebooks").glob("*.ipynb"))}
@@ -26,11 +31,6 @@ def path(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 def cells(path: Path) -> list[Any]:
     return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
-
-
-def test_the_tour_shows_what_is_stored() -> None:
-    done = pytest_in(baking.KIT, baking.with_programs(), "--nbval", "--nbval-current-env", TOUR)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_apps_own_tests_run_its_notebook(installed: Bake) -> None:
@@ -63,6 +63,51 @@ def test_a_stored_notebook_tells_nothing_of_the_machine(path: Path, cells: list[
 
 def test_a_stored_notebook_is_small(path: Path) -> None:
     assert path.stat().st_size < LARGEST
+
+
+@pytest.mark.alone
+@pytest.mark.long
+def test_promoting_a_notebook_that_runs_for_a_second_takes_under_thirty(bake: Bake, tmp_path: Path) -> None:
+    app = Path(shutil.copytree(bake(example="blank"), tmp_path / "desk"))
+    write(
+        app / "notebooks" / "slow.ipynb",
+        "import time\ndef total(n=2): time.sleep(1); return n\n# %%\ntotal()",
+        run=True,
+    )
+    command = [sys.executable, "-m", "app", "promote", "notebooks/slow.ipynb", "total", "--page"]
+    begun = time.monotonic()
+    done = subprocess.run(command, cwd=app, capture_output=True, text=True)
+    took = time.monotonic() - begun
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(f"promote took {took:.1f} s")
+    assert took < 30
+
+
+@pytest.mark.alone
+@pytest.mark.long
+def test_all_notebooks_of_kit_and_app_show_what_is_stored_and_are_checked_in_under_two_minutes(installed: Bake) -> None:
+    app = installed(example="portfolio")
+    begun = time.monotonic()
+    for folder, environment, notebooks in (
+        (baking.KIT, baking.with_programs(), TOUR),
+        (app, baking.in_the_app(app), "notebooks"),
+    ):
+        done = pytest_in(folder, environment, "--nbval", "--nbval-current-env", notebooks)
+        assert done.returncode == 0, done.stdout + done.stderr
+    took = time.monotonic() - begun
+    print(f"the notebooks took {took:.1f} s")
+    assert took < 120
+
+
+def test_the_web_process_imports_nothing_of_notebooks() -> None:
+    code = "import sys, app.web; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=baking.TEMPLATE, capture_output=True, text=True, check=True,
+        env=os.environ | {"DATABASE_URL": "sqlite://"},
+    )  # fmt: skip
+    loaded = done.stdout.split()
+    for name in ("jobqueue.notebook", "jobqueue.promote", "nbformat", "nbclient", "ipykernel", "jupyter_client"):
+        assert not [module for module in loaded if f"{module}.".startswith(f"{name}.")]
 
 
 def pytest_in(folder: Path, environment: dict[str, str], *arguments: str | Path) -> "subprocess.CompletedProcess[str]":

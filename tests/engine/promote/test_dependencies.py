@@ -4,13 +4,14 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import nbformat
 import pytest
 
 from jobqueue import DurableHuey
 from jobqueue.promote.dependencies import dependencies
 from jobqueue.promote.notebook import Notebook
 from jobqueue.promote.refusal import Refused
-from jobqueue.promote.writing import job_module
+from jobqueue.promote.writing import job_module, new_sources
 from tests.engine.promote.notebooks import write
 
 # By name: the cells, an expression of the module, and its value.
@@ -212,7 +213,7 @@ REFUSED = {
     ),
     "a generator of random numbers": (
         "import numpy as np\nrng = np.random.default_rng(0)\n# %%\ndef total(): return rng.random()",
-        "[1] rng = np.random.default_rng(0) would run whenever the app starts.",
+        "[1] rng = np.random.default_rng(0) makes random numbers that earlier jobs of a worker use up. Make it inside total.",
     ),
     "__file__": ("def total(): return __file__", "uses __file__, which a notebook does not have. Pass the path."),
     "a definition for scripts only": (
@@ -272,3 +273,14 @@ def test_a_function_is_refused_with_its_cell_and_what_to_do(name: str, tmp_path:
     with pytest.raises(Refused) as refused:
         dependencies(notebook, "total")
     assert refusal in str(refused.value)
+
+
+@pytest.mark.parametrize("above", ["%%time\n", "%%capture out\n\n", "\n\n"])
+def test_a_cells_magic_and_empty_lines_stay_above_what_takes_a_definitions_place(above: str, tmp_path: Path) -> None:
+    source = f"{above}import math\n# Doubles.\ndef total(x): return math.floor(x) * 2\nRATE = 3"
+    path = tmp_path / "sales.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), path)
+    notebook = Notebook(path)
+    [new] = new_sources(notebook, dependencies(notebook, "total"), "total", "sales").values()
+    lines = "from app.jobs import sales\n\ntotal = sales.total.call_local"
+    assert new == f"{above.lstrip()}import math\n{lines}\nRATE = 3"

@@ -10,6 +10,7 @@ from jobqueue.dash.panel_view import as_text
 
 ROWS, COLUMNS = 200, 50  # of a frame that are shown
 COLUMN_WIDTH = 110  # pixels; a narrower screen scrolls sideways
+TRANSPARENT = "rgba(0,0,0,0)"  # of charts: their texts have the page's colour, light or dark
 MISSING = ("nan", "NaT", "<NA>", "None")
 
 
@@ -25,7 +26,7 @@ def by_type(value: Any) -> Component:
         case "pandas", "Series":
             return frame_table(value.to_frame(value.name if value.name is not None else "Value"))
         case "plotly", "Figure":
-            return dcc.Graph(figure=value)
+            return dcc.Graph(figure=value.update_layout(paper_bgcolor=TRANSPARENT))
     return as_text(value)
 
 

@@ -26,6 +26,7 @@ PURE = frozenset(
     "timezone compile dedent getLogger "
     "DateOffset Index Interval Period Timedelta Timestamp arange array eye full linspace ones zeros".split()
 )
+RANDOM = ("default_rng", "RandomState", "Random")  # generators of random numbers
 CHANGING = frozenset(
     "add append appendleft clear difference_update discard extend extendleft fill insert intersection_update pop popitem "
     "popleft put remove resize reverse rotate setdefault sort symmetric_difference_update update".split()
@@ -244,6 +245,11 @@ def _check_value(notebook: Notebook, statement: Statement, value: ast.expr, boun
     for one in ast.walk(value):
         if isinstance(one, ast.Lambda):
             continue
+        if isinstance(one, ast.Call) and _name(one.func).rpartition(".")[2] in RANDOM:
+            raise Refused(
+                f"{statement.label} {statement.line} makes random numbers that earlier jobs of a worker use up. Make it "
+                f"inside {task}."
+            )
         if isinstance(one, ast.Call) and not _is_pure(notebook, one):
             raise Refused(
                 f"{statement.label} {statement.line} would run whenever the app starts. Read it inside {task} "

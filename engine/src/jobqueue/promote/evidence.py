@@ -56,9 +56,9 @@ def check_stored(notebook: Notebook) -> None:
                 f"[{number}] is not the first run of its cell. Restart, run all cells from the top, and save."
             )
     for cell, _ in counts:
-        failed = any(output.output_type == "error" for output in cell.node.outputs)
+        failed = [output.ename for output in cell.node.outputs if output.output_type == "error"]
         if failed and RAISES not in cell.tags:
-            raise Refused(f"{cell.label} stores an error. Mend it, or tag it {RAISES}.")
+            raise Refused(f"{cell.label} {cell.quoted(1)} stores a {failed[0]}. Mend it, or tag the cell {RAISES}.")
 
 
 def run(notebook: Notebook, folder: Path, environment: dict[str, str], extra: str = "") -> tuple[list[Any], str]:

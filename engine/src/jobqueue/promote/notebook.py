@@ -93,8 +93,10 @@ class Notebook:
         magic, below = "", source
         if source.lstrip().startswith("%%"):
             magic, _, below = source.lstrip().partition("\n")
-            below = "\n" + below  # so that the lines keep their numbers
-        return Cell(node, source, TransformerManager().transform_cell(below), magic)
+            below = "\n" + below
+        # IPython drops the empty lines above the code. They stay here, so that all lines keep their numbers.
+        empty = len(below) - len(below.lstrip("\n"))
+        return Cell(node, source, "\n" * empty + TransformerManager().transform_cell(below), magic)
 
     def functions(self) -> list[str]:
         """Return the names of all functions that cells define, in the notebook's order."""

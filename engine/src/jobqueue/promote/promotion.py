@@ -102,8 +102,10 @@ def plan(
     _prove(root, place, module, name or task, files, targets.get("test") if calls else None, targets.get("page"))
     steps = ["make start"] + ([f"http://localhost:8050/{module.replace('_', '-')}"] if page else [])
     steps += ["In JupyterLab: File, Reload Notebook from Disk"]
-    if unproven or not calls:
-        steps += [f"No test calls {task} with a notebook's variable; the notebook itself shows those calls."]
+    if not calls:
+        steps += [f"No call of {task} has literal arguments and a plain value or frame, so no test was written."]
+    if unproven:
+        steps += [f"Calls of {task} with a notebook's variable have no test. Only the notebook covers them."]
     return Promotion(files, steps)
 
 
@@ -376,9 +378,9 @@ def _rewritten(root: Path, notebook: Notebook, taken: Sequence[Statement], task:
     tidy = [node.source for node in nbformat.reads(fixed, as_version=4).cells if node.cell_type == "code"]
     touched = {statement.cell for statement in taken}
     for cell, source in zip(notebook.cells, tidy, strict=True):
-        cell.node.source = source if cell in touched else before[cell]
+        left = "" if source.strip() == cell.magic else source  # a cell magic without code is an error
+        cell.node.source = left if cell in touched else before[cell]
         if cell.node.source != before[cell]:
-            left = cell.node.source
             cell.node.metadata[KEPT] = {"module": module, "task": task, "source": before[cell], "left": left}
     return _as_text(notebook)
 
