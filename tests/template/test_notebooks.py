@@ -33,6 +33,7 @@ def cells(path: Path) -> list[Any]:
     return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
 
 
+@pytest.mark.long
 def test_the_apps_own_tests_run_its_notebook(installed: Bake) -> None:
     """Check that they are collected. Another test checks that they pass."""
     app = installed(example="portfolio")
