@@ -264,7 +264,10 @@ def test_only_in_development_may_a_notebook_frame_an_app_of_its_kernel(
     monkeypatch.setattr(headers, "in_kernel", lambda: True)
     app = Dash("framed")
     app.layout = html.Div()
-    secrets = {"secret_key": "k3yTh4tNobodyGuesses-0123456789abcdefg", "database_url": "postgresql://localhost/app"}
+    secrets: dict[str, Any] = {
+        "secret_key": "k3yTh4tNobodyGuesses-0123456789abcdefg",
+        "database_url": "postgresql://localhost/app",
+    }
     headers.harden(app.server, app, Settings(app_env="production" if production else "development", **secrets))
     told = app.server.test_client().get("/").headers
     assert told["Content-Security-Policy"].endswith(f"frame-ancestors {ancestors}")
