@@ -70,6 +70,7 @@ TAKEN = {
         4,
     ),
     "a harmless magic elsewhere": ("%time 1 + 1\n# %%\ndef total(x): return x", "total(1)", 1),
+    "an await elsewhere": ("import asyncio\nawait asyncio.sleep(0)\n# %%\ndef total(x): return x", "total(1)", 1),
     "a cell that is timed": ("%%time\ndef total(x): return x + 1", "total(1)", 2),
     "a cached helper": (
         "import functools\n# %%\n@functools.cache\ndef net(x): return x * 2\n# %%\ndef total(x): return net(x)",
@@ -82,9 +83,10 @@ TAKEN = {
         1,
     ),
     "text that trips writers": (
-        'größe = """a\n  b\\n"""\n# %%\ndef total():\n\ttext = größe + \\\n\t\t"\\\\"\n\treturn text\n# the end',
+        'import scipy\ngröße = """a\t\u2028\x0c\n  b\\n"""\n# %%\ndef total():\n\ttext = größe + \\\n\t\t"\\\\"\n\treturn text, bool(scipy)\n'
+        "# the end",
         "total()",
-        "a\n  b\n\\",
+        ("a\t\u2028\x0c\n  b\n\\", True),
     ),
     "carriage returns": ("def total(x):\r\n    return x + 1\r\n", "total(1)", 2),
     "a class and a constant": (
@@ -180,6 +182,11 @@ REFUSED = {
     "the last value": ("1 + 1\n# %%\ndef total(): return _", "[2] _ works only in a notebook."),
     "earlier inputs": ("def total(): return In[1]", "[1] In works only in a notebook."),
     "an async function": ("async def total(): return 1", "[1] total is async, and a job is a plain function."),
+    "an await at the top level": (
+        "async def read(): return 1\n# %%\nRATE = await read()\n# %%\ndef total(): return RATE",
+        "[2] RATE = await read() works only in a notebook. Use plain Python instead.",
+    ),
+    "earlier outputs": ("def total(): return Out[1]", "[1] Out works only in a notebook."),
     "a lambda": ("total = lambda x: x", "[1] total = lambda x: x makes total. Write it as a function: def total(...)."),
     "a partial": (
         "from functools import partial\ntotal = partial(int, base=2)",
@@ -275,7 +282,7 @@ def test_a_function_is_refused_with_its_cell_and_what_to_do(name: str, tmp_path:
     assert refusal in str(refused.value)
 
 
-@pytest.mark.parametrize("above", ["%%time\n", "%%capture out\n\n", "\n\n"])
+@pytest.mark.parametrize("above", ["%%time\n", "\n%%capture out\n\n", "\n\n"])
 def test_a_cells_magic_and_empty_lines_stay_above_what_takes_a_definitions_place(above: str, tmp_path: Path) -> None:
     source = f"{above}import math\n# Doubles.\ndef total(x): return math.floor(x) * 2\nRATE = 3"
     path = tmp_path / "sales.ipynb"

@@ -7,13 +7,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import nbformat
 import psutil
 import pytest
 from click.testing import CliRunner
 
-from jobqueue.cli.promote import demote
-from jobqueue.promote import Refused, apply, plan, plan_back, undo
+import jobqueue
+from jobqueue.cli.promote import demote, promote
+from jobqueue.promote import Refused, apply, evidence, plan, plan_back, undo
+from jobqueue.promote.notebook import Notebook
 from tests.engine.consumers import environment, wait_until
 from tests.engine.promote import killed
 from tests.engine.promote.notebooks import write
@@ -37,7 +41,11 @@ def total_sales(region: str = "north", rows: int = 5) -> dict:
 queue.watch(total_sales("south"))
 # %%
 total_sales.call_local(rows=3)
+# %%
+for rows in (1, 2):
+    print(total_sales.call_local(rows=rows))
 """
+EDITED = r"(?s)^app/jobs/sales.py was edited since it was promoted:\n.*\n-    return x - 1\n\+    return x - 2\n.*\n"
 APP = {
     "app/__init__.py": "",
     "app/jobs/__init__.py": (
@@ -85,6 +93,15 @@ def tree(root: Path) -> dict[str, bytes]:
     }
 
 
+def with_output(path: Path) -> Path:
+    """Store an output in each cell of a notebook that has not run."""
+    node = nbformat.read(path, as_version=4)
+    for cell in node.cells:
+        cell.outputs = [nbformat.v4.new_output("stream", text="1\n")]
+    nbformat.write(node, path)
+    return path
+
+
 def put(stored: Path, app: Path) -> Path:
     return Path(shutil.copy(stored, app / "notebooks" / "sales.ipynb"))
 
@@ -96,11 +113,18 @@ def pytest_in(app: Path, *tests: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.long
-def test_a_job_is_written_with_its_test_and_its_place_in_the_notebook(app: Path, stored: Path) -> None:
+def test_a_job_is_written_with_its_test_and_its_place_in_the_notebook(
+    app: Path, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = put(stored, app)
     before = tree(app)
     promotion = plan(app, path, "total_sales", every="day at 07:30")
     assert tree(app) == before  # a plan writes nothing
+    assert promotion.next_steps == [
+        "make start",
+        "In JupyterLab: File, Reload Notebook from Disk",
+        "Calls of total_sales with a notebook's variable have no test. Only the notebook covers them.",
+    ]
     apply(app, promotion.files)
     job = (app / "app/jobs/sales.py").read_text()
     assert '@huey.periodic_task(every("day at 07:30"), retries=1)\ndef total_sales(' in job
@@ -111,14 +135,35 @@ def test_a_job_is_written_with_its_test_and_its_place_in_the_notebook(app: Path,
     diff = promotion.diff(app)
     assert diff == ""  # all of it is written
 
-    (app / "app/jobs/sales.py").write_text(job.replace("return x - 1", "return x - 2"))
-    with pytest.raises(Refused, match="app/jobs/sales.py was edited since it was promoted."):
-        plan_back(app, "total_sales")
-    (app / "app/jobs/sales.py").write_text(job)
     with pytest.raises(
         Refused, match="total_sales is promoted already. To change it, first take it back: python -m app demote"
     ):
         plan(app, path, "total_sales")
+    (app / "tests/jobs/test_sales.py").write_text(test + "# mine\n")
+    with pytest.raises(Refused, match=r"^tests/jobs/test_sales.py was edited since it was promoted. Undo the edits"):
+        plan_back(app, "total_sales")
+    (app / "tests/jobs/test_sales.py").write_text(test)
+    (app / "app/jobs/sales.py").write_text(job.replace("return x - 1", "return x - 2"))
+    with pytest.raises(Refused, match=EDITED + "Undo the edits, demote again, and make them in the notebook.$"):
+        plan_back(app, "total_sales")
+    # The notebook as it was before the promotion is promoted again: what promote wrote is replaced, and no edit of it.
+    promoted = path.read_text()
+    put(stored, app)
+    with pytest.raises(
+        Refused, match=EDITED + r"Take the edits into the notebook \(python -m app demote total_sales\), or"
+    ):
+        plan(app, path, "total_sales", every="day at 07:30")
+    with pytest.raises(Refused, match="app/jobs/sales.py holds the job total_sales, and a module holds one job."):
+        plan(app, path, "net")
+    path.write_text(stored.read_text().replace("return x - 1", "return x - 2 + 1"))
+    (app / "app/jobs/sales.py").write_text(job)
+    replaced = tree(app)
+    monkeypatch.chdir(app)
+    command = ["notebooks/sales.ipynb", "total_sales", "--every", "day at 07:30", "--dry-run"]
+    said = CliRunner().invoke(promote, command).output
+    assert "+    return x - 2 + 1" in said and said.endswith("Nothing was written.\n")
+    assert tree(app) == replaced
+    path.write_text(promoted)
     apply(app, plan_back(app, "total_sales").files)
     assert tree(app) == before
 
@@ -149,9 +194,7 @@ def test_an_output_that_differs_at_each_run_is_refused(app: Path) -> None:
     ],
 )
 def test_cells_that_ran_out_of_order_are_refused(app: Path, counts: list[int | None], refusal: str) -> None:
-    import nbformat
-
-    path = write(app / "notebooks" / "sales.ipynb", "def total(): return 1\n# %%\ntotal()", run=True)
+    path = with_output(write(app / "notebooks" / "sales.ipynb", "def total(): return 1\n# %%\ntotal()"))
     node = nbformat.read(path, as_version=4)
     for cell, count in zip(node.cells, counts, strict=True):
         cell.execution_count = count
@@ -166,8 +209,29 @@ def test_a_notebook_without_outputs_is_refused(app: Path) -> None:
         plan(app, path, "total")
 
 
+def test_a_stored_error_is_refused_unless_its_cell_is_tagged(tmp_path: Path) -> None:
+    cells = (
+        "from jobqueue.notebook import queue\n@queue.task()\ndef total(text): return len(text)\n"
+        "# %%\ntotal('x' * 10_000_000)\n# %%\nprint(total.calls)"
+    )
+    path = write(tmp_path / "sales.ipynb", cells)
+    node = nbformat.read(path, as_version=4)
+    node.cells[1].outputs = [nbformat.v4.new_output("error", ename="ArgumentsTooLarge", evalue="", traceback=[])]
+    nbformat.write(node, path)
+    with pytest.raises(Refused) as refused:
+        evidence.check_stored(Notebook(path))
+    assert str(refused.value) == (
+        "[2] total('x' * 10_000_000) stores the error ArgumentsTooLarge. Mend it, or tag the cell raises-exception."
+    )
+    node.cells[1].metadata.tags = ["raises-exception"]
+    nbformat.write(node, path)
+    evidence.check_stored(Notebook(path))
+    with pytest.raises(Refused, match=r"^\[3\] raises AttributeError: .*'calls' in a fresh kernel\. Mend it, run all"):
+        evidence.run(Notebook(path), tmp_path, {})  # the tagged cell raises too
+
+
 # Refused before the notebook runs: the cells, options, and the refusal.
-EARLY = {
+EARLY: dict[str, tuple[str, dict[str, Any], str]] = {
     "a file beside the notebook": (
         'def total(): return open("numbers.csv").read()\n# %%\nprint(1)',
         {},
@@ -188,6 +252,21 @@ EARLY = {
         {"name": "class"},
         "--as class makes no module's name.",
     ),
+    "a notebook named like a keyword": (
+        "def total(): return 1\n# %%\nprint(1)",
+        {"file": "class.ipynb"},
+        "class.ipynb makes no module's name. Use --as with a name of letters, digits and underscores.",
+    ),
+    "a notebook whose name has spaces": (
+        "def total(): return 1\n# %%\nprint(1)",
+        {"file": "1st look.ipynb"},
+        "1st look.ipynb makes no module's name.",
+    ),
+    "a page for a parameter without a field": (
+        "def total(rows: list[int] = []): return 1\n# %%\nprint(1)",
+        {"page": True},
+        "total has the parameter rows: list[int]. Leave --page out, and write the page.",
+    ),
     "a module that promote did not write": (
         "def total(): return 1\n# %%\nprint(1)",
         {"name": "hello"},
@@ -205,16 +284,24 @@ EARLY = {
 @pytest.mark.parametrize("name", EARLY)
 def test_nothing_is_written_after_a_refusal(name: str, app: Path) -> None:
     source, options, refusal = EARLY[name]
-    path = write(app / "notebooks" / "sales.ipynb", source)
-    text = path.read_text().replace(
-        '"outputs": []', '"outputs": [{"output_type": "stream", "name": "stdout", "text": "1\\n"}]'
-    )
-    path.write_text(text)
+    options = dict(options)
+    path = with_output(write(app / "notebooks" / options.pop("file", "sales.ipynb"), source))
     before = tree(app)
     with pytest.raises(Refused) as refused:
-        plan(app, path, **({"task": "total"} | options))  # type: ignore[arg-type]
+        plan(app, path, **({"task": "total"} | options))
     assert refusal in str(refused.value)
     assert tree(app) == before
+
+
+def test_the_command_says_where_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(demote, ["total"]).output == (
+        f"Error: {tmp_path} is not an app's folder: it has no app/jobs. Go to the folder of pyproject.toml.\n"
+    )
+    monkeypatch.setitem(sys.modules, "jobqueue.promote", None)
+    monkeypatch.delattr(jobqueue, "promote")
+    told = CliRunner().invoke(promote, ["notebooks/sales.ipynb", "total"]).output
+    assert told == "Error: promote needs the development tools. Run: make setup\n"
 
 
 def test_a_result_that_the_queue_cannot_keep_is_refused(app: Path) -> None:
@@ -283,29 +370,33 @@ def test_a_command_that_is_killed_leaves_the_tree_as_it_was_or_the_next_puts_it_
     write(tmp_path / "whole" / "notebooks" / "sales.ipynb", "def total(n=2): return n + 1\n# %%\ntotal()", run=True)
     before = tree(tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "before")
-    command = [sys.executable, killed.__file__, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
+    lines = run_killed(tmp_path).split()
     after = tree(tmp_path / "whole")
-    lines = [line for line in done.stdout.splitlines() if line.partition(" ")[2] in (*killed.STARTS, *killed.WRITES)]
-    first = next(number for number, line in enumerate(lines, 1) if line.startswith("write"))
-    # Ten moments before the first write, ten from it on.
-    moments = {round(1 + i * (first - 2) / 9) for i in range(10)}
-    moments |= {round(first + i * (len(lines) - first) / 9) for i in range(10)}
-    assert len(moments) == 20
-    for moment in moments:
-        shutil.copytree(tmp_path / "before", tmp_path / str(moment))
-    done = subprocess.run([*command, *map(str, sorted(moments))], capture_output=True, text=True, timeout=120)
+    for kind in ("start", "write"):
+        count = lines.count(kind)
+        moments = sorted({round(1 + i * (count - 1) / 9) for i in range(10)})
+        assert len(moments) == 10
+        for moment in moments:
+            shutil.copytree(tmp_path / "before", tmp_path / f"{kind}{moment}")
+        run_killed(tmp_path, kind, *map(str, moments))
+        wait_until(lambda: not running_in(tmp_path), timeout=20)  # kernels notice that their parent is gone
+        for moment in moments:
+            root = tmp_path / f"{kind}{moment}"
+            monkeypatch.chdir(root)
+            found = tree(root)
+            assert kind == "write" or found == before
+            said = CliRunner().invoke(demote, ["nothing"]).output
+            assert found == before or "The last command was interrupted" in said, (moment, said)
+            assert tree(root) in (before, after), moment
+    assert tree(root) == after  # the last moment's: all was written
+
+
+def run_killed(*arguments: object) -> str:
+    """Run the program of killed.py, and return what it printed."""
+    command = [sys.executable, killed.__file__, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    wait_until(lambda: not running_in(tmp_path), timeout=20)  # kernels notice that their parent is gone
-    for moment in sorted(moments):
-        root = tmp_path / str(moment)
-        monkeypatch.chdir(root)
-        found = tree(root)
-        said = CliRunner().invoke(demote, ["nothing"]).output
-        assert found == before or "The last command was interrupted" in said, (moment, said)
-        assert tree(root) in (before, after), moment
-        assert moment >= first or found == before
+    return "".join(line for line in done.stdout.splitlines(keepends=True) if line.strip() in ("start", "write"))
 
 
 def running_in(folder: Path) -> list[int]:

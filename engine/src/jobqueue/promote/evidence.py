@@ -58,7 +58,9 @@ def check_stored(notebook: Notebook) -> None:
     for cell, _ in counts:
         failed = [output.ename for output in cell.node.outputs if output.output_type == "error"]
         if failed and RAISES not in cell.tags:
-            raise Refused(f"{cell.label} {cell.quoted(1)} stores a {failed[0]}. Mend it, or tag the cell {RAISES}.")
+            raise Refused(
+                f"{cell.label} {cell.quoted(1)} stores the error {failed[0]}. Mend it, or tag the cell {RAISES}."
+            )
 
 
 def run(notebook: Notebook, folder: Path, environment: dict[str, str], extra: str = "") -> tuple[list[Any], str]:

@@ -39,11 +39,11 @@ class Cell:
 
     @cached_property
     def lines(self) -> list[str]:
-        return self.python.splitlines()
+        return self.python.split("\n")
 
     def quoted(self, line: int) -> str:
         """Return a line of the source, counted from 1, for a message."""
-        lines = self.source.splitlines()
+        lines = self.source.split("\n")
         return lines[line - 1].strip() if line <= len(lines) else ""
 
 
@@ -85,14 +85,19 @@ class Notebook:
             raise Refused(f"There is no notebook {path}.") from None
         except Exception as error:
             raise Refused(f"{path.name} cannot be read as a notebook: {error}") from error
+        self.parse()
+
+    def parse(self) -> None:
+        """Find the cells and their statements, again after a change of the node."""
         self.cells = [self._cell(node) for node in self.node.cells if node.cell_type == "code"]
         self.statements = [statement for cell in self.cells for statement in statements_of(cell)]
 
     def _cell(self, node: Any) -> Cell:
-        source: str = node.source.replace("\r\n", "\n").expandtabs(4)
+        source: str = node.source.replace("\r\n", "\n")
         magic, below = "", source
         if source.lstrip().startswith("%%"):
-            magic, _, below = source.lstrip().partition("\n")
+            source = source.lstrip()
+            magic, _, below = source.partition("\n")
             below = "\n" + below
         # IPython drops the empty lines above the code. They stay here, so that all lines keep their numbers.
         empty = len(below) - len(below.lstrip("\n"))

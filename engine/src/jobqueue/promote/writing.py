@@ -123,7 +123,8 @@ def _with_imports(statement: Statement, movable: dict[str, Import]) -> str:
     )
     lines = statement.cell.lines[statement.first - 1 : statement.last]
     at = number - statement.first + 1
-    indent = " " * body[0].col_offset
+    first = statement.cell.lines[body[0].lineno - 1]
+    indent = first[: len(first) - len(first.lstrip())]
     return "\n".join([*lines[:at], *(indent + line for line in moved), "", *lines[at:]])
 
 
@@ -212,10 +213,8 @@ def new_sources(notebook: Notebook, taken: Sequence[Statement], task: str, modul
 
 def _replaced(cell: Cell, replacements: Sequence[tuple[Statement, str]]) -> str:
     lines = cell.source.split("\n")
-    shift = 1 if cell.magic else 0  # the first line of `python` stands for the magic's
     for statement, text in sorted(replacements, key=lambda pair: -pair[0].first):
         lines[statement.first - 1 : statement.last] = text.split("\n")
-    assert not shift or lines[0] == cell.magic
     return "\n".join(lines).strip("\n")
 
 
@@ -230,8 +229,12 @@ def mark_of(text: str) -> tuple[str, bool] | None:
     found = MARK.search(text)
     if found is None:
         return None
-    bare = text.replace(f"\n{found[0]}\n", "", 1)
-    return found["notebook"], _hash(bare) != found["hash"]
+    return found["notebook"], _hash(without_mark(text)) != found["hash"]
+
+
+def without_mark(text: str) -> str:
+    """Return a source as it was before `marked`."""
+    return re.sub(rf"\n{MARK.pattern}\n", "", text, count=1, flags=re.MULTILINE)
 
 
 def _hash(text: str) -> str:
