@@ -68,20 +68,29 @@ def test_a_stored_notebook_is_small(path: Path) -> None:
 
 @pytest.mark.alone
 @pytest.mark.long
-def test_promoting_a_notebook_that_runs_for_a_second_takes_under_thirty(bake: Bake, tmp_path: Path) -> None:
+def test_the_docs_commands_promote_a_notebook_of_a_second_in_under_thirty_and_take_it_back(
+    bake: Bake, tmp_path: Path
+) -> None:
     app = Path(shutil.copytree(bake(example="blank"), tmp_path / "desk"))
-    write(
-        app / "notebooks" / "slow.ipynb",
-        "import time\ndef total(n=2): time.sleep(1); return n\n# %%\ntotal()",
-        run=True,
-    )
-    command = [sys.executable, "-m", "app", "promote", "notebooks/slow.ipynb", "total", "--page"]
+    (app / ".venv").symlink_to(sys.prefix)
+    cells = "import time\n# %%\ndef total_sales(region='north'): time.sleep(1); return 2.5\n# %%\ntotal_sales()"
+    write(app / "notebooks" / "sales.ipynb", cells, run=True)
+    before = files(app)
+    text = (baking.KIT / "docs" / "notebooks.md").read_text()
+    [promote] = re.findall(r"^\S+python -m app promote .*$", text, re.MULTILINE)
+    [demote] = re.findall(r"`(\S+python -m app demote [^`]*)`", text)
     begun = time.monotonic()
-    done = subprocess.run(command, cwd=app, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-ec", promote], cwd=app, capture_output=True, text=True)
     took = time.monotonic() - begun
     assert done.returncode == 0, done.stdout + done.stderr
     print(f"promote took {took:.1f} s")
     assert took < 30
+    promoted = {"app/jobs/sales.py", "tests/jobs/test_sales.py", "app/pages/sales.py"}
+    assert files(app).keys() - before.keys() == promoted
+    assert all(f"| `{path}` |" in text for path in promoted)
+    done = subprocess.run(["bash", "-ec", demote], cwd=app, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert files(app) == before
 
 
 @pytest.mark.alone
@@ -109,6 +118,12 @@ def test_the_web_process_imports_nothing_of_notebooks() -> None:
     loaded = done.stdout.split()
     for name in ("jobqueue.notebook", "jobqueue.promote", "nbformat", "nbclient", "ipykernel", "jupyter_client"):
         assert not [module for module in loaded if f"{module}.".startswith(f"{name}.")]
+
+
+def files(app: Path) -> dict[str, bytes]:
+    """Return the contents of an app's files, but of hidden folders."""
+    paths = {path.relative_to(app): path for path in app.rglob("*") if path.is_file()}
+    return {str(name): path.read_bytes() for name, path in paths.items() if not str(name).startswith(".")}
 
 
 def pytest_in(folder: Path, environment: dict[str, str], *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
