@@ -41,6 +41,11 @@ FIELDS = {
     'region: Literal["north", "south"]': ('data=["north", "south"], value="north"', "region=region"),
     "size: 'Literal[1, 2]' = 2": ('data=["1", "2"], value=str(2)', "size=int(size)"),
     "side: Side = Side.SELL": ("value=Side.SELL.name", "side=Side[side]"),
+    "total: int": ('id="sales-total", label="Total", allowDecimal=False', "total=int(total_)"),
+    "start_button=1": (
+        'id="sales-start_button", label="Start button"',
+        "start_button=int(start_button)",
+    ),
     "x: int, /": ("dmc.NumberInput(", "total(int(x))"),
 }
 
@@ -58,6 +63,7 @@ def test_a_page_has_a_field_for_each_parameter(parameter: str, tmp_path: Path) -
     flat = " ".join(text.split())
     field, passed = FIELDS[parameter]
     assert field in flat and passed in flat, text
+    assert text.count('"sales-start-button"') == 2
     assert len(text.splitlines()) < 45  # hello's has 28
 
 

@@ -25,12 +25,12 @@ class Field(NamedTuple):
 
 
 class Parameter(NamedTuple):
-    """A parameter of the task. `kind`: its annotation as source. `default`: the default value's source, "" without one."""
+    """A parameter of the task, as the page has it."""
 
-    name: str
+    name: str  # of the callback's argument
     id: str  # of its field
-    kind: str
-    default: str
+    kind: str  # the annotation's source
+    default: str  # the default value's source, "" without one
 
     def component(self, made: str, **options: str) -> str:
         """Return the source of a component.
@@ -52,29 +52,29 @@ def page_module(root: Path, module: str, task: ast.FunctionDef, kind: str, taken
             f"--page makes a field for each parameter, and {task.name} takes any number (*{star.arg}). Leave --page out."
         )
     prefix, words = module.replace("_", "-"), _words(task.name)
-    fields: dict[ast.arg, Field] = {}
+    fields: list[tuple[Parameter, Field]] = []
     extra = set()
     for argument, default in parameters(task) if kind != "dataset" else []:
         type_ = _type(argument, default)
         source, names = _default(default, taken)
-        one = Parameter(argument.arg, f"{prefix}-{argument.arg.replace('_', '-')}", type_, source)
+        variable = argument.arg + ("_" if argument.arg == task.name else "")  # the page calls the task by its name
+        one = Parameter(variable, f"{prefix}-{argument.arg}", type_, source)
         field = _field(one, task.name, taken)
         if field.must_be_filled and isinstance(default, ast.Constant) and default.value is None:
             value = f'None if {one.name} in ("", None) else {field.value}'
             field = field._replace(value=value, must_be_filled=False)
-        fields[argument] = field
+        if argument not in task.args.posonlyargs:
+            field = field._replace(value=f"{argument.arg}={field.value}")
+        fields.append((one, field))
         names |= {type_} if _is_enum(type_, taken) else set()
         extra |= {*field.imports, *(f"from app.jobs.{module} import {name}" for name in names)}
-    states = "".join(
-        f', State("{prefix}-{one.arg.replace("_", "-")}", "{field.part}")' for one, field in fields.items()
-    )
-    signature = "".join(f", {one.arg}: {field.type}" for one, field in fields.items())
-    passed = ", ".join(
-        field.value if one in task.args.posonlyargs else f"{one.arg}={field.value}" for one, field in fields.items()
-    )
-    button = f'dmc.Button("Start", id="{prefix}-start", w="fit-content")'
-    parts = [f'dmc.Title("{words}", order=2)', *(field.component for field in fields.values()), button, "panel(job)"]
-    needed = ", ".join(one.arg for one, field in fields.items() if field.must_be_filled)
+    states = "".join(f', State("{one.id}", "{field.part}")' for one, field in fields)
+    signature = "".join(f", {one.name}: {field.type}" for one, field in fields)
+    passed = ", ".join(field.value for _, field in fields)
+    button_id = f"{prefix}-start-button"  # no parameter's: those have no hyphens
+    button = f'dmc.Button("Start", id="{button_id}", w="fit-content")'
+    parts = [f'dmc.Title("{words}", order=2)', *(field.component for _, field in fields), button, "panel(job)"]
+    needed = ", ".join(one.name for one, field in fields if field.must_be_filled)
     check = (
         f'    if {{{needed}}} & {{"", None}}:\n        raise SubmitRefused("Fill in every field.")\n' if needed else ""
     )
@@ -101,7 +101,7 @@ def layout(job: str | None = None, **_: str) -> dmc.Stack:
     return dmc.Stack([{", ".join(parts)}])
 
 
-@panel.start(Input("{prefix}-start", "n_clicks"){states})
+@panel.start(Input("{button_id}", "n_clicks"){states})
 def start(_: int{signature}) -> JobHandle:
     """Start a job. The panel shows it and puts its id into the address."""
 {check}    return {task.name}{".refresh" if kind == "dataset" else ""}({passed})

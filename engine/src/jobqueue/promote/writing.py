@@ -4,11 +4,12 @@ import ast
 import hashlib
 import re
 import subprocess
-import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from ruff import find_ruff_bin
 
 from jobqueue.promote.dependencies import kind_of, task_decorator
 from jobqueue.promote.notebook import Cell, Function, Notebook, Statement, annotated_names
@@ -253,7 +254,7 @@ def ruff(root: Path, *arguments: str, source: str, name: str = "app/jobs/promote
 
     :param name: the file that ruff takes the source for.
     """
-    command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", name, "-"]
+    command = [find_ruff_bin(), *arguments, "--stdin-filename", name, "-"]
     done = subprocess.run(command, input=source, capture_output=True, text=True, cwd=root)
     if done.returncode:
         raise Refused(
