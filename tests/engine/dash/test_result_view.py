@@ -27,6 +27,8 @@ def test_an_index_with_labels_is_shown() -> None:
     assert cells(by_type(frame.iloc[:, 0])) == [["region", "sales · net"], ["north", "0.3"]]
     levels = frame.set_axis(pd.MultiIndex.from_tuples([("north", 1)]))
     assert cells(by_type(levels))[1] == ["north", "1", "0.3"]
+    months = frame.set_axis(pd.PeriodIndex(["2024-01"], freq="M"))
+    assert cells(by_type(months))[1] == ["2024-01", "0.3"]
 
 
 def test_of_a_large_frame_the_first_rows_and_columns_are_shown() -> None:

@@ -34,7 +34,7 @@ def frame_table(frame: Any) -> Component:
     """Return a table of a frame's first rows and columns. An index that only counts the rows is left out."""
     shown = frame.iloc[:ROWS, :COLUMNS]
     levels = shown.index.nlevels
-    counts = levels == 1 and shown.index.name is None and shown.index.equals(type(shown.index)(range(len(shown))))
+    counts = shown.index.name is None and list(shown.index) == list(range(len(shown)))
     numbers = [kind.kind in "iufc" for kind in shown.dtypes]
     heads = [
         dmc.TableTh(_head(name), ta="right" if right else "left") for name, right in zip(shown, numbers, strict=True)
