@@ -22,6 +22,25 @@ NOTEBOOKS = {"tour": TOUR} | {path.stem: path for path in sorted((baking.TEMPLAT
 LARGEST = 200_000  # bytes of a notebook: a chart of too many points is more
 PLACES = re.compile(r"/(?:home|root|tmp|usr|var|Users)/|site-packages")  # of one machine
 
+# With all that trips writers: a cell magic, tabs, carriage returns, quotes and backslashes in text, a last comment.
+SALES = '''
+import time
+
+GRÖSSE = """a\t"b" \\\\
+  c"""
+# %%
+%%capture
+
+# Adds up.\r
+def total_sales(region: str = "north") -> str:\r
+\ttime.sleep(1)\r
+\treturn GRÖSSE + \\\r
+\t\tregion\r
+# the end
+# %%
+total_sales()
+'''
+
 
 @pytest.fixture(params=NOTEBOOKS, ids="notebook:{}".format)
 def path(request: pytest.FixtureRequest) -> Path:
@@ -73,8 +92,7 @@ def test_the_docs_commands_promote_a_notebook_of_a_second_in_under_thirty_and_ta
 ) -> None:
     app = Path(shutil.copytree(bake(example="blank"), tmp_path / "desk"))
     (app / ".venv").symlink_to(sys.prefix)
-    cells = "import time\n# %%\ndef total_sales(region='north'): time.sleep(1); return 2.5\n# %%\ntotal_sales()"
-    write(app / "notebooks" / "sales.ipynb", cells, run=True)
+    write(app / "notebooks" / "sales.ipynb", SALES, run=True)
     before = files(app)
     text = (baking.KIT / "docs" / "notebooks.md").read_text()
     [promote] = re.findall(r"^\S+python -m app promote .*$", text, re.MULTILINE)
