@@ -48,7 +48,7 @@ def main(folder: Path, kind: str = "", *numbers: str) -> None:
         root = folder / f"write{numbers[0]}"
         os.chdir(root)
         planned = tools.plan(root, Path(ARGUMENTS[0]), ARGUMENTS[1], every=ARGUMENTS[3])
-        tools.plan = lambda *_, **__: planned  # type: ignore[assignment]
+        tools.plan = lambda *_, **__: planned
     for number in numbers:
         child = os.fork()
         if child == 0:

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 import jobqueue
 from jobqueue.cli.promote import demote, promote
-from jobqueue.promote import Refused, apply, evidence, plan, plan_back, undo
+from jobqueue.promote import Refused, apply, evidence, plan, plan_back, promotion, undo
 from jobqueue.promote.notebook import Notebook
 from tests.engine.consumers import environment, wait_until
 from tests.engine.promote import killed
@@ -118,21 +118,21 @@ def test_a_job_is_written_with_its_test_and_its_place_in_the_notebook(
 ) -> None:
     path = put(stored, app)
     before = tree(app)
-    promotion = plan(app, path, "total_sales", every="day at 07:30")
+    planned = plan(app, path, "total_sales", every="day at 07:30")
     assert tree(app) == before  # a plan writes nothing
-    assert promotion.next_steps == [
+    assert planned.next_steps == [
         "make start",
         "In JupyterLab: File, Reload Notebook from Disk",
         "Calls of total_sales with a notebook's variable have no test. Only the notebook covers them.",
     ]
-    apply(app, promotion.files)
+    apply(app, planned.files)
     job = (app / "app/jobs/sales.py").read_text()
     assert '@huey.periodic_task(every("day at 07:30"), retries=1)\ndef total_sales(' in job
     assert "from jobqueue.notebook" not in job
     test = (app / "tests/jobs/test_sales.py").read_text()
     assert 'total_sales.call_local("south")' in test and "pytest.approx(20.0)" in test
     assert pytest_in(app, "tests/jobs/test_sales.py").returncode == 0
-    diff = promotion.diff(app)
+    diff = planned.diff(app)
     assert diff == ""  # all of it is written
 
     with pytest.raises(
@@ -153,8 +153,6 @@ def test_a_job_is_written_with_its_test_and_its_place_in_the_notebook(
         Refused, match=EDITED + r"Take the edits into the notebook \(python -m app demote total_sales\), or"
     ):
         plan(app, path, "total_sales", every="day at 07:30")
-    with pytest.raises(Refused, match="app/jobs/sales.py holds the job total_sales, and a module holds one job."):
-        plan(app, path, "net")
     path.write_text(stored.read_text().replace("return x - 1", "return x - 2 + 1"))
     (app / "app/jobs/sales.py").write_text(job)
     replaced = tree(app)
@@ -290,6 +288,24 @@ def test_nothing_is_written_after_a_refusal(name: str, app: Path) -> None:
     with pytest.raises(Refused) as refused:
         plan(app, path, **({"task": "total"} | options))
     assert refusal in str(refused.value)
+    assert tree(app) == before
+
+
+def test_two_functions_of_a_cell_are_taken_back_one_after_the_other(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for proof in ("_records", "_prove"):  # nothing here depends on a run
+        monkeypatch.setattr(promotion, proof, lambda *_: ([], False))
+    path = with_output(write(app / "notebooks" / "sales.ipynb", "def net(): return 1\n\ndef gross(): return 2"))
+    before = tree(app)
+    apply(app, plan(app, path, "net").files)
+    with pytest.raises(Refused, match="^app/jobs/sales.py holds the job net, and a module holds one job. Use --as.$"):
+        plan(app, path, "gross")
+    apply(app, plan(app, path, "gross", name="all").files)
+    with pytest.raises(
+        Refused, match=r"^\[1\] held gross too, which was promoted later. First take that back: python -m"
+    ):
+        plan_back(app, "net")
+    apply(app, plan_back(app, "gross").files)
+    apply(app, plan_back(app, "net").files)
     assert tree(app) == before
 
 

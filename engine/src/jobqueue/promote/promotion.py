@@ -125,6 +125,11 @@ def plan_back(root: Path, task: str) -> Promotion:
     options = None
     for cell in notebook.cells:
         kept = cell.node.metadata.get(KEPT)
+        if kept is not None and kept["before"] is not None and kept["before"]["module"] == module:
+            raise Refused(
+                f"{cell.label} held {kept['task']} too, which was promoted later. First take that back: "
+                f"python -m app demote {kept['task']}"
+            )
         if kept is None or kept["module"] != module:
             continue
         if cell.node.source != kept["left"]:

@@ -70,7 +70,7 @@ def check_edits(root: Path, made: Mapping[Path, str | None], advice: str) -> Non
     for path, text in made.items():
         held = (root / path).read_text() if (root / path).exists() else ""
         mark = writing.mark_of(held)
-        lines = [writing.without_mark(one).splitlines() for one in (text or "", held)]
-        if mark is not None and mark[1] and lines[0] != lines[1]:
-            diff = "\n".join(difflib.unified_diff(*lines, "as promoted", path.as_posix(), lineterm=""))
+        before, after = (writing.without_mark(one).splitlines() for one in (text or "", held))
+        if mark is not None and mark[1] and before != after:
+            diff = "\n".join(difflib.unified_diff(before, after, "as promoted", path.as_posix(), lineterm=""))
             raise Refused(f"{path.as_posix()} was edited since it was promoted:\n{diff}\n{advice}")
