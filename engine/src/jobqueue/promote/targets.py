@@ -11,6 +11,7 @@ from jobqueue.promote.refusal import Refused
 
 
 def module_name(place: Path, name: str | None) -> str:
+    """Return the name of the job's module: the notebook's, unless another is given. Raises Refused."""
     module = name or place.stem
     if not module.isidentifier() or keyword.iskeyword(module) or module.startswith("_"):
         given = f"--as {module}" if name else place.name
@@ -49,6 +50,7 @@ def check_targets(root: Path, paths: Mapping[str, Path], place: Path, task: str,
 
 
 def _job_names(path: Path) -> set[str]:
+    """Return the names of the functions in a module that are jobs."""
     try:
         body = ast.parse(path.read_text()).body
     except SyntaxError:
