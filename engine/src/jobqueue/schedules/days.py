@@ -5,6 +5,7 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any
 
 ALL_WEEKDAYS = frozenset(range(7))  # Monday is 0
@@ -45,31 +46,35 @@ class Days:
         """Yield the days from a date on, for YEARS years."""
         month = first.replace(day=1)
         for _ in range(12 * YEARS):
-            yield from (day for day in self._of_month(month) if day >= first)
+            yield from (day for day in _of_month(self, month) if day >= first)
             month = (month + timedelta(days=31)).replace(day=1)
 
-    def _of_month(self, month: date) -> list[date]:
-        months = 12 * (month.year - self.start.year) + month.month - self.start.month
-        if month.month not in self.months or (self.unit == "month" and months % self.step):
-            return []
-        last = calendar.monthrange(month.year, month.month)[1]
-        numbers = sorted({last if number == -1 else number for number in self.numbers}) or range(1, last + 1)
-        days = [month.replace(day=number) for number in numbers if number <= last]
-        days = [day for day in days if day.weekday() in self.weekdays and self._in_turn(day)]
-        if self.holidays is not None:
-            days = [day for day in days if day not in self.holidays]
-        if self.nth is None:
-            return days
-        place = self.nth if self.nth < 0 else self.nth - 1
-        return [days[place]] if -len(days) <= place < len(days) else []
-
-    def _in_turn(self, day: date) -> bool:
+    def in_turn(self, day: date) -> bool:
+        """Return whether a day is in a counted day or week."""
         if self.step == 1 or self.unit == "month":
             return True
         if self.unit == "day":
             return (day - self.start).days % self.step == 0
         monday = self.start - timedelta(days=self.start.weekday())
         return (day - monday).days // 7 % self.step == 0
+
+
+@lru_cache(maxsize=100)
+def _of_month(selected: Days, month: date) -> list[date]:
+    """Return the selected days of a month. The next due moment is asked for often, and is mostly in the same month."""
+    months = 12 * (month.year - selected.start.year) + month.month - selected.start.month
+    if month.month not in selected.months or (selected.unit == "month" and months % selected.step):
+        return []
+    last = calendar.monthrange(month.year, month.month)[1]
+    numbers = sorted({last if number == -1 else number for number in selected.numbers}) or range(1, last + 1)
+    days = [month.replace(day=number) for number in numbers if number <= last]
+    days = [day for day in days if day.weekday() in selected.weekdays and selected.in_turn(day)]
+    if selected.holidays is not None:
+        days = [day for day in days if day not in selected.holidays]
+    if selected.nth is None:
+        return days
+    place = selected.nth if selected.nth < 0 else selected.nth - 1
+    return [days[place]] if -len(days) <= place < len(days) else []
 
 
 def find_holidays(name: str) -> Holidays:

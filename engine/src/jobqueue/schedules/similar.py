@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from jobqueue.schedules.vocabulary import CLOCK, MONTHS, NUMBERS, ORDINALS, UNITS, WEEKDAYS
 
 LONGEST = 100  # characters of a phrase that is worth a suggestion
-ALIKE = 0.75  # of 1, as difflib compares two words
+ALIKE = 0.82  # of 1, as difflib compares two words of one first letter
 KNOWN = [
     *(word.lower() for word in (*WEEKDAYS, *MONTHS)),
     *(word for word in (*UNITS, *NUMBERS, *ORDINALS, *CLOCK) if len(word) > 3),
@@ -20,7 +20,7 @@ SAME = {
     "morning": "at 9:00", "mornings": "at 9:00", "afternoon": "at 15:00", "afternoons": "at 15:00",
     "evening": "at 18:00", "evenings": "at 18:00", "night": "at 22:00", "nights": "at 22:00", "nightly": "day at 22:00",
     "biweekly": "2 weeks", "bi-weekly": "2 weeks", "bimonthly": "2 months", "semiannually": "6 months",
-    "workday": "business day", "workdays": "business day", "fifth": "last",
+    "workday": "business day", "workdays": "business day",
 }  # fmt: skip
 TIMES_A_DAY = {"once": 1, "twice": 2, "thrice": 3} | {f"{word} times": number for word, number in NUMBERS.items()}
 SMALLER = {"day": ("hours", 24), "hour": ("minutes", 60), "minute": ("seconds", 60)}
@@ -62,5 +62,5 @@ def _repaired(word: str) -> str | None:
         return SAME[bare]
     if re.fullmatch(r"[\d:+-]+(am|pm|st|nd|rd|th|,)*", word) or len(bare) < 4 or bare in KNOWN:
         return word
-    near = difflib.get_close_matches(bare, KNOWN, n=1, cutoff=ALIKE)
+    near = difflib.get_close_matches(bare, [known for known in KNOWN if known[0] == bare[0]], n=1, cutoff=ALIKE)
     return near[0] + word[len(bare) :] if near else None

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 
 from jobqueue.database.database import Row
 from jobqueue.database.times import utc
@@ -91,12 +92,7 @@ class ScheduleStatus:
 
     def upcoming(self, n: int = 3) -> list[datetime]:
         """Return the next due moments, at most `n`."""
-        found: list[datetime] = []
-        due = self.schedule.next_after(self.now)
-        while due is not None and len(found) < n:
-            found.append(due)
-            due = self.schedule.next_after(due)
-        return found
+        return list(islice(self.schedule.following(self.now), n))
 
 
 class Timetable:
