@@ -91,7 +91,7 @@ scale: venv
 	$(BIN)/python -m pytest tests/scale
 
 deploy: venv
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m long tests/template tests/deploy
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m long tests/template tests/deploy tests/test_servers.py
 
 N ?= 10
 TESTS ?= tests/faults/test_torture.py

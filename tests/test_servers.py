@@ -237,6 +237,7 @@ def test_waits(name, fresh_postgres, fresh_valkey):
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", ["by itself", "SIGINT", "SIGKILL"])
 def test_a_run_leaves_no_server_however_it_ends(end: str, tmp_path: Path) -> None:
     tmp_path.joinpath("test_waits.py").write_text(WAITS)

@@ -69,6 +69,7 @@ def test_from_the_first_account_to_the_log_out(app: RunningApp, watched: Page, b
     expect(watched.get_by_label("Your name")).to_be_visible()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("app", ["blank under /explorer/"], indirect=True)
 def test_a_page_whose_session_has_ended_leads_to_the_log_in_and_back(app: RunningApp, page: Page) -> None:
     users(app, "add", "ann", password=PASSWORD)
@@ -110,6 +111,7 @@ def test_no_page_asks_for_more_than_the_headers_allow(app: RunningApp, watched: 
     expect(watched.locator(".js-plotly-plot")).to_have_count(4, timeout=SLOW)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("app", ["blank under /explorer/"], indirect=True)
 def test_background_callback_belongs_to_the_user_who_started_it(
     app: RunningApp, watched: Page, browser: Browser
@@ -146,6 +148,7 @@ def test_background_callback_belongs_to_the_user_who_started_it(
     ben.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("app", ["blank"], indirect=True)
 def test_page_of_a_pruned_job_shows_a_message(app: RunningApp, page: Page) -> None:
     users(app, "add", "ann", password=PASSWORD)

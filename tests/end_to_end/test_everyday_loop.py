@@ -32,9 +32,10 @@ def test_mistake_shows_in_browser_and_terminal_until_it_is_fixed(app: RunningApp
 @pytest.mark.parametrize(
     ("file", "concerned"),
     [
-        ("app/pages/hello.py", ["web"]),  # no page has a background callback, so the worker knows none
+        # No page has a background callback, so the worker knows none.
+        pytest.param("app/pages/hello.py", ["web"], marks=pytest.mark.long),
         ("app/jobs/hello.py", ["web", "worker"]),
-        ("app/__init__.py", ["web", "worker"]),
+        pytest.param("app/__init__.py", ["web", "worker"], marks=pytest.mark.long),
     ],
     ids=["page", "job", "package"],
 )

@@ -51,6 +51,7 @@ def test_a_double_click_starts_one_job(app: RunningApp, watched: Page) -> None:
     huey.storage.close()
 
 
+@pytest.mark.long
 def test_each_job_has_its_address_back_and_forward(app: RunningApp, watched: Page) -> None:
     app.start()
     watched.goto(f"{app.url}/hello")
@@ -71,6 +72,7 @@ def test_each_job_has_its_address_back_and_forward(app: RunningApp, watched: Pag
     assert watched.url == addresses[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", WRONG)
 def test_error_is_a_sentence_with_its_traceback_folded(app: RunningApp, watched: Page, kind: str) -> None:
     options, body, sentence = WRONG[kind]

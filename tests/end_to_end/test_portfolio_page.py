@@ -75,6 +75,7 @@ def test_cancelled_analysis_ends_and_the_page_says_so(desk: Page, app: RunningAp
     expect(desk.get_by_role("progressbar")).to_have_count(0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("label", "value", "message"),
     [
@@ -101,6 +102,7 @@ def test_invalid_input_is_refused_beside_its_field(
     assert jobs == []
 
 
+@pytest.mark.long
 def test_address_without_a_job_shows_a_message(desk: Page, app: RunningApp) -> None:
     desk.goto(f"{app.url}/analysis?job=%3Cscript%3Enone")
     expect(desk.get_by_text("No such job")).to_be_visible()

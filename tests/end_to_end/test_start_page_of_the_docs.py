@@ -51,6 +51,7 @@ def run(folder: Path, command: list[str]) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_commands_of_the_start_page_work(app: RunningApp) -> None:
     assert paste_files(app.folder) == ["app/jobs/primes.py", "app/pages/primes.py"]
     ran, output = 0, ""

@@ -1,6 +1,7 @@
 """A password in a URL is never printed: not by an error, a log line, `doctor`, or a repr, wherever the URL holds it."""
 
 import logging
+import re
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -79,6 +80,7 @@ def urls(draw: st.DrawFn, schemes: list[str]) -> str:
     )
     assume("@" not in secret or "?" in form or "@" in form)  # else what follows the @ is the host
     url = form.format(scheme=scheme, secret=secret, host=host, option=option)
+    assume("@" in url or not re.match(rf"{re.escape(scheme)}://ann:\d+/", url))  # there it is a database, after a port
     assume(not url.startswith("sqlite:///") or CORE not in url.partition("?")[0])  # there it is the name of a file
     return url
 

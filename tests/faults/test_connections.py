@@ -110,8 +110,10 @@ def test_connections_of_a_deploy_fit_in_the_smallest_plan(
         assert census.most == consumer + webs <= 10
         start(workers=WORKERS)
         wait_until(lambda: census.now() == 2 * consumer + webs + 1)  # with this process's
-        detail = next(check for check in huey.check() if check.name == "connections").detail
-        assert detail.startswith(f"{2 * consumer + webs + 2} of ")  # with the census's
+        detail = next(check for check in huey.check(WORKERS) if check.name == "connections").detail
+        assert f" {2 * consumer + webs + 2} of " in detail  # with the census's
+        assert f"{WORKERS} workers opens up to {consumer} connections, a web process {webs // 2}." in detail
+        assert f"A deploy runs both twice and needs {2 * consumer + webs}." in detail
         assert 2 * consumer + webs <= 16
 
 

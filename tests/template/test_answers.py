@@ -66,6 +66,11 @@ def test_a_text_comes_out_unchanged_in_the_readme(app: Path, text: str) -> None:
     assert shown[:3] == [text, text, f"By {text}."]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["all at once", *(pytest.param(name, marks=pytest.mark.long) for name in TEXTS if name != "all at once")],
+    indirect=True,
+)
 def test_a_text_comes_out_unchanged_on_the_page(app: Path, text: str) -> None:
     shown = subprocess.run([sys.executable, "-c", VISIT], cwd=app, check=True, capture_output=True, text=True).stdout
     page, layout = json.loads(shown)

@@ -15,7 +15,7 @@ DOCS = [
     baking.TEMPLATE / "README.md",
 ]
 # The hosts' own clients come with an account there.
-COMMANDS = {"cd", "dokku", "git", "heroku", "make", "python3", "rm", "."}
+COMMANDS = {"cd", "dokku", "git", "heroku", "make", "pg_dump", "pg_restore", "python3", "rm", "."}
 ACTIVATES = ". .venv/bin/activate"  # from there on a page may use what the environment holds
 
 

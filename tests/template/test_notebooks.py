@@ -28,11 +28,13 @@ def cells(path: Path) -> list[Any]:
     return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
 
 
+@pytest.mark.long
 def test_the_tour_shows_what_is_stored() -> None:
     done = pytest_in(baking.KIT, baking.with_programs(), "--nbval", "--nbval-current-env", TOUR)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_the_apps_own_tests_run_its_notebook(installed: Bake) -> None:
     """Check that they are collected. Another test checks that they pass."""
     app = installed(example="portfolio")

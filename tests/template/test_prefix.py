@@ -11,6 +11,7 @@ import pytest
 from tests.baking import Bake
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("variable", ["DASH_URL_BASE_PATHNAME", "DASH_REQUESTS_PATHNAME_PREFIX"])
 def test_apps_own_tests_pass_under_a_url_prefix(bake: Bake, variable: str) -> None:
     tests = [f"tests/test_{name}.py" for name in ("web", "accounts")]

@@ -1,10 +1,11 @@
 """The command line: `python -m app`, or the app's name once it is installed."""
 
 from jobqueue.accounts.cli import user_commands
-from jobqueue.cli import commands
+from jobqueue.cli import commands, importing
 
-from app.jobs import huey
-from app.settings import project, settings
+with importing():
+    from app.jobs import huey
+    from app.settings import project, settings
 
 main = commands(huey, settings)
 main.add_command(user_commands(huey, project.title))

@@ -205,14 +205,11 @@ class DurableHuey(LedgerHuey):
         """
         self.ledger.database.migrate()
 
-    def check(self) -> list[Check]:
-        """Check the database, Redis, the signing key and the workers, and return the findings. Errors are findings too."""
+    def check(self, workers: int = 2) -> list[Check]:
+        """Check the database, its connections for so many workers, Redis, the key and the workers. Errors are findings too."""
+        listens = self.redis_url is None
         return health_checks(
-            self.ledger,
-            self.storage.notifier,
-            self.serializer,
-            lease_s=self.lease_s,
-            listens_on_database=self.redis_url is None,
+            self.ledger, self.storage.notifier, self.serializer, lease_s=self.lease_s, listens=listens, workers=workers
         )
 
     # --- tasks, schedules and datasets ---

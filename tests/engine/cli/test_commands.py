@@ -276,6 +276,11 @@ def test_an_unavailable_database_is_reported_in_a_sentence(
     assert result.output.startswith("Error: The database does not answer: no route")
 
 
+def test_check_says_that_the_app_can_start(run: Run, queue: DurableHuey) -> None:
+    queue.immediate = False
+    assert run("check").output == "The app can start. Tasks: 1.\n"
+
+
 def test_the_apps_commands_import_neither_dash_nor_pandas() -> None:
     heavy = "import app.__main__, sys; print(sorted({'dash', 'pandas', 'numpy', 'skfolio'} & sys.modules.keys()))"
     environment = os.environ | {"PYTHONPATH": str(KIT / "engine" / "src")}

@@ -87,6 +87,7 @@ def broken():
 """
 
 Start = Callable[..., ConsumerProcess]
+MORE_OPTIONS = [("-k", "process"), ("-k", "process", "-w", "2"), ("-w", "4")]
 
 
 @pytest.fixture
@@ -121,7 +122,9 @@ def notes(module: Any) -> list[str]:
     return module.notes.read_text().splitlines() if module.notes.exists() else []
 
 
-@pytest.mark.parametrize("options", [(), ("-k", "process"), ("-k", "process", "-w", "2"), ("-w", "4")], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [(), *(pytest.param(more, marks=pytest.mark.long) for more in MORE_OPTIONS)], ids=" ".join
+)
 def test_hueys_own_script_runs_the_consumer(module: Any, huey_consumer: Start, options: tuple[str, ...]) -> None:
     early = module.add(1, 2)  # before any consumer runs
     consumer = huey_consumer(*options)

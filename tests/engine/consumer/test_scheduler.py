@@ -368,7 +368,7 @@ def test_clock_that_jumps_forward_drops_no_schedule_of_a_live_consumer(
     minutely.huey.pause_schedule("task")
     without = make_huey(lease_s=10)
     running = scheduler(without, "of newer code")
-    estimate = clock.now()
+    estimate = clock.now() - 1  # so that the other consumer's heartbeat is younger than a lease in any case
     without.ledger.consumers.register("of older code", "host", 1, 1, [minutely.status().name])
     running.fire_due(estimate)
     clock.move(HOUR)

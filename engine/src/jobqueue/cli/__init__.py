@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from jobqueue.cli.check import check, importing
 from jobqueue.cli.datasets import datasets
 from jobqueue.cli.doctor import doctor
 from jobqueue.cli.jobs import jobs
@@ -19,7 +20,7 @@ from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.huey import DurableHuey
 from jobqueue.settings import Settings
 
-__all__ = ["commands"]
+__all__ = ["commands", "importing"]
 
 
 class Commands(click.Group):
@@ -29,7 +30,8 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except DatabaseUnavailable as error:
-            raise click.ClickException(f"The database does not answer: {error}\nSee: {program()} doctor") from error
+            said = str(error) if error.problem else f"The database does not answer: {error}"
+            raise click.ClickException(f"{said}\nSee: {program()} doctor") from error
 
 
 def commands(huey: DurableHuey, settings: Settings) -> click.Group:
@@ -39,6 +41,6 @@ def commands(huey: DurableHuey, settings: Settings) -> click.Group:
         help="Run the worker, look after jobs and schedules, and check that all is well.",
         context_settings={"obj": App(huey, settings), "default_map": defaults},
     )
-    for command in (worker, workers, jobs, schedules, datasets, doctor, promote, demote):
+    for command in (worker, workers, jobs, schedules, datasets, check, doctor, promote, demote):
         group.add_command(command)
     return group

@@ -18,7 +18,7 @@ def doctor(app: App) -> None:
                f"{settings.workers} workers, grace {settings.worker_grace:g} s, lease {settings.lease:g} s, "
                f"queues {settings.queues or 'all'}, time zone {settings.timezone}")  # fmt: skip
     click.echo(f"   tasks: {', '.join(task_functions(app))}")
-    checks = huey.check()
+    checks = huey.check(settings.workers)
     for check in checks:
         click.secho(f"{'ok' if check.ok else '!!'} {check.name}: {check.detail}", fg=None if check.ok else "red")
         if not check.ok and check.remedy:

@@ -29,9 +29,11 @@ from jobqueue.consumer.scheduler import Scheduler
 from jobqueue.consumer.watchdog import Watchdog
 from jobqueue.consumer.worker import IDLE, DurableWorker
 from jobqueue.database.database import DatabaseUnavailable
+from jobqueue.database.problems import Reminder
 from jobqueue.execution.job_log import pass_on_info
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.queues import parse, share_out
+from jobqueue.monitoring.connections import ConnectionPlan
 from jobqueue.notifier.notifier import Notifier
 
 logger = logging.getLogger("jobqueue.consumer")
@@ -39,6 +41,8 @@ logger = logging.getLogger("jobqueue.consumer")
 TICK = 0.2  # seconds between two passes of the main loop
 SWEEP = 1.0  # seconds between two sweeps
 RECONNECT = 1.0  # seconds between two attempts to register while the database does not answer
+GIVE_UP = 60.0  # seconds after which a new consumer exits if only a person can end its database's problem
+NO_DATABASE = 3  # its exit code then
 CLEAN_UP = 0.5  # seconds in which interrupted workers may clean up before they are killed
 
 
@@ -63,6 +67,7 @@ class DurableConsumer(Consumer):
         self._worker_number = 0
         super().__init__(huey, **options)
         self.grace_s = huey.grace_s if self.shutdown_timeout is None else self.shutdown_timeout
+        self._reminder = Reminder(logger)
         self._started = False  # the workers were started
         self._stop_requested_at: float | None = None  # time.monotonic() of the first signal to stop
         self._signal_actions[signal.SIGQUIT] = (False, False)
@@ -124,7 +129,7 @@ class DurableConsumer(Consumer):
                 self._leases.sweep()
             self._pruner.prune_batch()
         except DatabaseUnavailable as error:
-            logger.warning("Consumer %s cannot reach its database: %s", self.id, error)
+            self._reminder.warn("Consumer %s cannot reach its database: %s", self.id, error, about=error.name)
             self._leases.lost_touch()
 
     def _wait(self, timeout: float) -> bool:
@@ -150,15 +155,15 @@ class DurableConsumer(Consumer):
     def start(self) -> None:
         """Register the consumer and start its workers. Wait for the database as long as it does not answer.
 
-        Raises ConfigurationError in immediate mode, where a submit runs the job itself.
+        Raises ConfigurationError in immediate mode, where a submit runs the job itself, and SystemExit with NO_DATABASE if
+        the database refuses this app for GIVE_UP seconds.
         """
         if self.huey.immediate:
             raise ConfigurationError("A consumer has nothing to do in immediate mode. Set huey.immediate = False.")
         pass_on_info(self.huey.messages.task_names())
-        logger.info("Consumer %s starts %s %s workers.", self.id, self.workers, self.worker_type)
-        while not self._register():
-            if self.stop_flag.wait(RECONNECT):
-                return
+        if not self._register_when_possible():
+            return
+        self._announce()
         self._set_signal_handlers()
         self.notifier.expect(self.workers)
         if self.environment.forks:
@@ -168,20 +173,42 @@ class DurableConsumer(Consumer):
             self._start(process)
         self.notifier.listen()
 
-    def _register(self) -> bool:
-        """Migrate the database and register this consumer. Return False if the database does not answer."""
-        try:
-            self.huey.migrate()
-            tasks = self.huey.messages.task_names()
-            self._ledger.consumers.register(
-                self.id, socket.gethostname(), os.getpid(), self.workers, tasks, self.queues, self.huey.version
-            )
-            if self._scheduler is not None:
-                self._scheduler.start()
-        except DatabaseUnavailable as error:
-            logger.warning("Consumer %s waits for its database: %s", self.id, error)
-            return False
-        return True
+    def _register_when_possible(self) -> bool:
+        """Register, and wait for the database before. Return False if the stop flag was set meanwhile."""
+        refused_since: float | None = None
+        while True:
+            try:
+                self._register()
+                return True
+            except DatabaseUnavailable as error:
+                self._reminder.warn("Consumer %s waits for its database: %s", self.id, error, about=error.name)
+                lasts = error.problem is not None and error.problem.lasts
+                refused_since = (refused_since or time.monotonic()) if lasts else None
+                if refused_since is not None and time.monotonic() >= refused_since + GIVE_UP:
+                    logger.error("Consumer %s exits with %s after %g s.", self.id, NO_DATABASE, GIVE_UP)
+                    raise SystemExit(NO_DATABASE) from None
+            if self.stop_flag.wait(RECONNECT):
+                return False
+
+    def _register(self) -> None:
+        """Migrate the database and register this consumer."""
+        self.huey.migrate()
+        tasks = self.huey.messages.task_names()
+        self._ledger.consumers.register(
+            self.id, socket.gethostname(), os.getpid(), self.workers, tasks, self.queues, self.huey.version
+        )
+        if self._scheduler is not None:
+            self._scheduler.start()
+
+    def _announce(self) -> None:
+        """Log that the workers start, and how many connections that takes."""
+        plan = ""
+        with contextlib.suppress(DatabaseUnavailable):  # the next pass of the main loop says so
+            connections = self._ledger.reading.connections()
+            if connections is not None:
+                planned = ConnectionPlan(*connections, self.workers, listens=self.huey.redis_url is None)
+                plan = f" {planned} {planned.advice}".rstrip()
+        logger.info("Consumer %s starts %s %s workers.%s", self.id, self.workers, self.worker_type, plan)
 
     def _start(self, process: Any) -> None:
         if self.environment.forks:

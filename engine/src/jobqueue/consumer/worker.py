@@ -11,6 +11,7 @@ from huey.api import Task
 from huey.consumer import Worker, WorkerRecycle
 
 from jobqueue.database.database import DatabaseUnavailable
+from jobqueue.database.problems import Reminder
 from jobqueue.execution.attempt import Attempt
 from jobqueue.execution.executor import Executed, Executor
 from jobqueue.ledger.ledger import Ledger
@@ -61,6 +62,7 @@ class DurableWorker(Worker):
         self.requested_token = multiprocessing.RawArray("c", TOKEN)  # of its last request for a job
         self.deadline = multiprocessing.RawValue("d", 0.0)  # its job's timeout, by time.monotonic(); 0 for none
         self.made_at = time.monotonic()
+        self._reminder = Reminder(self._logger)
         self.claim_in_doubt = False  # a claim was sent without an answer, so the database may have given it a job
         self.notified = False  # this worker, and no other, was notified since its last claim
 
@@ -77,7 +79,7 @@ class DurableWorker(Worker):
                 task is None and self.notified and self.ledger.reading.any_queued_but(self.messages.task_names())
             )
         except DatabaseUnavailable as error:
-            self._logger.warning("Cannot claim a job: %s", error)
+            self._reminder.warn("Cannot claim a job: %s", error, about=error.name)
             self.requested_token.value = b""
             self.sleep()
             return

@@ -94,7 +94,7 @@ class Errors:
             abort(404)
         if self.debug and not isinstance(error, IN_WORDS):
             raise error
-        if not isinstance(error, SubmitRefused):
+        if not isinstance(error, SubmitRefused | DatabaseUnavailable):  # the database has logged why
             logger.error("A callback failed.", exc_info=error)
         if CALL in request.headers:  # a background callback, for which Dash ignores set_props here
             abort(_as_answer(error))
@@ -116,7 +116,8 @@ class Errors:
             except Exception as error:
                 if self.debug and not isinstance(error, DatabaseUnavailable):
                     raise
-                logger.exception("A page cannot be shown.")
+                if not isinstance(error, DatabaseUnavailable):
+                    logger.exception("A page cannot be shown.")
                 words = in_words(error)
                 return dmc.Alert(words["message"], title=words["title"], color=words["color"])
 
@@ -132,7 +133,6 @@ class Errors:
 
     def _unavailable(self, error: DatabaseUnavailable) -> Any:
         """Answer a request that failed before its page or callback began, such as the lookup of a session."""
-        logger.error("The database does not answer.", exc_info=error)
         repeated = CALL in request.headers or "cacheKey" in request.args  # the browser repeats background callbacks
         if request.endpoint == self._prefix + CALLBACKS and not repeated:
             return _as_answer(error)

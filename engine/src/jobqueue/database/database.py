@@ -27,8 +27,9 @@ import sqlalchemy as sa
 from jobqueue import interrupts
 from jobqueue.database import patience
 from jobqueue.database.pool import AllInUse, Pool
+from jobqueue.database.problems import UNREACHABLE, Problem, Reminder, classify
 from jobqueue.text import is_storable
-from jobqueue.urls import printable, without_secrets
+from jobqueue.urls import printable
 
 logger = logging.getLogger("jobqueue.database")
 
@@ -39,7 +40,19 @@ Row = Mapping[str, Any]
 
 
 class DatabaseUnavailable(Exception):
-    """The database did not answer, or the connection broke. The same call may succeed later."""
+    """The database cannot be used, or the connection broke. The same call may succeed later.
+
+    :param problem: the reason, with a short name and a sentence. None if no call of the database failed.
+    """
+
+    def __init__(self, message: object = "", problem: Problem | None = None) -> None:
+        super().__init__(message)
+        self.problem = problem
+
+    @property
+    def name(self) -> str:
+        """Return the name of the problem."""
+        return UNREACHABLE if self.problem is None else self.problem.name
 
 
 class Dialect(Protocol):
@@ -164,6 +177,7 @@ class Database:
         self._opening = threading.Lock()
         self._failed: tuple[float, Exception] | None = None  # time.monotonic() and error of the last failed opening
         self._avoided_until = float("-inf")  # time.monotonic(); requests that began before do not ask the database
+        self._reminder = Reminder(logger)
         self._memory_lock = threading.RLock() if self.in_memory else contextlib.nullcontext()
 
     @property
@@ -290,6 +304,21 @@ class Database:
                 self._raise_if_unavailable(error)
                 raise
 
+    def check(self) -> None:
+        """Write nothing, in a statement that only a database with this schema and the right to write accepts.
+
+        :raises DatabaseUnavailable: if the database does not answer, is read-only, or the role lacks the rights. Its `problem`
+            says which.
+        """
+        with self.transaction() as tx:
+            tx.run("UPDATE jobs SET state = state WHERE 1 = 0")
+
+    def schema(self) -> str:
+        """Return the revision of the schema. A newer release may have migrated it. Raises DatabaseUnavailable."""
+        with self.statement() as tx:
+            row = tx.one("SELECT version_num FROM alembic_version")
+        return "" if row is None else str(row["version_num"])
+
     def close(self) -> None:
         """Close this process's connections. Call this before a fork. The next statement opens them again."""
         with self._opening:
@@ -328,10 +357,14 @@ class Database:
         """Migrate the schema to head. Only one of several processes that start at once does this."""
         from jobqueue.database import migrations
 
-        if self._dialect.has_database() and self._version(pool) == migrations.HEAD:
+        found = (self._version(pool) if self._dialect.has_database() else None) or ""
+        if found > migrations.HEAD:
+            text = "The ledger's schema is at %s, newer than this code's %s. It is used without change."
+            self._reminder.warn(text, found, migrations.HEAD)
+        if found >= migrations.HEAD:
             return
         with self._dialect.migrating() as connection:
-            if migrations.version(connection) != migrations.HEAD:
+            if (migrations.version(connection) or "") < migrations.HEAD:
                 migrations.upgrade(connection)
 
     def _version(self, pool: Pool) -> str | None:
@@ -365,8 +398,10 @@ class Database:
             now = time.monotonic()
             hangs = began is not None and now - began >= patience.HANGS
             self._avoided_until = now + patience.REST if hangs else now
-            text = without_secrets(cause, self._url)
-            raise DatabaseUnavailable(f"{self.address}: {text}") from (error if text == str(cause) else None)
+            problem = classify(cause, self._url)
+            if patience.request_began() is not None:  # a user is told less, so the operator reads it in the log
+                self._reminder.warn("%s", problem.sentence, about=problem.name)
+            raise DatabaseUnavailable(problem.sentence, problem) from None
 
 
 def dialect_of(url: str) -> Dialect:

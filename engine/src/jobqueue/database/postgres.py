@@ -50,22 +50,30 @@ FROM pg_settings WHERE name = 'synchronous_commit'
 # The server counts a client as idle until the whole of its next statement has arrived.
 _IDLE = "SET LOCAL idle_in_transaction_session_timeout = '{seconds}s'"
 
-# Count the connections to this server, and the most that this role may open.
+# Count the connections to this server and the most that it accepts; or those of this role, if it may open fewer.
 _USED = """
-SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
-       LEAST(CAST(current_setting('max_connections') AS integer)
-             - CAST(current_setting('superuser_reserved_connections') AS integer),
-             CASE WHEN rolconnlimit >= 0 THEN rolconnlimit END) AS most
-FROM pg_roles WHERE rolname = current_user
+SELECT CASE WHEN rolconnlimit BETWEEN 0 AND server.most
+            THEN (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND backend_type = 'client backend')
+            ELSE (SELECT sum(numbackends) FROM pg_stat_database) END AS used,
+       LEAST(server.most, CASE WHEN rolconnlimit >= 0 THEN rolconnlimit END) AS most
+FROM pg_roles, (SELECT CAST(current_setting('max_connections') AS integer)
+                       - CAST(current_setting('superuser_reserved_connections') AS integer)
+                       - CAST(COALESCE(current_setting('reserved_connections', true), '0') AS integer) AS most) AS server
+WHERE rolname = current_user
 """
 
-# The driver calls the last three internal errors: a read-only standby, and a transaction that the server rolled back.
+# The driver gives other classes to a read-only standby, a transaction that the server rolled back, a right that the role lacks,
+# and a pooler that changes the server's session under the driver.
 _AT_FAULT = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.ReadOnlySqlTransaction,
     psycopg.errors.IdleInTransactionSessionTimeout,
     psycopg.errors.TransactionTimeout,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.DuplicatePreparedStatement,
+    psycopg.errors.InvalidSqlStatementName,
 )
 
 

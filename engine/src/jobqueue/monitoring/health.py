@@ -7,8 +7,10 @@ from typing import Any
 
 from jobqueue.database import migrations
 from jobqueue.database.database import DatabaseUnavailable
+from jobqueue.database.problems import UNREACHABLE
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.states import State
+from jobqueue.monitoring.connections import ConnectionPlan
 from jobqueue.notifier.notifier import Notifier
 
 FULL = 0.9  # fraction of the database's connections; more in use is a warning
@@ -25,36 +27,38 @@ class Check:
 
 
 def health_checks(
-    ledger: Ledger, notifier: Notifier, serializer: Any, *, lease_s: float, listens_on_database: bool
+    ledger: Ledger, notifier: Notifier, serializer: Any, *, lease_s: float, listens: bool, workers: int
 ) -> list[Check]:
     """Check the database, Redis, the signing key and the workers. If the database does not answer, skip the other checks.
 
     :param lease_s: seconds after which a consumer without a heartbeat counts as dead.
-    :param listens_on_database: whether each consumer holds a second database connection for notifications.
+    :param listens: whether each consumer holds a second database connection for notifications.
+    :param workers: workers of a consumer.
     """
-    return list(_checks(ledger, notifier, serializer, lease_s, listens_on_database))
+    return list(_checks(ledger, notifier, serializer, lease_s, listens, workers))
 
 
 def _checks(
-    ledger: Ledger, notifier: Notifier, serializer: Any, lease_s: float, listens_on_database: bool
+    ledger: Ledger, notifier: Notifier, serializer: Any, lease_s: float, listens: bool, workers: int
 ) -> Iterator[Check]:
     try:
-        ledger.database.migrate()
+        ledger.database.check()
+        schema = ledger.database.schema()
         waiting = ledger.reading.count(State.QUEUED)
         consumers = ledger.consumers.all()
         connections = ledger.reading.connections()
         queues = ledger.reading.queues()
     except (DatabaseUnavailable, OSError) as error:
+        unreachable = not isinstance(error, DatabaseUnavailable) or error.name == UNREACHABLE
         remedy = "Check DATABASE_URL. Check that its server is running, or that its folder is writable."
-        yield Check("database", False, f"does not answer: {error}", remedy)
+        yield Check("database", False, str(error), remedy if unreachable else "")
         return
-    yield Check("database", True, f"{ledger.database.address}, schema {migrations.HEAD}")
+    newer = f", newer than {migrations.HEAD} of this release, which works with it" if schema > migrations.HEAD else ""
+    yield Check("database", True, f"{ledger.database.address}, schema {schema}{newer}")
     if connections is not None:
-        used, most = connections
-        yield Check(
-            "connections", used <= most * FULL, f"{used} of {most} are open; {_demand(listens_on_database)}",
-            "Use a database with more connections, or start fewer workers and web processes.",
-        )  # fmt: skip
+        plan = ConnectionPlan(*connections, workers, listens)
+        crowded = "Use a database with more connections, or start fewer workers and web processes."
+        yield Check("connections", plan.used <= plan.most * FULL and not plan.advice, str(plan), plan.advice or crowded)
     trouble = notifier.check()
     if trouble is not None:
         yield Check(
@@ -84,10 +88,3 @@ def _checks(
             "queues", False, f"no consumer serves {', '.join(unserved)}, where jobs are queued",
             "Add it to QUEUES or `worker --queues`. Without these settings, workers serve every queue.",
         )  # fmt: skip
-
-
-def _demand(listens_on_database: bool) -> str:
-    from jobqueue.database.postgres import CONNECTIONS
-
-    own = 2 if listens_on_database else 1
-    return f"a consumer uses {own} and one more per worker process, a web process up to {CONNECTIONS}"

@@ -23,6 +23,7 @@ from typing import Any
 
 from jobqueue import interrupts
 from jobqueue.database.database import Database, DatabaseUnavailable
+from jobqueue.database.problems import Reminder
 from jobqueue.notifier.circuit_breaker import CircuitBreaker
 
 logger = logging.getLogger("jobqueue.notifier")
@@ -152,6 +153,7 @@ class PostgresNotifier(Notifier):
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._reminder = Reminder(logger)
         self._wakeups: Any = None  # a semaphore that the main process shares with its workers
         self._workers = 0
 
@@ -162,7 +164,9 @@ class PostgresNotifier(Notifier):
             with self._database.statement() as tx:
                 tx.one(f"SELECT pg_notify('{CHANNEL}', '')")
         except DatabaseUnavailable as error:
-            logger.warning("Cannot send a notification, so idle workers find the job within a second: %s", error)
+            self._reminder.warn(
+                "Cannot send a notification, so idle workers find the job within a second: %s", error, about=error.name
+            )
 
     def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> bool:
         if self._wakeups is None:
@@ -186,7 +190,11 @@ class PostgresNotifier(Notifier):
         try:
             connection = self._database.connect(f"LISTEN {CHANNEL}")
         except DatabaseUnavailable as error:
-            logger.warning("Cannot listen for notifications, so idle workers find jobs within a second: %s", error)
+            self._reminder.warn(
+                "Cannot listen for notifications, so idle workers find jobs within a second: %s",
+                error,
+                about=error.name,
+            )
             return
         self.sockets = (connection,)
         self.wake_all()  # a notification may have been sent before this connection listened

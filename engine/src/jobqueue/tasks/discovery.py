@@ -23,12 +23,22 @@ class Discovery:
         self.dash_app = dash_app
         self._hooks: list[Callable[[], None]] = []
 
-    def discover(self) -> None:
-        """Import the modules, then call the hooks."""
+    def modules(self) -> list[str]:
+        """Return the names of all modules of the app that a web process or a worker may import."""
+        names = []
         if self.tasks_in is not None:
             package = importlib.import_module(self.tasks_in)
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{self.tasks_in}.{module.name}")
+            names = [
+                self.tasks_in,
+                *(f"{self.tasks_in}.{module.name}" for module in pkgutil.iter_modules(package.__path__)),
+            ]
+        return names if self.dash_app is None else [*names, self.dash_app]
+
+    def discover(self) -> None:
+        """Import the modules, then call the hooks."""
+        for module in self.modules():
+            if module != self.dash_app:
+                importlib.import_module(module)
         if self.dash_app is not None and _has_background_callbacks(self.dash_app):
             importlib.import_module(self.dash_app)
         for hook in self._hooks:

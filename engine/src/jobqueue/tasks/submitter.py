@@ -11,6 +11,7 @@ from huey.api import Task, chord, group
 from huey.utils import normalize_time
 
 from jobqueue.database.database import DatabaseUnavailable, Row
+from jobqueue.database.problems import Problem
 from jobqueue.execution.attempt import ending_attempt
 from jobqueue.execution.current_job import current_job
 from jobqueue.jobs.handle import JobHandle
@@ -33,8 +34,8 @@ class QueueUnavailable(DatabaseUnavailable):
     :param accepted: the results of the batches that were submitted.
     """
 
-    def __init__(self, message: str, accepted: Sequence[Any] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, accepted: Sequence[Any] = (), problem: Problem | None = None) -> None:
+        super().__init__(message, problem)
         self.accepted = list(accepted)
 
 
@@ -183,7 +184,9 @@ class Submitter:
                 accepted = results[: number * BATCH]
                 part = f"only the first {len(accepted)} of {len(results)} tasks were" if accepted else "nothing was"
                 raise QueueUnavailable(
-                    f"The database does not answer, so {part} submitted. Try again in a moment. ({error})", accepted
+                    f"The database does not answer, so {part} submitted. Try again in a moment. ({error})",
+                    accepted,
+                    error.problem,
                 ) from error
         submission.accepted()
         self._submitted()

@@ -1,0 +1,24 @@
+"""The plan of connections: a deploy runs the old and the new release side by side."""
+
+import pytest
+
+from jobqueue.database import postgres
+from jobqueue.monitoring import connections
+from jobqueue.monitoring.connections import SPARE, ConnectionPlan
+
+
+@pytest.mark.parametrize("listens", [True, False])
+@pytest.mark.parametrize("most", [20, 40, 97])
+def test_the_workers_that_are_named_are_the_most_that_fit(most: int, listens: bool) -> None:
+    fitting = ConnectionPlan(0, most, 1, listens).fitting_workers
+    fits, too_many = (ConnectionPlan(0, most, workers, listens) for workers in (fitting, fitting + 1))
+    assert fits.deploy + SPARE <= most < too_many.deploy + SPARE
+    assert fits.advice == "" and too_many.advice.startswith(f"Set WORKERS to {fitting},")
+
+
+def test_a_database_that_is_too_small_for_any_worker_is_named() -> None:
+    assert "WORKERS=1" in ConnectionPlan(0, 8, 1, True).advice
+
+
+def test_a_web_process_opens_as_many_as_are_planned() -> None:
+    assert connections.WEB == postgres.CONNECTIONS
