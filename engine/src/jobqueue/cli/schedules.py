@@ -30,8 +30,8 @@ def schedules(ctx: click.Context) -> None:
         click.echo(f"{status.short_name}: {status.schedule}")
         if status.paused_at is not None:
             click.secho(f"    paused  since {local(status.paused_at)}", fg="yellow")
-        last = "never" if status.last_due is None else f"{local(status.last_due)}, job {status.last_job}"
-        click.echo(f"    last    {last}")
+        last = "at its first deploy" if status.last_due is None else local(status.last_due)
+        click.echo(f"    last    {'never' if status.last_job is None else f'{last}, job {status.last_job}'}")
         try:
             upcoming = status.upcoming()
         except Exception as error:  # raised by the app's own function that says when the task is due

@@ -12,14 +12,7 @@ from jobqueue.schedules.day_phrases import DayReader, Part
 from jobqueue.schedules.days import START, Days, Holidays
 from jobqueue.schedules.recurrence import DAY, Cron, Period, Rule, Sun, TimesOfDay
 from jobqueue.schedules.similar import understood_variant
-from jobqueue.schedules.vocabulary import (
-    CLOCK,
-    NUMBERS,
-    UNITS,
-    amount,
-    joined,
-    listed,
-)
+from jobqueue.schedules.vocabulary import CLOCK, NUMBERS, UNITS, amount, joined, listed
 
 FORMS = (
     "30 seconds",

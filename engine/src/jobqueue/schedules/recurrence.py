@@ -19,9 +19,7 @@ HOUR, DAY = 3600, 24 * 3600  # seconds
 
 SUN_SEARCH = 3 * 366  # selected days to search for one with a sunrise or sunset
 MINUTE_SEARCH = 366 * DAY  # seconds to search for the next minute that a function accepts
-LAST_SEARCH = (
-    0.5  # seconds that a search for the last such minute takes at most, because it keeps a consumer from its other work
-)
+LAST_SEARCH = 0.5  # seconds for a search for the last such minute, which keeps a consumer from its other work
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,8 @@ class Cron:
         from cronsim import CronSim
 
         dues = (due.astimezone(UTC) for due in CronSim(self.expression, moment.astimezone(tz)))
-        return next(
-            (due for due in dues if due > moment), None
-        )  # in an hour that comes twice, the first may be earlier
+        # In an hour that comes twice, the first of these may be earlier than the moment.
+        return next((due for due in dues if due > moment), None)
 
 
 @dataclass(frozen=True)
