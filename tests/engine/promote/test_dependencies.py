@@ -173,7 +173,7 @@ REFUSED = {
     ),
     "the last value": ("1 + 1\n# %%\ndef total(): return _", "[2] _ works only in a notebook."),
     "earlier inputs": ("def total(): return In[1]", "[1] In works only in a notebook."),
-    "an async function": ("async def total(): return 1", "[1] total is async, and a job is a plain function."),
+    "an async function": ("async def total(): return 1", "[1] total is async, and promote writes plain functions."),
     "a lambda": ("total = lambda x: x", "[1] total = lambda x: x makes total. Write it as a function: def total(...)."),
     "a partial": (
         "from functools import partial\ntotal = partial(int, base=2)",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from jobqueue.cli.output import App, program, utc
+from jobqueue.execution.coroutines import finished
 from jobqueue.execution.current_job import CurrentJob, working_for
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.jobs.history import Event
@@ -112,7 +113,7 @@ def run(app: App, name: str, arguments: tuple[str, ...]) -> None:
     function = tasks[name]
     given = _keywords(function, name, arguments)
     with working_for(CurrentJob(report=_print_progress)):
-        result = function(**given)
+        result = finished(function(**given))
     click.echo(result)
 
 

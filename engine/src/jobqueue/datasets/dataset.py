@@ -24,6 +24,7 @@ from jobqueue.datasets.cache import DatasetCache, digest_of
 from jobqueue.datasets.copies import own_copy, read_only
 from jobqueue.datasets.single_flight import SingleFlight
 from jobqueue.execution.attempt import current_attempt
+from jobqueue.execution.coroutines import finished
 from jobqueue.execution.current_job import current_job
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.ledger.ledger import Ledger
@@ -184,7 +185,7 @@ class Dataset(Generic[T]):
 
     def _refresh(self) -> Any:
         """Run the function, and have the attempt's end save its value as a version. Outside a worker, return the value."""
-        value = self.function()
+        value = finished(self.function())
         rows = _length(value)
         if value is None or rows == 0:
             raise EmptyDataset(f"{self.name} returned {_described(value)}, so no version was made.")
