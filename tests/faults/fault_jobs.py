@@ -183,6 +183,10 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         return "silent"
 
     @huey.task()
+    def waits_for_another(seconds: float) -> Any:
+        return undisturbed(seconds).get(blocking=True, timeout=LONG)
+
+    @huey.task()
     async def awaits(where: str, path: str) -> None:
         """Run for long in an event loop: in a coroutine, in another one, or in a callback."""
 

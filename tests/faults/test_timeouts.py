@@ -69,6 +69,7 @@ def test_swallowed_timeout_is_repeated(start: StartConsumer, tasks: SimpleNamesp
     assert tasks.undisturbed(0.1).get(blocking=True, timeout=5) == "undisturbed"
 
 
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("where", ["a coroutine", "another coroutine", "a callback"])
 def test_async_task_is_timed_out_and_cancelled_as_any_other(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, tmp_path: Path, where: str

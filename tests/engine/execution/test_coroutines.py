@@ -1,6 +1,7 @@
 """`async def` tasks run in an event loop of their own, and are tasks like any other."""
 
 import asyncio
+from typing import Any
 
 from jobqueue import DurableHuey, State, current_job, every
 from tests.engine.consumers import work
@@ -38,12 +39,12 @@ def test_async_tasks_follow_each_other(huey: DurableHuey) -> None:
 
 
 def test_async_function_makes_a_dataset(huey: DurableHuey) -> None:
-    @huey.dataset(every("hour"))
-    async def numbers() -> list[int]:
+    async def one() -> list[int]:
         await asyncio.sleep(0)
         return [1]
 
+    numbers: Any = huey.dataset(every("hour"))(one)
     handle = numbers.refresh()
     work(huey)
     assert (handle.state, numbers.read()) == (State.SUCCEEDED, [1])
-    assert asyncio.run(numbers()) == [1]  # type: ignore[arg-type]
+    assert asyncio.run(numbers()) == [1]
