@@ -21,6 +21,7 @@ from jobqueue.datasets import single_flight
 from jobqueue.datasets.dataset import Dataset
 from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import work
+from tests.losing import mark_lost
 from tests.servers import redis_client
 from tests.storages import Storage
 from tests.waiting import wait_until
@@ -63,13 +64,13 @@ def world() -> World:
 
 @pytest.fixture
 def prices(huey: DurableHuey, world: World) -> Dataset[Any]:
-    """The dataset in the worker's process."""
+    """Return the dataset in the worker's process."""
     return world.dataset(huey)
 
 
 @pytest.fixture
 def seen(make_huey: HueyFactory, world: World) -> Dataset[Any]:
-    """The same dataset in another process."""
+    """Return the same dataset as another process sees it."""
     return world.dataset(make_huey())
 
 
@@ -473,7 +474,7 @@ def test_late_version_of_a_worker_that_lost_its_claim_is_refused(
     prices, again = world.dataset(huey), world.dataset(make_huey())
     prices.refresh()
     zombie = huey.dequeue()
-    assert zombie is not None and huey.ledger.mark_lost(zombie.id, zombie.attempt.token, "taken for dead")
+    assert zombie is not None and mark_lost(huey.ledger, zombie.id, zombie.attempt.token, "taken for dead")
     world.content = frame(2)
     work(again.task.huey)
     world.content = frame(1)
