@@ -354,7 +354,11 @@ def test_dataset_has_its_first_version_at_once_and_once_from_any_number_of_consu
     (job,) = huey.jobs()
     assert [event.name for event in huey.history(job.id)] == ["submitted", "first version"]
     (status,) = huey.schedules()
-    assert (status.last_due, status.last_job, status.note) == (None, job.id, "The first version is made at once.")
+    assert (status.last_due, status.last_job, status.note) == (
+        None,
+        job.id,
+        "The first version did not wait for a due moment.",
+    )
     work(huey)
     assert numbers.read() == [1] and numbers.info().job_id == job.id
     with huey.ledger.database.statement() as tx:

@@ -212,7 +212,9 @@ class Timetable:
             if tx.one(NEEDS_FIRST_VERSION, name=name) is None or tx.one(INSERT, turn=None, **vars(job)) is None:
                 return False
             tx.run(MARK_FIRST_VERSION, id=job.id)
-            tx.run(NOTE_LAST_FIRE, name=name, due=None, job=job.id, note="The first version is made at once.")
+            tx.run(
+                NOTE_LAST_FIRE, name=name, due=None, job=job.id, note="The first version did not wait for a due moment."
+            )
         self.ledger.notify([job.queue])
         return True
 
