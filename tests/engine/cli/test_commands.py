@@ -198,6 +198,18 @@ def test_an_unknown_schedule_is_refused_with_those_that_exist(run: Run) -> None:
     assert result.exit_code == 1 and "No schedule has the name 'refresh'" in result.output
 
 
+def test_a_phrase_is_tried_and_nothing_is_scheduled(run: Run, queue: DurableHuey) -> None:
+    first, *dues = run(
+        "schedules", "try", "last business day of the month at 17:00", "--holidays", "NYSE"
+    ).output.splitlines()
+    assert first == "every month on the last business day (NYSE) at 17:00 (UTC)"
+    assert len(dues) == 5 and all(due.endswith(" 17:00 UTC") for due in dues)
+    assert queue.schedules() == []
+    result = run("schedules", "try", "wekday at 18:00")
+    assert result.exit_code == 1
+    assert "Error: 'wekday at 18:00' is not understood. Did you mean 'weekday at 18:00'?" in result.output
+
+
 def test_datasets_are_listed_refreshed_and_run(run: Run, queue: DurableHuey) -> None:
     @queue.dataset(lambda moment: False, name="numbers", stale_after=0)
     def numbers() -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from jobqueue.cli.output import App, program, utc
+from jobqueue.execution.coroutines import finished
 from jobqueue.execution.current_job import CurrentJob, working_for
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.jobs.history import Event
@@ -117,7 +118,7 @@ def run(app: App, name: str, arguments: tuple[str, ...]) -> None:
     job = CurrentJob(report=_print_progress)
     try:
         with working_for(job):
-            result = function(**given)
+            result = finished(function(**given))
     except Exception:
         if PARTIAL in job.with_error:
             _save(job.with_error[PARTIAL], name)
