@@ -157,7 +157,6 @@ def environment(row: Row) -> dict[str, str]:
         "DATABASE_URL": row.url,
         "SECRET_KEY": "k3yTh4tNobodyGuesses-0123456789abcdefg",
         "AUTH": "accounts",
-        "WEB_LINGER": "0",
         "WEB_CONCURRENCY": "1",
     }
 

@@ -114,6 +114,7 @@ def described(error: BaseException) -> list[str]:
 @example(f"postgresql://{CLOSED}/app?password={CORE}")
 @example(f"postgresql://{CLOSED}/app?password=p@{CORE}")
 @example(f"postgresql://{CLOSED}/app?password=a&{CORE}=1")
+@example(f"postgresql://ann:/{CORE}")
 def test_no_password_of_a_database_is_printed(url: str) -> None:
     with everything_printed() as printed:
         printed += settings_with("DATABASE_URL", url)
@@ -137,6 +138,8 @@ def test_no_password_of_a_database_is_printed(url: str) -> None:
 @example(f"redis://:12?34@{CORE}")
 @example(f"redis://{CLOSED}?password=a&{CORE}=1")
 @example(f"redis://{CLOSED}?db={CORE}")
+@example(f"unix://ann:/{CORE}")
+@example(f"unix://ann:pw/{CORE}/app")
 def test_no_password_of_redis_is_printed(url: str) -> None:
     with everything_printed() as printed:
         printed += settings_with("REDIS_URL", url)

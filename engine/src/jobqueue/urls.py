@@ -46,6 +46,8 @@ def _secrets(url: str) -> set[str]:
     password = before.rpartition("@")[0].partition(":")[2]
     values = [value for part in options.split("&") if _is_secret(part) for value in part.split("=", 1)[1:]]
     values += [value for name, value in parse_qsl(options) if _is_secret(name)]
+    if _ADDRESS.fullmatch(url) is None:  # a part of the password may be the path, which drivers print
+        values += [before.partition(":")[2].strip("/"), before.partition("/")[2]]
     return {form for value in [password, *values] for form in (value, unquote(value), unquote_plus(value))}
 
 
