@@ -211,7 +211,10 @@ print(browser.get("/health", headers={"X-Forwarded-Proto": "http"}).status_code)
 """
 
 
-@pytest.mark.parametrize(("prefix", "name"), [("/", "__Host-session"), ("/tools/", "__Host-session-tools")])
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [("/", "__Host-session"), pytest.param("/tools/", "__Host-session-tools", marks=pytest.mark.long)],
+)
 def test_in_production_the_app_and_its_cookie_require_https(prefix: str, name: str) -> None:
     settings = {
         "DASH_REQUESTS_PATHNAME_PREFIX": prefix,  # which a proxy strips
