@@ -1,6 +1,7 @@
 """Connections and requests of waitress, with what it lacks: bounded chunk lines, and a refusal that clients can read."""
 
 import time
+from typing import Any
 
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
@@ -21,6 +22,8 @@ class Request(HTTPRequestParser):
     A body above the limit is thrown away before the answer: most clients read no answer while they send.
     """
 
+    error: Any
+    expect_continue: bool
     _unwanted = 0  # bytes of such a body that are still to come
 
     def received(self, data: bytes) -> int:
