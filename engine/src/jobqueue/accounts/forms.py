@@ -62,7 +62,13 @@ def login(
 
 def account(title: str, token: str, name: str, error: str = "", must_change: bool = False, done: bool = False) -> str:
     """Return the page to change the password and to log out."""
-    shown: dict[str, Any] = {"token": token, "name": name, "must_change": must_change, "done": done, "home": not must_change}
+    shown: dict[str, Any] = {
+        "token": token,
+        "name": name,
+        "must_change": must_change,
+        "done": done,
+        "home": not must_change,
+    }
     return _page(ACCOUNT, title, "Your account", error, **shown)
 
 
