@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 import socket
+import sys
 from typing import Any, NoReturn
 
 import click
@@ -60,6 +61,8 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _imported(module: str) -> Any:
+    # Dash imports IPython if it is installed, for notebooks. A web process is none, and takes 10 MB less without it.
+    sys.modules.setdefault("IPython", None)  # type: ignore[arg-type]
     name, _, attribute = module.partition(":")
     return getattr(importlib.import_module(name), attribute)
 
