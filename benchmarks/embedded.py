@@ -88,13 +88,13 @@ def idle_app(app: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     Path(app, ".env").write_text(f"PORT={PORT}\n")
     with running([str(Path(sys.executable).with_name("honcho")), "start"], cwd=app, env=environment) as honcho:
-        wait_for(f"http://127.0.0.1:{PORT}/health")
+        wait_for(f"http://127.0.0.1:{PORT}/healthz")
         pages = visit_every_page(app)
         processes = psutil.Process(honcho.pid).children(recursive=True)
         before = cpu_seconds(processes)
         time.sleep(IDLE)
         share = (cpu_seconds(processes) - before) / IDLE
-        web = max(process.memory_info().rss for process in processes if "gunicorn" in " ".join(process.cmdline()))
+        web = max(process.memory_info().rss for process in processes if "app web" in " ".join(process.cmdline()))
     print(f"idle app, {len(processes)} processes: {share:.2%} of a core over {IDLE} s")
     print(f"web process with {pages} pages visited: {web / 1e6:.0f} MB resident")
 

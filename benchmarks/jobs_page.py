@@ -166,7 +166,7 @@ def site(size: Size) -> Iterator[Site]:
         load = subprocess.Popen([sys.executable, "-c", SUBMIT], **of_the_app)  # type: ignore[call-overload]
         stack.callback(load.wait)
         stack.callback(load.terminate)
-        yield Site(app.url, Statistics(ledger.database), [program(app, "gunicorn"), postgres.processes()[0], program(app, "app worker")])  # fmt: skip
+        yield Site(app.url, Statistics(ledger.database), [program(app, "app web"), postgres.processes()[0], program(app, "app worker")])  # fmt: skip
 
 
 def program(app: RunningApp, part: str) -> psutil.Process:

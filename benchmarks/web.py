@@ -117,6 +117,7 @@ def site(manager: str) -> Iterator[tuple[int, psutil.Process, list[psutil.Proces
             "FOLDER": folder,
             "DATABASE_URL": postgres.url,
             "WEB_CONCURRENCY": str(PROCESSES),
+            "PORT": str(port),
         }
 
         def run(*command: str) -> psutil.Process:
@@ -126,7 +127,7 @@ def site(manager: str) -> Iterator[tuple[int, psutil.Process, list[psutil.Proces
             return psutil.Process(program.pid)
 
         log = stack.enter_context(Path(folder, "log").open("w"))
-        web = run("gunicorn", "benchmarks.watched:server", "--bind", f"127.0.0.1:{port}", "--threads", "8", "--no-control-socket")  # fmt: skip
+        web = run("jobqueue.web", "benchmarks.watched:server")
         consumer = run("huey.bin.huey_consumer", "benchmarks.watched.huey", "-k", "process", "-w", str(JOBS))
         try:
             wait_until(lambda: answers(port), STARTS_IN)

@@ -58,6 +58,8 @@ class Site(RunningApp):
             "SECRET_KEY": key,
             "LEASE": "2",
             "WORKER_GRACE": "1",
+            "PORT": str(self.port),
+            "WEB_CONCURRENCY": "2",
         }
         self.programs: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -73,8 +75,7 @@ class Site(RunningApp):
             )
 
     def start_web(self) -> None:
-        options = ["--workers", "2", "--threads", "4", "--no-control-socket", "--graceful-timeout", "2"]
-        self.run("web", "gunicorn", "app.web:server", "--bind", f"127.0.0.1:{self.port}", *options)
+        self.run("web", "app", "web")
         wait_until(self.answers, lambda: f"the web answers\n{self.log.read_text()[-3000:]}", PATIENCE)
 
     def start_worker(self) -> None:
@@ -208,7 +209,7 @@ def kill_the_worker(visitor: Visitor, name: str) -> Visitor:
 
 
 def kill_the_web(visitor: Visitor, name: str) -> Visitor:
-    """Kill the web processes. Gunicorn starts them again."""
+    """Kill the web processes. The first one starts them again."""
     killed = psutil.Process(visitor.site.programs["web"].pid).children()
     for process in killed:
         process.kill()
@@ -236,11 +237,12 @@ def restart_valkey(visitor: Visitor, name: str) -> Visitor:
 def deploy(visitor: Visitor, name: str) -> Visitor:
     """Restart all parts one after the other."""
     site = visitor.site
-    site.programs["web"].send_signal(signal.SIGHUP)
     site.end("worker")
     site.valkey.restart()
-    site.start_worker()
     site.note(f"{name} runs").unlink()
+    site.start_worker()
+    site.end("web")
+    site.start_web()
     wait_until(site.note(f"{name} runs").exists, "another attempt runs", PATIENCE)
     return visitor
 

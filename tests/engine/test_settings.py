@@ -66,6 +66,26 @@ def test_production_requires_a_log_in_unless_auth_is_off(
     assert settings.trusted_proxies == int("DYNO" in variables)
 
 
+@pytest.mark.parametrize(
+    ("variables", "seconds"), [({}, 0), ({"DYNO": "web.1"}, 5), ({"DYNO": "web.1", "WEB_LINGER": "0"}, 0)], ids=str
+)
+def test_a_stopping_web_accepts_requests_for_five_seconds_in_production(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], seconds: float
+) -> None:
+    assert load_with(monkeypatch, **variables, SECRET_KEY=KEY, DATABASE_URL=POSTGRES).linger == seconds
+
+
+@pytest.mark.parametrize(
+    ("variables", "code"), [({"PORT": "x"}, 2), ({"WORKERS": "x"}, 4), ({"PORT": "x", "WORKERS": "x"}, 4)], ids=str
+)
+def test_a_port_that_is_no_number_has_an_exit_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], code: int
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_with(monkeypatch, **variables)
+    assert refused.value.exit_code == code
+
+
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_with(monkeypatch, DATABASE_URL="", PORT="").port == 8050
 
@@ -207,18 +227,15 @@ def test_a_key_is_never_part_of_a_message(monkeypatch: pytest.MonkeyPatch) -> No
     assert "hunter2" not in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [["-m", "app", "worker"], ["-m", "gunicorn", "app.web:server", "--bind", "127.0.0.1:0", "--no-control-socket"]],
-)
-def test_processes_exit_with_the_sentence_in_production_without_a_key(command: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["worker", "web"])
+def test_processes_exit_with_the_sentence_in_production_without_a_key(name: str, tmp_path: Path) -> None:
     environment = os.environ | {
         "APP_ENV": "production",
         "HOME": str(tmp_path),
         "PYTHONPATH": str(KIT / "engine" / "src"),
     }
     ended = subprocess.run(
-        [sys.executable, *command], cwd=TEMPLATE, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "app", name], cwd=TEMPLATE, env=environment, capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == 4
     assert "SECRET_KEY is not set. Set it" in ended.stderr and "Traceback" not in ended.stderr

@@ -16,7 +16,7 @@ from tests.baking import Bake
 
 # Files of every app, besides the engine's wheel.
 FILES = """
-.env .gitignore .python-version Makefile Procfile Procfile.dev README.md app.json gunicorn.conf.py pyproject.toml
+.env .gitignore .python-version Makefile Procfile Procfile.dev README.md app.json pyproject.toml
 requirements.txt bin/post_compile
 app/__init__.py app/__main__.py app/access.py app/settings.py app/shell.py app/web.py
 app/assets/charts.css app/assets/colours.css app/assets/session.js

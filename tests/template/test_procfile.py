@@ -1,25 +1,16 @@
 """Tests of the baked Procfile, whose lines honcho, Heroku and Dokku read."""
 
 import json
-import os
-import re
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
 from honcho.environ import parse_procfile
 
 from tests import baking
 from tests.baking import Bake
 
 DEMO = "build/portfolio-desk"
-PRODUCTION = {
-    "APP_ENV": "production",
-    "SECRET_KEY": "k3yTh4tNobodyGuesses-0123456789abcdefg",
-    "DATABASE_URL": "postgresql://ann@127.0.0.1:1/nowhere",
-}
 
 
 def test_it_names_web_and_worker_a_line_each(app: Path) -> None:
@@ -35,33 +26,8 @@ def test_every_program_that_it_names_is_installed(app: Path) -> None:
             assert shutil.which(program, path=str(baking.PROGRAMS)), f"{name} runs {program}, which is not installed"
 
 
-def test_web_is_served_with_threads(app: Path) -> None:
-    web = shlex.split(processes(app / "Procfile")["web"])
-    assert web[:2] == ["gunicorn", "app.web:server"]
-    assert "--bind" not in web  # gunicorn.conf.py has it
-    assert int(option(web, "--threads")) > 1
-    assert "--no-control-socket" in web
-
-
-@pytest.mark.parametrize(
-    ("variables", "address"),
-    [
-        ({}, "127.0.0.1:8050"),
-        ({"HOST": "::1", "PORT": "9000"}, "[::1]:9000"),
-        (PRODUCTION | {"PORT": "9000"}, "0.0.0.0:9000"),
-    ],
-    ids=["development", "host and port", "production"],
-)
-def test_web_listens_on_this_machine_alone_in_development(bake: Bake, variables: dict[str, str], address: str) -> None:
-    web = shlex.split(processes(bake("blank") / "Procfile")["web"])
-    environment = {name: value for name, value in os.environ.items() if name not in ("HOST", "PORT")} | variables
-    command = [str(baking.PROGRAMS / web[0]), "--print-config", *web[1:]]
-    shown = subprocess.check_output(command, cwd=bake("blank"), env=environment, text=True, stderr=subprocess.STDOUT)
-    assert re.findall("^bind += (.*)$", shown, re.MULTILINE) == [f"['{address}']"]
-
-
-def test_worker_is_the_apps_own_command(app: Path) -> None:
-    assert processes(app / "Procfile")["worker"] == "python -m app worker"
+def test_web_and_worker_are_the_apps_own_commands(app: Path) -> None:
+    assert processes(app / "Procfile") == {"web": "python -m app web", "worker": "python -m app worker"}
 
 
 def test_in_development_a_running_job_is_released_before_the_worker_is_killed(app: Path) -> None:
@@ -77,7 +43,8 @@ def test_hosts_start_one_of_each_and_wait_for_the_health_check(app: Path) -> Non
     assert told["addons"] == ["heroku-postgresql", "heroku-redis"]
     assert told["env"]["APP_ENV"]["value"] == "production"
     assert told["env"]["SECRET_KEY"]["generator"] == "secret"
-    assert told["healthchecks"]["web"][0]["path"] == "/health"
+    (probe,) = told["healthchecks"]["web"]
+    assert (probe["path"], probe["attempts"], probe["wait"]) == ("/readyz", 20, 3)
 
 
 def test_procfile_of_the_kit_runs_the_demo(bake: Bake) -> None:

@@ -2,6 +2,7 @@
 
 from jobqueue.accounts.cli import user_commands
 from jobqueue.cli import commands, importing
+from jobqueue.web.cli import web_command
 
 with importing():
     from app.jobs import huey
@@ -9,6 +10,7 @@ with importing():
 
 main = commands(huey, settings)
 main.add_command(user_commands(huey, project.title))
+main.add_command(web_command(settings))
 
 if __name__ == "__main__":
     main(prog_name="python -m app")

@@ -1,4 +1,4 @@
-"""The web process: `gunicorn app.web:server` serves it."""
+"""The web process: `python -m app web` serves it."""
 
 import html
 
@@ -8,6 +8,7 @@ from dash import Dash, hooks
 from flask import Flask, redirect, request
 from jobqueue.dash import Errors, HueyManager
 from jobqueue.dash import pages as jobs_pages
+from jobqueue.web.preparing import prepare
 from werkzeug.wrappers import Response
 
 from app import shell
@@ -43,7 +44,6 @@ app = Dash(
     title=html.escape(project.title),  # Dash does not escape it
     update_title="",
     include_pages_meta=False,
-    health_endpoint="health",
     on_error=errors.in_callback,
     suppress_callback_exceptions=True,  # a page's components are known when it is shown, not before
     **settings.for_dash(),
@@ -57,10 +57,9 @@ accounts.protect(server, app)
 
 if all(page["path"] != "/" for page in dash.page_registry.values()):  # Dash would answer that there is no such page
     server.view_functions[app.config.routes_pathname_prefix] = first_page
-# A host asks the app itself, where no proxy adds the URL prefix.
-server.add_url_rule("/", "first_page", first_page)
-server.add_url_rule("/health", "health", app.serve_health)
+server.add_url_rule("/", "first_page", first_page)  # also without the URL prefix
 if debugging:
     app.enable_dev_tools(debug=True, dev_tools_disable_version_check=True, dev_tools_hot_reload_max_retry=1000)
 else:  # the dev tools need inline scripts, which the headers forbid
     accounts.harden(server, app)
+prepare(app, huey)  # probes, compression and limits

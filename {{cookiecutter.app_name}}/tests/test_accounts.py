@@ -28,11 +28,17 @@ def people(queue: DurableHuey, monkeypatch: pytest.MonkeyPatch) -> None:
         accounts.users.add(name, PASSWORD, admin=name == "eve")
 
 
-@pytest.mark.parametrize("address", ["/", "/hello", "/hello?job=7", "/account", "/no/such/page"])
+@pytest.mark.parametrize("address", ["/", "/hello", "/hello?job=7", "/account"])
 def test_a_page_without_a_log_in_redirects_to_it(people: None, address: str) -> None:
     answer = Browser().get(address)
     assert answer.status_code == 302 and answer.location.startswith(dash.get_relative_path("/login"))
     assert "hello-start" not in answer.text
+
+
+@pytest.mark.parametrize("name", [None, "ann"])
+def test_an_unknown_address_is_404_and_no_reason_to_log_in(people: None, name: str | None) -> None:
+    answer = Browser(name).get("/no/such/page")
+    assert answer.status_code == 404 and answer.location is None
 
 
 @pytest.mark.parametrize("address", ["/_dash-layout", "/_dash-dependencies", "/_reload-hash"])

@@ -57,7 +57,13 @@ def test_every_link_of_a_page_stays_under_the_apps_prefix() -> None:
 def test_health_is_answered_without_the_database(queue: DurableHuey, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "_storage", None, raising=False)
     monkeypatch.setattr(queue, "storage", None)
-    assert Browser().get("/health").status_code == web.server.test_client().get("/health").status_code == 200
+    for address in "/health", "/healthz":
+        assert Browser().get(address).status_code == web.server.test_client().get(address).status_code == 200
+
+
+def test_a_host_that_probes_is_told_whether_the_app_can_use_its_database(no_database: None) -> None:
+    answer = Browser().get("/readyz")
+    assert (answer.status_code, answer.json["checks"]["database"]) == (503, "unreachable")
 
 
 def test_title_description_and_author_are_shown_as_text() -> None:

@@ -25,7 +25,9 @@ from jobqueue.urls import HIDDEN, printable
 
 SHORTEST_KEY = 32  # characters
 PLACEHOLDERS = ("change", "placeholder", "example", "secret", "your-", "your_", "<")  # parts that no random key has
-STOP_GUNICORN = 4  # gunicorn's exit code for an app that cannot be loaded; it restarts a worker after any other
+BAD_PORT = 2  # exit code of a web process whose PORT cannot be used
+BAD_SETTINGS = 4  # exit code of a process whose settings cannot be used
+LINGER = 5.0  # seconds
 MAKE_A_KEY = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 USE_POSTGRES = "Set it to a Postgres database: postgresql://user:password@host/name"
 
@@ -37,7 +39,14 @@ SettingsT = TypeVar("SettingsT", bound="Settings")
 
 
 class SettingsError(ValueError):
-    """The environment holds a value that cannot be used. The message says which, and what to set."""
+    """The environment holds a value that cannot be used. The message says which, and what to set.
+
+    :param exit_code: of a process that cannot start for this reason.
+    """
+
+    def __init__(self, message: str, exit_code: int = BAD_SETTINGS) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class Settings(BaseSettings):
@@ -56,7 +65,9 @@ class Settings(BaseSettings):
     secret_key: str | None = None  # signs messages; in development one is made beside the SQLite file
     secret_key_fallbacks: Annotated[tuple[str, ...], NoDecode] = ()  # earlier keys, comma separated, that still verify
     host: str | None = None  # that the web process listens on; by default all addresses in production, else 127.0.0.1
-    port: int = Field(default=8050, ge=1, le=65535)
+    port: int = Field(default=8050, ge=1, le=65535)  # a host's router sets it; required in production
+    web_concurrency: int = Field(default=1, ge=1)  # web processes that share the port
+    web_linger: float | None = Field(default=None, ge=0)  # seconds; see `linger`
     workers: int = Field(default=2, ge=1)  # jobs that one consumer runs at the same time
     queues: str | None = None  # queues that the consumer serves, as "interactive,heavy:1"; by default every queue
     per_owner: int | None = Field(default=None, ge=1)  # jobs of one owner that may run at once
@@ -94,6 +105,11 @@ class Settings(BaseSettings):
         """Return host and port as servers take them: `127.0.0.1:8050`. Outside of production, other machines are left out."""
         host = self.host or ("0.0.0.0" if self.production else "127.0.0.1")
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    @property
+    def linger(self) -> float:
+        """Return the seconds after SIGTERM for which a web process accepts requests: 5 in production, while the router switches."""
+        return LINGER * self.production if self.web_linger is None else self.web_linger
 
     @property
     def accounts(self) -> bool:
@@ -202,7 +218,9 @@ def load(settings: type[SettingsT]) -> SettingsT:
     try:
         return settings()
     except ValidationError as error:
-        raise SettingsError("\n".join(_sentence(problem) for problem in error.errors())) from None
+        of_port = all(problem["loc"] == ("port",) for problem in error.errors())
+        code = BAD_PORT if of_port else BAD_SETTINGS
+        raise SettingsError("\n".join(_sentence(problem) for problem in error.errors()), code) from None
 
 
 def load_or_exit(settings: type[SettingsT]) -> SettingsT:
@@ -211,7 +229,7 @@ def load_or_exit(settings: type[SettingsT]) -> SettingsT:
         return load(settings)
     except SettingsError as error:
         print(error, file=sys.stderr)
-        raise SystemExit(STOP_GUNICORN) from None
+        raise SystemExit(error.exit_code) from None
 
 
 def _sentence(problem: ErrorDetails) -> str:

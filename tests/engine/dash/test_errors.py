@@ -7,6 +7,7 @@ import dash
 import pytest
 from dash import Dash, Input, Output, html
 from dash._callback import GLOBAL_CALLBACK_LIST, GLOBAL_CALLBACK_MAP
+from flask import redirect
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
@@ -92,6 +93,19 @@ def test_an_error_in_a_callback_is_a_notice_without_details(
 
 def test_a_callback_about_an_unknown_job_is_a_404(client: FlaskClient) -> None:
     assert call(client, JobNotFound(SECRET)).status_code == 404
+
+
+@pytest.mark.parametrize(("path", "status"), [("/page", 200), ("/page/", 200), ("/jobs/7", 200), ("/no/page", 404)])
+def test_an_address_without_a_page_is_a_404(client: FlaskClient, path: str, status: int) -> None:
+    dash.register_page("a_job", path_template="/jobs/<job>", layout=html.Div())
+    assert client.get(path).status_code == status
+
+
+def test_an_address_without_a_page_is_no_reason_to_log_in(client: FlaskClient) -> None:
+    client.application.before_request(lambda: redirect("/login"))
+    answer = client.get("/no/page")
+    assert answer.status_code == 404 and answer.location is None and "There is no such page</h1>" in answer.text
+    assert client.get("/page").location == "/login"
 
 
 def test_a_forged_callback_is_answered_without_details(client: FlaskClient) -> None:

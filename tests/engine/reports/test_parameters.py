@@ -80,9 +80,9 @@ def test_declaration_names_a_missing_notebook_and_a_name_that_no_task_can_have(
 
 
 IN_THE_WEB_PROCESS = """
-import runpy, sys
-runpy.run_path("gunicorn.conf.py")  # as gunicorn does before it imports the app
-from app.web import server
+import sys
+from jobqueue.web.cli import import_server
+server = import_server("app.web:server")
 from app.jobs import huey
 from app.jobs.weekly import weekly
 

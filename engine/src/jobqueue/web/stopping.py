@@ -1,0 +1,5 @@
+"""Whether this process is stopping: set by the server at SIGTERM, and read by `/readyz`."""
+
+import threading
+
+stopping = threading.Event()
