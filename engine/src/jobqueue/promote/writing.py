@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ruff import find_ruff_bin
+from ruff import find_ruff_bin  # type: ignore[import-untyped]
 
 from jobqueue.promote.dependencies import kind_of, task_decorator
 from jobqueue.promote.notebook import Cell, Function, Notebook, Statement, annotated_names
