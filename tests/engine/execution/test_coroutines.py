@@ -1,9 +1,13 @@
 """`async def` tasks run in an event loop of their own, and are tasks like any other."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from jobqueue import DurableHuey, State, current_job, every
+from jobqueue.execution.coroutines import finished
 from tests.engine.consumers import work
 
 
@@ -23,6 +27,28 @@ def test_async_task_returns_retries_and_knows_its_job(huey: DurableHuey) -> None
     assert handle.get_job().attempt == 2
 
 
+@pytest.fixture
+def running_loop() -> Iterator[None]:
+    """Let an event loop run in this thread, as in a notebook's kernel."""
+    before, loop = asyncio._get_running_loop(), asyncio.new_event_loop()
+    asyncio._set_running_loop(loop)
+    yield
+    asyncio._set_running_loop(before)
+    loop.close()
+
+
+@pytest.mark.usefixtures("running_loop")
+def test_async_task_runs_where_an_event_loop_runs(huey: DurableHuey) -> None:
+    @huey.task()
+    async def own_id() -> str | None:
+        await asyncio.sleep(0)
+        return current_job().id
+
+    handle = own_id()
+    work(huey)
+    assert handle.get() == handle.id
+
+
 def test_async_tasks_follow_each_other(huey: DurableHuey) -> None:
     @huey.task()
     async def one() -> int:
@@ -35,7 +61,7 @@ def test_async_tasks_follow_each_other(huey: DurableHuey) -> None:
     _, last = huey.enqueue(one.s().then(add))
     work(huey)
     assert last.get() == 2
-    assert asyncio.run(add.call_local(2)) == 3
+    assert finished(add.call_local(2)) == 3
 
 
 def test_async_function_makes_a_dataset(huey: DurableHuey) -> None:
@@ -47,4 +73,4 @@ def test_async_function_makes_a_dataset(huey: DurableHuey) -> None:
     handle = numbers.refresh()
     work(huey)
     assert (handle.state, numbers.read()) == (State.SUCCEEDED, [1])
-    assert asyncio.run(numbers()) == [1]
+    assert finished(numbers()) == [1]

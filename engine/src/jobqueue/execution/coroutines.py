@@ -8,13 +8,20 @@ from typing import Any
 def finished(value: Any) -> Any:
     """Return a value. If it is a coroutine, run it in a new event loop, and return its value.
 
-    The coroutine has the caller's context, so `current_job()` is the caller's job.
+    The coroutine has the caller's context, so `current_job()` is the caller's job. If a loop runs in this thread already, as in a
+    notebook's kernel, the new one has a thread of its own.
     """
     if not inspect.iscoroutine(value):
         return value
     import asyncio  # few tasks need it
 
-    return asyncio.run(value)
+    if not in_event_loop():
+        return asyncio.run(value)
+    from concurrent.futures import ThreadPoolExecutor
+    from contextvars import copy_context
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(copy_context().run, asyncio.run, value).result()
 
 
 def in_event_loop() -> bool:
