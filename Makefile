@@ -74,17 +74,18 @@ test: venv
 	$(BIN)/python -m pytest -m 'not long and (alone or promise)' --ignore=tests/scale
 
 check: venv
-	@bin/check lint test faults scale deploy
+	@bin/check lint test faults scale,deploy
 
 # Redis holds no job: it wakes workers. So beside the tests that break it, a few of each kind of kill run with it.
 WITH_REDIS := $(addprefix tests/faults/test_,torture.py kills.py stops.py cancels.py)
 
-# The engine's tests that `make test` runs on SQLite alone run here on Postgres too.
+# The engine's tests that `make test` runs on SQLite alone run here on Postgres too. Tests of faults wait more than they compute, so
+# three at a time are not too many for two cores.
 faults: venv
 	$(BIN)/python -m pytest -n 2 tests/engine --storages postgres -k postgres
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/faults --storages sqlite,postgres
-	$(BIN)/python -m pytest -n 2 $(WITH_REDIS) --storages postgres+valkey
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 2 --dist loadgroup -m long tests/engine tests/end_to_end
+	$(BIN)/python -m pytest -n 3 --dist loadgroup tests/faults --storages sqlite,postgres
+	$(BIN)/python -m pytest -n 3 $(WITH_REDIS) --storages postgres+valkey
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadgroup -m long tests/engine tests/end_to_end
 
 # Minutes, and gigabytes of disk.
 scale: venv

@@ -1,25 +1,23 @@
 """An app under a URL prefix, in Chromium and with accounts: every link, form, redirect and asset stays under the prefix.
 
-A prefix is set in one of two ways: the app serves it itself, or a proxy strips it before the app sees the request.
+A prefix is set in one of two ways: the app serves it itself, or a proxy strips it before the app sees the request. The proxy is
+nginx, with the lines that the generated README gives for each.
 """
 
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
 from playwright.sync_api import Page, Request, expect
-from werkzeug.exceptions import NotFound
-from werkzeug.middleware.http_proxy import ProxyMiddleware
-from werkzeug.serving import make_server
 
+from tests import nginx
 from tests.end_to_end.running import PASSWORD, WAIT, RunningApp, log_in
 
-PREFIX = "/tools/explorer/"
+PREFIX = "/explorer/"  # as the README has it
 WAYS = {"served": "DASH_URL_BASE_PATHNAME", "stripped": "DASH_REQUESTS_PATHNAME_PREFIX"}
 SLOW = 1000 * WAIT  # milliseconds
 OTHER = "harbour lantern seven"
@@ -43,27 +41,12 @@ LINKS = """() => ({
 
 
 @pytest.fixture(params=WAYS)
-def site(app: RunningApp, request: pytest.FixtureRequest) -> Iterator[str]:
+def site(app: RunningApp, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of the app under its prefix, as browsers see it. Other addresses of the host are not the app's."""
     subprocess.run([sys.executable, "-c", SET_UP], cwd=app.folder, check=True)
     app.start(AUTH="accounts", **{WAYS[request.param]: PREFIX})
-    with proxy(app.port, strips=request.param == "stripped") as port:
+    with nginx.before(app.port, tmp_path / "nginx", strips=request.param == "stripped") as port:
         yield f"http://127.0.0.1:{port}{PREFIX}"
-
-
-@contextmanager
-def proxy(port: int, strips: bool) -> Iterator[int]:
-    """Pass requests under the prefix on to this port, and answer all others with 404."""
-    target = {"target": f"http://127.0.0.1:{port}", "host": None, "remove_prefix": strips}
-    server = make_server("127.0.0.1", 0, ProxyMiddleware(NotFound(), {PREFIX: target}, timeout=WAIT), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.mark.long

@@ -179,6 +179,7 @@ def test_printable_url_has_no_part_of_a_password(url: str) -> None:
         ("redis://:pw@[::1]:6379/0", "redis://[::1]:6379/0"),
         ("unix://:pw@/run/redis.sock?db=1", "unix:///run/redis.sock"),
         ("sqlite:////home/ann@work/my app.sqlite?timeout=5", "sqlite:////home/ann@work/my app.sqlite"),
+        ("sqlite:////srv/What now?/jobs.sqlite?password=pw", "sqlite:////srv/What now?/jobs.sqlite"),
         ("sqlite://", "sqlite://"),
         ("postgresql://ann:p/w@host/app", "postgresql://***"),
         ("redis://ann:12345678/0", "redis://***"),

@@ -14,6 +14,7 @@ import jobqueue.consumer.consumer
 import jobqueue.database.postgres
 import jobqueue.database.sqlite
 from jobqueue import DurableHuey
+from jobqueue.execution import executor
 from tests.faults import crash_points
 from tests.faults.fault_jobs import schedules_on, table_on, tasks_on
 from tests.faults.moments import at
@@ -28,6 +29,7 @@ def main() -> None:
     jobqueue.database.sqlite.BUSY_TIMEOUT = options["busy_timeout"]
     for name, value in options["postgres"].items():
         setattr(jobqueue.database.postgres, name, value)
+    executor.READ_WITHIN = float(os.environ.get("READ_WITHIN", executor.READ_WITHIN))
     if options["moved_clock"]:
         read_it()
     for moment, what in options["at"].items():

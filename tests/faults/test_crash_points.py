@@ -50,6 +50,7 @@ from tests.faults.crash_table import (
     with_many_writers,
 )
 from tests.faults.fault_jobs import notes
+from tests.losing import mark_lost
 from tests.storages import Storage
 
 ENDED = 40.0  # seconds in which all jobs have ended, on a machine that is busy
@@ -248,7 +249,7 @@ def test_main_process_that_dies_between_any_two_statements_or_loses_an_answer_do
     unknown, after_unknown = huey.enqueue(unheard_of.s().then(tasks.noted, path, "never"))
     claim_of_the_dead(huey, lost)
     for _ in range(MAX_LOSSES - 1):
-        assert huey.ledger.mark_lost(poison.id, claim_of_the_dead(huey, poison), "a worker")
+        assert mark_lost(huey.ledger, poison.id, claim_of_the_dead(huey, poison), "a worker")
     claim_of_the_dead(huey, poison)
 
     if act == "dies":

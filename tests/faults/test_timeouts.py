@@ -10,6 +10,7 @@ from huey import group
 from jobqueue import DurableHuey, State
 from tests.engine.consumers import ConsumerProcess, wait_until
 from tests.faults.conftest import StartConsumer, is_sound
+from tests.faults.fault_jobs import Endless
 
 FIRINGS = 1000
 SHORTEST, LONGEST = 0.0005, 0.015  # seconds
@@ -79,6 +80,30 @@ def test_timeout_in_an_uninterruptible_call_ends_the_process_and_is_retried(
     assert failed.error == "Timed out: the attempt exceeded its timeout in a call that could not be interrupted."
     assert (retried.state, retried.attempt, retried.losses) == (State.SUCCEEDED, 2, 0)
     wait_until(lambda: len(consumer.worker_pids()) == 2 and not {*consumer.worker_pids()} & {*workers})
+
+
+def test_arguments_that_are_never_unpickled_are_given_up(start: StartConsumer, tasks: SimpleNamespace) -> None:
+    consumer = start(environ={"READ_WITHIN": "0.3"})
+    workers = consumer.worker_pids()
+    handle = tasks.undisturbed(Endless())
+    wait_until(lambda: handle.state.ended)
+    job = handle.get_job()
+    assert (job.state, job.attempt, job.losses) == (State.FAILED, 1, 0)
+    assert job.error == (
+        "The job's message cannot be read, so it did not run: Its arguments were not unpickled within 0.3 s."
+    )
+    assert tasks.undisturbed(0.1).get(blocking=True, timeout=5) == "undisturbed"
+    assert consumer.worker_pids() == workers
+
+
+def test_job_can_be_cancelled_while_its_arguments_are_unpickled(start: StartConsumer, tasks: SimpleNamespace) -> None:
+    consumer = start()
+    workers = consumer.worker_pids()
+    handle = tasks.undisturbed(Endless())
+    wait_until(lambda: handle.state is State.RUNNING)
+    assert handle.cancel()
+    assert tasks.undisturbed(0.1).get(blocking=True, timeout=5) == "undisturbed"
+    assert (handle.state, consumer.worker_pids()) == (State.CANCELLED, workers)
 
 
 def test_cancels_during_ledger_calls_end_the_job_and_break_nothing(

@@ -15,6 +15,7 @@ from jobqueue.ledger.limits import ConcurrencyLimits
 from jobqueue.ledger.records import ClaimRequest, NewJob, NewVersion, Outcome, Retry, error_result
 from jobqueue.ledger.states import State
 from jobqueue.schedules.timetable import Fire, Timetable
+from tests.losing import mark_lost
 from tests.scale.filling import ANN, BODY, MESSAGE, RARE
 
 TASK = "app.jobs.now"
@@ -269,7 +270,7 @@ OPERATIONS = [
         ),
         claimed,
     ),
-    Operation("lose", lambda ledger, held: ledger.mark_lost(held[0], held[1], "worker"), claimed),
+    Operation("lose", lambda ledger, held: mark_lost(ledger, held[0], held[1], "worker"), claimed),
     Operation(
         "lose a worker's", finds(1, lambda ledger, _: ledger.consumers.mark_worker_lost(CONSUMER, "worker")), claimed
     ),

@@ -18,6 +18,9 @@ huey._secret_key = (
     "a key for tests"  # without one, any Dash app of this process would write a key file into the template
 )
 
+# Dash gives the callbacks of pages to the first app of the process that gets a request. Other tests run other apps.
+web.server.test_client().get(web.app.get_relative_path("/health"))
+
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[DurableHuey]:

@@ -52,8 +52,11 @@ class Site:
     def get(self, address: str) -> TestResponse:
         return self.client.get(address)
 
-    def call(self, output: str, *values: Any, pressed: Any = None) -> TestResponse:
-        """Call a callback by its first output, with the values of its Inputs and States. `pressed`: the id of a button of a pattern."""
+    def call(self, output: str, *values: Any, pressed: Any = None, changed: str | None = None) -> TestResponse:
+        """Call a callback by its first output, with the values of its Inputs and States.
+
+        `pressed`: the id of a button of a pattern. `changed`: the Input that has changed, by default the first.
+        """
         self.get("/jobs")
         (name,) = [name for name in self.app.callback_map if name.strip(".").split("...")[0] == output]
         declared, given = self.app.callback_map[name], iter(values)
@@ -65,7 +68,8 @@ class Site:
             else:
                 inputs.append({**part, "value": next(given)})
         first = declared["inputs"][0]
-        changed = first["id"] if pressed is None else dash._utils.stringify_id(pressed)
+        if changed is None:
+            changed = f"{first['id'] if pressed is None else dash._utils.stringify_id(pressed)}.{first['property']}"
         outputs = [
             dict(zip(("id", "property"), part.split("@")[0].rpartition(".")[::2], strict=True)) for part in parts
         ]
@@ -76,7 +80,7 @@ class Site:
                 "outputs": outputs if name.startswith("..") else outputs[0],
                 "inputs": inputs,
                 "state": [{**part, "value": next(given)} for part in declared["state"]],
-                "changedPropIds": [f"{changed}.{first['property']}"],
+                "changedPropIds": [changed],
             },
         )
 
@@ -204,6 +208,29 @@ def test_a_look_is_a_handful_of_queries_and_the_list_alone_after_anothers(
     site.who = Who("ann")
     own, of_shared_runs = 1, 1
     assert looked(0, drawn) == own + workers + the_list + of_shared_runs
+
+
+def test_a_tick_shows_the_list_that_another_browser_got_a_moment_ago_of_the_same_jobs_alone(
+    site: Site, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "SHARED_S", 60)
+    first = delayed(site)
+    drawn = {"at": 0, "rates": time.time(), "of": "hour"}
+
+    def listed(changed: str) -> set[str]:
+        statements.clear()
+        response = site.call("jobs-trouble.children", {}, 0, None, drawn, changed=changed).get_json()["response"]
+        ids = set(response["jobs-listed"]["data"])
+        assert all(job in str(response.get("jobs-rows")) for job in ids)
+        return ids
+
+    assert listed("jobs-asked.data") == {first.id}
+    second = delayed(site)
+    assert listed("jobs-tick.n_intervals") == {first.id} and statements == []
+    assert listed("jobs-asked.data") == {first.id, second.id}
+    assert listed("jobs-tick.n_intervals") == {first.id, second.id} and statements == []
+    site.who = Who("ann")
+    assert listed("jobs-tick.n_intervals") == set()  # the list of a user is never that of another
 
 
 def test_the_table_is_sent_again_only_when_more_than_ages_and_progress_have_changed(site: Site) -> None:

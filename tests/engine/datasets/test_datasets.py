@@ -19,6 +19,7 @@ from jobqueue.datasets import single_flight
 from jobqueue.datasets.dataset import Dataset
 from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import work
+from tests.losing import mark_lost
 from tests.servers import redis_client
 from tests.storages import Storage
 from tests.waiting import wait_until
@@ -425,7 +426,7 @@ def test_late_version_of_a_worker_that_lost_its_claim_is_refused(
     prices, again = world.dataset(huey), world.dataset(make_huey())
     prices.refresh()
     zombie = huey.dequeue()
-    assert zombie is not None and huey.ledger.mark_lost(zombie.id, zombie.attempt.token, "taken for dead")
+    assert zombie is not None and mark_lost(huey.ledger, zombie.id, zombie.attempt.token, "taken for dead")
     world.content = frame(2)
     work(again.task.huey)
     world.content = frame(1)

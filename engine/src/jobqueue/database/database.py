@@ -29,7 +29,7 @@ from jobqueue.database import patience
 from jobqueue.database.pool import AllInUse, Pool
 from jobqueue.database.problems import UNREACHABLE, Problem, Reminder, classify
 from jobqueue.text import is_storable
-from jobqueue.urls import printable
+from jobqueue.urls import printable, sqlite_path
 
 logger = logging.getLogger("jobqueue.database")
 
@@ -192,7 +192,7 @@ class Database:
 
     @property
     def _url(self) -> str:
-        return self.url.render_as_string(hide_password=False)
+        return self.url.render_as_string(hide_password=False) if self.path is None else f"sqlite:///{self.path}"
 
     @property
     def dialect(self) -> Dialect:
@@ -411,7 +411,8 @@ def dialect_of(url: str) -> Dialect:
     """
     try:
         url.encode()
-        parsed = sa.make_url(_with_plain_at_signs(url))
+        path = sqlite_path(url)
+        parsed = sa.make_url(_with_plain_at_signs(url)) if path is None else sa.URL.create("sqlite", database=path)
     except (sa.exc.ArgumentError, ValueError):
         raise ValueError(f"database_url is not a valid URL. {_ENCODE} {_FORMS}") from None
     if parsed.get_backend_name() == "sqlite":
@@ -438,8 +439,6 @@ def _with_plain_at_signs(url: str) -> str:
     :raises ValueError: if they could be in the password or in an option.
     """
     scheme, separator, rest = url.partition("://")
-    if scheme == "sqlite":  # a path, without a password
-        return url
     address, question, query = rest.partition("?")
     user, at, host = address.rpartition("@")
     if "@" in query and (at or _HAS_NO_PASSWORD.fullmatch(address)):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 
@@ -34,9 +35,20 @@ class SQLite:
         self.path: Path | None = None  # the file; None in memory
         if url.database not in (None, "", ":memory:"):
             self.path = Path(str(url.database)).absolute()  # a task may change the working directory
+            self._refuse_escapes(self.path)
             url = url.set(database=str(self.path))
         self.url = url
         self._memory: sqlite3.Connection | None = None
+
+    @staticmethod
+    def _refuse_escapes(path: Path) -> None:
+        """Raise ValueError for a path that earlier versions decoded, if the file of then is there. A new one would be empty."""
+        decoded = Path(unquote(str(path)))
+        if decoded != path and decoded.exists() and not path.exists():
+            raise ValueError(
+                f"database_url has percent signs, which mean themselves in the path of a SQLite file. "
+                f"For the file that exists, write sqlite:///{decoded}"
+            )
 
     @staticmethod
     @functools.cache

@@ -22,6 +22,7 @@ from jobqueue.database.database import Transaction
 from tests.engine.consumers import alive, wait_until, work
 from tests.engine.dash.background.apps import background, note, notes
 from tests.engine.dash.background.page import Call, Page
+from tests.losing import mark_lost
 
 Apps = dict[str, Dash]
 
@@ -450,7 +451,7 @@ def test_a_job_continues_where_an_attempt_stopped(make_app: Callable[..., Dash])
         runs.append(1)
         number = current_job().step("number", lambda: len(runs))
         if len(runs) == 1:
-            queue_of(app).ledger.mark_lost(str(current_job().id), str(current_job().token), "a worker")
+            mark_lost(queue_of(app).ledger, str(current_job().id), str(current_job().token), "a worker")
         return number
 
     app = make_app(update)
