@@ -45,6 +45,7 @@ class Release:
 
     number: int
     commit: str
+    place: str  # its folder
     port: int
     group: int = 0
 
@@ -79,6 +80,10 @@ class Host:
         self.write("settings.json", settings)
         self.write("nginx/upstream", "return 503;\n")
 
+    def set(self, **settings: str) -> None:
+        """Change settings of the app. They hold from the next push on."""
+        self.write("settings.json", self.read("settings.json") | settings)
+
     def deploy(self, commit: str) -> None:
         """Build the commit and start it beside the old release. Switch when it answers. Raises Refused, and changes nothing then."""
         old = self.running()
@@ -89,12 +94,12 @@ class Host:
         place.mkdir(parents=True)
         archive = subprocess.run(["git", "archive", commit], stdout=subprocess.PIPE, check=True)
         subprocess.run(["tar", "-x", "-C", place], input=archive.stdout, check=True)
-        environment = self.build(place) | {"GIT_REV": commit}
+        self.build(place)
         if old:
             self.wait_for_retired()
-        new = self.start(place, Release(number, commit, free_port()), environment)
+        new = self.start(Release(number, commit, str(place), free_port()))
         try:
-            self.probe(place, new)
+            self.probe(new)
         except Refused:
             self.end(new)
             raise
@@ -102,12 +107,9 @@ class Host:
 
     # --- build ---
 
-    def build(self, place: Path) -> dict[str, str]:
-        """Install the requirements and run the build's hook. Return the variables of the app's processes."""
-        requirements = place / "requirements.txt"
-        wheels = sorted(place.glob("vendor/*"))
-        contents = b"".join(path.read_bytes() for path in [requirements, *wheels])
-        environment = self.folder / "environments" / hashlib.sha256(contents).hexdigest()[:16]
+    def build(self, place: Path) -> None:
+        """Install the requirements, once for all releases with the same, and run the build's hook. Raises Refused."""
+        environment = self.environment(place)
         if not environment.exists():
             self.say("Installing requirements.txt")
             try:
@@ -115,11 +117,19 @@ class Host:
             except Refused:
                 shutil.rmtree(environment)
                 raise
-        path = os.pathsep.join([str(environment / "bin"), "/usr/local/bin", "/usr/bin", "/bin"])
-        variables = {"PATH": path, "HOME": str(place), "LANG": "C.UTF-8", **self.read("settings.json")}
         self.say("Running bin/post_compile")
-        run(["bin/post_compile"], place, variables)
-        return variables
+        run(["bin/post_compile"], place, self.variables(place))
+
+    def environment(self, place: Path) -> Path:
+        """Return the folder of the Python environment of a release."""
+        files = [place / "requirements.txt", *sorted(place.glob("vendor/*"))]
+        contents = b"".join(file.read_bytes() for file in files)
+        return self.folder / "environments" / hashlib.sha256(contents).hexdigest()[:16]
+
+    def variables(self, place: Path) -> dict[str, str]:
+        """Return the variables of all that runs for a release: the host's, the app's settings, and nothing of this machine's."""
+        path = os.pathsep.join([str(self.environment(place) / "bin"), "/usr/local/bin", "/usr/bin", "/bin"])
+        return {"PATH": path, "HOME": str(place), "LANG": "C.UTF-8", **self.read("settings.json")}
 
     def install(self, environment: Path, place: Path) -> None:
         """Make an environment of what requirements.txt names, and nothing else. With uv where it is, else with venv and pip."""
@@ -134,13 +144,12 @@ class Host:
 
     # --- start ---
 
-    def start(self, place: Path, new: Release, environment: dict[str, str]) -> Release:
+    def start(self, new: Release) -> Release:
         """Start each process of the Procfile as often as app.json says. Return the release with its group."""
-        procfile = parse_procfile(place.joinpath("Procfile").read_text()).processes
+        place, group = Path(new.place), 0
+        variables = self.variables(place) | {"GIT_REV": new.commit, "PORT": str(new.port)}
         formation = json.loads(place.joinpath("app.json").read_text())["formation"]
-        group = 0
-        for name, command in procfile.items():
-            variables = environment | {"PORT": str(new.port)}
+        for name, command in parse_procfile(place.joinpath("Procfile").read_text()).processes.items():
             for _ in range(formation.get(name, {}).get("quantity", 0)):
                 with place.joinpath(f"{name}.log").open("ab") as log:
                     process = subprocess.Popen(
@@ -152,26 +161,28 @@ class Host:
         self.note("started", started)
         return started
 
-    def probe(self, place: Path, new: Release) -> None:
-        """Ask as app.json says. Raises Refused with the last answer, or with the log of a web process that has ended."""
+    def probe(self, new: Release) -> None:
+        """Ask as app.json says. Raises Refused with the last lines of the log and the last answer."""
+        place = Path(new.place)
         (check,) = json.loads(place.joinpath("app.json").read_text())["healthchecks"]["web"]
-        url = f"http://{HOST}:{new.port}{check['path']}"
-        answer = ""
         self.say(f"Waiting for {check['path']}")
+        answer = ""
         for _ in range(check["attempts"]):
-            if not any(is_listening(process, new.port) for process in new.processes()):
-                answer = f"no process of the release listens on port {new.port}"
-            else:
-                try:
-                    with urllib.request.urlopen(url, timeout=PROBE):
-                        return
-                except urllib.error.HTTPError as error:
-                    answer = f"HTTP {error.code}: {' '.join(error.read().decode().split())}"
-                except OSError as error:
-                    answer = str(error)
+            answer = ask(new, check["path"])
+            if not answer:
+                return
             time.sleep(check["wait"])
         log = place.joinpath("web.log").read_text().splitlines()[-LAST:]
         raise Refused("\n".join([*log, f"{check['path']} was not 200 in {check['attempts']} attempts: {answer}"]))
+
+    def run(self, command: str) -> str:
+        """Run a command beside the running release, such as `heroku run`. Return what it prints."""
+        running = self.running()
+        assert running is not None
+        place = Path(running.place)
+        return subprocess.run(
+            command, shell=True, cwd=place, env=self.variables(place), stdout=subprocess.PIPE, text=True
+        ).stdout  # fmt: skip
 
     # --- switch ---
 
@@ -185,11 +196,11 @@ class Host:
         if old is None:
             return
         if self.folder.joinpath("kill at the switch").exists():
-            old.send(signal.SIGKILL)
             self.note("killed", old)
+            old.send(signal.SIGKILL)
         else:
-            old.send(signal.SIGTERM)
             self.note("terminated", old)
+            old.send(signal.SIGTERM)
         self.write("retiring.json", asdict(old))
         with self.folder.joinpath("retired.log").open("ab") as log:  # git push waits for all who have its output open
             subprocess.Popen(
@@ -254,7 +265,9 @@ class Host:
 
 def run(command: list[str], place: Path, variables: dict[str, str] | None = None) -> None:
     """Run a step of the build. Raises Refused with what it said if it fails."""
-    done = subprocess.run(command, cwd=place, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        command, cwd=place, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if done.returncode:
         raise Refused(done.stdout.rstrip() or f"{command[0]} exits with {done.returncode}")
 
@@ -268,9 +281,23 @@ def free_port() -> int:
     raise Refused("No port is free.")
 
 
+def ask(release: Release, path: str) -> str:
+    """Return the answer of a release to a probe, or "" for 200."""
+    if not any(is_listening(process, release.port) for process in release.processes()):
+        return f"no process of the release listens on port {release.port}"
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{release.port}{path}", timeout=PROBE):
+            return ""
+    except urllib.error.HTTPError as error:
+        return f"HTTP {error.code}: {' '.join(error.read().decode().split())}"
+    except OSError as error:
+        return str(error)
+
+
 def is_listening(process: psutil.Process, port: int) -> bool:
     with suppress(psutil.NoSuchProcess):
-        return any(found.laddr.port == port and found.status == psutil.CONN_LISTEN for found in process.net_connections("tcp"))
+        sockets = process.net_connections("tcp")
+        return any(found.laddr.port == port and found.status == psutil.CONN_LISTEN for found in sockets)
     return False
 
 

@@ -130,7 +130,9 @@ class User:
 
     def look(self, job: str) -> str | None:
         """Refresh the panel once. Return its result, or None while there is none."""
-        own = {part: {"panel": "app.pages.rehearsal", "job": job, "part": part} for part in ("status", "result", "seen")}
+        own = {
+            part: {"panel": "app.pages.rehearsal", "job": job, "part": part} for part in ("status", "result", "seen")
+        }
         pace, tick = {"panels": "pace", "of": "page"}, {"panels": "tick", "of": "page"}
         kept = {"next": str(uuid.uuid4()), "given": {}}
         outputs = [(own["status"], "children"), (own["result"], "children"), (own["seen"], "data"), (pace, "data")]

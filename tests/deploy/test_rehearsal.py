@@ -1,12 +1,12 @@
 """git push, rehearsed: pushes of a baked app under load lose nothing, and a push that cannot work is refused."""
 
-import itertools
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -18,14 +18,16 @@ from jobqueue.accounts.users import Users
 from tests import nginx
 from tests.baking import Bake
 from tests.deploy.host import Host
-from tests.deploy.load import Answers, Load
+from tests.deploy.load import Load
 from tests.end_to_end.running import PASSWORD
 from tests.proxy import Proxy
-from tests.servers import HOST, PostgresServer, ValkeyServer
+from tests.servers import HOST, PostgresServer, ValkeyServer, fresh_database
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.alone]
 
+USERS = 20
+FAILS = 0.5  # seconds from a kill in which requests may fail
 KEY = "k3yTh4tNobodyGuesses-0123456789abcdefg"
 LINES = """
         location / {{
@@ -51,6 +53,11 @@ class Pushed:
             ["git", "push", "host", "main"], cwd=self.clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
+    def kill_at_the_switch(self, yes: bool) -> None:
+        """Let the next pushes kill the old release, or end it as hosts do."""
+        flag = self.host.folder / "kill at the switch"
+        flag.touch() if yes else flag.unlink(missing_ok=True)
+
     def git(self, *arguments: str) -> str:
         return subprocess.check_output(["git", *arguments], cwd=self.clone, text=True)
 
@@ -68,12 +75,19 @@ def source(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return app
 
 
+@pytest.fixture(scope="module")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python environments of all hosts: the first push installs, others have the same requirements."""
+    return tmp_path_factory.mktemp("environments")
+
+
 @contextmanager
-def hosted(source: Path, folder: Path, settings: dict[str, str]) -> Iterator[Pushed]:
+def hosted(source: Path, folder: Path, environments: Path, settings: dict[str, str]) -> Iterator[Pushed]:
     """Run a host with nginx before it, and a clone of the app that can be pushed to it."""
     host = Host(folder / "host")
     host.folder.mkdir()
-    host.create({"APP_ENV": "production", "SECRET_KEY": KEY} | settings)
+    host.folder.joinpath("environments").symlink_to(environments)
+    host.create({"APP_ENV": "production", "SECRET_KEY": KEY, "SUBMITS": "1000"} | settings)
     clone = shutil.copytree(source, folder / "clone")
     with nginx.running(host.folder / "nginx", LINES.format(folder=host.folder / "nginx")) as port:
         pushed = Pushed(clone, host, port)
@@ -95,10 +109,152 @@ def settings(postgres: PostgresServer, valkey: ValkeyServer) -> Iterator[dict[st
         yield {"DATABASE_URL": postgres.url.replace("postgresql:", "postgres:"), "REDIS_URL": redis_url}
 
 
-def test_one(source: Path, tmp_path: Path, settings: dict[str, str]) -> None:
-    with hosted(source, tmp_path, settings | {"WORKERS": "4"}) as pushed:
-        for _ in range(2):
-            done = pushed.push()
-            print(done.stdout)
-            assert done.returncode == 0
-        print(pushed.host.events())
+@dataclass(frozen=True)
+class Rehearsal:
+    """Pushes under load, and those among them that kill the old release at the switch. `job_s` is the length of a job."""
+
+    pushes: int
+    kills: set[int]
+    job_s: float
+
+
+def test_ten_pushes_under_load_lose_nothing(
+    source: Path, tmp_path: Path, environments: Path, settings: dict[str, str]
+) -> None:
+    many = {"WORKERS": str(USERS + 5), "QUEUES": f"beats,default:{USERS + 4}"}
+    with hosted(source, tmp_path, environments, settings | many) as pushed:
+        assert_accepted(pushed.push())
+        rehearse(pushed, settings["DATABASE_URL"], Rehearsal(10, kills={3, 7}, job_s=3.0))
+
+
+def test_pushes_without_redis_and_with_twenty_connections_lose_nothing(
+    source: Path, tmp_path: Path, environments: Path, postgres: PostgresServer
+) -> None:
+    """With as many workers as `doctor` names. More than 20 connections are refused."""
+    with small_database(postgres) as url:
+        with hosted(source, tmp_path, environments, {"DATABASE_URL": url, "WORKERS": "9"}) as pushed:
+            assert_accepted(pushed.push())
+            advice = re.search(r"Set WORKERS to (\d+)", pushed.host.run("python -m app doctor"))
+            assert advice is not None
+            pushed.host.set(WORKERS=advice[1], QUEUES=f"beats,default:{int(advice[1]) - 1}")
+            assert_accepted(pushed.push())
+            rehearse(pushed, url, Rehearsal(3, kills={1}, job_s=0.5))
+            logs = [log.read_text() for log in pushed.host.folder.glob("releases/*/*.log")]
+            assert not [
+                line for log in logs for line in log.splitlines() if "connections" in line and "WARNING" in line
+            ]
+
+
+def rehearse(pushed: Pushed, url: str, rehearsal: Rehearsal) -> None:
+    """Push under load. Check that every request was answered, and every job, callback and fire succeeded once."""
+    with Load(pushed.port, accounts(url), rehearsal.job_s) as answers:
+        for number in range(rehearsal.pushes):
+            pushed.kill_at_the_switch(number in rehearsal.kills)
+            assert_accepted(pushed.push())
+    kills = [event["at"] for event in pushed.host.events() if event["what"] == "killed"]
+    assert len(kills) == len(rehearsal.kills)
+    print(f"{dict(answers.count)}, {len(answers.failures)} failures, the slowest took {answers.slowest:.2f} s")
+    assert not answers.wrong
+    assert not [
+        failure for failure in answers.failures if not any(0 <= failure.ended - kill <= FAILS for kill in kills)
+    ]
+    assert min(answers.count[what] for what in ("job", "background", "quick")) >= USERS
+    with psycopg.connect(url) as connection:
+        wait_until(lambda: not connection.execute(UNENDED).fetchone(), 30)
+        rows = connection.execute("SELECT id, task, state, due_at, losses, events FROM jobs").fetchall()
+    assert {state for _, _, state, *_ in rows} == {"succeeded"}
+    assert {events.count('["ended"') for *_, events in rows} == {1}
+    assert_fired_each_second([due for *_, due, _, _ in rows if due is not None])
+    started = {id_ for id_, task, *_ in rows if task.endswith("square")}
+    assert set(answers.jobs) <= started
+    assert len(started) - len(answers.jobs) <= len(answers.failures)  # a user presses the button again
+    print(f"{len(rows)} jobs, {sum(losses for *_, losses, _ in rows)} lost workers")
+
+
+def assert_fired_each_second(due: list[float]) -> None:
+    assert len(due) == len(set(due))
+    assert max(due) - min(due) + 1 == len(due)
+
+
+def assert_accepted(push: subprocess.CompletedProcess[str]) -> None:
+    assert push.returncode == 0, push.stdout
+
+
+def accounts(url: str) -> list[str]:
+    """Add an account for each user of the load. Return their names."""
+    huey = DurableHuey("accounts", url)
+    names = [f"user{number}" for number in range(USERS)]
+    for name in names:
+        Users(huey).add(name, PASSWORD)
+    huey.storage.close()
+    return names
+
+
+@contextmanager
+def small_database(server: PostgresServer) -> Iterator[str]:
+    """Yield the URL of an empty database, as one of a host's smallest plan: a role of its own, and 20 connections."""
+    with fresh_database(server.url) as url, psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE small LOGIN PASSWORD '{KEY}' CONNECTION LIMIT 20")
+        admin.execute("GRANT CREATE ON SCHEMA public TO small")
+        yield urlsplit(url)._replace(scheme="postgres", netloc=f"small:{KEY}@{HOST}:{server.port}").geturl()
+
+
+def append(file: str, text: str) -> Callable[[Path], None]:
+    def change(clone: Path) -> None:
+        with clone.joinpath(file).open("a") as opened:
+            opened.write(text)
+
+    return change
+
+
+def with_a_wrong_hash(clone: Path) -> None:
+    requirements = clone / "requirements.txt"
+    text, count = re.subn(r"--hash=sha256:\w+", f"--hash=sha256:{'0' * 64}", requirements.read_text())
+    assert count
+    requirements.write_text(text)
+
+
+def without_its_database(clone: Path) -> None:
+    """Nothing but the running release can tell. It is asked each second, 15 times."""
+    jobs, hosts = clone / "app" / "jobs" / "__init__.py", clone / "app.json"
+    jobs.write_text(jobs.read_text().replace("**settings.for_queue()", f"**settings.for_queue() | {NOWHERE}"))
+    hosts.write_text(hosts.read_text().replace('"attempts": 20, "wait": 3', '"attempts": 15, "wait": 1'))
+
+
+NOWHERE = {"database_url": "postgresql://desk@127.0.0.1:1/desk"}
+REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "wrong hash": (with_a_wrong_hash, "(?i)hash"),
+    "syntax error in a page": (append("app/pages/hello.py", "def\n"), r"app/pages/hello\.py, line \d+: SyntaxError"),
+    "import error that only a job meets": (
+        append("app/jobs/nightly.py", "import nothing_of_this_name\n"),
+        r"app/jobs/nightly\.py, line 1: ModuleNotFoundError: No module named 'nothing_of_this_name'",
+    ),
+    "a web that never becomes ready": (without_its_database, '/readyz was not 200 .* "database": "unreachable"'),
+}
+
+
+def test_a_push_that_cannot_work_is_refused_while_the_old_release_serves(
+    source: Path, tmp_path: Path, environments: Path, settings: dict[str, str]
+) -> None:
+    with hosted(source, tmp_path, environments, settings | {"WORKERS": "5"}) as pushed:
+        assert_accepted(pushed.push())
+        served, (commit, _) = pushed.host.running(), pushed.git("ls-remote", "host", "main").split()
+        with Load(pushed.port, accounts(settings["DATABASE_URL"])[:2], 0.5) as answers:
+            for change, reason in REFUSED.values():
+                change(pushed.clone)
+                push = pushed.push()
+                assert push.returncode == 1 and "pre-receive hook declined" in push.stdout
+                said = [line for line in push.stdout.splitlines() if line.startswith("remote: ")]
+                assert re.search(reason, "\n".join(said[-5:])), push.stdout
+                assert pushed.git("ls-remote", "host", "main").split()[0] == commit
+                assert pushed.host.running() == served
+                pushed.git("reset", "--quiet", "--hard", "HEAD^")
+        assert not answers.failures and not answers.wrong
+        ended = [event["release"] for event in pushed.host.events() if event["what"] == "ended"]
+        assert len(ended) == 1  # the one that was started
+
+
+# A fire may be on its way at any time.
+UNENDED = (
+    "SELECT 1 FROM jobs WHERE state NOT IN ('succeeded', 'failed', 'cancelled') AND (due_at IS NULL OR losses > 0)"
+)
