@@ -46,7 +46,6 @@ class Answers:
     wrong: list[str] = field(default_factory=list)
     count: Counter[str] = field(default_factory=Counter)
     jobs: dict[str, int] = field(default_factory=dict)  # the numbers to be squared, by the ids of the jobs
-    slowest: float = 0.0  # seconds
 
 
 class Browser:
@@ -69,7 +68,6 @@ class Browser:
                 status, text, place, problem = 0, "", "", repr(error)
             ended = time.time()
             self.answers.count["requests"] += 1
-            self.answers.slowest = max(self.answers.slowest, ended - began)
             if not problem:
                 return self.ask("GET", place) if status == 302 else text
             self.answers.failures.append(Failure(began, ended, f"{method} {path[:60]}", problem))
@@ -121,8 +119,10 @@ class User:
         parts = zip(ids, [part.rpartition(".")[2] for part in begin[2:-2].split("...")], strict=True)
         asked = body(begin, [[{"id": id_, "property": name}] for id_, name in parts], "rehearsal-start.n_clicks", 1)
         answer = self.browser.update(asked | {"state": states(number, self.job_s)})
-        (address,) = [part["href"] for part in answer["response"].values() if "href" in part]
-        job = address.partition("job=")[2]
+        addresses = [part["href"] for part in answer["response"].values() if "href" in part]
+        if not addresses:
+            raise RuntimeError(f"A job is not started: {answer}")
+        job = addresses[0].partition("job=")[2]
         self.answers.jobs[job] = number
         self.browser.ask("GET", f"/rehearsal?job={job}")
         shown = self.until(lambda: self.look(job))
@@ -161,6 +161,8 @@ class User:
         asked = body(output, one(output), "rehearsal-background.n_clicks", number)
         asked["state"] = states(number, self.job_s)
         handles = self.browser.update(asked, {"Callback-Call": uuid.uuid4().hex}, endId="rehearsal")
+        if "job" not in handles:
+            raise RuntimeError(f"A background callback is not started: {handles}")
         query = {name: handles[name] for name in ("cacheKey", "job")}
 
         def look() -> Any:
