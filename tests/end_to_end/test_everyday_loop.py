@@ -29,13 +29,14 @@ def test_mistake_shows_in_browser_and_terminal_until_it_is_fixed(app: RunningApp
     wait_until(lambda: shown(app, "/hello")[0] == 200, "the page is there again")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("file", "concerned"),
     [
         # No page has a background callback, so the worker knows none.
-        pytest.param("app/pages/hello.py", ["web"], marks=pytest.mark.long),
+        ("app/pages/hello.py", ["web"]),
         ("app/jobs/hello.py", ["web", "worker"]),
-        pytest.param("app/__init__.py", ["web", "worker"], marks=pytest.mark.long),
+        ("app/__init__.py", ["web", "worker"]),
     ],
     ids=["page", "job", "package"],
 )

@@ -117,6 +117,7 @@ def test_analysis_ends_after_everything_was_killed_and_restarted(app: RunningApp
     assert analysis.repeated() <= 1
 
 
+@pytest.mark.long
 def test_workers_die_with_their_consumer(app: RunningApp, analysis: Analysis) -> None:
     app.start(LEASE="2")
     analysis.submit()

@@ -84,6 +84,7 @@ def test_any_answer_stays_as_it_was_given(text: str) -> None:
     assert render_variable(create_env_with_context({"cookiecutter": {"_extensions": extensions}}), text, {}) == text
 
 
+@pytest.mark.long
 def test_an_app_of_odd_texts_installs(tmp_path: Path) -> None:
     odd = TEXTS["all at once"]
     app = baking.bake(tmp_path / "out", app_title=odd, description=odd, author=odd, app_name="odd", example="blank")

@@ -19,7 +19,7 @@ huey._secret_key = (
 )
 
 # Dash gives the callbacks of pages to the first app of the process that gets a request. Other tests run other apps.
-web.server.test_client().get(web.app.get_relative_path("/health"))
+web.server.test_client().get(web.app.get_relative_path("/login"))
 
 
 @pytest.fixture

@@ -260,7 +260,7 @@ def fuzz(
 
 
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize("name", ["ann", "eve"])
+@pytest.mark.parametrize("name", ["ann", pytest.param("eve", marks=pytest.mark.long)])
 def test_no_request_to_a_callback_causes_a_server_error_or_tells_a_secret(
     name: str, queue: DurableHuey, jobs: dict[str, list[str]]
 ) -> None:

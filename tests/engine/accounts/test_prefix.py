@@ -87,6 +87,12 @@ def test_the_root_may_be_asked_for_without_its_last_slash(site: Site) -> None:
     assert site.client.get(site.received.rstrip("/") or "/").location == f"{site.seen}login"
 
 
+@pytest.mark.parametrize("site", ["served", "stripped in part"], indirect=True)
+def test_an_address_outside_of_the_prefix_is_a_404_and_no_reason_to_log_in(site: Site) -> None:
+    answer = site.client.get("/no/such/page")
+    assert answer.status_code == 404 and f'<a href="{site.seen}">the first page</a>' in answer.text
+
+
 def test_dashs_own_requests_are_refused_and_files_and_health_are_served(site: Site) -> None:
     for path in ("/_dash-layout", "/_dash-dependencies", "/_reload-hash"):
         assert site.get(path).status_code == 401

@@ -17,6 +17,7 @@ from app.jobs.hello import greet
 from jobqueue import DatabaseUnavailable, DurableHuey
 from jobqueue.accounts import forms, headers
 from jobqueue.accounts.sessions import IDLE, LONGEST_SESSION
+from jobqueue.plain_page import PAGE
 from tests.baking import KIT, TEMPLATE
 from tests.engine.accounts.test_passwords import OTHER, pass_time
 
@@ -211,7 +212,10 @@ print(browser.get("/health", headers={"X-Forwarded-Proto": "http"}).status_code)
 """
 
 
-@pytest.mark.parametrize(("prefix", "name"), [("/", "__Host-session"), ("/tools/", "__Host-session-tools")])
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [("/", "__Host-session"), pytest.param("/tools/", "__Host-session-tools", marks=pytest.mark.long)],
+)
 def test_in_production_the_app_and_its_cookie_require_https(prefix: str, name: str) -> None:
     settings = {
         "DASH_REQUESTS_PATHNAME_PREFIX": prefix,  # which a proxy strips
@@ -285,5 +289,5 @@ def test_without_accounts_there_are_no_sessions_and_no_log_in_page(queue: Durabl
 
 
 def test_the_log_in_page_needs_no_script_and_no_other_host() -> None:
-    text = Path(forms.__file__).read_text(encoding="utf-8")
+    text = Path(forms.__file__).read_text(encoding="utf-8") + PAGE
     assert "<script" not in text and "http" not in text.replace("http-equiv", "")

@@ -104,7 +104,7 @@ def test_an_address_without_a_page_is_a_404(client: FlaskClient, path: str, stat
 def test_an_address_without_a_page_is_no_reason_to_log_in(client: FlaskClient) -> None:
     client.application.before_request(lambda: redirect("/login"))
     answer = client.get("/no/page")
-    assert answer.status_code == 404 and answer.location is None and "There is no such page." in answer.text
+    assert answer.status_code == 404 and answer.location is None and "There is no such page</h1>" in answer.text
     assert client.get("/page").location == "/login"
 
 

@@ -26,6 +26,7 @@ from flask import (
     session,
 )
 from flask_login import LoginManager, UserMixin, current_user, login_user
+from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
 from jobqueue.accounts import addresses, forms, headers, throttle
@@ -174,7 +175,7 @@ class Accounts:
         if request.method not in READS and not _is_same_origin():
             abort(403, "This request did not come from a page of this app.")
         endpoint = addresses.endpoint()
-        if endpoint in OPEN:
+        if endpoint in OPEN or isinstance(request.routing_exception, NotFound):  # which Flask raises next
             return None
         user = logged_in()
         if user is None:

@@ -177,7 +177,7 @@ class Database:
         self._opening = threading.Lock()
         self._failed: tuple[float, Exception] | None = None  # time.monotonic() and error of the last failed opening
         self._avoided_until = float("-inf")  # time.monotonic(); requests that began before do not ask the database
-        self._reminder = Reminder(logger)
+        self.reminder = Reminder(logger)  # of problems: the same one is logged once a minute, whoever meets it
         self._memory_lock = threading.RLock() if self.in_memory else contextlib.nullcontext()
 
     @property
@@ -360,7 +360,7 @@ class Database:
         found = (self._version(pool) if self._dialect.has_database() else None) or ""
         if found > migrations.HEAD:
             text = "The ledger's schema is at %s, newer than this code's %s. It is used without change."
-            self._reminder.warn(text, found, migrations.HEAD)
+            self.reminder.warn(text, found, migrations.HEAD)
         if found >= migrations.HEAD:
             return
         with self._dialect.migrating() as connection:
@@ -400,7 +400,7 @@ class Database:
             self._avoided_until = now + patience.REST if hangs else now
             problem = classify(cause, self._url)
             if patience.request_began() is not None:  # a user is told less, so the operator reads it in the log
-                self._reminder.warn("%s", problem.sentence, about=problem.name)
+                self.reminder.warn("%s", problem.sentence, about=problem.name)
             raise DatabaseUnavailable(problem.sentence, problem) from None
 
 
