@@ -1,4 +1,4 @@
-"""The loss of a worker, as its consumer or another one's sweep writes it, without a process that dies."""
+"""The loss of a worker without a dying process, written as its consumer or another consumer's sweep writes it."""
 
 from jobqueue.ledger import releasing
 from jobqueue.ledger.ledger import Ledger

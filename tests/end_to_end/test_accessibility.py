@@ -1,4 +1,4 @@
-"""axe-core finds no fault on any page of the example: light and dark, wide and on a phone, with and without the database."""
+"""A test with axe-core on every page of the example: light, dark, wide, on a phone, with and without the database."""
 
 import shutil
 from pathlib import Path

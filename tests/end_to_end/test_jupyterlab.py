@@ -1,4 +1,4 @@
-"""A real JupyterLab: the app is shown inline, and a notebook's function becomes a job with a page."""
+"""Tests with a real JupyterLab: it shows the app inline, and a notebook's function becomes a job with a page."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""The notebooks run, and what they show is what is stored in them: `make notebooks` stores it anew."""
+"""Tests that the notebooks run and give their stored outputs. `make notebooks` stores the outputs again."""
 
 import json
 import re
@@ -14,8 +14,8 @@ from tests.baking import Bake
 TOUR = baking.KIT / "notebooks" / "tour.ipynb"
 NOTEBOOKS = {"tour": TOUR} | {path.stem: path for path in sorted((baking.TEMPLATE / "notebooks").glob("*.ipynb"))}
 
-LARGEST = 200_000  # bytes of a notebook: a chart of too many points is more
-PLACES = re.compile(r"/(?:home|root|tmp|usr|var|Users)/|site-packages")  # of one machine
+LARGEST = 200_000  # bytes of a notebook; a chart with too many points has more
+PLACES = re.compile(r"/(?:home|root|tmp|usr|var|Users)/|site-packages")  # paths of one machine
 
 
 @pytest.fixture(params=NOTEBOOKS, ids="notebook:{}".format)
@@ -36,7 +36,7 @@ def test_the_tour_shows_what_is_stored() -> None:
 
 @pytest.mark.long
 def test_the_apps_own_tests_run_its_notebook(installed: Bake) -> None:
-    """Check that they are collected. Another test checks that they pass."""
+    """Test that the notebook's cells are collected. Another test checks that they pass."""
     app = installed(example="portfolio")
     done = pytest_in(app, baking.in_the_app(app), "--collect-only")
     assert "notebooks/prices.ipynb::Cell 0" in done.stdout, done.stdout + done.stderr
@@ -46,15 +46,15 @@ def test_every_cell_was_run_once_and_in_order(cells: list[Any]) -> None:
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
 
 
-def test_all_cells_run_and_outputs_are_compared_but_of_few(cells: list[Any]) -> None:
-    """Only of those that show a port, how long a bar took, or what a hook of cookiecutter printed."""
+def test_all_cells_run_and_all_but_a_few_outputs_are_compared(cells: list[Any]) -> None:
+    """Test that only outputs with a port, a bar's duration or a hook's text are not compared."""
     tags = [tag for cell in cells for tag in cell["metadata"].get("tags", [])]
     assert set(tags) == {"nbval-ignore-output"}
     assert len(tags) <= 2
     assert not any("NBVAL_" in line for cell in cells for line in cell["source"])
 
 
-def test_a_stored_notebook_tells_nothing_of_the_machine(path: Path, cells: list[Any]) -> None:
+def test_stored_notebook_contains_no_path_of_the_machine(path: Path, cells: list[Any]) -> None:
     notebook = json.loads(path.read_text())
     assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"

@@ -24,7 +24,7 @@ web.server.test_client().get(web.app.get_relative_path("/login"))
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[DurableHuey]:
-    """The app's queue, empty. Accounts are on, and there are no users."""
+    """Yield the app's queue, empty. Accounts are on, and there are no users."""
     monkeypatch.setattr(users, "SCRYPT", "scrypt:512:8:1")  # cheap; another test checks the real cost
     monkeypatch.setattr("app.jobs.hello.time.sleep", lambda _: None)
     monkeypatch.setitem(web.server.config, "ACCOUNTS", True)

@@ -58,7 +58,7 @@ class Site:
 
 @pytest.fixture(params=WAYS)
 def site(people: None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """An app that has one of the prefixes. Dash's globals are restored afterwards."""
+    """Return an app that has one of the prefixes. Dash's globals are restored afterwards."""
     for module, name in (dash._get_paths, "CONFIG"), (dash._pages, "CONFIG"), (dash._get_app, "APP"):
         monkeypatch.setattr(module, name, getattr(module, name))
     web.server.test_client().get("/login")  # at its first request, an app takes all callbacks that there are

@@ -22,7 +22,7 @@ from tests.baking import KIT, TEMPLATE
 
 @pytest.fixture
 def queue() -> Iterator[DurableHuey]:
-    """A queue in memory that runs a job as it is submitted."""
+    """Yield a queue in memory that runs a job as it is submitted."""
     huey = DurableHuey("tests", secret_key="a key for tests", immediate=True)
     yield huey
     huey.storage.close()

@@ -36,7 +36,7 @@ def errors(huey: DurableHuey) -> Errors:
 
 @pytest.fixture
 def client(errors: Errors) -> Iterator[FlaskClient]:
-    """A browser before an app whose callback raises what the test puts into `raised`."""
+    """Yield a client of an app whose callback raises the error that the test puts into `raised`."""
     callbacks, known, pages = list(GLOBAL_CALLBACK_LIST), dict(GLOBAL_CALLBACK_MAP), dict(dash.page_registry)
     for global_ in GLOBAL_CALLBACK_LIST, GLOBAL_CALLBACK_MAP, dash.page_registry:
         global_.clear()

@@ -62,13 +62,13 @@ def world() -> World:
 
 @pytest.fixture
 def prices(huey: DurableHuey, world: World) -> Dataset[Any]:
-    """The dataset in the worker's process."""
+    """Return the dataset in the worker's process."""
     return world.dataset(huey)
 
 
 @pytest.fixture
 def seen(make_huey: HueyFactory, world: World) -> Dataset[Any]:
-    """The same dataset in another process."""
+    """Return the same dataset as another process sees it."""
     return world.dataset(make_huey())
 
 
