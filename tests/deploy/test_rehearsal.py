@@ -187,13 +187,13 @@ def rehearse(pushed: Pushed, url: str, rehearsal: Rehearsal) -> None:
 
 
 def ended_jobs(url: str) -> list[dict[str, Any]]:
-    """Wait until all jobs up to now have ended, and return their rows. Fires go on."""
-    up_to_now = "FROM jobs WHERE created_at < %s AND coalesce(due_at, 0) < %s"
+    """Wait until all jobs have ended, but for those that fires add meanwhile. Return their rows."""
+    until_now = "FROM jobs WHERE coalesce(due_at, 0) < %s"
     with psycopg.connect(url, row_factory=dict_row) as connection:
-        now = [time.time() - 1] * 2
-        running = f"SELECT 1 {up_to_now} AND state NOT IN ('succeeded', 'failed', 'cancelled')"
+        now = [time.time() - 1]
+        running = f"SELECT 1 {until_now} AND state NOT IN ('succeeded', 'failed', 'cancelled')"
         wait_until(lambda: not connection.execute(running, now).fetchall(), 60)
-        return connection.execute(f"SELECT id, task, state, due_at, losses, events {up_to_now}", now).fetchall()
+        return connection.execute(f"SELECT id, task, state, due_at, losses, events {until_now}", now).fetchall()
 
 
 def assert_accepted(pushed: Pushed) -> None:
@@ -274,4 +274,3 @@ def test_a_push_that_cannot_work_is_refused_while_the_old_release_serves(
         assert not answers.failures and not answers.wrong
         ended = [event["release"] for event in pushed.host.events() if event["what"] == "ended"]
         assert len(ended) == 1  # the one that was started
-

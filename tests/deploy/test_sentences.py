@@ -96,20 +96,36 @@ def rows(server: PostgresServer) -> dict[str, Row]:
     full = new_database(f"CREATE ROLE full_role LOGIN PASSWORD '{SECRET}' CONNECTION LIMIT 0", migrated=False)
     return {
         "no right to create tables": Row(
-            f"postgresql://desk:{SECRET}@{place}/{poor}", "GRANT USAGE, CREATE ON SCHEMA public TO desk;", 3, "no rights"
+            f"postgresql://desk:{SECRET}@{place}/{poor}",
+            "GRANT USAGE, CREATE ON SCHEMA public TO desk;",
+            3,
+            "no rights",
         ),
-        "wrong password": Row(f"postgres://desk:{SECRET}x@{place}/{poor}", 'refuses role "desk" with this password', 3, "wrong password"),
+        "wrong password": Row(
+            f"postgres://desk:{SECRET}x@{place}/{poor}", 'refuses role "desk" with this password', 3, "wrong password"
+        ),
         "wrong password as an option": Row(
-            f"postgresql://{place}/{poor}?user=desk&password={SECRET}x", 'refuses role "desk" with this password', 3, "wrong password"
+            f"postgresql://{place}/{poor}?user=desk&password={SECRET}x",
+            'refuses role "desk" with this password',
+            3,
+            "wrong password",
         ),
         "no such role": Row(
-            f"postgresql://nobody:{SECRET}@{place}/{poor}", 'refuses role "nobody" with this password', 3, "wrong password"
+            f"postgresql://nobody:{SECRET}@{place}/{poor}",
+            'refuses role "nobody" with this password',
+            3,
+            "wrong password",
         ),
-        "no such database": Row(f"postgresql://desk:{SECRET}@{place}/nowhere", "/nowhere has no such database", 3, "no such database"),
+        "no such database": Row(
+            f"postgresql://desk:{SECRET}@{place}/nowhere", "/nowhere has no such database", 3, "no such database"
+        ),
         "down": Row(f"postgresql://desk:{SECRET}@127.0.0.1:{free_port()}/app", "does not answer", None, "unreachable"),
         "read-only": Row(f"postgresql://{superuser}/{read_only}", "is read-only", None, "read-only"),
         "too many connections": Row(
-            f"postgresql://full_role:{SECRET}@{place}/{full}", "accepts no more connections: too many connections", None, "too many connections"
+            f"postgresql://full_role:{SECRET}@{place}/{full}",
+            "accepts no more connections: too many connections",
+            None,
+            "too many connections",
         ),
         "newer schema": Row(f"postgresql://{superuser}/{newer}", "9999, newer than", None),
     }
