@@ -28,6 +28,7 @@ HOST = "127.0.0.1"
 PORTS = range(14_000, 19_000)  # of web processes; nginx and the servers of the tests have others
 AGAIN = 1.0  # seconds between the two SIGTERMs
 KILL = 30.0  # seconds from SIGTERM to SIGKILL
+UPTIME = 10.0  # seconds that every process must run before the switch, as Dokku wants of those without a probe
 PROBE = 5.0  # seconds that a probe may take
 LAST = 3  # lines of a log that tell why a release is refused
 HOOK = """#!/bin/sh
@@ -69,6 +70,8 @@ class Host:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.repository = folder / "host.git"
+        self.started: dict[str, subprocess.Popen[bytes]] = {}  # by this push, by name
+        self.started_at = 0.0  # time.monotonic()
 
     def create(self, settings: dict[str, str]) -> None:
         """Make the repository with its hook, and the settings of the app."""
@@ -100,6 +103,7 @@ class Host:
         new = self.start(Release(number, commit, str(place), free_port()))
         try:
             self.probe(new)
+            self.check_uptime(new)
         except Refused:
             self.end(new)
             raise
@@ -157,6 +161,8 @@ class Host:
                         stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=group,
                     )  # fmt: skip
                 group = group or process.pid
+                self.started[name] = process
+        self.started_at = time.monotonic()
         started = replace(new, group=group)
         self.note("started", started)
         return started
@@ -172,8 +178,19 @@ class Host:
             if not answer:
                 return
             time.sleep(check["wait"])
-        log = place.joinpath("web.log").read_text().splitlines()[-LAST:]
-        raise Refused("\n".join([*log, f"{check['path']} was not 200 in {check['attempts']} attempts: {answer}"]))
+        raise Refused(
+            f"{end_of_log(place, 'web')}{check['path']} was not 200 in {check['attempts']} attempts: {answer}"
+        )
+
+    def check_uptime(self, new: Release) -> None:
+        """Wait until the release has run for UPTIME seconds. Raises Refused with the end of the log of a process that has ended."""
+        place = Path(new.place)
+        self.say(f"Waiting until all processes have run for {UPTIME:g} s")
+        left = self.started_at + UPTIME - time.monotonic()
+        wait(lambda: any(process.poll() is not None for process in self.started.values()), left)
+        for name, process in self.started.items():
+            if process.poll() is not None:
+                raise Refused(f"{end_of_log(place, name)}{name} has ended with {process.poll()}")
 
     def run(self, command: str) -> str:
         """Run a command beside the running release, such as `heroku run`. Return what it prints."""
@@ -279,6 +296,10 @@ def free_port() -> int:
             candidate.bind(("0.0.0.0", port))
             return port
     raise Refused("No port is free.")
+
+
+def end_of_log(place: Path, name: str) -> str:
+    return "".join(f"{line}\n" for line in place.joinpath(f"{name}.log").read_text().splitlines()[-LAST:])
 
 
 def ask(release: Release, path: str) -> str:

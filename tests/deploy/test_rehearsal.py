@@ -5,9 +5,10 @@ import re
 import shutil
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,10 @@ class Pushed:
         return self.git("rev-parse", "HEAD").strip()
 
     def served(self) -> str:
-        """Return the commit of the release that nginx sends requests to."""
-        with urllib.request.urlopen(f"http://{HOST}:{self.port}/readyz") as answer:
+        """Return the commit of the release that nginx sends requests to, or "" from one that is stopping or gone."""
+        with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"http://{HOST}:{self.port}/readyz") as answer:
             return str(json.load(answer)["release"])
+        return ""
 
     def kill_at_the_switch(self, yes: bool) -> None:
         """Let the next pushes kill the old release, or end it as hosts do."""
@@ -116,10 +118,10 @@ def hosted(source: Path, folder: Path, environments: Path, settings: dict[str, s
 
 @pytest.fixture
 def settings(postgres: PostgresServer, valkey: ValkeyServer) -> Iterator[dict[str, str]]:
-    """The settings that a host's add-ons make. Redis has a certificate that nobody has signed."""
-    with Proxy(valkey.port, tls="redis") as tls:
+    """Return the settings that a host's add-ons make. Redis has a certificate that nobody has signed."""
+    with fresh_database(postgres.url) as url, Proxy(valkey.port, tls="redis") as tls:
         redis_url = f"rediss://:{valkey.password}@{HOST}:{tls.port}"
-        yield {"DATABASE_URL": postgres.url.replace("postgresql:", "postgres:"), "REDIS_URL": redis_url}
+        yield {"DATABASE_URL": url.replace("postgresql:", "postgres:"), "REDIS_URL": redis_url}
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,11 @@ def with_a_wrong_hash(clone: Path) -> None:
     requirements.write_text(text)
 
 
+def with_an_unknown_command(clone: Path) -> None:
+    procfile = clone / "Procfile"
+    procfile.write_text(procfile.read_text().replace("app worker", "app walker"))
+
+
 def without_its_database(clone: Path) -> None:
     """Nothing but the running release can tell. It is asked each second, 15 times."""
     jobs, hosts = clone / "app" / "jobs" / "__init__.py", clone / "app.json"
@@ -251,6 +258,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
         append("app/jobs/nightly.py", "import nothing_of_this_name\n"),
         r"app/jobs/nightly\.py, line 1: ModuleNotFoundError: No module named 'nothing_of_this_name'",
     ),
+    "a worker that ends": (with_an_unknown_command, "No such command 'walker'"),
     "a web that never becomes ready": (without_its_database, '/readyz was not 200 .* "database": "unreachable"'),
 }
 
