@@ -22,7 +22,7 @@ from engine import wheel
 from jobqueue import DurableHuey
 from jobqueue.accounts.users import Users
 from tests import nginx
-from tests.baking import Bake
+from tests.baking import Bake, with_programs
 from tests.deploy.host import Host
 from tests.deploy.load import Load
 from tests.end_to_end.running import PASSWORD
@@ -56,8 +56,9 @@ class Pushed:
         self.git("add", "--all")
         self.git("commit", "--quiet", "--allow-empty", "--message", "A change")
         return subprocess.run(
-            ["git", "push", "host", "main"], cwd=self.clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+            ["git", "push", "host", "main"],
+            cwd=self.clone, env=with_programs(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
 
     def commit(self) -> str:
         return self.git("rev-parse", "HEAD").strip()
