@@ -88,7 +88,7 @@ def idle_app(app: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     Path(app, ".env").write_text(f"PORT={PORT}\n")
     with running([str(Path(sys.executable).with_name("honcho")), "start"], cwd=app, env=environment) as honcho:
-        wait_for(f"http://127.0.0.1:{PORT}/health")
+        wait_for(f"http://127.0.0.1:{PORT}/healthz")
         pages = visit_every_page(app)
         processes = psutil.Process(honcho.pid).children(recursive=True)
         before = cpu_seconds(processes)

@@ -19,6 +19,7 @@ from tests.storages import Storage, run_on_each
 
 LEASE = 2.0  # seconds
 GRACE = 2.0  # seconds
+STARTS_IN = 60.0  # seconds: no test measures a start, and a busy machine imports slowly
 SETTINGS: dict[str, Any] = {"lease_s": LEASE, "renew_s": 0.5, "grace_s": GRACE}
 PATIENCE: dict[str, float] = {}  # replacements for constants of jobqueue.database.postgres
 NEVER: dict[str, tuple[str, str]] = {}
@@ -118,11 +119,11 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
                 )
             )
             if crash_points is not None:  # the consumer is a grandchild of this process
-                wait_until(huey.ledger.consumers.all)
+                wait_until(huey.ledger.consumers.all, STARTS_IN)
                 return consumer
-            wait_until(lambda: consumer.pid in {row["pid"] for row in huey.ledger.consumers.all()})
+            wait_until(lambda: consumer.pid in {row["pid"] for row in huey.ledger.consumers.all()}, STARTS_IN)
             if worker_type == "process":
-                wait_until(lambda: len(consumer.worker_pids()) == workers)
+                wait_until(lambda: len(consumer.worker_pids()) == workers, STARTS_IN)
             return consumer
 
         yield start

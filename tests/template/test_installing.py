@@ -14,7 +14,7 @@ from tests.user import FOLDER, PYTHON, answers, run, serves, started, user
 
 pytestmark = pytest.mark.long
 
-ANSWERS = "from app.web import server; print(server.test_client().get('/health').status)"
+ANSWERS = "from app.web import server; print(server.test_client().get('/hello').status)"
 README = baking.KIT / "engine" / "README.md"
 
 

@@ -1,5 +1,7 @@
 """A page of plain HTML that looks like the app and needs no script, for answers that cannot be a page of Dash."""
 
+from typing import Any
+
 from flask import current_app
 
 PAGE = """<!doctype html>
@@ -52,7 +54,7 @@ CONTENT
 """
 
 
-def plain_page(heading: str, content: str, app: str, *, root: str = "./", home: bool = False, **shown: object) -> str:
+def plain_page(heading: str, content: str, app: str, *, root: str = "./", home: bool = False, **shown: Any) -> str:
     """Return the HTML of a page. Call it in a request.
 
     :param heading: of the page, and the first part of the browser's title.

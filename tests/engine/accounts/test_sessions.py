@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from browser import ACT, HERE, PASSWORD, Browser, asked
+from dash import Dash, html
 
 from app import web
 from app.access import accounts
@@ -18,6 +19,7 @@ from jobqueue import DatabaseUnavailable, DurableHuey
 from jobqueue.accounts import forms, headers
 from jobqueue.accounts.sessions import IDLE, LONGEST_SESSION
 from jobqueue.plain_page import PAGE
+from jobqueue.settings import Settings
 from tests.baking import KIT, TEMPLATE
 from tests.engine.accounts.test_passwords import OTHER, pass_time
 
@@ -255,6 +257,23 @@ def test_every_response_has_the_security_headers(people: None, address: str, nam
     policy = dict(part.strip().split(" ", 1) for part in told["Content-Security-Policy"].split(";"))
     assert policy["default-src"] == "'self'" and policy["frame-ancestors"] == policy["object-src"] == "'none'"
     assert re.fullmatch(r"'self'( 'sha256-[\w+/=]+')+", policy["script-src"])
+
+
+@pytest.mark.parametrize(("production", "ancestors"), [(True, "'none'"), (False, headers.NOTEBOOKS)])
+def test_only_in_development_may_a_notebook_frame_an_app_of_its_kernel(
+    production: bool, ancestors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(headers, "in_kernel", lambda: True)
+    app = Dash("framed")
+    app.layout = html.Div()
+    secrets: dict[str, Any] = {
+        "secret_key": "k3yTh4tNobodyGuesses-0123456789abcdefg",
+        "database_url": "postgresql://localhost/app",
+    }
+    headers.harden(app.server, app, Settings(app_env="production" if production else "development", **secrets))
+    told = app.server.test_client().get("/").headers
+    assert told["Content-Security-Policy"].endswith(f"frame-ancestors {ancestors}")
+    assert ("X-Frame-Options" in told) == production
 
 
 def test_the_policy_allows_a_pages_inline_scripts_by_hash() -> None:

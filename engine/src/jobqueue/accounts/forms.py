@@ -3,6 +3,8 @@
 All of them stand side by side under the app's URL prefix, so their links are relative.
 """
 
+from typing import Any
+
 from jobqueue.accounts.passwords import SHORTEST
 from jobqueue.plain_page import plain_page
 
@@ -60,10 +62,16 @@ def login(
 
 def account(title: str, token: str, name: str, error: str = "", must_change: bool = False, done: bool = False) -> str:
     """Return the page to change the password and to log out."""
-    shown = {"token": token, "name": name, "must_change": must_change, "done": done, "home": not must_change}
+    shown: dict[str, Any] = {
+        "token": token,
+        "name": name,
+        "must_change": must_change,
+        "done": done,
+        "home": not must_change,
+    }
     return _page(ACCOUNT, title, "Your account", error, **shown)
 
 
-def _page(content: str, title: str, heading: str, error: str, **shown: object) -> str:
+def _page(content: str, title: str, heading: str, error: str, **shown: Any) -> str:
     error_above = '{% if error %}<p class="error" role="alert">{{ error }}</p>{% endif %}'
     return plain_page(heading, error_above + content, title, error=error, shortest=SHORTEST, **shown)

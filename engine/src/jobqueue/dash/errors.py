@@ -151,7 +151,7 @@ class Errors:
     def _missing(self) -> str:
         return self._page("There is no such page", MISSING)
 
-    def _page(self, heading: str, content: str, **shown: str) -> str:
+    def _page(self, heading: str, content: str, **shown: Any) -> str:
         """Return a page without Dash. Dash's title is HTML."""
         root = self._app.config.requests_pathname_prefix
         return plain_page(heading, content, html.unescape(self._app.title), root=root, **shown)

@@ -22,7 +22,8 @@ from huey.api import TaskWrapper
 
 from jobqueue.dash.access import Access
 from jobqueue.dash.error_text import ASK
-from jobqueue.dash.panel_view import as_text, no_such_job, not_started, out_of_touch, status, too_large
+from jobqueue.dash.panel_view import no_such_job, not_started, out_of_touch, status, too_large
+from jobqueue.dash.result_view import by_type
 from jobqueue.dash.status_text import AHEAD_AT_MOST, Glance, glance
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.execution.current_job import SubmitRefused
@@ -55,8 +56,8 @@ class JobPanel:
     :param access: the jobs that a visitor may see and act on. A request for any other job is answered with a 404. By
         default everybody may see every job. `Jobs.panel` passes itself here.
     :param task: the task whose results this panel shows. A job of another task is shown without its result.
-    :param show: makes a component of the job's result. By default the result is shown as text. The keyword arguments
-        that the layout gave to the panel are passed on.
+    :param show: makes a component of the job's result. By default a frame is shown as a table, a Plotly figure as a chart, and
+        anything else as text. The keyword arguments that the layout gave to the panel are passed on.
     :param title: makes the panel's heading from a Job.
     :param address: address of a page that shows the new job after "Run again" or `start`. `{id}` stands for its id. A path
         that begins with a slash is one within the app, without its URL prefix: `/hello?job={id}`.
@@ -82,11 +83,12 @@ class JobPanel:
         self.name = name
         self.access = access or Access(huey, lambda: None)
         self.task = None if task is None else huey.name_of(task)
-        self.show = show or as_text
+        self.show = show or by_type
         self.title = title
         self.address = address
         self._restricted = access is not None
         self._starts = False
+        self._laid_out = False
 
     def __call__(self, job_id: Any = None, **given: Any) -> Component:
         """Return the panel of one job. Without an id it is empty.
@@ -94,6 +96,7 @@ class JobPanel:
         `given` is passed to `show`, and kept on the page as JSON.
         """
         job = self._job(job_id, given)
+        self._laid_out = True
         if not self._starts:
             return html.Div(job)
         return html.Div(
@@ -139,7 +142,14 @@ class JobPanel:
         :param dependencies: Inputs and States, as for `dash.callback`.
         :param in_place: show the job in this panel and leave the address alone, for a job that the page does not need
             to find again.
+
+        Raises RuntimeError if the panel is in a layout already, which then has no place for what `start` shows.
         """
+        if self._laid_out and not self._starts:
+            raise RuntimeError(
+                f"The JobPanel {self.name!r} is in a layout already, without a place for the job that start() shows. Put "
+                "@panel.start above that layout, or make the layout a function."
+            )
         button = dependencies[0].component_id
         self._starts = True
 

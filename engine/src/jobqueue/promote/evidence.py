@@ -56,9 +56,11 @@ def check_stored(notebook: Notebook) -> None:
                 f"[{number}] is not the first run of its cell. Restart, run all cells from the top, and save."
             )
     for cell, _ in counts:
-        failed = any(output.output_type == "error" for output in cell.node.outputs)
+        failed = [output.ename for output in cell.node.outputs if output.output_type == "error"]
         if failed and RAISES not in cell.tags:
-            raise Refused(f"{cell.label} stores an error. Mend it, or tag it {RAISES}.")
+            raise Refused(
+                f"{cell.label} {cell.quoted(1)} stores the error {failed[0]}. Mend it, or tag the cell {RAISES}."
+            )
 
 
 def run(notebook: Notebook, folder: Path, environment: dict[str, str], extra: str = "") -> tuple[list[Any], str]:
@@ -229,9 +231,9 @@ def _is_literal(node: ast.expr) -> bool:
     return True
 
 
-def recording(task: str, calls: Sequence[str], wrapped: bool) -> str:
-    """Return the code that records what calls return.
+def recording(function: str, calls: Sequence[str]) -> str:
+    """Return the code that records what calls of a function return.
 
-    :param wrapped: whether the name is a queue's task, rather than a function.
+    :param function: its source, such as "total.call_local".
     """
-    return RECORD.format(function=f"{task}.call_local" if wrapped else task, calls=list(calls))
+    return RECORD.format(function=function, calls=list(calls))
