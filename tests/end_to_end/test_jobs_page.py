@@ -180,9 +180,9 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
 
     # Older and newer jobs. The address contains the position in the list.
     page.get_by_role("button", name="Older").click()
-    expect(page.get_by_text("26 to 34")).to_be_visible()
+    expect(page.get_by_text("26 to 35")).to_be_visible()
     page.reload()
-    expect(page.get_by_text("26 to 34")).to_be_visible()
+    expect(page.get_by_text("26 to 35")).to_be_visible()
     page.get_by_role("button", name="Newer").click()
     listed(page, 25)
 
@@ -286,10 +286,10 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
     page.get_by_role("button", name="Run now: refresh").click()
     expect(page.get_by_text(re.compile("refresh: Queued as job"))).to_be_visible()
     page.get_by_role("tab", name="Datasets").click()
-    expect(page.get_by_text("no version yet")).to_be_visible()
+    expect(page.get_by_text("fresh", exact=True)).to_be_visible(timeout=SLOW)  # since the first deploy
     page.get_by_role("button", name="Refresh: numbers").click()
     expect(page.get_by_text(re.compile("numbers: Queued as job"))).to_be_visible()
-    expect(page.get_by_text("fresh", exact=True)).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("Version", exact=True).locator("..")).to_contain_text("2", timeout=SLOW)
     expect(page.get_by_role("link", name=re.compile("^job "))).to_be_visible()
     page.get_by_role("tab", name="Workers").click()
     expect(page.get_by_role("cell", name=re.compile("worker-1"))).to_be_visible()

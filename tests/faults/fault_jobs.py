@@ -1,5 +1,6 @@
 """The tasks of the fault tests. They note their actions in a file, in lines that end with the process id."""
 
+import asyncio
 import hashlib
 import logging
 import multiprocessing
@@ -187,6 +188,31 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         with sys.stderr:
             pass
         return "silent"
+
+    @huey.task()
+    def waits_for_another(seconds: float) -> Any:
+        return undisturbed(seconds).get(blocking=True, timeout=LONG)
+
+    @huey.task()
+    async def awaits(where: str, path: str) -> None:
+        """Run for long in an event loop: in a coroutine, in another one, or in a callback."""
+
+        async def wait() -> None:
+            note(path, "began")
+            try:
+                await asyncio.sleep(LONG)
+            finally:
+                note(path, "cleaned")
+
+        def block() -> None:
+            note(path, "began")
+            while True:
+                time.sleep(0.01)
+
+        if where == "a callback":
+            asyncio.get_running_loop().call_soon(block)
+            await asyncio.sleep(LONG)
+        await (asyncio.gather(wait(), asyncio.sleep(LONG)) if where == "another coroutine" else wait())
 
     @huey.task(retries=3)
     def hard_to_cancel(how: str, path: str) -> str:

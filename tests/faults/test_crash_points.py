@@ -49,7 +49,7 @@ from tests.faults.crash_table import (
     Scenario,
     with_many_writers,
 )
-from tests.faults.fault_jobs import notes
+from tests.faults.fault_jobs import notes, table_on
 from tests.losing import mark_lost
 from tests.storages import Storage
 
@@ -260,7 +260,8 @@ def test_main_process_that_dies_between_any_two_statements_or_loses_an_answer_do
     else:
         for method, statements in IN_MAIN_PROCESSES.items():
             arm(folder, places(method, statements)[-1], act=LOST)
-    mortal = start(workers=0, crash_points=folder, unknown_after_s=3, schedules={"tick": "second"}, **HASTY)
+    schedules: dict[str, Any] = {"schedules": {"tick": "second"}, "table": True}
+    mortal = start(workers=0, crash_points=folder, unknown_after_s=3, **schedules, **HASTY)
     wait_until(lambda: not armed(folder), 2 * ENDED)
     looks = [handle.get_job() for handle in (due, lost, poison, after_poison, unknown, after_unknown)]
     states = [State.QUEUED, State.QUEUED, State.FAILED, State.CANCELLED, State.FAILED, State.CANCELLED]
@@ -272,8 +273,11 @@ def test_main_process_that_dies_between_any_two_statements_or_loses_an_answer_do
         assert len(huey.ledger.consumers.all()) == 1
     mortal.kill_all()
 
-    start(workers=1, crash_points=folder, schedules={"tick": "second"}, periodic=False)
+    start(workers=1, crash_points=folder, periodic=False, **schedules)
     wait_until(lambda: all_have_ended(huey), ENDED)
+    (first,) = [job for job in huey.jobs(limit=1000) if job.name == "table"]
+    assert [event.name for event in huey.history(first.id)][:2] == ["submitted", "first version"]
+    assert table_on(huey).info().version == 1
     fires = [job for job in huey.jobs(limit=1000) if job.name == "tick"]
     assert {(job.state, job.attempt) for job in fires} == {(State.SUCCEEDED, 1)}
     assert len({job.due_at for job in fires}) == len(fires) > 2

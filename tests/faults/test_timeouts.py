@@ -2,6 +2,7 @@
 
 import random
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from huey import group
 from jobqueue import DurableHuey, State
 from tests.engine.consumers import ConsumerProcess, wait_until
 from tests.faults.conftest import StartConsumer, is_sound
-from tests.faults.fault_jobs import Endless
+from tests.faults.fault_jobs import Endless, notes
 
 FIRINGS = 1000
 SHORTEST, LONGEST = 0.0005, 0.015  # seconds
@@ -66,6 +67,27 @@ def test_swallowed_timeout_is_repeated(start: StartConsumer, tasks: SimpleNamesp
     wait_until(lambda: handle.state.ended)
     assert handle.get_job().error.startswith("Timed out: ")
     assert tasks.undisturbed(0.1).get(blocking=True, timeout=5) == "undisturbed"
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("where", ["a coroutine", "another coroutine", "a callback"])
+def test_async_task_is_timed_out_and_cancelled_as_any_other(
+    huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, tmp_path: Path, where: str
+) -> None:
+    consumer = start()
+    workers = consumer.worker_pids()
+    late = huey.enqueue(tasks.awaits.s(where, str(tmp_path / "late"), timeout=0.3))
+    wait_until(lambda: late.state.ended)
+    assert late.get_job().error == "Timed out: it ran longer than its timeout of 0.3 s."
+    unwanted = tasks.awaits(where, str(tmp_path / "unwanted"))
+    wait_until(lambda: (tmp_path / "unwanted").exists())
+    unwanted.cancel()
+    assert tasks.undisturbed(0.1).get(blocking=True, timeout=10) == "undisturbed"
+    assert unwanted.state is State.CANCELLED
+    for name in ("late", "unwanted"):
+        noted = [word for word, _ in notes(tmp_path / name)]
+        assert noted == (["began"] if where == "a callback" else ["began", "cleaned"])
+    assert consumer.worker_pids() == workers
 
 
 def test_timeout_in_an_uninterruptible_call_ends_the_process_and_is_retried(

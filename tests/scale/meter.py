@@ -51,6 +51,8 @@ CONSTRAINTS = {
     "sqlite_autoindex_callback_answers_1": "callback_answers (question)",
     "entries_pkey": "entries (key)",
     "sqlite_autoindex_entries_1": "entries (key)",
+    "schedules_pkey": "schedules (name)",
+    "sqlite_autoindex_schedules_1": "schedules (name)",
     "datasets_pkey": "datasets (name)",
     "sqlite_autoindex_datasets_1": "datasets (name)",
     "dataset_versions_pkey": "dataset_versions (name, version)",

@@ -88,6 +88,7 @@ CONSUMER = "this consumer"
 SCHEDULE = "app.jobs.tick"
 RESULT = ("application/json", BODY)
 DATASET = "app.jobs.market.prices"
+NEW_DATASET = "app.jobs.market.rates"
 VERSION = NewVersion(
     name=DATASET, keep=3, as_of=None, rows=1, size=len(BODY), digest="d", media_type=RESULT[0], body=BODY
 )
@@ -161,6 +162,17 @@ def scheduled(run: Callable[[Ledger], str]) -> Before:
         return float(rows[SCHEDULE]["watermark"])
 
     return do
+
+
+def first_version(ledger: Ledger, _: Any) -> None:
+    assert Timetable(ledger).make_first_version(NEW_DATASET, new(task=NEW_DATASET))
+
+
+def unmade(ledger: Ledger) -> None:
+    """A dataset without a version or a job."""
+    Timetable(ledger).register({NEW_DATASET: "every hour"})
+    with ledger.database.statement() as tx:
+        tx.run("DELETE FROM jobs WHERE task = :task", task=NEW_DATASET)
 
 
 def update_writer(ledger: Ledger, held: tuple[str, str]) -> callbacks.UpdateWriter:
@@ -391,6 +403,7 @@ OPERATIONS = [
     Operation("consumers", lambda ledger, _: ledger.consumers.all()),
     Operation("fire", fire(False), scheduled(lambda ledger: ended(ledger, State.SUCCEEDED))),
     Operation("fire behind another", fire(True), scheduled(submitted)),
+    Operation("first version", first_version, unmade),
     Operation(
         "look at schedules",
         lambda ledger, _: (
@@ -404,7 +417,7 @@ OPERATIONS = [
     ),
     Operation(
         "drop a schedule",
-        finds(1, lambda ledger, _: Timetable(ledger).drop([SCHEDULE], CONSUMER, HOUR)),
+        finds(1, lambda ledger, _: Timetable(ledger).drop([SCHEDULE, NEW_DATASET], CONSUMER, HOUR)),
         lambda ledger: Timetable(ledger).register({SCHEDULE: "every second", "of older code": "every second"}),
     ),
     Operation(

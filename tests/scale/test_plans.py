@@ -111,6 +111,8 @@ PLANS: dict[str, set[str]] = {
     "IDS": {"jobs_of_state", "jobs_due"},
     "ACTIVE_RUN": BY_ID,
     "MARK_FIRED": BY_ID,
+    "NEEDS_FIRST_VERSION": {"schedules (name)", "datasets (name)", "jobs_of_task"},
+    "MARK_FIRST_VERSION": BY_ID,
     "LOCK_KEY": {"entries (key)"},
     "TAKE_FREE_KEY": BY_LOCK,
     "PEEK_ENTRIES": BY_LOCK,

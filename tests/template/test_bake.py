@@ -30,13 +30,13 @@ tests/test_web.py
 """.split()
 # Files of the portfolio example only.
 PORTFOLIO = """
-app/jobs/analysis.py app/jobs/frontier.py app/jobs/market.py
+app/jobs/analysis.py app/jobs/frontier.py app/jobs/market.py app/jobs/weekly.py
 app/pages/analysis.py app/pages/analysis_results.py app/pages/frontier.py app/pages/market.py
 app/pages/market_weights.py
 app/portfolio/__init__.py app/portfolio/figures.py app/portfolio/frontier.py app/portfolio/prices.py
 app/portfolio/request.py app/portfolio/statistics.py app/portfolio/universe.py app/portfolio/walk_forward.py
 app/sources/__init__.py app/sources/http.py app/sources/replay.py
-notebooks/prices.ipynb
+notebooks/prices.ipynb notebooks/reports/weekly.ipynb
 tests/portfolio/test_analysis.py tests/portfolio/test_frontier.py tests/portfolio/test_market.py
 tests/portfolio/test_request.py tests/portfolio/test_sources.py
 tests/portfolio/test_statistics.py tests/portfolio/test_universe.py tests/portfolio/test_walk_forward.py

@@ -58,7 +58,8 @@ def test_the_apps_own_tests_run_its_notebook(installed: Bake) -> None:
     """Test that the notebook's cells are collected. Another test checks that they pass."""
     app = installed(example="portfolio")
     done = pytest_in(app, baking.in_the_app(app), "--collect-only")
-    assert "notebooks/prices.ipynb::Cell 0" in done.stdout, done.stdout + done.stderr
+    for notebook in ("prices", "reports/weekly"):
+        assert f"notebooks/{notebook}.ipynb::Cell 0" in done.stdout, done.stdout + done.stderr
 
 
 def test_every_cell_was_run_once_and_in_order(cells: list[Any]) -> None:

@@ -122,6 +122,7 @@ class LedgerHuey(Huey):
         description = known or describe(exception)
         metadata = description.metadata(task)
         if attempt is not None:
+            metadata |= attempt.job.with_error
             attempt.description = description  # an interrupt as the task returned is not described before
             attempt.failure = metadata
             attempt.exception = exception if attempt.exception is None else attempt.exception

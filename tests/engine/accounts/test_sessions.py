@@ -18,6 +18,7 @@ from app.jobs.hello import greet
 from jobqueue import DatabaseUnavailable, DurableHuey
 from jobqueue.accounts import forms, headers
 from jobqueue.accounts.sessions import IDLE, LONGEST_SESSION
+from jobqueue.kernel import NOTEBOOKS
 from jobqueue.plain_page import PAGE
 from jobqueue.settings import Settings
 from tests.baking import KIT, TEMPLATE
@@ -259,7 +260,7 @@ def test_every_response_has_the_security_headers(people: None, address: str, nam
     assert re.fullmatch(r"'self'( 'sha256-[\w+/=]+')+", policy["script-src"])
 
 
-@pytest.mark.parametrize(("production", "ancestors"), [(True, "'none'"), (False, headers.NOTEBOOKS)])
+@pytest.mark.parametrize(("production", "ancestors"), [(True, "'none'"), (False, NOTEBOOKS)])
 def test_only_in_development_may_a_notebook_frame_an_app_of_its_kernel(
     production: bool, ancestors: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,13 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from jobqueue import DurableHuey, JobHandle, JobNotFound, State, codec, every
+from jobqueue import DurableHuey, JobHandle, JobNotFound, State, codec, current_job, every
 from jobqueue.dash import pages
 from jobqueue.dash.formatting import ago, size, span
 from jobqueue.dash.pages import overview
 from jobqueue.dash.pages import query as queries
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.monitoring.search import DEEPEST, Filter, Listing
+from jobqueue.reports.report import PLOTLY_HERE, Report
 
 HTML = "<img src=x onerror=alert(1)>"
 
@@ -474,3 +475,62 @@ def test_durations_and_sizes_as_text() -> None:
 def test_an_empty_query_does_not_filter() -> None:
     assert queries.Query().filter(None) == Filter()
     assert queries.Query(owner="ann").filter("ben").owner == "ben"
+
+
+# --- reports ---
+
+FILES = {
+    "html": ("text/html", b"<h1>Week</h1>"),
+    "ipynb": ("application/x-ipynb+json", b"{}"),
+    "pdf": ("application/pdf", b"%PDF-"),
+}
+REPORT = Report("The week: 1/2", "{}", f"<h1>Week</h1>{PLOTLY_HERE}", b"%PDF-")
+
+
+def reported(site: Site, report: Report, *, fails: bool = False) -> JobHandle:
+    def make() -> Report:
+        current_job().with_error["report"] = report
+        return report if not fails else 1 / 0  # type: ignore[return-value]
+
+    task = site.huey.task(name="report")(make)
+    try:
+        handle: JobHandle = task.using(owner="ann")()
+        return handle
+    finally:
+        task.unregister()
+
+
+def section(site: Site, job: JobHandle) -> str:
+    return str(site.call("job-trouble.children", 0, None, job.id, None).get_json()["response"]["job-report"])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_report_is_shown_in_a_sandbox_with_links_to_its_files(site: Site, fails: bool) -> None:
+    job = reported(site, REPORT, fails=fails)
+    site.who = Who("ann")
+    shown = section(site, job)
+    assert "'sandbox': 'allow-scripts'" in shown and ("up to the cell that failed" in shown) == fails
+    for kind, (mimetype, content) in FILES.items():
+        address = f"/jobs/{job.id}/report.{kind}"
+        assert address in shown
+        response = site.get(address)
+        assert response.status_code == 200 and response.mimetype == mimetype and response.data.startswith(content)
+        policy = response.headers["Content-Security-Policy"]
+        assert policy.startswith("sandbox allow-scripts; default-src 'none'; ") and "same-origin" not in policy
+        assert ("attachment" in response.headers.get("Content-Disposition", "")) == (kind != "html")
+    saved = site.get(f"/jobs/{job.id}/report.html?download")
+    assert saved.headers["Content-Disposition"] == 'attachment; filename="The week 12.html"'
+    assert b"plotly.js v" in saved.data and len(saved.data) > 1_000_000  # added as the file is fetched
+
+
+def test_strangers_get_404_for_each_file_of_a_report(site: Site) -> None:
+    job, plain = reported(site, REPORT), delayed(site, "ann")
+    for who, status in {"ann": 200, "ben": 404, "eve": 200}.items():
+        site.who = Who(who, admin=who == "eve")
+        for kind in FILES:
+            assert site.get(f"/jobs/{job.id}/report.{kind}").status_code == status
+            assert site.get(f"/jobs/{plain.id}/report.{kind}").status_code == 404
+            assert site.get(f"/jobs/unknown/report.{kind}").status_code == 404
+    only_pdf = reported(site, Report("analysis_pdf", None, None, b"%PDF-"))
+    assert "Iframe" not in section(site, only_pdf)
+    assert [site.get(f"/jobs/{only_pdf.id}/report.{kind}").status_code for kind in FILES] == [404, 404, 200]

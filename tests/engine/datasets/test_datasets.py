@@ -1,9 +1,11 @@
 """Datasets: a periodic job saves versions, whole or not at all, and reading them is cheap."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -136,6 +138,25 @@ def test_figures_and_arrays_are_read_unchanged(prices: Dataset[Any], seen: Datas
         first["array"][0] = 9
 
 
+@dataclass
+class Fit:
+    weights: Any
+    notes: list[str]
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_readers_of_a_dataclass_have_their_own(prices: Dataset[Any], seen: Dataset[Any], world: World) -> None:
+    refresh(prices, Counter({Fit.__name__: Fit(np.arange(2), ["first"])}), world)
+    mine: Any = seen.read()
+    assert type(mine).__name__ == "Counter"
+    mine["Fit"].notes.append("mine")
+    mine["Fit"].weights = None
+    fit = seen.read()["Fit"]
+    assert fit.notes == ["first"]
+    with pytest.raises(ValueError, match="read-only"):
+        fit.weights[0] = 9
+
+
 def test_readers_do_not_see_each_others_changes(prices: Dataset[Any], seen: Dataset[Any]) -> None:
     refresh(prices)
     mine = seen.read()
@@ -186,6 +207,33 @@ def test_info_describes_the_newest_version(huey: DurableHuey, world: World) -> N
     assert info.age is not None and abs(info.age - (datetime.now(UTC) - info.as_of)) < timedelta(seconds=5)
     assert info.stale
     assert info.size == len(codec.encode(frame(1))[1])
+
+
+MOMENTS = [
+    datetime(2026, 11, 30, 1, tzinfo=timezone(timedelta(hours=1))),
+    datetime(2026, 11, 30),
+    date(2026, 11, 30),
+    pd.Timestamp("2026-11-30", tz="UTC"),
+    pd.Period("2026-11-30", "D"),
+    np.datetime64("2026-11-30"),
+    np.datetime64("2026-11-30T00:00:00", "ns"),
+    "2026-11-30",
+    "2026-11-30T01:00+01:00",
+]
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_as_of_is_a_moment_in_any_of_these_types(huey: DurableHuey, world: World) -> None:
+    prices = world.dataset(huey, as_of=lambda content: content[0], keep=1)
+    for moment in MOMENTS:
+        refresh(prices, [moment], world)
+        assert prices.info().as_of == datetime(2026, 11, 30, tzinfo=UTC), moment
+    assert prices.info().version == len(MOMENTS)
+    for wrong in (pd.NaT, np.datetime64("NaT"), "soon", 1.5, None, frame(1)):
+        refresh(prices, [wrong], world)
+        assert "TypeError: as_of returned" in prices.info().error
+        assert "Return a datetime, a date, a Period, a datetime64 or ISO text." in prices.info().error
+    assert prices.info().version == len(MOMENTS)
 
 
 def test_dataset_is_stale_from_its_stale_after_age_on(huey: DurableHuey, world: World) -> None:

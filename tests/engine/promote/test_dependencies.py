@@ -181,7 +181,7 @@ REFUSED = {
     ),
     "the last value": ("1 + 1\n# %%\ndef total(): return _", "[2] _ works only in a notebook."),
     "earlier inputs": ("def total(): return In[1]", "[1] In works only in a notebook."),
-    "an async function": ("async def total(): return 1", "[1] total is async, and a job is a plain function."),
+    "an async function": ("async def total(): return 1", "[1] total is async, and promote writes plain functions."),
     "an await at the top level": (
         "async def read(): return 1\n# %%\nRATE = await read()\n# %%\ndef total(): return RATE",
         "[2] RATE = await read() works only in a notebook. Use plain Python instead.",

@@ -17,6 +17,7 @@ from jobqueue.promote import apply, evidence, plan, promotion
 from jobqueue.promote.dependencies import definition_of_task, kind_of
 from jobqueue.promote.notebook import Notebook
 from jobqueue.promote.writing import run_here
+from jobqueue.reports.kernel import Kernel
 from tests.engine.consumers import environment
 from tests.engine.promote import mutants
 from tests.engine.promote.notebooks import write
@@ -120,9 +121,7 @@ class Checks:
             again = AGAIN.format(path=str(self._file), source=source)
             node.cells += [nbformat.v4.new_code_cell(cell) for cell in (again, *self._sources())]
         resources = {"metadata": {"path": str(self._notebook.path.parent)}}
-        client = NotebookClient(
-            node, kernel_manager_class=evidence.Kernel, resources=resources, allow_errors=True, timeout=60
-        )
+        client = NotebookClient(node, kernel_manager_class=Kernel, resources=resources, allow_errors=True, timeout=60)
         client.execute(env=environment(self._file.parents[2]))
         count = len(self._notebook.cells) + 1
         runs = [node.cells[start + 1 : start + count] for start in range(0, len(node.cells), count)]

@@ -30,6 +30,7 @@ from jobqueue.execution.current_job import SubmitRefused
 from jobqueue.huey import DurableHuey
 from jobqueue.jobs.job import Job, JobNotFound
 from jobqueue.ledger.states import State as JobState
+from jobqueue.reports.pdf import find_chromium
 from jobqueue.tasks.submission import ArgumentsTooLarge
 from jobqueue.text import ERROR, TITLE, said
 
@@ -61,6 +62,8 @@ class JobPanel:
     :param title: makes the panel's heading from a Job.
     :param address: address of a page that shows the new job after "Run again" or `start`. `{id}` stands for its id. A path
         that begins with a slash is one within the app, without its URL prefix: `/hello?job={id}`.
+    :param pdf: a task that prints the page, from `huey.page_report`, with the job's id as its only parameter `job`. The button
+        "PDF" submits it and shows its job. A host without Chromium shows no button.
 
     Raises ValueError for a name that is taken.
     """
@@ -75,6 +78,7 @@ class JobPanel:
         show: Callable[..., Component] | None = None,
         title: Callable[[Job], str] | None = None,
         address: str = "?job={id}",
+        pdf: TaskWrapper | None = None,
     ) -> None:
         if name in _panels:
             raise ValueError(f"There is a JobPanel named {name!r} already: give each a name of its own.")
@@ -86,6 +90,7 @@ class JobPanel:
         self.show = show or by_type
         self.title = title
         self.address = address
+        self.pdf = pdf
         self._restricted = access is not None
         self._starts = False
         self._laid_out = False
@@ -251,7 +256,10 @@ class JobPanel:
         if not job.state.ended:
             return [self._button(job, "cancel", "Cancel", "red")]
         act, label = ("again", "Run again") if job.state is JobState.SUCCEEDED else ("retry", "Try again")
-        return [self._button(job, act, label, "blue")]
+        buttons = [self._button(job, act, label, "blue")]
+        if self.pdf is not None and self._is_of_task(job) and job.state is JobState.SUCCEEDED and find_chromium():
+            buttons.append(self._button(job, "pdf", "PDF", "gray"))
+        return buttons
 
     def _button(self, job: Job, act: str, label: str, colour: str) -> Component:
         at = {"panel": self.name, "job": job.id, "act": act}
@@ -269,6 +277,9 @@ class JobPanel:
             self.access.retry(job_id)  # False if somebody else has retried it
         elif act == "again":
             return self._address(self.access.again(job_id, new_id).id)
+        elif act == "pdf" and self.pdf is not None:
+            print_id = self.access.id_of_form(str(uuid.uuid5(uuid.UUID(new_id), act)))
+            return dash.get_relative_path(f"/jobs/{self.pdf(job=job_id, id=print_id).id}")
         return None
 
     def _address(self, job_id: str) -> str:

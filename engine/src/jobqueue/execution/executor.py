@@ -256,7 +256,8 @@ class Executor:
             interrupts.expose(attempt.token)
             attempt.job.check_time()
             value = type(task).execute(task)
-            if attempt.value_is_wanted or (self._host.results and not isinstance(task, PeriodicTask)):
+            kept = not isinstance(task, PeriodicTask) or getattr(task, "keep_result", False)
+            if attempt.value_is_wanted or (self._host.results and kept):
                 attempt.value = codec.encode(value, self._max_result)
             elif (
                 self._host.results and not attempt.is_fired

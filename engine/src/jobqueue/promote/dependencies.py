@@ -67,7 +67,9 @@ def definition_of_task(notebook: Notebook, name: str) -> Statement:
     statement = _only(found, name, name)
     node = statement.node
     if isinstance(node, ast.AsyncFunctionDef):
-        raise Refused(f"{statement.label} {name} is async, and a job is a plain function. Call asyncio.run inside it.")
+        raise Refused(
+            f"{statement.label} {name} is async, and promote writes plain functions. Call asyncio.run inside it."
+        )
     if isinstance(node, ast.ClassDef):
         raise Refused(f"{statement.label} {name} is a class, and a job is a function. Write a function that uses it.")
     if not isinstance(node, ast.FunctionDef):

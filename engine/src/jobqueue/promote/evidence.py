@@ -6,33 +6,21 @@ import itertools
 import json
 import os
 import re
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from jobqueue.promote.notebook import Cell, Notebook
 from jobqueue.promote.refusal import Refused
+from jobqueue.reports.kernel import Kernel
 
 TIMEOUT = 600  # seconds that a cell may run
 VARYING = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")  # addresses, job ids
 IGNORED, RAISES = "nbval-ignore-output", "raises-exception"  # tags, as nbval names them
-
-
-class Kernel(AsyncKernelManager):
-    """A kernel of this interpreter, whatever kernels are installed."""
-
-    @property
-    def kernel_spec(self) -> Any:
-        from jupyter_client.kernelspec import KernelSpec
-
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
-        return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
 
 def check_stored(notebook: Notebook) -> None:
