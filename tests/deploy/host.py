@@ -286,7 +286,8 @@ def run(command: list[str], place: Path, variables: dict[str, str] | None = None
         command, cwd=place, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if done.returncode:
-        raise Refused(done.stdout.rstrip() or f"{command[0]} exits with {done.returncode}")
+        said = [line for line in done.stdout.splitlines() if line.strip()]
+        raise Refused("\n".join(said) or f"{command[0]} exits with {done.returncode}")
 
 
 def free_port() -> int:
