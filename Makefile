@@ -5,7 +5,8 @@
 # make lint     style (ruff), types (mypy) and the engine's layers (import-linter)
 # make faults   the tests that kill processes, and the engine's on Postgres; the long end-to-end tests
 # make scale    what an operation reads with a million finished jobs, and with a hundred thousand that wait
-# make deploy   install the engine, an app and the kit in empty environments, as users and hosts do; needs a package index
+# make deploy   install the engine, an app and the kit in empty environments, as users and hosts do, and rehearse pushes; needs a package index
+# make deploy-test  only the rehearsal among these: pushes to a host under load, and pushes that are refused; five minutes
 # make wheel    build the engine into the template, and pin it there: before you commit a change of the engine
 # make lock     pin the newest versions of all that the examples and the kit need
 # make soak     the torture among the faults N=10 times: prints round, seed and pytest's closing line (pytest --seed 7 takes
@@ -94,6 +95,9 @@ scale: venv
 deploy: venv
 	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m long tests/template tests/deploy tests/test_servers.py
 
+deploy-test: venv
+	$(BIN)/python -m pytest -s tests/deploy/test_rehearsal.py
+
 N ?= 10
 TESTS ?= tests/faults/test_torture.py
 STORAGES ?= sqlite,postgres,postgres+valkey
@@ -158,4 +162,4 @@ lock: venv
 	  --extra dev --extra lab --constraint build/lock/constraints.txt -o requirements.txt
 	$(UV_COMPILE) benchmarks/requirements.in -o benchmarks/requirements.txt
 
-.PHONY: help venv demo app test check lint faults scale deploy wheel lock soak bench notebooks screenshots
+.PHONY: help venv demo app test check lint faults scale deploy deploy-test wheel lock soak bench notebooks screenshots

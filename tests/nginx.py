@@ -1,4 +1,4 @@
-"""nginx before an app, with the lines that the generated README gives: `with nginx.before(app.port, ...) as port`."""
+"""nginx before an app, with the lines that the generated README gives (`with nginx.before(app.port, ...) as port`), or with others."""
 
 import os
 import re
@@ -39,7 +39,7 @@ def find() -> str:
     found = os.environ.get("NGINX") or shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if not found:
         raise FileNotFoundError(
-            "The tests of the URL prefix need nginx and there is none: install your system's (apt-get install nginx-light, "
+            "These tests need nginx and there is none: install your system's (apt-get install nginx-light, "
             "or brew install nginx), or set NGINX=/path/to/it."
         )
     return found
@@ -58,10 +58,17 @@ def documented(strips: bool) -> str:
 @contextmanager
 def before(port: int, folder: Path, strips: bool) -> Iterator[int]:
     """Run nginx with the documented lines, for an app on this port. Yield the port that nginx listens on."""
-    listens_on = free_port()
     lines, replaced = re.subn(r"127\.0\.0\.1:8050", f"127.0.0.1:{port}", documented(strips))
     assert replaced == 1
     folder.mkdir()
+    with running(folder, lines) as listens_on:
+        yield listens_on
+
+
+@contextmanager
+def running(folder: Path, lines: str) -> Iterator[int]:
+    """Run nginx with these lines of a `server`. Yield the port that it listens on. Its files are in the folder."""
+    listens_on = free_port()
     configuration = folder / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""  # the folder is a test's own, which no other user may read
     configuration.write_text(CONFIGURATION.format(user=user, folder=folder, port=listens_on, lines=lines))

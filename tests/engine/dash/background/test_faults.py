@@ -6,9 +6,11 @@ import signal
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import Context
 from pathlib import Path
-from threading import Event, Thread
+from threading import Barrier, BrokenBarrierError, Event, Thread
 
 import pytest
 from dash import Dash, Input, Output, _pages, _validate, html, page_container, register_page
@@ -291,6 +293,26 @@ def queue_of(app: Dash) -> DurableHuey:
     assert isinstance(manager, HueyManager)
     manager.register_tasks()
     return manager.handle
+
+
+def test_two_first_calls_at_the_same_moment_are_two_jobs(
+    make_app: Callable[..., Dash], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(lambda value: value)
+    pages = [Page(app), Page(app)]
+    huey = app._background_manager.handle  # type: ignore[union-attr]
+    task, both = huey.task, Barrier(2)
+
+    def task_of_both(**options: object) -> object:
+        with suppress(BrokenBarrierError):
+            both.wait(0.2)  # for another call that registers too
+        return task(**options)
+
+    monkeypatch.setattr(huey, "task", task_of_both)
+    with ThreadPoolExecutor(2) as pool:
+        calls = [*pool.map(lambda page: page.call("out.children"), pages)]
+    assert [call.failed for call in calls] == ["", ""]
+    assert len({call.job for call in calls}) == 2
 
 
 def test_a_queued_job_outlives_an_edit_of_its_source(make_app: Callable[..., Dash]) -> None:
