@@ -1,12 +1,12 @@
 # make demo     bake the portfolio example to build/ and run it, on http://localhost:8050 (PORT and HOST change that)
 # make app      make an app of your own. It asks for the title, and puts the app beside this folder, or in OUTPUT=FOLDER
 # make test     the quick tests, for while you work: each part of the kit, and each promise once
-# make check    all that CI runs: lint, test, faults, scale and deploy, with the time of each. For before a merge
+# make check    all that CI runs: lint, test, faults, scale, deploy and deploy-test (4 pushes), with the time of each. For before a merge
 # make lint     style (ruff), types (mypy) and the engine's layers (import-linter)
 # make faults   the tests that kill processes, and the engine's on Postgres; the long end-to-end tests
 # make scale    what an operation reads with a million finished jobs, and with a hundred thousand that wait
-# make deploy   install the engine, an app and the kit in empty environments, as users and hosts do, and rehearse pushes; needs a package index
-# make deploy-test  only the rehearsal among these: pushes to a host under load, and pushes that are refused; five minutes
+# make deploy   install the engine, an app and the kit in empty environments, as users and hosts do; needs a package index
+# make deploy-test  rehearse PUSHES=10 pushes of an app to a host under load, and pushes that are refused: six minutes
 # make wheel    build the engine into the template, and pin it there: before you commit a change of the engine
 # make lock     pin the newest versions of all that the examples and the kit need
 # make soak     the torture among the faults N=10 times: prints round, seed and pytest's closing line (pytest --seed 7 takes
@@ -75,7 +75,7 @@ test: venv
 	$(BIN)/python -m pytest -m 'not long and (alone or promise)' --ignore=tests/scale
 
 check: venv
-	@bin/check lint test faults scale,deploy
+	@PUSHES=4 bin/check lint test faults scale,deploy deploy-test
 
 # Redis holds no job: it wakes workers. So beside the tests that break it, a few of each kind of kill run with it.
 WITH_REDIS := $(addprefix tests/faults/test_,torture.py kills.py stops.py cancels.py)
@@ -93,10 +93,13 @@ scale: venv
 	$(BIN)/python -m pytest tests/scale
 
 deploy: venv
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m long tests/template tests/deploy tests/test_servers.py
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m long tests/template tests/deploy tests/test_servers.py \
+	  --ignore=tests/deploy/test_rehearsal.py
 
+# Its load needs the whole machine.
+PUSHES ?= 10
 deploy-test: venv
-	$(BIN)/python -m pytest -s tests/deploy/test_rehearsal.py
+	PUSHES=$(PUSHES) $(BIN)/python -m pytest -s tests/deploy/test_rehearsal.py
 
 N ?= 10
 TESTS ?= tests/faults/test_torture.py

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -33,6 +34,7 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.alone]
 
+PUSHES = int(os.environ.get("PUSHES", "10"))
 USERS = 20
 FAILS = 0.5  # seconds from a kill until the last request that may fail begins
 FAILS_SOON = 5.0  # seconds that a request may take to fail
@@ -136,13 +138,14 @@ class Rehearsal:
     job_s: float
 
 
-def test_ten_pushes_under_load_lose_nothing(
+def test_pushes_under_load_lose_nothing(
     source: Path, tmp_path: Path, environments: Path, settings: dict[str, str]
 ) -> None:
     many = {"WORKERS": str(USERS + 5), "QUEUES": f"beats,default:{USERS + 4}"}
     with hosted(source, tmp_path, environments, settings | many) as pushed:
         assert_accepted(pushed)
-        rehearse(pushed, settings["DATABASE_URL"], Rehearsal(10, kills={3, 7}, job_s=3.0))
+        kills = {3 * PUSHES // 10, 7 * PUSHES // 10}
+        rehearse(pushed, settings["DATABASE_URL"], Rehearsal(PUSHES, kills, job_s=3.0))
 
 
 def test_pushes_without_redis_and_with_twenty_connections_lose_nothing(

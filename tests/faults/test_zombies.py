@@ -21,6 +21,13 @@ POSTGRES = pytest.mark.parametrize("storage", ["postgres"], indirect=True)
 SHORT = {"HELD": 1}  # seconds
 
 
+def pause(huey: DurableHuey, *pids: int) -> None:
+    """Pause processes while none of them writes: a process that is paused in a write to a SQLite file blocks all others."""
+    with huey.ledger.database.transaction():
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+
+
 def test_late_writes_of_a_paused_consumer_are_refused(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path, tmp_path: Path
 ) -> None:
@@ -33,8 +40,7 @@ def test_late_writes_of_a_paused_consumer_are_refused(
     ]
     wait_until(lambda: len(notes(Path(path))) == len(LATE))
     workers = zombie.worker_pids()
-    for pid in (*workers, zombie.pid):
-        os.kill(pid, signal.SIGSTOP)
+    pause(huey, *workers, zombie.pid)
     other = start()
     for late, follower in pipelines:
         assert late.get(blocking=True, timeout=10) == "the second"
@@ -74,8 +80,7 @@ def test_resumed_consumer_interrupts_a_worker_whose_job_is_gone(
     handle = tasks.slow_at_first(path)
     wait_until(lambda: notes(Path(path)))
     (worker,) = zombie.worker_pids()
-    for pid in (zombie.pid, worker):
-        os.kill(pid, signal.SIGSTOP)
+    pause(huey, zombie.pid, worker)
     start()
     assert handle.get(blocking=True, timeout=10) == 2
     for pid in (worker, zombie.pid):
@@ -96,7 +101,7 @@ def test_paused_worker_loses_its_job_to_another_and_works_again(
     wait_until(lambda: notes(Path(path)))
     workers = consumer.worker_pids()
     stopped = int(notes(Path(path))[0][-1])
-    os.kill(stopped, signal.SIGSTOP)
+    pause(huey, stopped)
     asked = time.monotonic()
     assert (handle.get(blocking=True, timeout=10), follower.get(blocking=True, timeout=10)) == (2, 2)
     assert time.monotonic() - asked < LEASE + 2
