@@ -115,6 +115,7 @@ def described(error: BaseException) -> list[str]:
 @example(f"postgresql://{CLOSED}/app?password=p@{CORE}")
 @example(f"postgresql://{CLOSED}/app?password=a&{CORE}=1")
 @example(f"postgresql://ann:/{CORE}")
+@example(f"postgresql://[::1]:1/app?password=@{CORE}")
 def test_no_password_of_a_database_is_printed(url: str) -> None:
     with everything_printed() as printed:
         printed += settings_with("DATABASE_URL", url)

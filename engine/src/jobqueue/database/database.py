@@ -35,7 +35,7 @@ logger = logging.getLogger("jobqueue.database")
 
 MEMORY = "sqlite://"
 MAX_PORT = 65_535
-_HAS_NO_PASSWORD = re.compile(r"[^:/]*(:\d*)?(/.*)?")  # host, port and database
+_HAS_NO_PASSWORD = re.compile(r"(\[[^\]]*\]|[^:/]*)(:\d*)?(/.*)?")  # host, port and database
 Row = Mapping[str, Any]
 
 
