@@ -167,6 +167,7 @@ def settings_with(name: str, url: str) -> list[str]:
 
 @settings(max_examples=300, deadline=None)
 @given(urls(SCHEMES))
+@example(f"sqlite:///ann:?{CORE}@127.0.0.1:1/app")
 def test_printable_url_has_no_part_of_a_password(url: str) -> None:
     assert CORE not in printable(url)
 

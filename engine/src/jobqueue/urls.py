@@ -26,7 +26,8 @@ def printable(url: str) -> str:
     'postgresql://host:5432/app'
     """
     if _SQLITE.fullmatch(url):
-        return _OPTIONS.split(url)[0]
+        before, _, after = url.partition("?")
+        return before if "@" in after else _OPTIONS.split(url)[0]  # the URL of a server, with another scheme
     found = _ADDRESS.fullmatch(url)
     if found is not None:
         return found["scheme"] + found["address"]
