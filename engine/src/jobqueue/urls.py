@@ -63,6 +63,7 @@ def _secrets(url: str) -> set[str]:
     values += [value for name, value in parse_qsl(options) if _is_secret(name)]
     if _ADDRESS.fullmatch(url) is None:  # a part of the password may be the path, which drivers print
         values += [before.partition(":")[2].strip("/"), before.partition("/")[2]]
+    values += [value.partition("#")[0] for value in [password, *values]]  # what follows may be read as a fragment
     return {form for value in [password, *values] for form in (value, unquote(value), unquote_plus(value))}
 
 
