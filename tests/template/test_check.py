@@ -33,7 +33,7 @@ MISTAKES = {
     ),
     "task that is made wrongly": (
         "app/jobs/new.py",
-        JOB.replace("task()", "periodic_task(every('fortnight'))").replace(
+        JOB.replace("task()", "periodic_task(every('blue moon'))").replace(
             "\n\n\n", "\nfrom jobqueue import every\n\n\n"
         ),
         "app/jobs/new.py, line 5: ",
