@@ -1,12 +1,13 @@
 # make demo     bake the portfolio example to build/ and run it, on http://localhost:8050 (PORT and HOST change that)
 # make app      make an app of your own. It asks for the title, and puts the app beside this folder, or in OUTPUT=FOLDER
 # make test     the quick tests, for while you work: each part of the kit, and each promise once
-# make check    all that CI runs: lint, test, faults, scale, deploy and deploy-test (4 pushes), with the time of each. For before a merge
+# make check    all that CI runs: lint, test, faults, scale, deploy and alone, with the time of each. For before a merge
 # make lint     style (ruff), types (mypy) and the engine's layers (import-linter)
 # make faults   the tests that kill processes, and the engine's on Postgres; the long end-to-end tests
 # make scale    what an operation reads with a million finished jobs, and with a hundred thousand that wait
 # make deploy   install the engine, an app and the kit in empty environments, as users and hosts do; needs a package index
 # make deploy-test  rehearse PUSHES=10 pushes of an app to a host under load, and pushes that are refused: six minutes
+# make alone    the long tests that need the whole machine, with PUSHES=10 pushes of deploy-test among them
 # make wheel    build the engine into the template, and pin it there: before you commit a change of the engine
 # make lock     pin the newest versions of all that the examples and the kit need
 # make soak     the torture among the faults N=10 times: prints round, seed and pytest's closing line (pytest --seed 7 takes
@@ -75,7 +76,7 @@ test: venv
 	$(BIN)/python -m pytest -m 'not long and (alone or promise)' --ignore=tests/scale
 
 check: venv
-	@PUSHES=4 bin/check lint test faults scale,deploy deploy-test
+	@PUSHES=4 bin/check lint test faults scale,deploy alone
 
 # Redis holds no job: it wakes workers. So beside the tests that break it, a few of each kind of kill run with it.
 WITH_REDIS := $(addprefix tests/faults/test_,torture.py kills.py stops.py cancels.py)
@@ -86,18 +87,21 @@ faults: venv
 	$(BIN)/python -m pytest -n 2 tests/engine --storages postgres -k postgres
 	$(BIN)/python -m pytest -n 3 --dist loadgroup tests/faults --storages sqlite,postgres
 	$(BIN)/python -m pytest -n 3 $(WITH_REDIS) --storages postgres+valkey
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadgroup -m long tests/engine tests/end_to_end
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadgroup -m 'long and not alone' tests/engine tests/end_to_end
 
 # Minutes, and gigabytes of disk.
 scale: venv
 	$(BIN)/python -m pytest tests/scale
 
 deploy: venv
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m long tests/template tests/deploy tests/test_servers.py \
-	  --ignore=tests/deploy/test_rehearsal.py
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 2 --dist loadfile -m 'long and not alone' tests/template tests/deploy \
+	  tests/test_servers.py
 
-# Its load needs the whole machine.
+# These need the whole machine.
 PUSHES ?= 10
+alone: venv
+	$(CHROMIUM_FOUND) && PUSHES=$(PUSHES) $(BIN)/python -m pytest -m 'long and alone' tests/engine tests/end_to_end tests/template tests/deploy
+
 deploy-test: venv
 	PUSHES=$(PUSHES) $(BIN)/python -m pytest -s tests/deploy/test_rehearsal.py
 
@@ -165,4 +169,4 @@ lock: venv
 	  --extra dev --extra lab --constraint build/lock/constraints.txt -o requirements.txt
 	$(UV_COMPILE) benchmarks/requirements.in -o benchmarks/requirements.txt
 
-.PHONY: help venv demo app test check lint faults scale deploy deploy-test wheel lock soak bench notebooks screenshots
+.PHONY: help venv demo app test check lint faults scale deploy alone deploy-test wheel lock soak bench notebooks screenshots
