@@ -87,7 +87,7 @@ faults: venv
 	$(BIN)/python -m pytest -n 2 tests/engine --storages postgres -k postgres
 	$(BIN)/python -m pytest -n 3 --dist loadgroup tests/faults --storages sqlite,postgres
 	$(BIN)/python -m pytest -n 3 $(WITH_REDIS) --storages postgres+valkey
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadgroup -m 'long and not alone' tests/engine tests/end_to_end
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'long and not alone' tests/engine tests/end_to_end
 
 # Minutes, and gigabytes of disk.
 scale: venv
