@@ -1,7 +1,6 @@
 """`async def` tasks run in an event loop of their own, and are tasks like any other."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -25,16 +24,6 @@ def test_async_task_returns_retries_and_knows_its_job(huey: DurableHuey) -> None
     work(huey, until=lambda: handle.state.ended)
     assert handle.get() == [3, handle.id, True]
     assert handle.get_job().attempt == 2
-
-
-@pytest.fixture
-def running_loop() -> Iterator[None]:
-    """Let an event loop run in this thread, as in a notebook's kernel."""
-    before, loop = asyncio._get_running_loop(), asyncio.new_event_loop()
-    asyncio._set_running_loop(loop)
-    yield
-    asyncio._set_running_loop(before)
-    loop.close()
 
 
 @pytest.mark.usefixtures("running_loop")

@@ -1,6 +1,5 @@
 """A notebook runs as a job: its report, its failure with what was done, and its progress."""
 
-import asyncio
 import json
 import signal
 import threading
@@ -102,20 +101,16 @@ def test_jobs_run_shows_the_progress_by_cells_and_saves_the_report(
     )
 
 
+@pytest.mark.usefixtures("running_loop")
 def test_interrupted_cell_that_runs_a_report_leaves_no_kernel(tasks: SimpleNamespace, tmp_path: Path) -> None:
     note = tmp_path / "note"
     here = threading.get_ident()
-
-    async def cell() -> None:  # as IPython runs it, in a loop
-        tasks.weekly.call_local(what="sleep", note=str(note))
 
     def interrupt() -> None:
         wait_until(note.exists, START)
         signal.pthread_kill(here, signal.SIGINT)
 
-    loop = asyncio.new_event_loop()
     with ThreadPoolExecutor(1) as person, pytest.raises(KeyboardInterrupt):
         person.submit(interrupt)
-        loop.run_until_complete(cell())
-    loop.close()
+        tasks.weekly.call_local(what="sleep", note=str(note))
     assert not any(map(alive, map(int, note.read_text().split())))
