@@ -85,7 +85,7 @@ WITH_REDIS := $(addprefix tests/faults/test_,torture.py kills.py stops.py cancel
 # three at a time are not too many for two cores.
 faults: venv
 	$(BIN)/python -m pytest -n 2 tests/engine --storages postgres -k postgres
-	$(BIN)/python -m pytest -n 3 --dist loadgroup tests/faults --storages sqlite,postgres
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadgroup tests/faults --storages sqlite,postgres
 	$(BIN)/python -m pytest -n 3 $(WITH_REDIS) --storages postgres+valkey
 	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'long and not alone' tests/engine tests/end_to_end
 

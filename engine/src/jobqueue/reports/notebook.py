@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from jobqueue import interrupts
 from jobqueue.execution.current_job import current_job
 from jobqueue.reports import cells, pdf
 from jobqueue.reports.parameters import BadParameter, Parameters
@@ -66,7 +67,7 @@ class Notebook:
         job = current_job()
         try:
             kernel.execute(node, self.path.parent, [self.root], job)
-        except Exception:
+        except (Exception, interrupts.OutOfTime):  # in an event loop, a timeout is an OutOfTime
             with suppress(Exception):  # the error of the notebook is the one to tell
                 cells.cut(node)
                 job.with_error[PARTIAL] = self._report(node, html_of)
