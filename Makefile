@@ -94,7 +94,7 @@ scale: venv
 	$(BIN)/python -m pytest tests/scale
 
 deploy: venv
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 2 --dist loadfile -m 'long and not alone' tests/template tests/deploy \
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m 'long and not alone' tests/template tests/deploy \
 	  tests/test_servers.py
 
 # These need the whole machine. Pushes under load are in deploy-test alone: they fail on a machine that has not two cores for them.
