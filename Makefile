@@ -110,7 +110,7 @@ N ?= 10
 TESTS ?= tests/faults/test_torture.py
 STORAGES ?= sqlite,postgres,postgres+valkey
 soak: venv
-	@for round in $$(seq $(N)); do \
+	@$(CHROMIUM_FOUND); for round in $$(seq $(N)); do \
 	  printf 'round %s of %s: ' $$round $(N); \
 	  said=$$($(BIN)/python -m pytest -q $(TESTS) --storages $(STORAGES) 2>&1) || { echo "$$said"; exit 1; }; \
 	  echo "$$said" | tail -n 2 | paste -sd' ' -; \

@@ -122,7 +122,6 @@ def test_timeout_cancel_and_stop_leave_no_kernel_and_none_of_its_children(
     assert (job.state, job.returns, job.losses) == (State.QUEUED, 1, 0)
 
 
-@pytest.mark.skipif("CHROMIUM" not in os.environ, reason="the tests name a Chromium")
 def test_page_is_printed_on_its_schedule_and_no_end_of_a_print_leaves_a_chromium(
     huey: DurableHuey, start_reports: StartReports
 ) -> None:

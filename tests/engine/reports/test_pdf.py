@@ -1,6 +1,5 @@
 """Printing by the host's Chromium: charts are drawn, nothing else is reached, and no process outlives its print."""
 
-import os
 import signal
 import socket
 import urllib.error
@@ -20,11 +19,7 @@ from jobqueue.reports.page import print_page
 from tests.engine.reports.processes import family_of_print, lives
 from tests.waiting import wait_until
 
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.alone,
-    pytest.mark.skipif("CHROMIUM" not in os.environ, reason="the tests name a Chromium"),
-]
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 
 ENDLESS = "<h1>Endless</h1><script>for (;;) {}</script>"
 GONE = 1.0  # seconds after which nothing of a print lives

@@ -42,11 +42,11 @@ class SQLite:
 
     @staticmethod
     def _refuse_escapes(path: Path) -> None:
-        """Raise ValueError for a path that earlier versions decoded, if the file of then is there. A new one would be empty."""
+        """Raise ValueError if earlier versions decoded the path to a file that exists. The path as written would be a new, empty file."""
         decoded = Path(unquote(str(path)))
         if decoded != path and decoded.exists() and not path.exists():
             raise ValueError(
-                f"database_url has percent signs, which mean themselves in the path of a SQLite file. "
+                "database_url has percent signs, and the path of a SQLite file is taken as it is written. "
                 f"For the file that exists, write sqlite:///{decoded}"
             )
 

@@ -1,4 +1,4 @@
-"""Find an understood phrase that means the same as one that is not understood. Return none rather than a misleading one."""
+"""Suggestions for a phrase that is not understood: a phrase of the same meaning, or none."""
 
 import difflib
 import re

@@ -62,7 +62,7 @@ def _listen(settings: Settings) -> socket.socket:
 
 def import_server(module: str) -> Any:
     """Return the WSGI app of this name, such as "app.web:server"."""
-    # Dash imports IPython if it is installed, for notebooks. A web process is none, and takes 10 MB less without it.
+    # Dash imports IPython if it is installed, for notebooks. A web process does not need it, and saves 10 MB.
     sys.modules.setdefault("IPython", None)  # type: ignore[arg-type]
     name, _, attribute = module.partition(":")
     return getattr(importlib.import_module(name), attribute)

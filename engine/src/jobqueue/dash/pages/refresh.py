@@ -1,4 +1,4 @@
-"""Cheap refreshes of an open page: parts that have not changed are not sent, and browsers that show the same share its answers."""
+"""Cheap refreshes of an open page: unchanged parts are not sent, and browsers that show the same page share one answer."""
 
 import json
 import time
@@ -56,5 +56,5 @@ class SharedAnswers:
 
 
 def plain(component: Component) -> Any:
-    """Return a component as Dash sends it. A large one that is sent several times is then built and encoded once."""
+    """Return a component as plain values, so that one that is sent several times is built and encoded once."""
     return json.loads(json.dumps(component, cls=PlotlyJSONEncoder))
