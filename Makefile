@@ -1,11 +1,13 @@
 # make demo     bake the portfolio example to build/ and run it, on http://localhost:8050 (PORT and HOST change that)
 # make app      make an app of your own. It asks for the title, and puts the app beside this folder, or in OUTPUT=FOLDER
 # make test     the quick tests, for while you work: each part of the kit, and each promise once
-# make check    all that CI runs: lint, test, faults, scale and deploy, with the time of each. For before a merge
+# make check    all that CI runs: lint, test, faults, scale, deploy and alone, with the time of each. For before a merge
 # make lint     style (ruff), types (mypy) and the engine's layers (import-linter)
 # make faults   the tests that kill processes, and the engine's on Postgres; the long end-to-end tests
 # make scale    what an operation reads with a million finished jobs, and with a hundred thousand that wait
 # make deploy   install the engine, an app and the kit in empty environments, as users and hosts do; needs a package index
+# make deploy-test  rehearse PUSHES=10 pushes of an app to a host under load, and pushes that are refused: six minutes
+# make alone    the long tests that need the whole machine
 # make wheel    build the engine into the template, and pin it there: before you commit a change of the engine
 # make lock     pin the newest versions of all that the examples and the kit need
 # make soak     the torture among the faults N=10 times: prints round, seed and pytest's closing line (pytest --seed 7 takes
@@ -74,30 +76,41 @@ test: venv
 	$(BIN)/python -m pytest -m 'not long and (alone or promise)' --ignore=tests/scale
 
 check: venv
-	@bin/check lint test faults scale deploy
+	@bin/check lint test faults scale,deploy alone
 
 # Redis holds no job: it wakes workers. So beside the tests that break it, a few of each kind of kill run with it.
 WITH_REDIS := $(addprefix tests/faults/test_,torture.py kills.py stops.py cancels.py)
 
-# The engine's tests that `make test` runs on SQLite alone run here on Postgres too.
+# The engine's tests that `make test` runs on SQLite alone run here on Postgres too. Tests of faults wait more than they compute, so
+# three at a time are not too many for two cores.
 faults: venv
 	$(BIN)/python -m pytest -n 2 tests/engine --storages postgres -k postgres
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/faults --storages sqlite,postgres
-	$(BIN)/python -m pytest -n 2 $(WITH_REDIS) --storages postgres+valkey
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 2 --dist loadgroup -m long tests/engine tests/end_to_end
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadgroup tests/faults --storages sqlite,postgres
+	$(BIN)/python -m pytest -n 3 $(WITH_REDIS) --storages postgres+valkey
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'long and not alone' tests/engine tests/end_to_end
 
 # Minutes, and gigabytes of disk.
 scale: venv
 	$(BIN)/python -m pytest tests/scale
 
 deploy: venv
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m long tests/template tests/deploy tests/test_servers.py
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m 'long and not alone' tests/template tests/deploy \
+	  tests/test_servers.py
+
+# These need the whole machine. Pushes under load are in deploy-test alone: they fail on a machine that has not two cores for them.
+alone: venv
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m 'long and alone' -k 'not test_pushes_' \
+	  tests/engine tests/end_to_end tests/template tests/deploy
+
+PUSHES ?= 10
+deploy-test: venv
+	PUSHES=$(PUSHES) $(BIN)/python -m pytest -s tests/deploy/test_rehearsal.py
 
 N ?= 10
 TESTS ?= tests/faults/test_torture.py
 STORAGES ?= sqlite,postgres,postgres+valkey
 soak: venv
-	@for round in $$(seq $(N)); do \
+	@$(CHROMIUM_FOUND); for round in $$(seq $(N)); do \
 	  printf 'round %s of %s: ' $$round $(N); \
 	  said=$$($(BIN)/python -m pytest -q $(TESTS) --storages $(STORAGES) 2>&1) || { echo "$$said"; exit 1; }; \
 	  echo "$$said" | tail -n 2 | paste -sd' ' -; \
@@ -157,4 +170,4 @@ lock: venv
 	  --extra dev --extra lab --constraint build/lock/constraints.txt -o requirements.txt
 	$(UV_COMPILE) benchmarks/requirements.in -o benchmarks/requirements.txt
 
-.PHONY: help venv demo app test check lint faults scale deploy wheel lock soak bench notebooks screenshots
+.PHONY: help venv demo app test check lint faults scale deploy alone deploy-test wheel lock soak bench notebooks screenshots

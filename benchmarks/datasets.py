@@ -1,7 +1,8 @@
-"""The cost of reading a dataset again in a web process, beside a bare SELECT or GET. Run by `make bench`.
+"""The cost of repeated reads of a dataset in a web process, compared with a bare SELECT or GET. Run by `make bench`.
 
-The frame has 10 MB and does not change. On each storage: reads by one thread, and by twenty at the same time, each beside as
-many bare requests, on connections of their own, in the same run. Says whether each stays within what is promised.
+The frame has 10 MB and does not change. On each storage, one thread reads, and then twenty threads read at the same
+time. The same run makes as many bare requests, on separate connections. Prints whether each storage stays within its
+limits.
 """
 
 import statistics
@@ -28,10 +29,10 @@ from tests.servers import PostgresServer, ValkeyServer  # noqa: E402
 MEGABYTES = 10
 READS = 2000  # by one thread
 THREADS = 20
-EACH = 100  # reads of each of these
+EACH = 100  # reads of each thread
 ROUNDS = 5
-ONE_THREAD = {"postgres+valkey": 1.0, "postgres": 3.0}  # milliseconds that the median may take
-MANY = 1.5  # times a bare request
+ONE_THREAD = {"postgres+valkey": 1.0, "postgres": 3.0}  # limit of the median, in milliseconds
+MANY = 1.5  # limit of the median, as a multiple of a bare request
 
 Ask = Callable[[], object]
 
@@ -46,13 +47,13 @@ def main() -> None:
             ("postgres", (postgres.url, None), lambda: bare_select(postgres.url)),
             ("postgres+valkey", (postgres.url, valkey.url), lambda: bare_get(valkey.url)),
         ):
-            within &= compare(name, saved(*urls), bare)
-    print("all within what is promised" if within else "NOT within what is promised")
+            within &= compare(name, saved_dataset(*urls), bare)
+    print("all within the limits" if within else "NOT within the limits")
     sys.exit(0 if within else 1)
 
 
-def saved(database_url: str, redis_url: str | None) -> Dataset[pd.DataFrame]:
-    """A dataset with one version, read once."""
+def saved_dataset(database_url: str, redis_url: str | None) -> Dataset[pd.DataFrame]:
+    """Return a dataset with one version, which this process has read once."""
     huey = DurableHuey("bench", database_url, redis_url, secret_key="a key for the benchmark")
 
     @huey.dataset(lambda moment: False)
@@ -68,26 +69,26 @@ def saved(database_url: str, redis_url: str | None) -> Dataset[pd.DataFrame]:
 
 
 def compare(name: str, prices: Dataset[pd.DataFrame], bare: Callable[[], Ask] | None) -> bool:
-    """Prints a line; whether it is within what is promised."""
-    one, many = median(by_one(prices.read)), 0.0
+    """Print the line of a storage. Return whether it stays within its limits."""
+    one, many = median(by_one_thread(prices.read)), 0.0
     line = f"{name:18}{one:12.3f}"
     if bare is None:
-        many = median(by_many(lambda: prices.read))
+        many = median(by_many_threads(lambda: prices.read))
         print(f"{line}{'':10}{many:14.2f}")
         return True
-    line += f"{median(by_one(bare())):10.3f}"
-    rounds = [(median(by_many(lambda: prices.read)), median(by_many(bare))) for _ in range(ROUNDS)]
+    line += f"{median(by_one_thread(bare())):10.3f}"
+    rounds = [(median(by_many_threads(lambda: prices.read)), median(by_many_threads(bare))) for _ in range(ROUNDS)]
     many, plain = (statistics.median(column) for column in zip(*rounds, strict=True))
     print(f"{line}{many:14.2f}{plain:10.2f}{many / plain:8.2f}")
     return one < ONE_THREAD[name] and many <= MANY * plain
 
 
-def by_one(ask: Ask) -> list[float]:
+def by_one_thread(ask: Ask) -> list[float]:
     return [timed(ask) for _ in range(READS)]
 
 
-def by_many(make: Callable[[], Ask]) -> list[float]:
-    """Twenty threads, which begin together."""
+def by_many_threads(make: Callable[[], Ask]) -> list[float]:
+    """Return the seconds of each request of twenty threads that start together."""
     begun = threading.Barrier(THREADS)
 
     def run(_: int) -> list[float]:
@@ -107,7 +108,7 @@ def timed(ask: Ask) -> float:
 
 
 def median(seconds: list[float]) -> float:
-    """Milliseconds."""
+    """Return the median in milliseconds."""
     return statistics.median(seconds) * 1000
 
 

@@ -1,7 +1,7 @@
-"""The embedded queue (SQLite, no server) beside stock Huey on SQLite, and what a whole idle app costs. Run by `make bench`.
+"""A comparison of the embedded queue (SQLite, no server) with stock Huey on SQLite, and the cost of an idle app.
 
-Prints how long a job waits on an idle queue from its submit to its start, for both in one run; the processor time of an app that
-does nothing; and the memory of its web process when every page has been visited.
+Run by `make bench`. Prints the time from submit to start on an idle queue, for both in one run. For a baked app, prints
+the processor time while it is idle, and the memory of its web process after a visit to every page.
 """
 
 import argparse
@@ -24,7 +24,7 @@ ENGINE = KIT / "engine" / "src"
 JOBS = 200
 PAUSE = 0.25  # seconds between two jobs, in which the queue is idle
 PORT = 8059
-IDLE = 30  # seconds over which an idle app's processor time is taken
+IDLE = 30  # seconds over which the processor time of an idle app is measured
 
 TASKS = """
 import time
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def latencies(label: str, make: str) -> tuple[float, float, float]:
-    """Milliseconds from submit to start: median, 99th percentile, greatest."""
+    """Return the milliseconds from submit to start: median, 99th percentile, maximum."""
     with tempfile.TemporaryDirectory() as folder:
         module = Path(folder, f"bench_{label.split()[0]}.py")
         module.write_text(TASKS.format(make=make.format(path=Path(folder, "jobs.sqlite"))))
@@ -84,11 +84,11 @@ def latencies(label: str, make: str) -> tuple[float, float, float]:
 
 
 def idle_app(app: Path) -> None:
-    """Processor time of web and workers that do nothing, and memory of a web process with every page visited."""
+    """Print the processor time of an idle app, and the memory of its web process after a visit to every page."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     Path(app, ".env").write_text(f"PORT={PORT}\n")
     with running([str(Path(sys.executable).with_name("honcho")), "start"], cwd=app, env=environment) as honcho:
-        wait_for(f"http://127.0.0.1:{PORT}/health")
+        wait_for(f"http://127.0.0.1:{PORT}/healthz")
         pages = visit_every_page(app)
         processes = psutil.Process(honcho.pid).children(recursive=True)
         before = cpu_seconds(processes)

@@ -1,9 +1,9 @@
-"""The cost of the jobs page while it is open in ten browsers, beside a worker that runs twenty jobs a second.
+"""The cost of the jobs page while ten browsers show it and a worker runs twenty jobs a second.
 
-`python -m benchmarks.jobs_page [--quick]`, run by `make bench`. A baked app as its Procfile runs it, where one has to log in, on
-Postgres, with an hour of such jobs behind it. The browsers are Chromium's own, ten of them, in which an admin is logged in;
-each thinks that it is looked at. Taken is the processor time of the web and of Postgres: without the page, with it, and
-without it again. What it is more with it is what the page costs; exits 1 where that is not less than is promised.
+`python -m benchmarks.jobs_page [--quick]`, run by `make bench`. A baked app runs as its Procfile says, with accounts,
+on Postgres with an hour of finished jobs. An admin is logged in, in ten visible windows of Chromium. The benchmark
+measures the processor time of the web processes and Postgres three times: without the page, with it, and without it
+again. The difference is the cost of the page. Exits with 1 if the cost reaches its limit.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 KIT = Path(__file__).parents[1]
 sys.path[:0] = [str(KIT), str(KIT / "engine" / "src")]
 
-from benchmarks.web import used  # noqa: E402
+from benchmarks.web import cpu_seconds  # noqa: E402
 from jobqueue.dash.pages.overview_layout import REFRESH_MS  # noqa: E402
 from jobqueue.dash.pages.query import ROWS  # noqa: E402
 from jobqueue.database.database import Database  # noqa: E402
@@ -36,11 +36,11 @@ from tests.scale import filling  # noqa: E402
 from tests.servers import PostgresServer  # noqa: E402
 
 PACE = 20  # jobs a second
-PROCESSES = 2  # of the web
-HELD_TO = 5.0  # percent of a core, of the web and of Postgres together
-ENOUGH = 0.9  # of the jobs and of the looks that there are to be; with fewer nothing was measured
+PROCESSES = 2  # web processes
+LIMIT = 5.0  # percent of a core, for the web processes and Postgres together
+ENOUGH = 0.9  # share of the expected jobs and refreshes. With fewer, the figures are worthless
 OPENS_IN = 60_000  # milliseconds
-LOOK = "/_dash-update-component"
+UPDATE = "/_dash-update-component"
 ADMIN, PASSWORD = "ann", "mountain river nine"
 
 TASK = '''
@@ -67,8 +67,8 @@ for n in itertools.count(1):
 
 class Size(NamedTuple):
     browsers: int
-    ended: int  # jobs, before it begins
-    warm_up: float  # seconds until it is measured
+    ended: int  # jobs that have finished before the benchmark starts
+    warm_up: float  # seconds before the measurement
     seconds: float
 
 
@@ -82,18 +82,18 @@ class Site(NamedTuple):
     programs: list[psutil.Process]  # web, Postgres, worker
 
     def used(self) -> list[float]:
-        """Seconds of processor time, of each of these and of the browsers."""
+        """Return the processor time of each program, and of the browsers, in seconds."""
         browsers = [child for child in psutil.Process().children() if "run-driver" in " ".join(child.cmdline())]
-        return [*(used([program]) for program in self.programs), used(browsers)]
+        return [*(cpu_seconds([program]) for program in self.programs), cpu_seconds(browsers)]
 
 
 class Measured(NamedTuple):
-    """While the page was open in some number of browsers. Processor time is in percent of a core."""
+    """Figures measured while some number of browsers showed the page. Processor time is in percent of a core."""
 
     browsers: int
-    jobs: float  # that ended, a second
-    looks: float  # that were answered, a second
-    failed: int  # looks
+    jobs: float  # that ended per second
+    refreshes: float  # that were answered per second
+    failed: int  # refreshes
     web: float
     postgres: float
     worker: float
@@ -102,16 +102,18 @@ class Measured(NamedTuple):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="three browsers for a short time, to see that it works")
+    parser.add_argument(
+        "--quick", action="store_true", help="run three browsers for a short time, to check that it works"
+    )
     size = QUICK if parser.parse_args().quick else FULL
     path = os.environ.get("CHROMIUM") or chromium.find()
     with site(size) as app, sync_playwright() as playwright:
         print(
-            f"{PACE} jobs a second, {size.ended:,} have ended, {PROCESSES} web processes on Postgres, {os.cpu_count()} cores; "
-            f"{size.seconds:g} s each, processor time in % of a core"
+            f"{PACE} jobs a second, {size.ended:,} finished jobs, {PROCESSES} web processes on Postgres, "
+            f"{os.cpu_count()} cores; {size.seconds:g} s for each line, processor time in % of a core"
         )
         print(
-            f"{'browsers':>8}{'jobs/s':>9}{'looks/s':>9}{'failed':>8}{'web':>9}{'Postgres':>10}{'worker':>9}{'Chromium':>10}"
+            f"{'browsers':>8}{'jobs/s':>9}{'refreshes/s':>13}{'failed':>8}{'web':>9}{'Postgres':>10}{'worker':>9}{'Chromium':>10}"
         )
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         before = measure(app, [], size)
@@ -123,23 +125,24 @@ def main() -> int:
         getattr(meanwhile, name) - (getattr(before, name) + getattr(after, name)) / 2 for name in ("web", "postgres")
     )
     print(
-        f"The page costs {web + postgres:.2f} % of a core: {web:.2f} % of the web's, {postgres:.2f} % of Postgres's; "
-        f"to be less than {HELD_TO:g} %."
+        f"The page costs {web + postgres:.2f} % of a core: {web:.2f} % for the web processes and {postgres:.2f} % for "
+        f"Postgres. The limit is {LIMIT:g} %."
     )
-    short = []
+    problems = []
     if min(each.jobs for each in (before, meanwhile, after)) < ENOUGH * PACE:
-        short.append(f"There were to be {PACE} jobs a second.")
-    if meanwhile.failed or meanwhile.looks < ENOUGH * size.browsers * 1000 / REFRESH_MS:
-        short.append(f"Each browser was to look each {REFRESH_MS / 1000:g} s, and to be answered.")
-    if size is FULL and web + postgres >= HELD_TO:
-        short.append("It is not less.")
-    print("\n".join(short or ["within what is promised" if size is FULL else "It works; its figures mean nothing."]))
-    return 1 if short else 0
+        problems.append(f"Fewer than {ENOUGH * PACE:g} jobs a second ended.")
+    if meanwhile.failed or meanwhile.refreshes < ENOUGH * size.browsers * 1000 / REFRESH_MS:
+        problems.append(f"Refreshes failed, or browsers did not refresh every {REFRESH_MS / 1000:g} s.")
+    if size is FULL and web + postgres >= LIMIT:
+        problems.append("The page misses its limit.")
+    good = "within the limit" if size is FULL else "The benchmark works. Its figures mean nothing."
+    print("\n".join(problems or [good]))
+    return 1 if problems else 0
 
 
 @contextlib.contextmanager
 def site(size: Size) -> Iterator[Site]:
-    """The app, and its jobs come and go."""
+    """Run the app, and submit jobs to it at an even pace."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         postgres = stack.enter_context(PostgresServer())
@@ -167,13 +170,13 @@ def site(size: Size) -> Iterator[Site]:
 
 
 def program(app: RunningApp, part: str) -> psutil.Process:
-    """A line of the Procfile, by a part of its command: its first process."""
+    """Return the first process of the line of the Procfile that has this text in its command."""
     return next(process for process in app.processes() if part in " ".join(process.cmdline()))
 
 
 @contextlib.contextmanager
 def opened(browser: Browser, url: str, count: int) -> Iterator[list[Page]]:
-    """The jobs page in so many browsers of one admin, with all that it shows."""
+    """Open the jobs page in `count` browsers of one admin, and wait until it shows its rows and charts."""
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(browser.new_context())
         log_in(first.new_page(), url)
@@ -198,10 +201,10 @@ def log_in(page: Page, url: str) -> None:
 
 
 def measure(app: Site, pages: Sequence[Page], size: Size) -> Measured:
-    """Prints it, too."""
+    """Measure and print one line."""
     answers: list[int] = []
     for page in pages:
-        page.on("response", lambda answer: answers.append(answer.status) if LOOK in answer.url else None)
+        page.on("response", lambda answer: answers.append(answer.status) if UPDATE in answer.url else None)
     wait(pages, size.warm_up)
     answers.clear()
     began, before = time.monotonic(), app.used()
@@ -217,7 +220,7 @@ def measure(app: Site, pages: Sequence[Page], size: Size) -> Measured:
         *(100 * (now - then) / lasted for now, then in zip(after, before, strict=True)),
     )
     print(
-        f"{found.browsers:8}{found.jobs:9.1f}{found.looks:9.2f}{found.failed:8}{found.web:9.2f}{found.postgres:10.2f}"
+        f"{found.browsers:8}{found.jobs:9.1f}{found.refreshes:13.2f}{found.failed:8}{found.web:9.2f}{found.postgres:10.2f}"
         f"{found.worker:9.2f}{found.chromium:10.1f}",
         flush=True,
     )
@@ -225,7 +228,7 @@ def measure(app: Site, pages: Sequence[Page], size: Size) -> Measured:
 
 
 def wait(pages: Sequence[Page], seconds: float) -> None:
-    """Meanwhile Playwright hears what the pages do."""
+    """Wait. Let Playwright handle the events of the pages meanwhile."""
     if pages:
         pages[0].wait_for_timeout(1000 * seconds)
     else:

@@ -1,8 +1,9 @@
 """Memory of a consumer before and after 12,000 jobs that do nothing, on SQLite. Run by `make bench`.
 
-Prints the proportional set size (PSS), in which shared memory counts once, of the main process and its workers together, and the
-unique set size (USS), which only that process uses, of each worker. A worker's first full garbage collections come within some
-thousands of jobs. They write to every object that they visit, and a page that is written to is no longer shared.
+Prints the proportional set size (PSS), in which shared memory counts once, of the main process and its workers
+together, and the unique set size (USS), which only that process uses, of each worker. A worker's first full garbage
+collections come within some thousands of jobs. They write to every object that they visit, and a page that is written
+to is no longer shared.
 """
 
 import os
@@ -19,7 +20,7 @@ ENGINE = Path(__file__).parents[1] / "engine" / "src"
 JOBS = 12_000
 WORKERS = 2
 PATIENCE = 600.0  # seconds for all jobs
-LOOK = 0.5  # seconds between two looks at the queue
+POLL = 0.5  # seconds between two checks of the queue
 TASKS = """
 from jobqueue import DurableHuey
 
@@ -69,8 +70,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > until:
-            raise TimeoutError(f"Not so within {PATIENCE:g} s.")
-        time.sleep(LOOK)
+            raise TimeoutError(f"The jobs did not end within {PATIENCE:g} s.")
+        time.sleep(POLL)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""This queue beside its peers: the same jobs, four workers each, on the same machine and servers, in one run.
+"""A comparison of this queue with its peers: the same jobs, machine and servers, four workers each, in one run.
 
-`python -m benchmarks.peers [--quick] [--only NAME ...]`, run by `make bench`. Prints tables, and what the figures are held to;
-exits 1 where one falls short. A round measures one queue after the other, and the median of the rounds is shown. How each is set
-up stands in benchmarks/queues/.
+`python -m benchmarks.peers [--quick] [--only NAME ...]`, run by `make bench`. Prints tables and the limits of the
+figures. Exits with 1 if a limit is missed. A round measures one queue after the other. The tables show the medians of
+the rounds. benchmarks/queues/ has the setup of each queue.
 """
 
 import argparse
@@ -48,7 +48,7 @@ class Size(NamedTuple):
     rounds: int
     jobs: int
     probes: int
-    patience: float  # seconds in which a job is to be rescued
+    patience: float  # seconds that a queue has to rescue a job
 
 
 FULL = Size(rounds=5, jobs=1000, probes=60, patience=120)
@@ -56,27 +56,27 @@ QUICK = Size(rounds=1, jobs=20, probes=5, patience=25)
 
 JOBS_AT_THE_FAULT = 12
 IN_FLIGHT = 4
-STAGGER = 3.0  # seconds from one queue's fault to the next one's, so that few start while another does
+STAGGER = 3.0  # seconds from one queue's fault to the next one's, so that few queues start at the same time
 RESOLUTION = 0.5  # seconds: rescues that differ by less are equally fast
-LOOK = 0.02  # seconds between two looks at the notes
+POLL = 0.02  # seconds between two reads of the notes
 
 CELERY_RATIO = 1.5
 LATER = 5  # milliseconds
 THREADS_MB = 100
 
-# What a round measures -> how it is shown. Latencies are milliseconds from the submit.
+# Figure of a round -> its format. Latencies are milliseconds from the submit.
 SPEED = {"submits /s": ".0f", "jobs /s": ".0f", "MB": ".0f"}
 LATENCY = {f"{when}{what} {p}": ".1f" for when in ("", "busy ") for what in ("start", "result") for p in ("p50", "p99")}
 
 Figures = Mapping[str, float]
-Bound = tuple[str, bool]  # what is asked for, and whether it holds
+Limit = tuple[str, bool]  # the limit, and whether it is met
 
 
 class Fault(NamedTuple):
     """The fate of the jobs in flight."""
 
     lost: int
-    seconds: float | None  # until the last of them was started again; None if one was not, in time
+    seconds: float | None  # until the last of them started again; None if one did not in time
 
     def __str__(self) -> str:
         if self.lost:
@@ -94,18 +94,22 @@ class Fault(NamedTuple):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one round with few jobs, to see that all of it works")
-    parser.add_argument("--only", nargs="+", default=[""], help="parts of the names of the queues to run")
-    parser.add_argument("--skip-faults", action="store_true", help="kill nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="run one round with few jobs, to check that the benchmark works"
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="run only the queues that have one of these texts in their names"
+    )
+    parser.add_argument("--skip-faults", action="store_true", help="skip the measurements that kill workers")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # with nothing left running
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # stops the servers and workers too
     size = QUICK if asked.quick else FULL
     peers = [peer for peer in PEERS if any(part.lower() in peer.label.lower() for part in asked.only)]
     print(machine())
     with PostgresServer() as postgres, ValkeyServer() as valkey:
         servers = Servers(postgres, valkey)
-        faults = {} if asked.skip_faults else {what: after(what, peers, servers, size) for what in KILL}
-        figures = measured(peers, servers, size)
+        faults = {} if asked.skip_faults else {what: cause_in_all(what, peers, servers, size) for what in KILL}
+        figures = measure(peers, servers, size)
         threads = four_threads(servers)
     for title, columns in ("jobs that do nothing", SPEED), ("ms from the submit to", LATENCY):
         table(title, columns, {peer: [format(figures[peer][c], columns[c]) for c in columns] for peer in peers})
@@ -117,15 +121,15 @@ def main() -> int:
         title = f"kill -9 with {IN_FLIGHT} of {JOBS_AT_THE_FAULT} jobs in flight"
         table(title, faults, {peer: [str(ended[peer]) for ended in faults.values()] for peer in peers})
     print(f"\nA consumer of this queue with four threads takes {threads:.0f} MB.\n")
-    short = False
-    for bound, holds in bounds(peers, figures, faults, threads):
-        print(f"{'holds' if holds else 'FALLS SHORT'}: {bound}")
-        short |= not holds
-    return int(short)
+    missed = False
+    for limit, met in limits(peers, figures, faults, threads):
+        print(f"{'met' if met else 'MISSED'}: {limit}")
+        missed |= not met
+    return int(missed)
 
 
 def machine() -> str:
-    """Describe the machine: its name and time, its hardware, its load."""
+    """Return a description of the machine: time, hardware, load, versions."""
     info = Path("/proc/cpuinfo")
     models = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
     model = models[0].partition(": ")[2] if models else platform.machine()
@@ -147,8 +151,8 @@ def table(title: str, columns: Mapping[str, object], rows: Mapping[Peer, Sequenc
 # --- speed ---
 
 
-def measured(peers: Sequence[Peer], servers: Servers, size: Size) -> dict[Peer, Figures]:
-    """The medians of the rounds; each round begins with another queue."""
+def measure(peers: Sequence[Peer], servers: Servers, size: Size) -> dict[Peer, Figures]:
+    """Return the medians of the rounds. Each round begins with a different queue."""
     found: dict[Peer, list[Figures]] = {peer: [] for peer in peers}
     for number in range(size.rounds):
         for peer in [*peers[number % len(peers) :], *peers[: number % len(peers)]]:
@@ -200,20 +204,20 @@ def kill_everything(queue: Running, in_flight: dict[str, Note]) -> set[str]:
     return set(in_flight)
 
 
-# Fault -> what does it, and returns the jobs that it hits.
+# Fault -> a function that causes it and returns the jobs that it hits.
 KILL: dict[str, Callable[[Running, dict[str, Note]], set[str]]] = {
     "a worker": kill_a_worker,
     "everything, started again": kill_everything,
 }
 
 
-def after(what: str, peers: Sequence[Peer], servers: Servers, size: Size) -> dict[Peer, Fault]:
-    """The same fault to all of them. As most wait most of the time, they do so together."""
+def cause_in_all(what: str, peers: Sequence[Peer], servers: Servers, size: Size) -> dict[Peer, Fault]:
+    """Cause the same fault in all queues. They run at the same time, because they wait most of the time."""
 
     def fault(number: int) -> Fault:
         time.sleep(number * STAGGER)
         with running(peers[number], servers) as queue:
-            found = one_fault(queue, what, size.patience)
+            found = cause_in_one(queue, what, size.patience)
         progress(f"{peers[number].label}: {found}")
         return found
 
@@ -222,23 +226,23 @@ def after(what: str, peers: Sequence[Peer], servers: Servers, size: Size) -> dic
         return dict(zip(peers, pool.map(fault, range(len(peers))), strict=True))
 
 
-def one_fault(queue: Running, what: str, patience: float) -> Fault:
+def cause_in_one(queue: Running, what: str, patience: float) -> Fault:
     queue.ask("submit", JOBS_AT_THE_FAULT)
     while len(jobs := in_flight(queue.noted())) < IN_FLIGHT:
-        time.sleep(LOOK)
+        time.sleep(POLL)
     at = time.time()
     hit = KILL[what](queue, jobs)
     queue.go.touch()
     while (missing := JOBS_AT_THE_FAULT - len(ended(queue.noted()))) and time.time() < at + patience:
-        queue.look_after()
-        time.sleep(LOOK)
+        queue.restart_ended()
+        time.sleep(POLL)
     again = {note.job: note.at for note in queue.noted() if note.event == "start" and note.at > at and note.job in hit}
     seconds = max(again.values()) - at if len(again) == len(hit) else None
     return Fault(max(0, missing - queue.ask("kept")), seconds)
 
 
 def in_flight(noted: list[Note]) -> dict[str, Note]:
-    """Jobs that have started and not ended."""
+    """Return the jobs that have started and not ended, with their starts."""
     started = {note.job: note for note in noted if note.event == "start" and note.job.startswith("job-")}
     return {job: note for job, note in started.items() if job not in ended(noted)}
 
@@ -247,13 +251,13 @@ def ended(noted: list[Note]) -> set[str]:
     return {note.job for note in noted if note.event == "end" and note.job.startswith("job-")}
 
 
-# --- what the figures are held to ---
+# --- limits ---
 
 
-def bounds(
+def limits(
     peers: Sequence[Peer], figures: Mapping[Peer, Figures], faults: Mapping[str, Mapping[Peer, Fault]], threads: float
-) -> Iterator[Bound]:
-    """Yield each promised comparison of which both sides were measured."""
+) -> Iterator[Limit]:
+    """Yield each limit whose figures were measured."""
     speed = {peer: figures[peer]["jobs /s"] for peer in peers}
     if {OURS, CELERY} <= speed.keys():
         yield f"jobs a second: at least {CELERY_RATIO} of Celery's", speed[OURS] >= CELERY_RATIO * speed[CELERY]

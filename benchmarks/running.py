@@ -1,4 +1,4 @@
-"""A queue that runs: servers of its own, a consumer that is started anew when it ends, and programs that submit to it."""
+"""A running queue: an empty database, a consumer that is restarted when it ends, and programs that submit jobs."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.servers import PostgresServer, ValkeyServer, fresh_database, fresh_re
 KIT = Path(__file__).parents[1]
 ENGINE = KIT / "engine" / "src"
 BIN = Path(sys.executable).parent
-STOPS_IN = 10.0  # seconds; then it is killed
+STOPS_IN = 10.0  # seconds until a consumer is killed
 
 
 class Servers(NamedTuple):
@@ -38,7 +38,7 @@ class Peer(NamedTuple):
 
 
 class Running:
-    """`log` is what its consumer said."""
+    """A queue with its consumer, whose output is in `log`."""
 
     def __init__(self, module: str, folder: Path, environment: dict[str, str]) -> None:
         self.module = module
@@ -54,16 +54,16 @@ class Running:
         self.processes = [self._start() for _ in range(found["processes"])]
 
     def ask(self, what: str, number: int = 0) -> Any:
-        """Return the answer of benchmarks/submitter.py."""
-        said = subprocess.run(self._submitter(what, number), env=self.environment, cwd=KIT, capture_output=True)
-        if said.returncode:
+        """Run a command of benchmarks/submitter.py and return its answer."""
+        done = subprocess.run(self._submitter(what, number), env=self.environment, cwd=KIT, capture_output=True)
+        if done.returncode:
             log = self.log.read_text()[-3000:] if self.log.exists() else ""
-            raise RuntimeError(f"{self.module} {what}:\n{said.stderr.decode()[-3000:]}\n{log}")
-        return json.loads(said.stdout.splitlines()[-1])
+            raise RuntimeError(f"{self.module} {what}:\n{done.stderr.decode()[-3000:]}\n{log}")
+        return json.loads(done.stdout.splitlines()[-1])
 
     @contextmanager
     def loaded(self) -> Iterator[None]:
-        """Meanwhile another program submits at an even pace."""
+        """Let another program submit jobs at an even pace during the block."""
         load = subprocess.Popen(
             self._submitter("load", 10**6), env=self.environment, cwd=KIT, stdout=subprocess.DEVNULL
         )
@@ -87,7 +87,7 @@ class Running:
         return found
 
     def memory(self) -> float:
-        """Bytes of the consumer and its workers; what they share counts once (Linux), or as often as it is mapped."""
+        """Return the bytes of the consumer and its workers. Only on Linux, shared memory counts once."""
         total = 0.0
         for process in self.tree():
             with suppress(psutil.NoSuchProcess):
@@ -95,14 +95,14 @@ class Running:
                 total += getattr(full, "pss", full.rss)
         return total
 
-    def look_after(self) -> None:
-        """Start what has ended, as a process manager does."""
+    def restart_ended(self) -> None:
+        """Start ended processes again, as a process manager does."""
         self.processes = [self._start() if process.poll() is not None else process for process in self.processes]
 
     def kill(self) -> None:
-        """kill -9 of everything, and start it."""
+        """Kill all processes of the consumer with SIGKILL, and start it again."""
         self._kill()
-        self.look_after()
+        self.restart_ended()
 
     def stop(self) -> None:
         for process in self.processes:
@@ -130,7 +130,7 @@ class Running:
 
 @contextmanager
 def running(peer: Peer, servers: Servers, **environment: str) -> Iterator[Running]:
-    """With nothing in its servers, and its workers warm."""
+    """Start a queue on an empty database, and wait until each worker has run a job."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         environment["BENCH_DATABASE_URL"] = f"sqlite:///{folder}/jobs.sqlite"

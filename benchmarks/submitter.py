@@ -1,6 +1,6 @@
-"""A program that uses a queue, and measures it from within: `submitter.py MODULE WHAT [NUMBER]`. Prints one line of JSON.
+"""A program that submits jobs to a queue and measures it: `submitter.py MODULE COMMAND NUMBER`. Prints a line of JSON.
 
-A process of its own for each queue, as a web process is, with nothing imported but that queue.
+Each queue gets a separate process, like a web process, which imports only that queue.
 """
 
 import importlib
@@ -17,16 +17,16 @@ from typing import Any
 from benchmarks.queues import WORKERS
 from benchmarks.work import NOTES, notes
 
-PAUSE = 0.05, 0.1  # seconds between two jobs of a queue that is asked how soon it starts one
+PAUSE = 0.05, 0.1  # seconds between two jobs, least and most, when latency is measured
 BUSY_PACE = 0.05  # seconds from one job of the load to the next
-BUSY_JOB = 0.05  # seconds that each of them takes: a quarter of what four workers could take
+BUSY_JOB = 0.05  # seconds that each of them takes: a quarter of the capacity of four workers
 LONG_JOB = 1  # seconds
 PATIENCE = 120.0  # seconds for all jobs to end
-LOOK = 0.1  # seconds between two looks at the notes: rarely, as it takes time from the workers
+POLL = 0.1  # seconds between two reads of the notes. Frequent reads would take time from the workers
 
 
 def throughput(queue: Any, jobs: int) -> dict[str, float]:
-    """Jobs that do nothing: submitted one by one while all workers are held, then released."""
+    """Submit jobs that do nothing, one by one, while a job blocks each worker. Then release the workers."""
     gate = hold(queue, "hold")
     began = time.perf_counter()
     for i in range(jobs):
@@ -40,7 +40,7 @@ def throughput(queue: Any, jobs: int) -> dict[str, float]:
 
 
 def latency(queue: Any, jobs: int, name: str = "probe") -> dict[str, list[float]]:
-    """Milliseconds from submit to start, and to result, of jobs submitted one after the other's end."""
+    """Submit jobs, each after the last one's end. Return the milliseconds from submit to start, and to result."""
     submitted, got = {}, {}
     for i in range(jobs):
         time.sleep(random.uniform(*PAUSE))
@@ -56,7 +56,7 @@ def latency(queue: Any, jobs: int, name: str = "probe") -> dict[str, list[float]
 
 
 def load(queue: Any, most: int) -> None:
-    """Jobs at an even pace, until there is a file `enough`; but a queue that cannot keep up gets no more than it can do."""
+    """Submit jobs at an even pace until the file `enough` exists. Wait while there is a job for each worker."""
     enough = NOTES.with_name("enough")
     for i in range(most):
         while i - seen("load-", "end") >= WORKERS and not enough.exists():
@@ -72,19 +72,19 @@ def consumer(queue: Any, _: int) -> dict[str, Any]:
 
 
 def submit(queue: Any, jobs: int) -> None:
-    """Jobs that take a while, and until there is a file `go`."""
+    """Submit jobs that take a second, and then wait for the file `go`."""
     for i in range(jobs):
         queue.submit(f"job-{i}", LONG_JOB, str(NOTES.with_name("go")))
 
 
 def warm(queue: Any, _: int) -> None:
-    """Returns when every worker has run a job."""
+    """Wait until every worker has run a job."""
     hold(queue, "warm").touch()
     wait_until(lambda: seen("warm-", "start") == seen("warm-", "end"))
 
 
 def hold(queue: Any, name: str) -> Path:
-    """Keep every worker at a job, until the file is there that is returned. One that prefetches takes more than it starts."""
+    """Block every worker with a job until the returned file exists. A worker that prefetches may take several jobs."""
     gate = NOTES.with_name(f"{name}.gate")
     jobs = itertools.count()
 
@@ -101,17 +101,17 @@ def wait_until(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > until:
-            raise TimeoutError(f"Not so within {PATIENCE:g} s.")
-        time.sleep(LOOK)
+            raise TimeoutError(f"The condition was not met within {PATIENCE:g} s.")
+        time.sleep(POLL)
 
 
 def seen(prefix: str, event: str) -> int:
-    """How many jobs with such a name have noted it."""
+    """Return the number of jobs with this name prefix that have noted the event."""
     noted = NOTES.read_bytes() if NOTES.exists() else b""
     return len(set(re.findall(rf"^{prefix}\d+ {event} ".encode(), noted, re.MULTILINE)))
 
 
-WHAT: dict[str, Callable[[Any, int], Any]] = {
+COMMANDS: dict[str, Callable[[Any, int], Any]] = {
     "consumer": consumer,
     "prepare": lambda queue, _: queue.prepare(),
     "warm": warm,
@@ -125,9 +125,9 @@ WHAT: dict[str, Callable[[Any, int], Any]] = {
 
 
 def main() -> None:
-    module, what, number = sys.argv[1:]
+    module, command, number = sys.argv[1:]
     queue = importlib.import_module(f"benchmarks.queues.{module}")
-    print(json.dumps(WHAT[what](queue, int(number))))
+    print(json.dumps(COMMANDS[command](queue, int(number))))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""The app that benchmarks/web.py watches: jobs that wait, as background callbacks and in panels, and a callback that is quick.
+"""The app that benchmarks/web.py runs: jobs that wait, as background callbacks and in panels, and a quick callback.
 
-Its environment says whose manager it has (MANAGER: huey or diskcache), and the folder in which its jobs look for the end.
+Two environment variables configure it: MANAGER is huey or diskcache, and FOLDER is where a file named `over` ends the
+jobs.
 """
 
 import os

@@ -1,8 +1,9 @@
 """The cost of watching jobs: how long an unrelated quick callback takes while many browsers watch running jobs.
 
-`python -m benchmarks.web [--quick] [--only NAME]`, run by `make bench`. Two web processes as in the app's Procfile, eight jobs that wait and say
-each second how far they are, and more and more browsers on this machine, each of which asks once a second, and for the
-next time when it has its answer. Prints a table, beside Dash's DiskcacheManager in the same run; exits 1 where it falls short.
+`python -m benchmarks.web [--quick] [--only NAME]`, run by `make bench`. There are two web processes, as in the app's
+Procfile, and eight jobs that report progress each second. More and more simulated browsers on this machine watch the
+jobs. Each polls again one second after its last answer. Prints a table, also for Dash's DiskcacheManager. Exits with 1
+if a limit is missed.
 """
 
 import argparse
@@ -33,9 +34,9 @@ ENGINE = KIT / "engine" / "src"
 
 JOBS = 8
 PROCESSES = 2
-EVERY = 1.0  # seconds from an answer to the next question: Dash's interval, and a panel's while something changes
+EVERY = 1.0  # seconds from an answer to the next poll: Dash's interval, and a panel's while something changes
 PROBES = 20  # quick callbacks a second
-HELD_TO = 200, 60.0  # browsers, and milliseconds in which 95 of 100 quick callbacks are to answer then
+LIMIT = 200, 60.0  # browsers, and the limit in milliseconds for the 95th percentile of the quick callback
 STARTS_IN = 60.0  # seconds
 
 UPDATE = "/_dash-update-component"
@@ -44,49 +45,50 @@ JSON = {"Content-Type": "application/json"}
 
 class Size(NamedTuple):
     browsers: tuple[int, ...]
-    warm_up: float  # seconds until it is measured
+    warm_up: float  # seconds before the measurement
     seconds: float
 
 
 FULL = Size((0, 10, 50, 100, 200, 300, 400, 600, 800, 1000), 4.0, 20.0)
 QUICK = Size((0, 10, 50), 1.0, 3.0)
 
-# Who is watched: a name, whose manager the web has, and how its browsers ask.
-WATCHED = [("callbacks, HueyManager", "huey", "poll"), ("panels", "huey", "look"), ("callbacks, DiskcacheManager", "diskcache", "poll")]  # fmt: skip
+# What the browsers watch: a name, the manager of the web process, and the kind of request.
+WATCHED = [("callbacks, HueyManager", "huey", "callback"), ("panels", "huey", "panel"), ("callbacks, DiskcacheManager", "diskcache", "callback")]  # fmt: skip
 
 
 class Measured(NamedTuple):
-    """While some number of browsers watched."""
+    """Figures measured while some number of browsers watched."""
 
-    p50: float  # milliseconds that the quick callback took
+    p50: float  # milliseconds of the quick callback
     p95: float
-    answers: float  # that the browsers got, a second
+    answers: float  # that the browsers received per second
     failed: int
-    web: float  # cores that the web's processes used
-    others: float  # likewise the consumer, the database, and jobs
-    browsers: float  # likewise the simulated browsers
+    web: float  # cores used by the web processes
+    others: float  # cores used by the consumer, its jobs and the database
+    browsers: float  # cores used by the simulated browsers
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--quick", action="store_true", help="few browsers for a short time, to see that all of it works"
+        "--quick", action="store_true", help="run few browsers for a short time, to check that the benchmark works"
     )
-    parser.add_argument("--only", default="", help="a part of the names of what is to be watched")
+    parser.add_argument("--only", default="", help="watch only what has this text in its name")
     asked = parser.parse_args()
     size = QUICK if asked.quick else FULL
     print(
-        f"{JOBS} jobs that wait, {PROCESSES} web processes, {os.cpu_count()} cores; a quick callback, ms; cores in use"
+        f"{JOBS} waiting jobs, {PROCESSES} web processes, {os.cpu_count()} cores; "
+        "p50 and p95 of a quick callback in ms; web, others and browsers in cores"
     )
-    held: dict[str, float] = {}
-    for name, manager, how in WATCHED:
+    p95: dict[str, float] = {}
+    for name, manager, kind in WATCHED:
         if asked.only.lower() not in name.lower():
             continue
         print(
             f"\n{name}\n{'browsers':>8}{'p50':>8}{'p95':>8}{'answers/s':>11}{'failed':>8}{'web':>7}{'others':>8}{'browsers':>10}"
         )
         with site(manager) as (port, web, others):
-            requests = [poll(port) if how == "poll" else look(port) for _ in range(JOBS)]
+            requests = [callback_request(port) if kind == "callback" else panel_request(port) for _ in range(JOBS)]
             for count in size.browsers:
                 found = measure(port, requests, count, size, web, others)
                 print(
@@ -94,19 +96,17 @@ def main() -> int:
                     f"{found.web:7.2f}{found.others:8.2f}{found.browsers:10.2f}",
                     flush=True,
                 )
-                if count == HELD_TO[0]:
-                    held[name] = found.p95
-    short = [name for name, manager, _ in WATCHED if manager == "huey" and held.get(name, 0.0) >= HELD_TO[1]]
-    for name in short:
-        print(
-            f"\n{name}: with {HELD_TO[0]} browsers it was to be less than {HELD_TO[1]:g} ms, and is {held[name]:.1f} ms."
-        )
-    return 1 if short else 0
+                if count == LIMIT[0]:
+                    p95[name] = found.p95
+    missed = [name for name, manager, _ in WATCHED if manager == "huey" and p95.get(name, 0.0) >= LIMIT[1]]
+    for name in missed:
+        print(f"\n{name}: p95 with {LIMIT[0]} browsers is {p95[name]:.1f} ms; the limit is {LIMIT[1]:g} ms.")
+    return 1 if missed else 0
 
 
 @contextlib.contextmanager
 def site(manager: str) -> Iterator[tuple[int, psutil.Process, list[psutil.Process]]]:
-    """A web on a free port, and the processes beside it. Its jobs have ended when it is left."""
+    """Yield the port and the process of a web server, and the other processes. End the jobs on leaving."""
     port = free_port()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -137,7 +137,7 @@ def site(manager: str) -> Iterator[tuple[int, psutil.Process, list[psutil.Proces
             raise
         finally:
             Path(folder, "over").touch()
-            time.sleep(2)  # in which jobs see that it is over
+            time.sleep(2)  # the jobs end
 
 
 def answers(port: int) -> bool:
@@ -146,11 +146,11 @@ def answers(port: int) -> bool:
     return False
 
 
-# --- what a browser asks: the bytes of a request ---
+# --- the requests of a browser, as bytes ---
 
 
-def poll(port: int) -> bytes:
-    """Call a background callback: how a page asks for it from then on."""
+def callback_request(port: int) -> bytes:
+    """Call a background callback. Return the request with which its page polls."""
     page = ask(port, "GET", "/")[1]
     config = re.search(r'<script id="_dash-config" type="application/json">(.*?)</script>', page)
     assert config is not None, page
@@ -162,18 +162,18 @@ def poll(port: int) -> bytes:
     return as_bytes(f"{UPDATE}?endId={end_id}&cacheKey={handles['cacheKey']}&job={handles['job']}", wanted)
 
 
-def look(port: int) -> bytes:
-    """Submit a task: how a page with its panel asks for it."""
+def panel_request(port: int) -> bytes:
+    """Submit a task. Return the request with which a page polls for its panel."""
     status, answer = ask(port, "POST", UPDATE, body("panel", "begin", "children"))
     assert status == 200, answer
     panel = json.loads(answer)["response"]["panel"]["children"]["props"]["children"]
     outputs = [spec["output"] for spec in json.loads(ask(port, "GET", "/_dash-dependencies")[1])]
     (output,) = [output for output in outputs if '"part":"status"' in output]
-    return as_bytes(UPDATE, body_of_a_look(output, *(part["props"] for part in panel)))
+    return as_bytes(UPDATE, panel_body(output, *(part["props"] for part in panel)))
 
 
-def body_of_a_look(output: str, *parts: dict[str, Any]) -> dict[str, Any]:
-    """At one panel that has just come to its page."""
+def panel_body(output: str, *parts: dict[str, Any]) -> dict[str, Any]:
+    """Return the body of the first poll of a page with one panel."""
     status, result, seen = (part["id"] for part in parts)
     kept, pace, tick = parts[2]["data"], {"of": "page", "panels": "pace"}, {"of": "page", "panels": "tick"}
     return {
@@ -220,32 +220,32 @@ def as_bytes(path: str, sent: dict[str, Any]) -> bytes:
     return head.encode() + text
 
 
-# --- the browsers, in a process of their own, and what is measured beside them ---
+# --- the browsers, in a separate process, and the measurement ---
 
 
 def measure(
     port: int, requests: list[bytes], count: int, size: Size, web: psutil.Process, others: list[psutil.Process]
 ) -> Measured:
     context = multiprocessing.get_context("spawn")
-    told, tell = context.Pipe(duplex=False)
+    receiver, sender = context.Pipe(duplex=False)
     lasts = size.warm_up + size.seconds
-    crowd = context.Process(target=watch, args=(port, requests, count, size.warm_up, lasts, tell))
+    crowd = context.Process(target=watch, args=(port, requests, count, size.warm_up, lasts, sender))
     crowd.start()
-    assert told.recv() == "begun"
+    assert receiver.recv() == "begun"
     time.sleep(size.warm_up)
-    before = [used([web]), used(others), used([psutil.Process(crowd.pid)])]
+    before = [cpu_seconds([web]), cpu_seconds(others), cpu_seconds([psutil.Process(crowd.pid)])]
     started = time.monotonic()
     took = sorted(probe(port, size.seconds))
     lasted = time.monotonic() - started
-    after = [used([web]), used(others), used([psutil.Process(crowd.pid)])]
-    answered, failed = told.recv()
+    after = [cpu_seconds([web]), cpu_seconds(others), cpu_seconds([psutil.Process(crowd.pid)])]
+    answered, failed = receiver.recv()
     crowd.join()
     cores = [(now - then) / lasted for now, then in zip(after, before, strict=True)]
     return Measured(statistics.median(took), took[int(0.95 * len(took))], answered / size.seconds, failed, *cores)
 
 
 def probe(port: int, seconds: float) -> Iterator[float]:
-    """Milliseconds that each of the quick callbacks takes."""
+    """Yield the duration of each quick callback, in milliseconds."""
     sent = json.dumps(body("quickly", "quick", "children"))
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=STARTS_IN)
     for n in range(int(seconds * PROBES)):
@@ -264,16 +264,16 @@ def probe(port: int, seconds: float) -> Iterator[float]:
     connection.close()
 
 
-def watch(port: int, requests: list[bytes], count: int, after: float, until: float, tell: Any) -> None:
-    """Run so many browsers for so many seconds. Send how many answers they got from some second on, and how many failed."""
+def watch(port: int, requests: list[bytes], count: int, after: float, until: float, sender: Any) -> None:
+    """Run `count` browsers for `until` seconds. Send the numbers of answers and failures since second `after`."""
 
     async def all_of_them() -> tuple[int, int]:
-        tell.send("begun")
+        sender.send("begun")
         crowd = Crowd(port, time.monotonic() + after, time.monotonic() + until)
         await asyncio.gather(asyncio.sleep(until), *(crowd.browser(requests[n % len(requests)]) for n in range(count)))
         return crowd.answers, crowd.failed
 
-    tell.send(asyncio.run(all_of_them()))
+    sender.send(asyncio.run(all_of_them()))
 
 
 class Crowd:
@@ -282,7 +282,7 @@ class Crowd:
         self.answers = self.failed = 0
 
     async def browser(self, request: bytes) -> None:
-        """One connection, and one question at a time."""
+        """Poll over one connection, with one request at a time."""
         await asyncio.sleep(random.random() * EVERY)
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         while time.monotonic() < self.until:
@@ -294,7 +294,7 @@ class Crowd:
             except (OSError, asyncio.IncompleteReadError):
                 streams = None
                 if not fresh:
-                    continue  # an idle connection was closed, as it may be
+                    continue  # the server may close an idle connection
                 ok, stays = False, True
             if time.monotonic() > self.after:
                 self.answers += ok
@@ -308,7 +308,7 @@ class Crowd:
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> tuple[bool, bool]:
-    """Send a request. Return whether it was answered well, and whether the connection stays open."""
+    """Send a request. Return whether it succeeded, and whether the connection stays open."""
     writer.write(request)
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     length = re.search(rb"content-length: (\d+)", head)
@@ -317,8 +317,8 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, req
     return head.startswith(b"http/1.1 200"), b"connection: close" not in head
 
 
-def used(processes: list[psutil.Process]) -> float:
-    """Seconds of processor time, with those of their children."""
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    """Return the processor time of the processes and their children, in seconds."""
     seconds = 0.0
     for process in processes:
         for each in [process, *process.children(recursive=True)]:

@@ -1,7 +1,7 @@
 """Web servers beside each other: how many requests they answer, what slow clients cost, and how they stop.
 
 `python -m benchmarks.web_servers [--quick]`, run by `make bench`. Each serves the app of benchmarks/watched.py in one process, and
-answers its quick callback. Prints the table of docs/deploy.md.
+answers its quick callback. Prints the figures of docs/deploy.md: requests and memory as shares of the first server's.
 """
 
 import argparse
@@ -69,11 +69,14 @@ def main() -> None:
         "| server | requests a second | p99 beside 50 slow clients | memory | failed in a stop | left after kill -9 |"
     )
     print("|---|---|---|---|---|---|")
+    first: Measured | None = None
     for server in [server for server in SERVERS if asked.only in server.name]:
         found = measure(server, seconds)
+        first = first or found
         p99 = f"{found.p99:.0f} ms" if found.p99 < 1000 * STARTS_IN else "no answer"
         print(
-            f"| {server.name} | {found.requests:.0f} | {p99} | {found.memory:.0f} MB | {found.failed} | {found.left} |",
+            f"| {server.name} | {found.requests / first.requests:.2f} | {p99} | {found.memory / first.memory:.2f} "
+            f"| {found.failed} | {found.left} |",
             flush=True,
         )
 

@@ -1,4 +1,4 @@
-"""The job that every queue of the benchmark runs: it notes in a file when it starts and when it ends."""
+"""The job that every queue of the benchmark runs. It writes its start and its end to a file."""
 
 import os
 import time
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 NOTES = Path(os.environ.get("BENCH_FOLDER", "."), "notes.txt")
-LOOK = 0.001  # seconds between two looks at a gate
+POLL = 0.001  # seconds between two checks of a gate
 
 
 class Note(NamedTuple):
-    """One line of the notes; `at` is in seconds since the epoch, by the one clock of this machine."""
+    """One line of the notes. `at` is in seconds since the epoch, by this machine's clock."""
 
     job: str
     event: str  # start or end
@@ -20,18 +20,18 @@ class Note(NamedTuple):
 
 
 def work(job: str, seconds: float = 0, gate: str = "") -> str:
-    """Sleep for so long, or until there is a file of that name."""
+    """Sleep for `seconds`, and then until the file `gate` exists."""
     note(job, "start")
     if seconds:
         time.sleep(seconds)
     while gate and not os.path.exists(gate):
-        time.sleep(LOOK)
+        time.sleep(POLL)
     note(job, "end")
     return job
 
 
 def note(job: str, event: str) -> None:
-    """A line is written whole, whoever is killed meanwhile."""
+    """Append a line in a single write, so that a kill cannot leave half of it."""
     descriptor = os.open(NOTES, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, f"{job} {event} {os.getpid()} {time.time():.6f}\n".encode())
     os.close(descriptor)

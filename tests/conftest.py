@@ -1,4 +1,4 @@
-"""Baked apps and servers for every folder of tests: each is made once in a run, by whichever process needs it first."""
+"""Fixtures for all tests: baked apps and servers. The first process that needs one creates it, once in a run."""
 
 import os
 import random
@@ -17,10 +17,10 @@ from tests.baking import Bake
 from tests.servers import PostgresServer, ValkeyServer, fresh_database, fresh_redis, shared_postgres, shared_valkey
 from tests.storages import STORAGES, Storage, storage_for
 
-# Tests import the template where it lies while others bake it: nothing may be written there.
+# Some tests import the template in place while others bake it, so nothing may be written there.
 sys.dont_write_bytecode = True
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-# Whatever a test starts runs on the engine's source, unless it says otherwise. Only installed apps run on the wheel.
+# Processes that a test starts use the engine's source by default. Only installed apps use the wheel.
 os.environ["PYTHONPATH"] = str(baking.ENGINE)
 
 
@@ -28,14 +28,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--storages",
         type=storages.names,
-        help=f"storages for the queue's tests: any of {','.join(STORAGES)}. By default tests of SQL run on sqlite and "
-        "postgres, all others on sqlite",
+        help=f"storages for the queue's tests: any of {','.join(STORAGES)}. By default, tests of SQL run on sqlite and "
+        "postgres, and all others on sqlite",
     )
     parser.addoption(
         "--seed",
         type=int,
         default=random.randrange(10**6),
-        help="of what the faults' tests leave to chance; by default another one in each run, which says it in the end",
+        help="seed of the random choices in the fault tests. By default each run chooses one and prints it at the end",
     )
 
 
@@ -49,7 +49,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.fixture
 def storage(request: pytest.FixtureRequest, tmp_path: Path, shared: Path) -> Iterator[Storage]:
-    """A database of this test's own. Its folder's conftest.py chooses the storages."""
+    """Yield a fresh database for each test. The folder's conftest.py chooses the storages."""
     with storage_for(request, request.param, tmp_path, shared) as storage:
         yield storage
 
@@ -61,7 +61,7 @@ def template_root() -> Path:
 
 @pytest.fixture(scope="session")
 def bake(shared: Path) -> Bake:
-    """`bake(example="blank", author="Ann")` is the folder of that app. Copy it before you change or run it."""
+    """Return `bake(example="blank", author="Ann")`, which returns an app's folder. Copy it to change or run it."""
 
     def baked(example: str = "portfolio", **answers: str) -> Path:
         asked = {"example": example, **answers}
@@ -76,7 +76,7 @@ def bake(shared: Path) -> Bake:
 
 @pytest.fixture(scope="session")
 def installed(bake: Bake, shared: Path) -> Bake:
-    """`installed(example="blank")`: such a folder with the app installed, its command and its `python` in `.venv/bin`."""
+    """Return `installed(example="blank")`, which returns an installed app's folder, with programs in `.venv/bin`."""
 
     def made(example: str = "portfolio") -> Path:
         place = shared / f"installed-{example}"
@@ -91,42 +91,42 @@ def installed(bake: Bake, shared: Path) -> Bake:
 
 @pytest.fixture
 def fresh_postgres(shared: Path) -> Iterator[str]:
-    """The URL of a database of this test's own."""
+    """Yield the URL of a fresh database."""
     with fresh_database(shared_postgres(shared)) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
-    """One of a module's own, to break."""
+    """Yield a server for this module only, so that its tests may break it."""
     with PostgresServer() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[ValkeyServer]:
-    """One of a module's own, to break."""
+    """Yield a server for this module only, so that its tests may break it."""
     with ValkeyServer() as server:
         yield server
 
 
 @pytest.fixture
 def fresh_valkey(shared: Path) -> Iterator[str]:
-    """The URL of a key space of this test's own."""
+    """Yield the URL of an empty key space."""
     with fresh_redis(shared_valkey(shared)) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """One folder for all processes of a parallel run."""
+    """Return the folder that all processes of a parallel run share."""
     folder = tmp_path_factory.getbasetemp()
     return folder if worker_id == "master" else folder.parent
 
 
 @contextmanager
 def made_once(place: Path) -> Iterator[bool]:
-    """Yield whether any process of this run has made the place before. Let in one process at a time."""
+    """Yield whether a process of this run has already made the place. Let in one process at a time."""
     with place.with_name(f"{place.name}.lock").open("w") as lock:
         flock(lock, LOCK_EX)
         done = place.with_name(f"{place.name}.done")

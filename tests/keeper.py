@@ -1,7 +1,9 @@
-"""Runs a server for as long as a process wants it, and no longer: whatever kills the tests, nothing is left running.
+"""The keeper of a server: it stops the server when no process uses it any more, however the tests end.
 
-Who wants it holds a shared lock on the file `users`: a POSIX lock, which ends with the process that took it, and which no
-child of it inherits. Once the exclusive lock can be had nobody is left, and the server goes, with its folders.
+Each process that uses the server holds a shared lock on the file `users`. This POSIX lock ends with its process, and
+children do not inherit it. When the keeper gets the exclusive lock, no user is left. Then it stops the server and
+removes its folders.
+
 `keeper.py '{"users": ..., "folders": [...], "command": [...], "account": {}, "stop_signal": ...}'`
 """
 
@@ -18,13 +20,13 @@ from threading import Thread
 
 import psutil
 
-STOPS_IN = 5  # seconds; then it is killed
+STOPS_IN = 5  # seconds until the server is killed
 
 
 def want(users: Path) -> int:
-    """Keep the server until this descriptor is closed or this process ends. Wait for one that is going.
+    """Keep the server until the returned descriptor is closed or this process ends. Wait for a server that is stopping.
 
-    A process wants it once: whichever of its descriptors of the file it closes, its lock is gone.
+    Call this once in a process: closing any of its descriptors of the file releases the lock.
     """
     descriptor = os.open(users, os.O_RDWR | os.O_CREAT)
     lockf(descriptor, LOCK_SH)

@@ -1,4 +1,4 @@
-"""A database whose clock tests move: `NOW` is the server's time plus the seconds in a table, for all processes at once."""
+"""A database clock that tests can move. `NOW` is the server's time plus the seconds in a table, in every process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ class MovedClock:
             tx.run("INSERT INTO moved_clock VALUES (0)")
 
     def move(self, seconds: float) -> None:
-        """Set the clock forward, or back."""
+        """Move the clock by so many seconds. A negative number moves it back."""
         with self._database.statement() as tx:
             tx.run("UPDATE moved_clock SET ahead = ahead + :seconds", seconds=seconds)
 
@@ -34,7 +34,7 @@ class MovedClock:
 
 @contextmanager
 def moved_clock(database: Database) -> Iterator[MovedClock]:
-    """Yield the clock of a database. This process reads it in the block, and so does each process that calls `read_it`."""
+    """Yield the movable clock of a database, for this process during the block and for those that call `read_it`."""
     clock = MovedClock(database)
     try:
         read_it()
@@ -44,7 +44,7 @@ def moved_clock(database: Database) -> Iterator[MovedClock]:
 
 
 def read_it(ahead: str = " + (SELECT ahead FROM moved_clock)") -> None:
-    """Let this process read the moved clock."""
+    """Let this process use the moved clock."""
     sqlite._NOW, postgres._NOW = (f"({usual}{ahead})" for usual in USUAL)
     sqlite.SQLite.compile.cache_clear()
     postgres.Postgres.compile.cache_clear()

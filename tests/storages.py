@@ -1,7 +1,7 @@
-"""The databases that the queue's tests run on. A storage is one entry of STORAGES; `pytest --storages` chooses among them.
+"""Storages: the databases on which the queue's tests run. `pytest --storages` chooses among STORAGES.
 
-A test gets a database of its own, as migrated as the engine's newest schema: a copy of one that is made once in a run.
-`@pytest.mark.empty_database` gives it one without tables.
+Each test gets its own database with the newest schema. It is a copy of a database that is made once in a run. With
+`@pytest.mark.empty_database` it has no tables.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from tests.servers import fresh_database, fresh_redis, shared_postgres, shared_v
 
 
 class Storage(NamedTuple):
-    """A database without jobs, and a Redis where the storage has one."""
+    """A database without jobs, and a Redis if the storage has one."""
 
     database_url: str
     redis_url: str | None = None
@@ -31,7 +31,7 @@ def migrate(database_url: str) -> None:
 
 
 def migrated_file(run: Path) -> Path:
-    """Return the SQLite file of this run that tests copy. The first process to want it makes it."""
+    """Return the SQLite file that this run's tests copy. The first process that needs it creates it."""
     path = run / "migrated.sqlite"
     with path.with_suffix(".lock").open("w") as lock:
         flock(lock, LOCK_EX)
@@ -70,7 +70,7 @@ def postgres_and_valkey(folder: Path, run: Path, empty: bool) -> Iterator[Storag
         yield Storage(database_url, redis_url)
 
 
-# name -> a storage for one test, given that test's folder, its run's, and whether the database has no tables
+# Name -> a function that takes the test's folder, the run's folder, and whether the database has no tables.
 STORAGES: dict[str, Callable[[Path, Path, bool], AbstractContextManager[Storage]]] = {
     "sqlite": sqlite,
     "postgres": postgres,
@@ -79,25 +79,25 @@ STORAGES: dict[str, Callable[[Path, Path, bool], AbstractContextManager[Storage]
 
 
 def names(text: str) -> list[str]:
-    """The value of `--storages`."""
+    """Parse the value of `--storages`."""
     given = text.split(",")
     if unknown := [name for name in given if name not in STORAGES]:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no storage; there are {', '.join(STORAGES)}")
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not a storage. Choose from {', '.join(STORAGES)}.")
     return given
 
 
 @contextmanager
 def storage_for(request: pytest.FixtureRequest, name: str, folder: Path, run: Path) -> Iterator[Storage]:
-    """Enter the named storage as the requesting test wants it."""
+    """Yield the named storage, without tables if the test is marked so."""
     empty = request.node.get_closest_marker("empty_database") is not None
     with STORAGES[name](folder, run, empty) as storage:
         yield storage
 
 
 def run_on_each(metafunc: pytest.Metafunc, default: list[str]) -> None:
-    """A test that takes `storage` runs on each that was asked for; one that parametrizes it has its own.
+    """Run a test that takes `storage` on each chosen storage, unless the test parametrizes `storage` itself.
 
-    One that takes `storage_or_stock` runs on stock Huey before.
+    Run a test that takes `storage_or_stock` on stock Huey too.
     """
     chosen = metafunc.config.getoption("storages") or default
     marks = metafunc.definition.iter_markers("parametrize")

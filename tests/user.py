@@ -1,4 +1,4 @@
-"""A user's machine: an empty home, Python and make, with uv or without, and nothing of the kit's environment."""
+"""A simulated user's machine: an empty home, Python, make and optionally uv, but nothing of the kit's environment."""
 
 import contextlib
 import os
@@ -14,14 +14,14 @@ from tests import baking
 from tests.end_to_end.running import WAIT, free_port, wait_until
 
 PYTHON = Path(sys.base_prefix, "bin", f"python3.{sys.version_info.minor}")  # not the kit's environment
-FOLDER = Path("My Projects", "it's")  # where people keep their apps; neither make nor a shell may take it apart
+FOLDER = Path("My Projects", "it's")  # a path that make and shells must not split
 
 
 def user(home: Path, *programs: Path, uv: bool = False) -> dict[str, str]:
-    """Return the environment variables of a user with `python3` and with uv or without, and nothing of the kit's.
+    """Return the environment variables of a user with `python3` and optionally uv, but without the kit's environment.
 
-    :param home: an empty folder. The index and the certificates of this machine stay in the environment.
-    :param programs: folders whose programs come first.
+    :param home: an empty folder. The variables for this machine's package index and certificates are kept.
+    :param programs: folders to put first in PATH.
     """
     own = home / "programs"
     own.mkdir(exist_ok=True)
@@ -56,7 +56,7 @@ def started(
         yield process
     finally:
         running = psutil.Process(process.pid)
-        processes = [running, *running.children(recursive=True)]  # honcho gives each of its own a group of its own
+        processes = [running, *running.children(recursive=True)]  # honcho puts each program in its own process group
         for found in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 found.kill()
@@ -65,7 +65,7 @@ def started(
 
 
 def serves(command: Sequence[str], folder: Path, environment: dict[str, str]) -> None:
-    """Run a command until its app answers, at the port that the environment names and on this machine alone."""
+    """Run a command until its app answers. Assert that it listens on the given port of the loopback address only."""
     port = free_port()
     with started(command, folder, environment | {"PORT": str(port)}, "served") as process:
         log = folder.joinpath("served.log").read_text

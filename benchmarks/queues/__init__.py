@@ -1,12 +1,13 @@
-"""One module a queue: how its docs have it set up for jobs that must not be lost, with four workers.
+"""The queues of the benchmark, each set up with four workers as its docs say for jobs that must not be lost.
 
-Each has the same five things, and takes its servers from the environment (BENCH_DATABASE_URL, BENCH_REDIS_URL):
+Each queue is a module with these five names. Its servers are in BENCH_DATABASE_URL and BENCH_REDIS_URL:
 
-- `CONSUMER`: the command that starts the workers, the program's own name first; `PROCESSES` of them, where one is not enough.
-- `prepare()`: makes its tables, where it has any.
-- `submit(*args)`: submits `benchmarks.work.work(*args)`, and returns what `wait` takes.
-- `wait(submitted)`: returns once the result is there, the way its docs have a program wait.
-- `kept()`: how many jobs it still holds that have not ended: one that it holds may yet be rescued.
+- `CONSUMER`: the command that starts the workers, beginning with the program's name. `PROCESSES` is the number of such
+  processes, if one is not enough.
+- `prepare()`: create the tables, if the queue has any.
+- `submit(*args)`: submit `benchmarks.work.work(*args)`, and return the argument for `wait`.
+- `wait(submitted)`: wait for the result in the way that the queue's docs recommend.
+- `kept()`: return the number of jobs that the queue still holds and that have not ended. It may still rescue them.
 """
 
 WORKERS = 4

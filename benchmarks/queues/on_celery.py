@@ -1,7 +1,7 @@
-"""Celery with late acknowledgement, as its docs have it for jobs that may run twice and must run once.
+"""Celery with late acknowledgement, as its docs recommend for jobs that must run and may run twice.
 
-`task_reject_on_worker_lost` gives back the job of a worker process that was killed. The visibility timeout stays as it is
-(an hour): a shorter one runs longer jobs twice.
+`task_reject_on_worker_lost` requeues the job of a killed worker process. The visibility timeout keeps its default of an
+hour, because a shorter one runs longer jobs twice.
 """
 
 import os

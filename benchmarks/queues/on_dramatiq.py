@@ -1,4 +1,4 @@
-"""Dramatiq on Redis, which acknowledges late by default and tries again what failed; with its middleware for results."""
+"""Dramatiq on Redis, with its middleware for results. By default it acknowledges late and retries failed jobs."""
 
 import os
 from typing import Any
@@ -28,6 +28,6 @@ def wait(submitted: Any) -> None:
 
 
 def kept() -> int:
-    """Queued, or taken by a worker and not acknowledged."""
+    """Return the number of jobs that are queued, or claimed by a worker and not acknowledged."""
     acks = broker.client.scan_iter("dramatiq:__acks__.*")
     return int(broker.client.llen("dramatiq:default")) + sum(broker.client.scard(key) for key in acks)

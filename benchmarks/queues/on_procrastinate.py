@@ -1,6 +1,6 @@
-"""Procrastinate, with the periodic task from its docs that tries jobs of dead workers again.
+"""Procrastinate, with the periodic task from its docs that retries jobs of dead workers.
 
-Its worker is one process that waits on many things at once. For process workers there are four, each with one job at a time.
+Its worker is one asynchronous process. To compare process workers, there are four of them, each with one job at a time.
 """
 
 import os
@@ -14,7 +14,8 @@ from benchmarks.queues import PATIENCE, WORKERS
 
 CONSUMER = ["procrastinate", "--app", "benchmarks.queues.on_procrastinate.app", "worker", "--concurrency", "1"]
 PROCESSES = WORKERS
-LOOK = 0.005  # seconds between two looks whether a job has ended: it keeps no results, and nothing waits for an end
+# Seconds between two checks whether a job has ended. Procrastinate keeps no results, and has no way to wait for an end.
+POLL = 0.005
 
 app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=os.environ["BENCH_DATABASE_URL"]))
 task = app.task(work.work)
@@ -33,7 +34,7 @@ def prepare() -> None:
 
 
 def submit(job: str, seconds: float = 0, gate: str = "") -> int:
-    app.open()  # once is enough, and it may be again
+    app.open()  # has an effect only once
     return int(task.defer(job=job, seconds=seconds, gate=gate))
 
 
@@ -42,7 +43,7 @@ def wait(submitted: int) -> None:
     while app.job_manager.get_job_status(submitted).value in ("todo", "doing"):
         if time.monotonic() > until:
             raise TimeoutError(f"Job {submitted} has not ended.")
-        time.sleep(LOOK)
+        time.sleep(POLL)
 
 
 def kept() -> int:

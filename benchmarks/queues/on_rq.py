@@ -1,4 +1,4 @@
-"""RQ with a `Retry` for each job, without which one whose worker dies has failed; its pool replaces workers that die."""
+"""RQ with a `Retry` for each job: without it, a job fails when its worker dies. The pool replaces dead workers."""
 
 import os
 from typing import Any
@@ -12,7 +12,7 @@ from benchmarks.queues import PATIENCE, WORKERS
 CONSUMER = ["rq", "worker-pool", "--url", os.environ["BENCH_REDIS_URL"], "--num-workers", str(WORKERS),
             "--logging-level", "WARNING", "default"]  # fmt: skip
 
-# Without a time limit of the client's own, which is shorter than a wait for a result.
+# The client's default timeout is shorter than a wait for a result.
 queue = Queue(connection=redis.Redis.from_url(os.environ["BENCH_REDIS_URL"], socket_timeout=None))
 
 

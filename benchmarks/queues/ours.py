@@ -1,4 +1,4 @@
-"""This queue, as the app has it: process workers, nothing but the servers set."""
+"""This queue with process workers, as in the app: only the servers are set."""
 
 import os
 from typing import Any

@@ -1,6 +1,6 @@
-"""Huey on its own Redis or SQLite storage. Its docs have no setting that keeps a job whose worker dies.
+"""Huey on its own Redis or SQLite storage. Its docs have no setting that keeps the job of a dead worker.
 
-With results that notify, which its docs advise where a program waits for them.
+Results notify, as its docs recommend for programs that wait for them.
 """
 
 import os

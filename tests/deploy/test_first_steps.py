@@ -13,7 +13,7 @@ from tests.user import FOLDER, run, serves, user
 pytestmark = pytest.mark.long
 
 README = baking.KIT.joinpath("README.md").read_text()
-DEMO, APP = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+DEMO, APP, PROMOTE = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 UNTRACKED = shutil.ignore_patterns(".git", ".venv", "build", "*_cache", "__pycache__", ".hypothesis")
 
 
@@ -37,6 +37,8 @@ def test_the_app_of_the_readme_is_made_and_runs(clone: Path, environment: dict[s
     (go_there,) = re.findall(r"^ +(cd .*)$", made, re.MULTILINE)
     assert run(["sh", "-ec", f"{go_there} && pwd"], clone, environment) == f"{clone.parent / 'portfolio-desk'}\n"
     serves(["sh", "-ec", "\n".join(others)], clone, environment)
+    promoted = run(["sh", "-ec", f"{go_there}\n{PROMOTE}"], clone, environment)
+    assert "app/pages/first_job.py" in promoted
 
 
 @pytest.mark.parametrize("target", ["lint", "wheel", "notebooks", "lock"])

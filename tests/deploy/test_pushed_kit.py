@@ -5,10 +5,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests import baking
 from tests.end_to_end.running import RunningApp, wait_until
 
 
+@pytest.mark.long
 def test_the_kits_own_procfile_runs_the_demo(tmp_path: Path) -> None:
     kit = tmp_path / "kit"
     shutil.copytree(baking.KIT, kit, ignore=shutil.ignore_patterns(".git", ".venv", "build", "*_cache", "__pycache__"))

@@ -138,13 +138,13 @@ def test_a_process_without_redis_and_without_workers_is_ready(web: WebProcess, v
 
 
 def watch(web: WebProcess, until: Callable[[dict[str, dict[str, object]]], bool]) -> set[int]:
-    """Ask until the answer is so, and for a second more. Return the statuses."""
+    """Ask until the answer of /readyz is so, and for a second more. Return the statuses, also those of /healthz."""
     statuses = set()
     end = None
     start = time.monotonic()
     while end is None or time.monotonic() < end:
         status, told = web.ready()
-        statuses.add(status)
+        statuses |= {status, web.get("/healthz")[0]}
         if end is None and until(told):
             end = time.monotonic() + 1.0
         assert time.monotonic() < start + 10, told

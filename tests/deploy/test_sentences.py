@@ -1,5 +1,9 @@
-"""One sentence for each thing that goes wrong with a host's database: from web, worker and doctor, with an exit code and no password."""
+"""One sentence for each thing that goes wrong with a host's database: from web, worker and doctor, with an exit code and no password.
 
+/readyz has a name for it.
+"""
+
+import json
 import os
 import re
 import shlex
@@ -49,11 +53,12 @@ Users(DurableHuey("x", sys.argv[1]), "").add("ann", "mountain river nine")
 
 @dataclass(frozen=True)
 class Row:
-    """A problem: the database's URL, the words of the sentence, and the worker's exit code, or None if it waits or works."""
+    """A problem: the database's URL, the words of the sentence, the worker's exit code, or None if it waits or works, and the name."""
 
     url: str
     words: str
     worker: int | None
+    name: str = "ok"
 
 
 @dataclass
@@ -91,20 +96,36 @@ def rows(server: PostgresServer) -> dict[str, Row]:
     full = new_database(f"CREATE ROLE full_role LOGIN PASSWORD '{SECRET}' CONNECTION LIMIT 0", migrated=False)
     return {
         "no right to create tables": Row(
-            f"postgresql://desk:{SECRET}@{place}/{poor}", "GRANT USAGE, CREATE ON SCHEMA public TO desk;", 3
+            f"postgresql://desk:{SECRET}@{place}/{poor}",
+            "GRANT USAGE, CREATE ON SCHEMA public TO desk;",
+            3,
+            "no rights",
         ),
-        "wrong password": Row(f"postgres://desk:{SECRET}x@{place}/{poor}", 'refuses role "desk" with this password', 3),
+        "wrong password": Row(
+            f"postgres://desk:{SECRET}x@{place}/{poor}", 'refuses role "desk" with this password', 3, "wrong password"
+        ),
         "wrong password as an option": Row(
-            f"postgresql://{place}/{poor}?user=desk&password={SECRET}x", 'refuses role "desk" with this password', 3
+            f"postgresql://{place}/{poor}?user=desk&password={SECRET}x",
+            'refuses role "desk" with this password',
+            3,
+            "wrong password",
         ),
         "no such role": Row(
-            f"postgresql://nobody:{SECRET}@{place}/{poor}", 'refuses role "nobody" with this password', 3
+            f"postgresql://nobody:{SECRET}@{place}/{poor}",
+            'refuses role "nobody" with this password',
+            3,
+            "wrong password",
         ),
-        "no such database": Row(f"postgresql://desk:{SECRET}@{place}/nowhere", "/nowhere has no such database", 3),
-        "down": Row(f"postgresql://desk:{SECRET}@127.0.0.1:{free_port()}/app", "does not answer", None),
-        "read-only": Row(f"postgresql://{superuser}/{read_only}", "is read-only", None),
+        "no such database": Row(
+            f"postgresql://desk:{SECRET}@{place}/nowhere", "/nowhere has no such database", 3, "no such database"
+        ),
+        "down": Row(f"postgresql://desk:{SECRET}@127.0.0.1:{free_port()}/app", "does not answer", None, "unreachable"),
+        "read-only": Row(f"postgresql://{superuser}/{read_only}", "is read-only", None, "read-only"),
         "too many connections": Row(
-            f"postgresql://full_role:{SECRET}@{place}/{full}", "accepts no more connections: too many connections", None
+            f"postgresql://full_role:{SECRET}@{place}/{full}",
+            "accepts no more connections: too many connections",
+            None,
+            "too many connections",
         ),
         "newer schema": Row(f"postgresql://{superuser}/{newer}", "9999, newer than", None),
     }
@@ -157,7 +178,6 @@ def environment(row: Row) -> dict[str, str]:
         "DATABASE_URL": row.url,
         "SECRET_KEY": "k3yTh4tNobodyGuesses-0123456789abcdefg",
         "AUTH": "accounts",
-        "WEB_LINGER": "0",
         "WEB_CONCURRENCY": "1",
     }
 
@@ -189,6 +209,7 @@ def test_web_keeps_serving_and_says_in_a_sentence_that_it_cannot_use_the_databas
     wait_until(lambda: is_up(address), STARTS_IN)
     started = ran.said("web")
     assert [log_in(address) for _ in range(3)] == [503, 503, 503]
+    assert readiness(address) == ran.row.name
     said = ran.said("web").removeprefix(started)
     assert said.count(ran.row.words) == 1 and len(said.splitlines()) <= 3, said
     assert SECRET not in ran.said("web")
@@ -213,6 +234,7 @@ def test_all_keep_working_with_the_schema_of_a_newer_release(table: Callable[[st
     address = f"http://127.0.0.1:{(ran.folder / 'port').read_text()}"
     wait_until(lambda: is_up(address), STARTS_IN)
     assert log_in(address) == 401
+    assert readiness(address) == "ok"
     said = doctor(ran)
     assert said.returncode == 0, said.stdout
     assert ran.row.words in said.stdout
@@ -244,7 +266,18 @@ def log_in(address: str) -> int:
 
 def is_up(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{address}/health", timeout=10):
+        with urllib.request.urlopen(f"{address}/healthz", timeout=10):
             return True
     except OSError:
         return False
+
+
+def readiness(address: str) -> str:
+    """Return the answer of /readyz about the database."""
+    try:
+        with urllib.request.urlopen(f"{address}/readyz", timeout=10) as answer:
+            told = answer.read().decode()
+    except urllib.error.HTTPError as error:
+        told = error.read().decode()
+    assert SECRET not in told
+    return str(json.loads(told)["checks"]["database"])

@@ -10,13 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from benchmarks import web_servers
 from benchmarks.web import probe
+from jobqueue.web.connections import MAX_BODY
 from tests.baking import Bake
 from tests.deploy.web_process import PRODUCTION, WebProcess
 from tests.waiting import wait_until
@@ -196,6 +199,42 @@ def test_a_port_that_cannot_be_used_is_a_sentence(app: Path, settings: dict[str,
     assert ended.returncode == 2
     assert sentence.format(port=port) in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+# --- limits ---
+
+CALLBACK = "/_dash-update-component"
+JSON = {"Content-Type": "application/json"}
+
+
+def test_what_is_too_large_or_no_request_is_refused_in_words_and_delays_nobody(start: Start) -> None:
+    deep = b"[" * 100_000
+    with start() as web:
+
+        def answer(body: Any, **headers: str) -> tuple[int, str]:
+            with closing(web.connect()) as connection:
+                connection.request("POST", CALLBACK, body, JSON | headers)
+                response = connection.getresponse()
+                return response.status, response.read().decode()
+
+        status, text = answer(b"1" * (MAX_BODY + 1))
+        assert status == 413 and "A request may have at most 200 MB." in text
+        assert answer(deep)[0] == answer(deep + b"]" * len(deep))[0] == 400
+        with socket.create_connection(("127.0.0.1", web.port)) as endless:  # a chunk's first line, without an end
+            endless.settimeout(10)
+            endless.sendall(f"POST {CALLBACK} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+            with suppress(ConnectionError):
+                for _ in range(100):
+                    endless.sendall(b"1" * 10_000)
+            wait_until(lambda: is_closed(endless))
+        assert web.answers()
+
+
+def is_closed(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(10_000) == b""
+    except ConnectionError:
+        return True
 
 
 # --- slow clients ---

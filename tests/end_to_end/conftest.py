@@ -1,4 +1,4 @@
-"""Fixtures: an app that runs, and a browser that complains."""
+"""Fixtures: a running app, and a browser that reports errors."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from tests.end_to_end.tabs import Tabs, window
 
 @pytest.fixture
 def app(tmp_path: Path, bake: Callable[..., Path], request: pytest.FixtureRequest) -> Iterator[RunningApp]:
-    """The portfolio example, or the one that the test names: `@pytest.mark.parametrize("app", ["blank"], indirect=True)`.
+    """Yield an app: the portfolio example, or `@pytest.mark.parametrize("app", ["blank"], indirect=True)`.
 
     "blank under /explorer/" is served under that URL prefix.
     """
@@ -40,7 +40,7 @@ def browser_type_launch_args() -> dict[str, Any]:
 
 @pytest.fixture
 def tabs(playwright: Playwright, browser_type_launch_args: dict[str, Any], tmp_path: Path) -> Iterator[Tabs]:
-    """The tabs of a browser of the test's own. A tab may be hidden."""
+    """Yield the tabs of a separate browser, in which tabs can be hidden."""
     program = browser_type_launch_args.get("executable_path", playwright.chromium.executable_path)
     with window(playwright, program, browser_type_launch_args["args"], tmp_path / "chromium") as tabs:
         yield tabs
@@ -48,13 +48,15 @@ def tabs(playwright: Playwright, browser_type_launch_args: dict[str, Any], tmp_p
 
 @pytest.fixture
 def watch() -> Iterator[Callable[[Page], Page]]:
-    """Makes a page one that fails the test on any console error and on any request to another host."""
+    """Yield a function that makes the test fail on a page's console errors and on its requests to other hosts."""
     complaints: list[str] = []
 
     def watched(page: Page) -> Page:
         page.on("console", lambda message: complaints.append(message.text) if is_error(message) else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: None if is_local(request.url) else complaints.append(f"asks {request.url}"))
+        page.on(
+            "request", lambda request: None if is_local(request.url) else complaints.append(f"requests {request.url}")
+        )
         return page
 
     yield watched
@@ -67,5 +69,5 @@ def watched(page: Page, watch: Callable[[Page], Page]) -> Page:
 
 
 def is_error(message: ConsoleMessage) -> bool:
-    """Return whether a message is an error. A page that is itself answered with 401 or 404 says why, and is none."""
+    """Return whether a message is an error. The message about a page's own status of 401 or 404 is not."""
     return message.type == "error" and message.location["url"] != getattr(message.page, "url", None)

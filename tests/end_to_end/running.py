@@ -1,4 +1,4 @@
-"""A baked app as it runs: its own Procfile under honcho, on a port of its own, and Chromium before it."""
+"""A baked app that runs its Procfile under honcho on a free port."""
 
 import contextlib
 import os
@@ -15,14 +15,14 @@ import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.servers import free_port as free_port  # for those who start an app
+from tests.servers import free_port as free_port  # also for importers of this module
 
-WAIT = 60  # seconds that anything may take to come up, where much else runs
-PASSWORD = "mountain river nine"  # of everybody in the tests, to begin with
+WAIT = 60  # seconds that anything may take to start on a busy machine
+PASSWORD = "mountain river nine"  # first password of every user in the tests
 
 
 def wait_until(condition: Callable[[], object], what: str | Callable[[], str], timeout: float = WAIT) -> object:
-    """The condition's first true value; fails the test with `what` if there is none in time."""
+    """Return the condition's first true value. Fail the test with `what` if there is none in time."""
     until = time.monotonic() + timeout
     while not (found := condition()):
         if time.monotonic() > until:
@@ -32,9 +32,9 @@ def wait_until(condition: Callable[[], object], what: str | Callable[[], str], t
 
 
 class RunningApp:
-    """A baked app in a folder of its own. `start` runs its Procfile until it answers, `kill` ends all of it with SIGKILL.
+    """A baked app in its own folder. `start` runs its Procfile until it answers. `kill` kills all its processes.
 
-    :param prefix: the URL prefix that it is served under, as "/explorer/". "" for none.
+    :param prefix: the URL prefix, such as "/explorer/", or "" for none.
     """
 
     def __init__(self, folder: Path, prefix: str = "") -> None:
@@ -42,7 +42,7 @@ class RunningApp:
         self.port = free_port()
         self.prefix = prefix
         self.url = f"http://127.0.0.1:{self.port}{prefix.rstrip('/')}"
-        Path(folder, ".env").write_text(f"PORT={self.port}\n")  # honcho takes it from nowhere else
+        Path(folder, ".env").write_text(f"PORT={self.port}\n")  # honcho reads the port only from this file
         self.log = folder / "honcho.log"
         self.honcho: subprocess.Popen[bytes] | None = None
 
@@ -75,14 +75,14 @@ class RunningApp:
         return False
 
     def processes(self) -> list[psutil.Process]:
-        """All of the app's processes, honcho included."""
+        """Return all of the app's processes, with honcho."""
         if self.honcho is None or not psutil.pid_exists(self.honcho.pid):
             return []
         top = psutil.Process(self.honcho.pid)
         return [top, *top.children(recursive=True)]
 
     def kill(self) -> None:
-        """SIGKILL to everything: web, consumer and workers."""
+        """Kill web, consumer and workers with SIGKILL."""
         processes = self.processes()
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -101,7 +101,8 @@ class RunningApp:
 
 
 def log_in(page: Page, name: str, password: str = PASSWORD) -> None:
-    expect(page.get_by_role("heading", name="Log in")).to_be_visible(timeout=1000 * WAIT)  # others ask for a name, too
+    # Wait for the log-in page, as other pages have a field "Name" too.
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible(timeout=1000 * WAIT)
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
@@ -112,6 +113,6 @@ def is_local(url: str) -> bool:
 
 
 def add_counting_pages(folder: Path) -> None:
-    """To an app: a job with its panel, and a background callback, which count until a test lets them end."""
+    """Add pages to an app: a job with its panel, and a background callback. Both run until a test lets them end."""
     shutil.copytree(Path(__file__).with_name("counting"), folder / "app", dirs_exist_ok=True)
     (folder / "notes").mkdir()

@@ -1,7 +1,7 @@
-"""A Chromium whose tabs are as a person's: what lies behind another tab is hidden, and its timers are slowed down.
+"""A Chromium whose tabs behave like a user's: a tab behind another one is hidden, and its timers are slowed down.
 
-Playwright tells each page of the browsers that it starts that it is looked at, whatever lies before it, and lets their timers run
-on. So this one is started without it, and Playwright comes to it later.
+In a browser that Playwright starts, every page counts as visible and its timers run at full speed. So this browser is
+started without Playwright, which connects to it later.
 """
 
 import subprocess
@@ -23,14 +23,14 @@ class Tabs:
         self.context = context
 
     def open(self, url: str = "about:blank") -> Page:
-        """Before all others."""
+        """Open a tab in front of all others."""
         page = self.context.new_page()
         page.goto(url)
         assert not is_hidden(page)
         return page
 
     def open_behind(self, url: str) -> Page:
-        """Open a tab in the background, as a click with Ctrl on a link does."""
+        """Open a tab in the background, as Ctrl and a click on a link do."""
         with self.context.expect_page() as opened:
             session = self.context.new_cdp_session(self.context.pages[0])
             session.send("Target.createTarget", {"url": url, "background": True})
@@ -40,13 +40,13 @@ class Tabs:
         return page
 
     def hide(self, page: Page) -> None:
-        """Behind another one."""
+        """Bring another tab to the front."""
         self.context.pages[0].bring_to_front()
         wait_until(lambda: is_hidden(page), "it is hidden")
 
     def show(self, page: Page) -> None:
         page.bring_to_front()
-        wait_until(lambda: not is_hidden(page), "it is seen")
+        wait_until(lambda: not is_hidden(page), "it is visible")
 
 
 def is_hidden(page: Page) -> bool:
@@ -54,7 +54,7 @@ def is_hidden(page: Page) -> bool:
 
 
 def asks(page: Page, within: float) -> bool:
-    """Return whether the page sends a new request to the server within so many milliseconds."""
+    """Return whether the page sends a new request to the server within `within` milliseconds."""
     try:
         with page.expect_request(LOOKS, timeout=within):
             pass
@@ -65,7 +65,7 @@ def asks(page: Page, within: float) -> bool:
 
 @contextmanager
 def window(playwright: Playwright, program: str, arguments: Sequence[str], folder: Path) -> Iterator[Tabs]:
-    """A browser of its own, whose profile is in this folder."""
+    """Start a separate browser with its profile in this folder. Yield its tabs."""
     own = ["--headless", f"--user-data-dir={folder}", "--remote-debugging-port=0"]
     browser = subprocess.Popen(
         [program, *own, *arguments, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -1,4 +1,4 @@
-"""Logging in, as people do it; and no page needs more than the headers allow, which a browser would say on its console."""
+"""Tests of accounts in Chromium: logging in and out, and that every page works within the security headers."""
 
 import os
 import re
@@ -65,13 +65,13 @@ def test_from_the_first_account_to_the_log_out(app: RunningApp, watched: Page, b
         log_in(attacker, "ben", "wrong")
     expect(attacker.get_by_role("alert")).to_have_text("Too many failed log-ins. Try again in 5 minutes.")
     attacker.close()
-    log_in(watched, "ben", OTHER)  # in a browser that is known
+    log_in(watched, "ben", OTHER)  # in a known browser
     expect(watched.get_by_label("Your name")).to_be_visible()
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("app", ["blank under /explorer/"], indirect=True)
-def test_a_page_whose_session_has_ended_leads_to_the_log_in_and_back(app: RunningApp, page: Page) -> None:
+def test_page_with_an_ended_session_leads_to_the_log_in_and_back(app: RunningApp, page: Page) -> None:
     users(app, "add", "ann", password=PASSWORD)
     app.start(AUTH="accounts")
     page.goto(f"{app.url}/hello")
@@ -84,7 +84,7 @@ def test_a_page_whose_session_has_ended_leads_to_the_log_in_and_back(app: Runnin
 
 
 @pytest.mark.long
-def test_no_page_asks_for_more_than_the_headers_allow(app: RunningApp, watched: Page) -> None:
+def test_every_page_works_within_the_security_headers(app: RunningApp, watched: Page) -> None:
     users(app, "add", "ann", password=PASSWORD)
     app.start(AUTH="accounts")
     watched.goto(app.url)
@@ -142,7 +142,7 @@ def test_background_callback_belongs_to_the_user_who_started_it(
     assert watched.evaluate(replay, [poll.url, poll.post_data])[0] == 200
     status, text = ben.evaluate(replay, [poll.url, poll.post_data])
     assert status == 404 and "counted" not in text
-    ben.goto(watched.url)  # which has the callback's token in it
+    ben.goto(watched.url)  # the address contains the callback's token
     expect(ben.get_by_role("button", name="Start")).to_be_enabled()
     expect(ben.get_by_text("counted one")).to_have_count(0)
     ben.close()
@@ -153,7 +153,7 @@ def test_background_callback_belongs_to_the_user_who_started_it(
 def test_page_of_a_pruned_job_shows_a_message(app: RunningApp, page: Page) -> None:
     users(app, "add", "ann", password=PASSWORD)
     app.start(AUTH="accounts")
-    page.add_init_script("performance.now = () => 1e6")  # as if it had been there for long
+    page.add_init_script("performance.now = () => 1e6")  # as if the page had been open for long
     page.goto(f"{app.url}/hello")
     log_in(page, "ann", PASSWORD)
     page.get_by_role("button", name="Say hello").click()

@@ -1,6 +1,7 @@
-"""A job with a panel, and a background callback, in a baked app: whatever happens, the page ends as its user meant.
+"""Tests that a page with a panel or a background callback shows the right result in the end, despite disturbances.
 
-The app has two pages more, in `counting`, and runs as in production: two web processes and a consumer, on Postgres and Valkey.
+The baked app has additional pages from `counting`. It runs as in production: two web processes and a consumer, on
+Postgres and Valkey.
 """
 
 import os
@@ -24,17 +25,17 @@ from tests.end_to_end.running import RunningApp, add_counting_pages, is_local, w
 from tests.end_to_end.tabs import LOOKS, Tabs, asks, is_hidden
 from tests.servers import ValkeyServer, fresh_database, shared_postgres
 
-AWAY = 20  # seconds for which the web is gone
-PATIENCE = 60  # seconds that anything may take, which it does where much else runs
+AWAY = 20  # seconds for which the web processes are down
+PATIENCE = 60  # seconds that anything may take on a busy machine
 WAYS = ["job", "callback"]
 
-# Whether the page waits for the answer to a callback.
+# JavaScript: whether the page waits for the answer to a callback
 PENDING = """output => Object.values(window.store.getState().callbacks).filter(Array.isArray).flat()
     .some(call => call.callback.output === output)"""
 
 expect.set_options(timeout=PATIENCE * 1000)
 
-# One app serves them all.
+# All tests share one app.
 pytestmark = pytest.mark.xdist_group("coming back")
 
 both_ways = pytest.mark.parametrize("way", WAYS)
@@ -42,7 +43,7 @@ callback_alone = pytest.mark.parametrize("way", ["callback"])
 
 
 class Site(RunningApp):
-    """The app's web and worker, each a process of its own, to be stopped and started alone."""
+    """The app's web server and worker, which a test can stop and start separately."""
 
     def __init__(self, folder: Path, database_url: str, valkey: ValkeyServer) -> None:
         super().__init__(folder)
@@ -115,7 +116,7 @@ def site(
 
 
 class Visitor:
-    """Somebody before one of the two pages."""
+    """A user of one of the two pages."""
 
     def __init__(self, site: Site, page: Page, way: str) -> None:
         self.site, self.page, self.way = site, page, way
@@ -127,7 +128,7 @@ class Visitor:
         return self
 
     def start(self, kind: str = "one") -> str:
-        """Starts a job, and returns what it is named."""
+        """Start a job. Return its name."""
         name = f"{kind}-{secrets.token_hex(4)}"
         self.page.get_by_label("Name", exact=True).fill(name)
         self.page.get_by_role("button", name="Start").click()
@@ -137,7 +138,7 @@ class Visitor:
         expect(self.page.get_by_text(f"counting {name}")).to_be_visible()
 
     def ends(self, name: str) -> None:
-        """Let the job end: the page shows its result, and nothing of one that runs."""
+        """Let the job end. Check that the page shows its result, and no running job."""
         self.site.note(f"{name} may end").touch()
         self.sees(name)
 
@@ -155,21 +156,22 @@ class Visitor:
         self.page.get_by_role("button", name="Cancel").click()
 
     def another(self, page: Page) -> "Visitor":
-        """The same address elsewhere."""
+        """Open the same address in another page."""
         page.goto(self.page.url)
         return Visitor(self.site, page, self.way)
 
 
 @pytest.fixture
 def visitor(site: Site, page: Page, way: str) -> Iterator[Visitor]:
-    """Before a site that is as it should be, however the test before this one ended.
+    """Yield a visitor of a site that has been repaired after the previous test.
 
-    Nothing may go wrong on the page but that a web which is away does not answer, and nothing may be asked of another host.
+    The test fails on console errors, except for requests that fail while the web server is down, and on requests to
+    other hosts.
     """
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: None if is_local(request.url) else complaints.append(f"asks {request.url}"))
+    page.on("request", lambda request: None if is_local(request.url) else complaints.append(f"requests {request.url}"))
     for note in site.notes.glob("h*ld*"):
         note.unlink()
     for job in site.huey.jobs(limit=20):
@@ -182,7 +184,7 @@ def visitor(site: Site, page: Page, way: str) -> Iterator[Visitor]:
     assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
 
 
-# --- what may happen while a job runs; each returns who watches it then ---
+# --- disturbances while a job runs; each returns the visitor who watches it afterwards ---
 
 
 def reload(visitor: Visitor, name: str) -> Visitor:
@@ -216,7 +218,7 @@ def kill_the_web(visitor: Visitor, name: str) -> Visitor:
 
 
 def take_the_web_away(visitor: Visitor, name: str) -> Visitor:
-    """The job ends while it is gone."""
+    """Stop the web server, and let the job end meanwhile."""
     site = visitor.site
     site.end("web", signal.SIGKILL)
     away = time.monotonic()
@@ -233,7 +235,7 @@ def restart_valkey(visitor: Visitor, name: str) -> Visitor:
 
 
 def deploy(visitor: Visitor, name: str) -> Visitor:
-    """All of it, one after the other."""
+    """Restart all parts one after the other."""
     site = visitor.site
     site.end("worker")
     site.valkey.restart()
@@ -246,7 +248,7 @@ def deploy(visitor: Visitor, name: str) -> Visitor:
 
 
 def long(*functions: Callable[..., object]) -> list[object]:
-    """For `make faults`."""
+    """Mark parameters as long."""
     return [pytest.param(function, marks=pytest.mark.long) for function in functions]
 
 
@@ -283,7 +285,7 @@ def test_another_browser_shows_the_same_job(visitor: Visitor, browser: Browser) 
     assert len(visitor.site.jobs(name)) == 1
 
 
-# --- what its user may do ---
+# --- actions of the user ---
 
 
 def while_queued(visitor: Visitor) -> Iterator[str]:
@@ -359,7 +361,7 @@ def test_page_shows_only_the_job_that_was_started_last(visitor: Visitor) -> None
     expect(visitor.page.get_by_text(first)).to_have_count(0)
     visitor.ends(second)
     expect(visitor.page.get_by_text(first)).to_have_count(0)
-    # What a callback's page does not wait for any more is stopped; a job is worth its address.
+    # A callback that its page no longer waits for is cancelled. A job can still be reached by its address.
     ended = State.SUCCEEDED if visitor.way == "job" else State.CANCELLED
     assert visitor.site.jobs(first)[0].state is ended
 
@@ -367,13 +369,13 @@ def test_page_shows_only_the_job_that_was_started_last(visitor: Visitor) -> None
 @callback_alone
 @pytest.mark.long
 def test_second_start_cancels_the_first(visitor: Visitor) -> None:
-    """The second comes before the page knows the first one's job: the answer with it is late."""
+    """Test a second start before the page has got the answer with the first job."""
     late: list[Route] = []
     visitor.page.route("**/_dash-update-component*", lambda route: route.continue_() if late else late.append(route))
     with visitor.page.expect_request("**/_dash-update-component*"):
         first = visitor.start()
     second = visitor.start()
-    visitor.page.wait_for_timeout(200)  # in which it would be asked for
+    visitor.page.wait_for_timeout(200)  # enough for a poll, if there were one
     late[0].continue_()
     visitor.watches(second)
     wait_until(lambda: visitor.site.jobs(first)[0].state is State.CANCELLED, "the first is cancelled", PATIENCE)
@@ -384,7 +386,7 @@ def test_second_start_cancels_the_first(visitor: Visitor) -> None:
 @callback_alone
 @pytest.mark.parametrize("late", ["request", pytest.param("answer", marks=pytest.mark.long)])
 def test_cancel_before_the_start_is_answered_takes_effect(visitor: Visitor, late: str) -> None:
-    """The renderer does not know the job yet when its user cancels it. The job may run already."""
+    """Test a cancel before the renderer knows the job, which may already run."""
     page, held = visitor.page, list[tuple[Route, APIResponse | None]]()
 
     def hold(route: Route) -> None:
@@ -393,7 +395,7 @@ def test_cancel_before_the_start_is_answered_takes_effect(visitor: Visitor, late
     page.route(LOOKS, hold, times=1)
     name = visitor.start()
     while not held:
-        page.wait_for_timeout(20)  # which lets the request come
+        page.wait_for_timeout(20)  # lets Playwright handle the request
     visitor.cancel()
     page.wait_for_function(PENDING, arg="callback-cancel.id")
     route, answer = held[0]
@@ -432,7 +434,7 @@ def test_a_store_of_60_000_rows_reaches_a_callback(visitor: Visitor) -> None:
 @callback_alone
 @pytest.mark.long
 def test_large_call_may_take_longer_than_a_small_one(visitor: Visitor) -> None:
-    """A small one is repeated after 30 seconds without an answer."""
+    """Test a large call for a minute. A small call is repeated after 30 seconds without an answer."""
     page, sent, goes_on = visitor.page, list[Route](), list[bool]()
     page.clock.install()
     page.goto(f"{visitor.site.url}/counting-ends")
@@ -467,7 +469,7 @@ def test_page_shows_its_job_after_going_back(visitor: Visitor) -> None:
 def test_late_answer_does_not_disturb_a_page_after_going_back(
     visitor: Visitor,
 ) -> None:
-    """Its request was sent before, with the content that the page had then."""
+    """Test an answer to a request that was sent before, with the page's old content."""
     page = visitor.page
     name = visitor.start()
     visitor.watches(name)
@@ -519,7 +521,7 @@ def test_cancel_during_a_web_outage_takes_effect(visitor: Visitor) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("way", ["job"])
 def test_panel_shows_answers_of_a_slow_web_process(visitor: Visitor) -> None:
-    """Each answer takes longer than a panel waits until it asks again."""
+    """Test answers that take longer than the interval between a panel's polls."""
     name = visitor.start()
     visitor.watches(name)
     late: list[tuple[float, Route]] = []
@@ -545,7 +547,7 @@ def test_click_during_a_web_outage_starts_one_job(visitor: Visitor) -> None:
     assert len(visitor.site.jobs(name)) == 1
 
 
-# --- a tab that is hidden, as it is behind another one ---
+# --- a tab that is hidden behind another one ---
 
 
 @callback_alone
@@ -567,7 +569,7 @@ def test_hidden_panel_polls_rarely_and_at_once_when_shown(visitor: Visitor, tabs
     hidden.watches(name)
     tabs.hide(hidden.page)
     pause = "dash_component_api.getLayout({of: 'page', panels: 'tick'}).props.interval"
-    wait_until(lambda: hidden.page.evaluate(pause) == HIDDEN_MS, "it asks rarely from the next answer on", PATIENCE)
+    wait_until(lambda: hidden.page.evaluate(pause) == HIDDEN_MS, "it polls rarely after the next answer", PATIENCE)
     assert not asks(hidden.page, 1.4 * SLOWEST_MS)
     hidden.site.note(f"{name} may end").touch()
     wait_until(lambda: hidden.site.jobs(name)[0].state.ended, "the job has ended", PATIENCE)

@@ -1,4 +1,4 @@
-"""Errors on pages, in Chromium: said within five seconds where the database hangs, and in nobody's way."""
+"""Tests of error notices in Chromium: pages report a hanging database in time, and notices cover no controls."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.end_to_end.running import PASSWORD, RunningApp, log_in
 from tests.proxy import Proxy
 
-MOST_MS = 5000  # until a page says that the database does not answer
+MOST_MS = 5000  # until a page reports that the database does not answer
 HANGS = "The database does not answer"
 ADD_USER = f'from app.access import accounts; accounts.users.add("ann", "{PASSWORD}", admin=True)'
 
@@ -78,7 +78,7 @@ def test_pages_say_within_five_seconds_that_the_database_hangs(
         expect(updated).not_to_have_text(seen, timeout=15_000)
 
 
-def test_notice_stays_until_it_is_dismissed_and_is_not_under_the_pointer(app: RunningApp, watched: Page) -> None:
+def test_notice_stays_until_dismissed_and_does_not_cover_the_button(app: RunningApp, watched: Page) -> None:
     app.folder.joinpath("app", "pages", "failing.py").write_text(FAILING)
     app.start()
     watched.clock.install()
@@ -91,7 +91,7 @@ def test_notice_stays_until_it_is_dismissed_and_is_not_under_the_pointer(app: Ru
         expect(notice).to_have_css("opacity", "1")  # it fades in
         found = Axe().run(watched)
         assert not found.violations_count, found.generate_report()
-        button.click(trial=True)  # it is still what a click there reaches
+        button.click(trial=True)  # the notice does not cover the button
         watched.clock.fast_forward("10:00")
         expect(notice).to_be_visible()
         notice.get_by_role("button", name="Close").click()

@@ -1,4 +1,4 @@
-"""Procfile.dev, which `make start` runs while somebody edits the app, restarts the processes that a change concerns."""
+"""Tests of Procfile.dev, which `make start` runs. A change of a file restarts the processes that use it."""
 
 import http.client
 import subprocess
@@ -23,28 +23,31 @@ def test_mistake_shows_in_browser_and_terminal_until_it_is_fixed(app: RunningApp
     app.start(PROCFILE="Procfile.dev")
     assert shown(app, "/hello")[0] == 200
     with changed(app, "app/pages/hello.py", MISTAKE):
-        wait_until(lambda: shown(app, "/hello")[0] == 500, "the page shows that there is a mistake")
+        wait_until(lambda: shown(app, "/hello")[0] == 500, "the page shows the mistake")
         assert "SyntaxError" in shown(app, "/hello")[1]
-        assert says(app, "web", "SyntaxError") == 1  # not again at each request
+        assert lines_with(app, "web", "SyntaxError") == 1  # not again at each request
     wait_until(lambda: shown(app, "/hello")[0] == 200, "the page is there again")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("file", "concerned"),
     [
-        # No page has a background callback, so the worker knows none.
-        pytest.param("app/pages/hello.py", ["web"], marks=pytest.mark.long),
+        # No page has a background callback, so the worker imports no page.
+        ("app/pages/hello.py", ["web"]),
         ("app/jobs/hello.py", ["web", "worker"]),
-        pytest.param("app/__init__.py", ["web", "worker"], marks=pytest.mark.long),
+        ("app/__init__.py", ["web", "worker"]),
     ],
     ids=["page", "job", "package"],
 )
 def test_mistake_at_the_start_shows_in_browser_and_terminal(app: RunningApp, file: str, concerned: list[str]) -> None:
     with changed(app, file, MISTAKE):
         app.launch(PROCFILE="Procfile.dev")
-        wait_until(lambda: shown(app, "/hello")[0] == 500, "the page shows that there is a mistake")
+        wait_until(lambda: shown(app, "/hello")[0] == 500, "the page shows the mistake")
         assert "SyntaxError" in shown(app, "/hello")[1]
-        wait_until(lambda: all(says(app, process, "SyntaxError") for process in concerned), "the terminal shows it too")
+        wait_until(
+            lambda: all(lines_with(app, process, "SyntaxError") for process in concerned), "the terminal shows it too"
+        )
     wait_until(lambda: shown(app, "/hello")[0] == 200, "the page is there")
     job = submitted(app, greeting(0))
     wait_until(lambda: job.state is State.SUCCEEDED, "a job runs")
@@ -53,7 +56,7 @@ def test_mistake_at_the_start_shows_in_browser_and_terminal(app: RunningApp, fil
 @pytest.mark.long
 def test_open_page_shows_a_mistake_and_recovers(app: RunningApp, page: Page) -> None:
     app.start(PROCFILE="Procfile.dev")
-    with page.expect_response("**/_reload-hash"):  # from then on it sees changes
+    with page.expect_response("**/_reload-hash"):  # from then on the page notices changes
         page.goto(f"{app.url}/hello?job=none")
     page.get_by_text("No such job").wait_for()
     with changed(app, "app/pages/hello.py", MISTAKE):
@@ -67,8 +70,8 @@ def test_code_change_releases_the_running_job_and_it_ends(app: RunningApp) -> No
     wait_until(lambda: job.state is State.RUNNING, "the job runs")
     with changed(app, "app/jobs/hello.py", MISTAKE):
         wait_until(lambda: job.get_job().returns == 1, "the job goes back to the queue")
-        wait_until(lambda: says(app, "worker", "SyntaxError"), "the worker says what the mistake is")
-    wait_until(lambda: job.state is State.SUCCEEDED, "the job ends in the mended worker")
+        wait_until(lambda: lines_with(app, "worker", "SyntaxError"), "the worker logs the mistake")
+    wait_until(lambda: job.state is State.SUCCEEDED, "the job ends in the fixed worker")
     assert job.get_job().losses == 0
     assert job.get() == "Hello, ann!"
 
@@ -90,9 +93,9 @@ def new() -> None: ...
 
 @pytest.mark.long
 def test_files_that_are_added_renamed_or_deleted_are_seen(app: RunningApp, page: Page) -> None:
-    """Nothing else is saved meanwhile. An open page shows the change without being loaded again."""
+    """Test changes without any other saved file. An open page shows them without a reload."""
     app.start(PROCFILE="Procfile.dev")
-    with page.expect_response("**/_reload-hash"):  # from then on it sees changes
+    with page.expect_response("**/_reload-hash"):  # from then on the page notices changes
         page.goto(f"{app.url}/hello")
     menu = page.get_by_role("navigation")
     pages, jobs, assets = (Path(app.folder, "app", name) for name in ("pages", "jobs", "assets"))
@@ -120,9 +123,11 @@ def test_files_that_are_added_renamed_or_deleted_are_seen(app: RunningApp, page:
     jobs.joinpath("third.py").rename(jobs / "fourth.py")
     job = submitted(app, "from app.jobs.fourth import new; new()")
     wait_until(lambda: job.state is State.SUCCEEDED, "the worker knows the job by its new name")
-    starts = says(app, "worker", "starts 2 process workers")
+    starts = lines_with(app, "worker", "starts 2 process workers")
     jobs.joinpath("fourth.py").unlink()
-    wait_until(lambda: says(app, "worker", "starts 2 process workers") > starts, "the worker starts again without it")
+    wait_until(
+        lambda: lines_with(app, "worker", "starts 2 process workers") > starts, "the worker starts again without it"
+    )
 
 
 def has_asset(app: RunningApp, name: str) -> bool:
@@ -131,7 +136,7 @@ def has_asset(app: RunningApp, name: str) -> bool:
 
 
 class changed:
-    """A file of the app with something at its end, and afterwards without."""
+    """A file of the app with text appended during the block."""
 
     def __init__(self, app: RunningApp, name: str, added: str) -> None:
         self.path = app.folder / name
@@ -146,7 +151,7 @@ class changed:
 
 
 def shown(app: RunningApp, path: str) -> tuple[int, str]:
-    """Return status and text of a page; 0 while the web process restarts, which may cut an answer off."""
+    """Return status and text of a page. The status is 0 while the web process restarts, which may cut off an answer."""
     try:
         with opened(app.url + path) as response:
             return response.status or 0, response.read().decode()
@@ -175,6 +180,6 @@ def submitted(app: RunningApp, call: str) -> JobHandle:
     return DurableHuey("seen", f"sqlite:///{Path(app.folder, 'var', 'jobs.sqlite')}").job(job_id)
 
 
-def says(app: RunningApp, process: str, text: str) -> int:
-    """Return the number of lines that contain the text."""
+def lines_with(app: RunningApp, process: str, text: str) -> int:
+    """Return the number of log lines of a process that contain the text."""
     return sum(f"{process}.1" in line and text in line for line in app.log.read_text().splitlines())

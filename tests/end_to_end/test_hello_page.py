@@ -1,4 +1,4 @@
-"""The blank example's one page in Chromium: a greeting, its address, and the words for a job that goes wrong."""
+"""Tests of the blank example's page in Chromium: a greeting, its address, and the message for a failed job."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def greet(page: Page, app: RunningApp) -> None:
     page.get_by_role("button", name="Say hello").click()
 
 
-def test_a_greeting_is_found_again_after_a_reload(app: RunningApp, watched: Page) -> None:
+def test_greeting_survives_a_reload(app: RunningApp, watched: Page) -> None:
     app.start()
     greet(watched, app)
     expect(watched.get_by_text("thinking about ann")).to_be_visible()
@@ -31,7 +31,7 @@ def test_a_greeting_is_found_again_after_a_reload(app: RunningApp, watched: Page
     expect(watched.get_by_text("Hello, ann!")).to_be_visible(timeout=15_000)
     expect(watched.get_by_role("progressbar")).to_have_count(0)
 
-    # On a phone the pages are behind a button.
+    # On a phone, a button opens the menu of pages.
     watched.set_viewport_size({"width": 390, "height": 844})
     expect(watched.get_by_role("link", name="Jobs")).to_have_count(0)
     watched.get_by_role("button", name="Pages").click()
@@ -52,7 +52,7 @@ def test_a_double_click_starts_one_job(app: RunningApp, watched: Page) -> None:
 
 
 @pytest.mark.long
-def test_each_job_has_its_address_back_and_forward(app: RunningApp, watched: Page) -> None:
+def test_back_and_forward_show_each_job_at_its_address(app: RunningApp, watched: Page) -> None:
     app.start()
     watched.goto(f"{app.url}/hello")
     addresses: list[str] = []
@@ -74,7 +74,7 @@ def test_each_job_has_its_address_back_and_forward(app: RunningApp, watched: Pag
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", WRONG)
-def test_error_is_a_sentence_with_its_traceback_folded(app: RunningApp, watched: Page, kind: str) -> None:
+def test_error_is_a_sentence_with_a_collapsed_traceback(app: RunningApp, watched: Page, kind: str) -> None:
     options, body, sentence = WRONG[kind]
     job = app.folder / "app" / "jobs" / "hello.py"
     text = job.read_text().replace("@huey.task()", f"@huey.task({options})")
@@ -87,7 +87,7 @@ def test_error_is_a_sentence_with_its_traceback_folded(app: RunningApp, watched:
     if kind == "it raises":
         watched.get_by_text("Details").click()
         expect(traceback).to_be_visible()
-    else:  # an error of the queue: its traceback helps nobody
+    else:  # an error of the queue, whose traceback would not help
         expect(watched.get_by_text("Details")).to_have_count(0)
 
     job_id = watched.url.partition("job=")[2]

@@ -1,7 +1,7 @@
-"""The jobs page in Chromium, before the app's real Procfile: each of its controls, over a reload and from a shared link.
+"""Tests of each control of the jobs page in Chromium, also after a reload and from a shared link.
 
-Once where nobody has to log in; as an admin, who has them all over everybody's jobs; and as an owner, who has those over
-their own. One app serves a test, as its start takes longer than most of what is done here.
+There are three visitors: one of an app without accounts, an admin, who may act on all jobs, and an owner, who may act
+on their own jobs. Each test uses one app for many steps, because an app takes longer to start than most steps.
 """
 
 import re
@@ -78,16 +78,16 @@ class Desk:
     huey: DurableHuey  # its jobs
 
     def of(self, owner: str, state: State | None = None) -> list[Job]:
-        """Newest first."""
+        """Return an owner's jobs, newest first."""
         return self.huey.jobs(owner=owner, state=state)
 
-    def is_logged(self, who: str, does: str) -> None:
-        """Assert that the log says who did it, and when."""
-        line = re.compile(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ jobqueue\.acts: {who} {does}")
+    def is_logged(self, user: str, action: str) -> None:
+        """Wait until the log has a line with the time, the user and the action."""
+        line = re.compile(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ jobqueue\.acts: {user} {action}")
         wait_until(lambda: line.search(self.app.log.read_text()), f"{line.pattern} is logged")
 
 
-# Notes whatever was on the page and is not, or is another, at any moment at which it might be painted.
+# JavaScript: notes each part of the page that is removed or replaced at a moment at which the page might be painted
 WATCH = """() => {
     const parts = ["#jobs-rows tbody tr", "#jobs-rows a", "#jobs-tiles a", ".recharts-surface", "#jobs-updated"];
     const there = parts.map((part) => document.querySelector(part)), title = document.title;
@@ -101,7 +101,7 @@ WATCH = """() => {
 
 @pytest.fixture
 def desk(request: pytest.FixtureRequest, tmp_path: Path, bake: Callable[..., Path], watched: Page) -> Iterator[Desk]:
-    """An app with jobs of Ann and of Ben. With accounts they have to log in, as has Eve, who is an admin."""
+    """Yield an app with jobs of Ann and Ben. With accounts, they and Eve, an admin, must log in."""
     accounts = getattr(request, "param", "off") == "accounts"
     folder = tmp_path / "app"
     shutil.copytree(bake(example="blank"), folder)
@@ -153,12 +153,12 @@ def run_again(page: Page, button: str) -> None:
 
 
 def dialog(page: Page) -> Locator:
-    """Return the one that asks for confirmation."""
+    """Return the dialog that asks for confirmation."""
     return page.get_by_role("dialog")
 
 
 def confirm(page: Page, act: str, jobs: str, said: str) -> None:
-    """Do an act with the selected jobs, such as `1 job`, and confirm it in the dialog."""
+    """Apply an action to the selected jobs, such as `1 job`, and confirm it in the dialog."""
     page.get_by_role("button", name=f"{act} {jobs.split()[0]}", exact=True).click()
     expect(dialog(page)).to_contain_text(f"{act} {jobs}?")
     page.get_by_role("button", name=f"{act} {jobs}").click()
@@ -178,15 +178,15 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
     expect(page.get_by_role("link", name="Running")).to_contain_text("1")
     expect(page.locator(".recharts-surface").first).to_be_visible()
 
-    # Older, newer; what is on this page of the list stands in the address.
+    # Older and newer jobs. The address contains the position in the list.
     page.get_by_role("button", name="Older").click()
-    expect(page.get_by_text("26 to 34")).to_be_visible()
+    expect(page.get_by_text("26 to 35")).to_be_visible()
     page.reload()
-    expect(page.get_by_text("26 to 34")).to_be_visible()
+    expect(page.get_by_text("26 to 35")).to_be_visible()
     page.get_by_role("button", name="Newer").click()
     listed(page, 25)
 
-    # Filters, all of them together, over a reload and in another browser.
+    # All filters together, after a reload and in another browser.
     choose(page, "State", "failed")
     choose(page, "Submitted", "Last hour")
     choose(page, "Queue", "default")
@@ -208,7 +208,7 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
     listed(page, 25)
     assert "?" not in page.url
 
-    # On a phone the other columns are a second line of the task's.
+    # On a phone, the task's cell has the other columns in a second line.
     page.set_viewport_size({"width": 390, "height": 844})
     expect(page.locator(".jobs-task").last).to_contain_text(re.compile("fail.* ago.*no price on day"))
     expect(page.locator(".jobs-narrow").last).to_be_visible()
@@ -217,14 +217,15 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
     expect(page.locator(".jobs-narrow").last).not_to_be_visible()
     expect(page.get_by_role("columnheader", name="Waited")).to_be_visible()
 
-    # A link to this page leads to what it says, over and over.
+    # A link to this page sets its filter each time.
     for _ in range(2):
         page.get_by_role("link", name="Failed in 24 h").click()
         expect(page.get_by_role("textbox", name="State")).to_have_value("failed")
         page.get_by_role("button", name="Clear filters").click()
         expect(page.get_by_role("textbox", name="State")).to_have_value("")
 
-    # Retry and cancel what was selected, once that is confirmed; a look in between leaves that, and takes nothing away.
+    # Retry and cancel the selected jobs after a confirmation. A refresh in between keeps the selection and replaces
+    # nothing.
     page.get_by_role("link", name="Failed in 24 h").click()
     expect(page.get_by_role("textbox", name="State")).to_have_value("failed")
     listed(page, 25)
@@ -249,7 +250,7 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
     expect(page.get_by_text("Cancelled: 1 of 1 job.")).to_be_visible()
     expect(page.get_by_text("No job matches all of these filters.")).to_be_visible()
 
-    # A job that fails: what happened, and again.
+    # A failed job: its details, and a retry.
     page.goto(f"{app.url}/jobs?text=long&state=failed")
     page.get_by_role("link", name="fail", exact=True).click()
     expect(page.get_by_role("heading", name="fail", exact=True)).to_be_visible()
@@ -264,7 +265,7 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
     run_again(page, "Run again as a new job")
     expect(page.get_by_text("Traceback of attempt 1")).to_be_visible(timeout=SLOW)
 
-    # One that runs: its progress moves, and it is cancelled.
+    # A running job: its progress, and a cancel.
     page.get_by_role("link", name="Jobs", exact=True).last.click()
     page.goto(f"{app.url}/jobs?state=running")
     page.get_by_role("link", name="hold", exact=True).focus()
@@ -274,7 +275,7 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
     expect(page.get_by_text("Cancelled.").first).to_be_visible()
     expect(page.get_by_role("button", name="Retry")).to_be_visible()
 
-    # Schedules, datasets, and workers.
+    # Schedules, datasets and workers.
     page.goto(f"{app.url}/jobs")
     page.get_by_role("tab", name="Schedules").click()
     expect(page.get_by_text("every day at 07:30 (Europe/Paris)")).to_be_visible()
@@ -285,16 +286,16 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
     page.get_by_role("button", name="Run now: refresh").click()
     expect(page.get_by_text(re.compile("refresh: Queued as job"))).to_be_visible()
     page.get_by_role("tab", name="Datasets").click()
-    expect(page.get_by_text("no version yet")).to_be_visible()
+    expect(page.get_by_text("fresh", exact=True)).to_be_visible(timeout=SLOW)  # since the first deploy
     page.get_by_role("button", name="Refresh: numbers").click()
     expect(page.get_by_text(re.compile("numbers: Queued as job"))).to_be_visible()
-    expect(page.get_by_text("fresh", exact=True)).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("Version", exact=True).locator("..")).to_contain_text("2", timeout=SLOW)
     expect(page.get_by_role("link", name=re.compile("^job "))).to_be_visible()
     page.get_by_role("tab", name="Workers").click()
     expect(page.get_by_role("cell", name=re.compile("worker-1"))).to_be_visible()
     assert "tab=workers" in page.url
 
-    # A hidden tab asks for nothing, and at once when it is seen again.
+    # A hidden tab does not poll. It polls at once when it is visible again.
     ticks = "window.dash_component_api.getLayout('jobs-tick').props.disabled"
     page.evaluate("Object.defineProperty(document, 'hidden', {get: () => window.hides, configurable: true})")
     page.evaluate("window.hides = true; document.dispatchEvent(new Event('visibilitychange'))")
@@ -303,7 +304,7 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
         page.evaluate("window.hides = false; document.dispatchEvent(new Event('visibilitychange'))")
     assert not page.evaluate(ticks)
 
-    # No such job.
+    # An unknown job.
     page.goto(f"{app.url}/hello")
     page.evaluate("history.pushState({}, '', '/jobs/none'); window.dispatchEvent(new Event('_dashprivate_pushstate'))")
     expect(page.get_by_text("No such job")).to_be_visible()
@@ -311,14 +312,14 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("desk", ["accounts"], indirect=True)
-def test_an_admin_has_every_control_over_everybodys_jobs(desk: Desk, watch: Watch) -> None:
+def test_admin_has_every_control_over_all_jobs(desk: Desk, watch: Watch) -> None:
     page, app = desk.page, desk.app
     page.goto(f"{app.url}/jobs")
     log_in(page, "eve")
     use_every_control(page, app, watch)
     (anns,), (bens, long) = desk.of("ann", State.CANCELLED), desk.of("ben")
 
-    # Jobs of two owners at once: retried, looked at where they run, and cancelled among others that this leaves alone.
+    # Jobs of two owners at once: retried, shown among the workers, and cancelled in a selection with ended jobs.
     page.goto(f"{app.url}/jobs?task=app.jobs.seen.hold")
     listed(page, 2)
     expect(page.get_by_role("cell", name=re.compile("^(ann|ben)$"))).to_have_count(2)
@@ -343,14 +344,14 @@ def test_an_admin_has_every_control_over_everybodys_jobs(desk: Desk, watch: Watc
     page.get_by_role("button", name="Go back").click()
     confirm(page, "Cancel", "2 jobs", "Cancelled: 2 of 2 jobs.")
 
-    # The other owner's alone, and one of theirs.
+    # The list of one owner, and a job from it.
     page.goto(f"{app.url}/jobs?owner=ben&state=failed")
     listed(page, 1)
     page.get_by_role("link", name="fail", exact=True).click()
     expect(page.get_by_text(long.id).first).to_be_visible()
     expect(page.get_by_text("ben", exact=True)).to_be_visible()
 
-    # From tile to tile, and back; the time that the charts cover is in the address, too.
+    # The links of the tiles. The address contains the period of the charts.
     page.goto(f"{app.url}/jobs")
     for tile in ("Queued", "Oldest wait"):
         page.get_by_role("link", name=tile).click()
@@ -362,7 +363,7 @@ def test_an_admin_has_every_control_over_everybodys_jobs(desk: Desk, watch: Watc
     page.reload()
     expect(page.get_by_text("Ended in each 30 min, in UTC")).to_be_visible(timeout=SLOW)
 
-    # What a dataset was made by, once more.
+    # The job that made a dataset's version, run again.
     page.get_by_role("tab", name="Datasets").click()
     page.get_by_role("link", name=re.compile("^job ")).click()
     expect(page.get_by_role("heading", name="numbers", exact=True)).to_be_visible()
@@ -382,17 +383,17 @@ def test_an_admin_has_every_control_over_everybodys_jobs(desk: Desk, watch: Watc
 
 @pytest.mark.long
 @pytest.mark.parametrize("desk", ["accounts"], indirect=True)
-def test_an_owner_has_every_control_over_their_own_jobs_alone(desk: Desk, watch: Watch) -> None:
+def test_owner_has_every_control_over_only_their_own_jobs(desk: Desk, watch: Watch) -> None:
     page, app = desk.page, desk.app
     bens = desk.of("ben")
     page.goto(f"{app.url}/jobs")
     log_in(page, "ann")
     listed(page, 25)
     expect(page.get_by_role("link", name="Failed in 24 h")).to_contain_text("30")
-    expect(page.get_by_role("link", name="Running")).to_contain_text("0")  # there is one, of Ben's
+    expect(page.get_by_role("link", name="Running")).to_contain_text("0")  # Ben has a running job
 
-    # What is everybody's is not there, wherever an address leads.
-    def has_no_more_than_the_list() -> None:
+    # No address shows the parts for admins.
+    def shows_only_the_list() -> None:
         expect(page.get_by_role("cell", name="fail", exact=True).first).to_be_visible()
         for control in (page.get_by_role("tab"), page.get_by_role("button", name="Run now"), page.locator("#jobs-window"),
                         page.get_by_label("Owner"), page.get_by_role("columnheader", name="Owner")):  # fmt: skip
@@ -401,13 +402,13 @@ def test_an_owner_has_every_control_over_their_own_jobs_alone(desk: Desk, watch:
         expect(page.get_by_role("link", name="Workers alive")).to_have_count(0)
         assert "longlong" not in page.content() and not any(job.id in page.content() for job in bens)
 
-    has_no_more_than_the_list()
+    shows_only_the_list()
     for query in ("tab=schedules", "tab=datasets", "tab=workers", "owner=ben"):
         page.goto(f"{app.url}/jobs?{query}")
-        has_no_more_than_the_list()
+        shows_only_the_list()
     follow = "history.pushState({}, '', '/jobs?tab=workers'); window.dispatchEvent(new Event('_dashprivate_pushstate'))"
-    page.evaluate(f"{follow}; new Promise((done) => setTimeout(done, 300))")  # the page follows in as many milliseconds
-    has_no_more_than_the_list()
+    page.evaluate(f"{follow}; new Promise((done) => setTimeout(done, 300))")  # the page reacts within 300 ms
+    shows_only_the_list()
     for query in ("owner=ben&state=running", "text=longlong", f"text={bens[0].id}"):
         page.goto(f"{app.url}/jobs?{query}")
         expect(page.get_by_text("No job matches all of these filters.")).to_be_visible()
@@ -418,7 +419,7 @@ def test_an_owner_has_every_control_over_their_own_jobs_alone(desk: Desk, watch:
     page.get_by_role("link", name="All jobs").click()
     listed(page, 25)
 
-    # Filters, over a reload; the link to them shows somebody else nothing of it.
+    # Filters, after a reload. The shared link shows another user none of these jobs.
     page.get_by_role("button", name="Older").click()
     expect(page.get_by_text("26 to 32")).to_be_visible()
     page.get_by_role("button", name="Newer").click()
@@ -441,7 +442,7 @@ def test_an_owner_has_every_control_over_their_own_jobs_alone(desk: Desk, watch:
     shared.get_by_role("button", name="Clear filters").click()
     listed(shared, 2)
 
-    # One job and many, retried and cancelled.
+    # Retry one job and many, and cancel one.
     select(page, 0)
     confirm(page, "Retry", "1 job", "Queued again: 1 of 1 job.")
     page.goto(f"{app.url}/jobs?state=failed")
@@ -454,7 +455,7 @@ def test_an_owner_has_every_control_over_their_own_jobs_alone(desk: Desk, watch:
     select(page, 0, 1)
     confirm(page, "Cancel", "1 job", "Cancelled: 1 of 1 job.")
 
-    # One of them by its page: retried, cancelled while it runs, and run again.
+    # A job on its own page: retried, cancelled while it runs, and run again.
     page.get_by_role("link", name="hold", exact=True).click()
     page.get_by_role("button", name="Retry").click()
     expect(page.get_by_role("progressbar")).to_be_visible(timeout=SLOW)
@@ -466,7 +467,7 @@ def test_an_owner_has_every_control_over_their_own_jobs_alone(desk: Desk, watch:
     expect(page.get_by_text("Succeeded").first).to_be_visible(timeout=SLOW)
     assert page.url.endswith(desk.of("ann")[0].id)
 
-    # All the while nothing happened to the other's, who may still act on them.
+    # Ben's jobs are unchanged, and he can still act on them.
     assert [(job.id, job.state, job.attempt) for job in desk.of("ben")] == [
         (job.id, job.state, job.attempt) for job in bens
     ]

@@ -1,4 +1,4 @@
-"""The portfolio analysis, in the app as it is baked, while what runs it is killed."""
+"""Tests of kills during the portfolio analysis in a baked app."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from tests.end_to_end.running import RunningApp, wait_until
 ANALYSIS = {"risk": "cvar", "training": 504, "rebalance": 63, "cap": 0.4}
 WINDOWS = 123
 
-# Each window says, outside the ledger, who computed it. The worker finds this module as it finds every job.
+# Notes outside the ledger which process computed each window. The worker imports this module like every job.
 TRACED = """
 import os
 from pathlib import Path
@@ -42,7 +42,7 @@ numpy.save("undisturbed.npy", analyse.call_local(**{ANALYSIS!r})["weights"])
 
 
 class Analysis:
-    """One analysis in a running app, seen from outside."""
+    """An analysis in a running app, observed from outside."""
 
     def __init__(self, app: RunningApp) -> None:
         self.app, self.folder = app, app.folder
@@ -57,7 +57,7 @@ class Analysis:
         self.handle = self.huey.job(job_id)
 
     def trace(self) -> list[tuple[int, int]]:
-        """Window and process id, in the order in which windows were begun."""
+        """Return the window and process id of each computation, in the order of their starts."""
         with contextlib.suppress(FileNotFoundError):
             lines = Path(self.folder, "trace").read_text().splitlines()
             return [(int(window), int(pid)) for window, pid in map(str.split, lines)]
@@ -71,7 +71,7 @@ class Analysis:
         assert self.handle.state is State.SUCCEEDED, self.handle.get_job()
 
     def repeated(self) -> int:
-        """How many windows were computed more than once."""
+        """Return the number of repeated computations of windows."""
         counts = Counter(window for window, _ in self.trace())
         assert len(counts) == WINDOWS
         print(self.app.log.read_text()[-6000:])
@@ -117,6 +117,7 @@ def test_analysis_ends_after_everything_was_killed_and_restarted(app: RunningApp
     assert analysis.repeated() <= 1
 
 
+@pytest.mark.long
 def test_workers_die_with_their_consumer(app: RunningApp, analysis: Analysis) -> None:
     app.start(LEASE="2")
     analysis.submit()
@@ -133,7 +134,7 @@ def test_workers_die_with_their_consumer(app: RunningApp, analysis: Analysis) ->
 
 
 def runs(process: psutil.Process) -> bool:
-    """A dead process stays a zombie until its new parent has looked."""
+    """Return whether a process runs. A dead process stays a zombie until its new parent reaps it."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     return False

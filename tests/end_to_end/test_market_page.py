@@ -1,4 +1,4 @@
-"""The market page in Chromium, on Postgres and Redis: from no data at all to prices that come by themselves, and stay whoever dies."""
+"""Tests of the market page in Chromium, on Postgres and Redis: it gets prices by itself, and keeps them in failures."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from tests.servers import ValkeyServer
 SLOW = 60_000  # milliseconds that a refresh may take on a busy machine
 ROUNDS = 15
 OUTPUTS = ("market-state.children", "market-charts.children")
-MORE = 0.1  # seconds that the page may take longer when Redis does not answer
+MORE = 0.1  # seconds by which a silent Redis may delay the page
 
 
 @pytest.mark.alone
@@ -35,20 +35,20 @@ def test_market_page_shows_prices_without_redis_and_workers(
     expect(watched.get_by_text("No prices yet").or_(watched.get_by_text("version 1"))).to_be_visible(timeout=SLOW)
     watched.get_by_role("button", name="Refresh now").click()
     expect(watched.get_by_text("Done in ")).to_be_visible(timeout=SLOW)
-    charts_are_shown(watched)
+    wait_for_charts(watched)
 
-    another_version_comes(app, settings, watched)
+    make_another_version(app, settings, watched)
     before = seconds_of_the_page(app, asked)
     valkey.pause()
     try:
-        another_version_comes(app, settings, watched)
+        make_another_version(app, settings, watched)
         assert seconds_of_the_page(app, asked) < before + MORE
 
         workers = [process for process in app.processes() if "worker" in process.cmdline()]
         for worker in workers:
             worker.suspend()
         watched.reload()
-        charts_are_shown(watched)
+        wait_for_charts(watched)
         assert seconds_of_the_page(app, asked) < before + MORE
     finally:
         valkey.resume()
@@ -58,29 +58,29 @@ def test_market_page_shows_prices_without_redis_and_workers(
 
 
 @pytest.mark.long
-def test_the_least_risky_portfolio_comes_over_a_reload(app: RunningApp, watched: Page) -> None:
-    """The example's background callback, where one has to log in."""
-    start = ready_to_work_it_out(app, watched, draws=300)  # so that it goes on for some seconds
-    work_it_out(watched)
+def test_least_risky_portfolio_survives_a_reload(app: RunningApp, watched: Page) -> None:
+    """Test the example's background callback with accounts."""
+    start = ready_to_compute(app, watched, draws=300)  # it takes some seconds
+    start_computing(watched)
     watched.reload()
     expect(watched.get_by_text("its volatility was")).to_be_visible(timeout=SLOW)
     expect(watched.locator("#weights-chart .js-plotly-plot")).to_be_visible()
     expect(start).to_be_enabled()
-    assert how_it_ended(app) == [("succeeded", "ann")]
+    assert ends_of_callbacks(app) == [("succeeded", "ann")]
 
 
 @pytest.mark.long
-def test_the_least_risky_portfolio_can_be_cancelled(app: RunningApp, watched: Page) -> None:
-    start = ready_to_work_it_out(app, watched, draws=100_000)  # it would take an hour
-    work_it_out(watched)
+def test_least_risky_portfolio_can_be_cancelled(app: RunningApp, watched: Page) -> None:
+    start = ready_to_compute(app, watched, draws=100_000)  # it would take an hour
+    start_computing(watched)
     watched.get_by_role("button", name="Cancel").click()
     expect(start).to_be_enabled(timeout=SLOW)
     expect(watched.get_by_role("progressbar")).to_have_count(0)
-    assert how_it_ended(app) == [("cancelled", "ann")]
+    assert ends_of_callbacks(app) == [("cancelled", "ann")]
 
 
-def ready_to_work_it_out(app: RunningApp, page: Page, draws: int) -> Locator:
-    """Ann has logged in, and the prices are there. Returns the button."""
+def ready_to_compute(app: RunningApp, page: Page, draws: int) -> Locator:
+    """Log in as Ann and wait for prices. Return the button that starts the computation."""
     code = app.folder / "app" / "pages" / "market_weights.py"
     code.write_text(re.sub("^DRAWS = .*", f"DRAWS = {draws}", code.read_text(), flags=re.MULTILINE))
     users(app, "add", "ann", password=PASSWORD)
@@ -88,39 +88,39 @@ def ready_to_work_it_out(app: RunningApp, page: Page, draws: int) -> Locator:
     page.goto(f"{app.url}/market")
     log_in(page, "ann", PASSWORD)
     page.get_by_role("button", name="Refresh now").click()
-    charts_are_shown(page)
+    wait_for_charts(page)
     return page.get_by_role("button", name="Compute")
 
 
-def how_it_ended(app: RunningApp) -> list[tuple[str, str | None]]:
+def ends_of_callbacks(app: RunningApp) -> list[tuple[str, str | None]]:
     queue = DurableHuey("seen", f"sqlite:///{app.folder}/var/jobs.sqlite")
     return [(str(job.state), job.owner) for job in queue.jobs() if job.task.startswith("callback.")]
 
 
-def work_it_out(page: Page) -> None:
-    """Starts it, and sees it run."""
+def start_computing(page: Page) -> None:
+    """Start the computation, and wait for its progress."""
     start = page.get_by_role("button", name="Compute")
     start.click()
     expect(start).to_be_disabled()
     expect(page.get_by_text(re.compile(r"^history \d+ of \d+$"))).to_be_visible(timeout=SLOW)
 
 
-def another_version_comes(app: RunningApp, settings: dict[str, str], page: Page) -> None:
-    """The page shows it by itself."""
+def make_another_version(app: RunningApp, settings: dict[str, str], page: Page) -> None:
+    """Refresh the prices, and wait until the page shows the new version by itself."""
     shown = page.get_by_text("as of ").inner_text()
     command = [sys.executable, "-m", "app", "datasets", "refresh", "prices"]
     subprocess.run(command, cwd=app.folder, env=os.environ | settings, check=True, capture_output=True)
     expect(page.get_by_text(shown)).to_have_count(0, timeout=SLOW)
-    charts_are_shown(page)
+    wait_for_charts(page)
 
 
-def charts_are_shown(page: Page) -> None:
+def wait_for_charts(page: Page) -> None:
     expect(page.get_by_text("as of ")).to_be_visible(timeout=SLOW)
     expect(page.locator("#market-charts .js-plotly-plot")).to_have_count(3, timeout=SLOW)
 
 
 def seconds_of_the_page(app: RunningApp, asked: list[str]) -> float:
-    """Return the server's time for the whole page, its frame, the newest version and the charts: the median of ROUNDS."""
+    """Return the median seconds in which the server answers the page's requests: frame, newest version and charts."""
     newest, charts = (next(body for body in reversed(asked) if output in body) for output in OUTPUTS)
     json = {"Content-Type": "application/json"}
     requests = [

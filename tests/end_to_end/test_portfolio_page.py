@@ -1,4 +1,4 @@
-"""The portfolio page in Chromium, before the app's real Procfile: what a person does, and what must never show."""
+"""Tests of the portfolio page in Chromium, in an app that runs its Procfile."""
 
 import csv
 import re
@@ -36,7 +36,7 @@ def percent(bar: Locator) -> float:
     return float(bar.get_attribute("aria-valuenow") or 0)
 
 
-def test_an_analysis_from_the_form_to_four_charts_over_a_reload(desk: Page, app: RunningApp, tmp_path: Path) -> None:
+def test_analysis_from_form_to_four_charts_survives_a_reload(desk: Page, app: RunningApp, tmp_path: Path) -> None:
     fill(desk, "Training window", "504")
     fill(desk, "Rebalanced every", "63")
     start(desk)
@@ -66,7 +66,7 @@ def test_an_analysis_from_the_form_to_four_charts_over_a_reload(desk: Page, app:
     elsewhere.close()
 
 
-def test_cancelled_analysis_ends_and_the_page_says_so(desk: Page, app: RunningApp) -> None:
+def test_cancelled_analysis_ends_and_the_page_shows_it(desk: Page, app: RunningApp) -> None:
     start(desk)
     expect(desk.get_by_text(re.compile(r"window \d+ of 335"))).to_be_visible(timeout=SLOW)
     desk.get_by_role("button", name="Cancel").click()

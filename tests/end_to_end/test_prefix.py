@@ -1,30 +1,28 @@
-"""An app under a URL prefix, in Chromium and with accounts: every link, form, redirect and asset stays under the prefix.
+"""Tests of an app under a URL prefix in Chromium, with accounts: links, forms, redirects and assets stay under it.
 
-A prefix is set in one of two ways: the app serves it itself, or a proxy strips it before the app sees the request.
+Either the app serves the prefix, or a proxy strips it from the requests. The proxy is nginx, with the configuration
+from the generated README.
 """
 
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
 from playwright.sync_api import Page, Request, expect
-from werkzeug.exceptions import NotFound
-from werkzeug.middleware.http_proxy import ProxyMiddleware
-from werkzeug.serving import make_server
 
+from tests import nginx
 from tests.end_to_end.running import PASSWORD, WAIT, RunningApp, log_in
 
-PREFIX = "/tools/explorer/"
+PREFIX = "/explorer/"  # as in the README
 WAYS = {"served": "DASH_URL_BASE_PATHNAME", "stripped": "DASH_REQUESTS_PATHNAME_PREFIX"}
 SLOW = 1000 * WAIT  # milliseconds
 OTHER = "harbour lantern seven"
 
-# In the portfolio example, an analysis that is not open, which the analysis page links to.
+# Creates a user, and in the portfolio example an analysis to which the analysis page links.
 SET_UP = f"""
 import sys
 from app.access import accounts
@@ -43,27 +41,12 @@ LINKS = """() => ({
 
 
 @pytest.fixture(params=WAYS)
-def site(app: RunningApp, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of the app under its prefix, as browsers see it. Other addresses of the host are not the app's."""
+def site(app: RunningApp, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Yield the app's URL with its prefix, as browsers see it. Other paths on this host do not belong to the app."""
     subprocess.run([sys.executable, "-c", SET_UP], cwd=app.folder, check=True)
     app.start(AUTH="accounts", **{WAYS[request.param]: PREFIX})
-    with proxy(app.port, strips=request.param == "stripped") as port:
+    with nginx.before(app.port, tmp_path / "nginx", strips=request.param == "stripped") as port:
         yield f"http://127.0.0.1:{port}{PREFIX}"
-
-
-@contextmanager
-def proxy(port: int, strips: bool) -> Iterator[int]:
-    """Pass requests under the prefix on to this port, and answer all others with 404."""
-    target = {"target": f"http://127.0.0.1:{port}", "host": None, "remove_prefix": strips}
-    server = make_server("127.0.0.1", 0, ProxyMiddleware(NotFound(), {PREFIX: target}, timeout=WAIT), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.mark.long
@@ -85,7 +68,7 @@ def test_every_link_form_redirect_and_asset_stays_under_the_prefix(site: str, wa
     names = menu(page, site)
     assert {"hello", "jobs", "jobs/<id>", "account"} <= crawled
     assert {name.lower() for name in names} <= crawled
-    for name in names:  # without loading the page again
+    for name in names:  # the links work without a reload
         page.get_by_role("link", name=name, exact=True).first.click()
         expect(page).to_have_url(f"{site}{name.lower()}")
 
@@ -117,13 +100,13 @@ def greet_and_run_again(page: Page, site: str) -> None:
 
 
 def crawl(page: Page, site: str) -> set[str]:
-    """Follow all links, one of each kind of page. Return the kinds; a job's id is `<id>` in them."""
+    """Follow one link to each kind of page. Return the kinds: paths with `<id>` in place of a job's id."""
     todo = [site]
     seen: set[str] = set()
     while todo:
         address = todo.pop()
         page.goto(address)
-        page.wait_for_load_state("networkidle")  # the page is there, and what it asked for
+        page.wait_for_load_state("networkidle")  # the page and its data have loaded
         found = page.evaluate(LINKS)
         assert outside(site, found["links"] + found["others"]) == [], f"on {address}"
         for link in found["links"]:
@@ -142,7 +125,7 @@ def menu(page: Page, site: str) -> list[str]:
 
 
 def redirect(request: Request) -> list[str]:
-    """Return the address that the answer to a request redirects to, if any."""
+    """Return the address to which the answer to a request redirects, if any."""
     answer = request.response() if request.redirected_to else None
     return [urljoin(request.url, answer.headers["location"])] if answer else []
 

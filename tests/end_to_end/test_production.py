@@ -1,4 +1,4 @@
-"""The Procfile with the settings of production, on Postgres, with and without Redis."""
+"""Tests of the Procfile with production settings, on Postgres, with and without Redis."""
 
 import os
 import secrets
@@ -21,15 +21,15 @@ Settings = dict[str, str]
 
 @pytest.fixture
 def production(fresh_postgres: str, fresh_valkey: str) -> Callable[[bool], Settings]:
-    """A host's settings, with its own word for Postgres' scheme. With Redis one has to log in, and without one not."""
+    """Return a function that returns a host's settings, with the URL scheme `postgres`. With Redis, accounts are on."""
 
     def settings(with_redis: bool) -> Settings:
-        told = {
+        common = {
             "APP_ENV": "production",
             "SECRET_KEY": secrets.token_urlsafe(48),
             "DATABASE_URL": urlsplit(fresh_postgres)._replace(scheme="postgres").geturl(),
         }
-        return told | ({"REDIS_URL": fresh_valkey} if with_redis else {"AUTH": "off"})
+        return common | ({"REDIS_URL": fresh_valkey} if with_redis else {"AUTH": "off"})
 
     return settings
 
@@ -55,25 +55,25 @@ def test_page_shows_a_job_to_its_end_after_its_worker_was_killed(
         worker.send_signal(signal.SIGKILL)
     expect(watched.get_by_text("Running, attempt 2: the last attempt was interrupted.")).to_be_visible()
     expect(watched.get_by_text("Hello, ann!")).to_be_visible(timeout=15_000)
-    assert not list(app.folder.glob("var/*"))  # nothing is kept on the machine
+    assert not list(app.folder.glob("var/*"))  # the app keeps nothing on the machine
 
-    told = doctor(app, settings)
-    assert told.returncode == 0, told.stdout
-    assert ("ok redis: answers" in told.stdout) is with_redis
-    assert "ok connections: " in told.stdout
-    assert ("ok accounts: users have to log in" if with_redis else "?? accounts: AUTH is off") in told.stdout
+    report = doctor(app, settings)
+    assert report.returncode == 0, report.stdout
+    assert ("ok redis: answers" in report.stdout) is with_redis
+    assert "ok connections: " in report.stdout
+    assert ("ok accounts: users have to log in" if with_redis else "?? accounts: AUTH is off") in report.stdout
 
 
 def test_doctor_says_how_to_fix_an_unreachable_redis(app: RunningApp, production: Callable[[bool], Settings]) -> None:
     settings = production(False) | {"REDIS_URL": "redis://127.0.0.1:1"}
-    told = doctor(app, settings)
-    assert told.returncode == 1
-    assert "!! redis: does not answer: " in told.stdout
-    assert "Check REDIS_URL" in told.stdout
+    report = doctor(app, settings)
+    assert report.returncode == 1
+    assert "!! redis: does not answer: " in report.stdout
+    assert "Check REDIS_URL" in report.stdout
 
 
 def workers_of(app: RunningApp) -> list[psutil.Process]:
-    """The consumer's children, which are forks of it."""
+    """Return the worker processes, which are forks of the consumer."""
     forks = [process for process in app.processes() if process.cmdline()[-3:] == ["-m", "app", "worker"]]
     return [process for process in forks if process.ppid() in {fork.pid for fork in forks}]
 

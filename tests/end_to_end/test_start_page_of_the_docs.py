@@ -1,4 +1,4 @@
-"""docs/start.md, followed to the letter in a fresh bake: its files are pasted, its commands run, its page is used."""
+"""Tests that follow docs/start.md in a fresh bake: they paste its files, run its commands and use its page."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ START = Path(__file__).parents[2] / "docs" / "start.md"
 
 
 def blocks() -> Iterator[tuple[str, str]]:
-    """The fenced blocks: what stands behind the opening fence, and the text."""
+    """Yield the fenced blocks: the info string and the text of each."""
     for token in MarkdownIt().parse(START.read_text(encoding="utf-8")):
         if token.type == "fence":
             yield token.info, token.content
@@ -34,10 +34,10 @@ def paste_files(folder: Path) -> list[str]:
 
 
 def run(folder: Path, command: list[str]) -> str:
-    """Run a command in an app, whose environment is the kit's."""
+    """Run a command in an app, in the kit's environment."""
     if not Path(folder, ".venv").exists():
         Path(folder, ".venv").symlink_to(sys.prefix)
-    # The kernel of a notebook starts in notebooks/, and imports the app as one that is installed does.
+    # A notebook's kernel starts in notebooks/, and imports the app as if it were installed.
     variables = {"PYTHONPATH": os.pathsep.join([os.environ["PYTHONPATH"], str(folder)])}
     done = subprocess.run(
         command,
@@ -65,17 +65,17 @@ def test_commands_of_the_start_page_work(app: RunningApp) -> None:
             assert output.splitlines()[-1] == text.strip()
         ran += info.endswith(" run")
     assert ran == 3
-    # The last command took the example away: what is left is whole.
+    # The last command has removed the example. The rest of the app still works.
     assert not Path(app.folder, "app", "portfolio").exists()
     run(app.folder, ["python", "-m", "pytest", "-q"])
 
 
-def test_start_page_makes_an_app_as_the_readme_does() -> None:
+def test_start_page_bakes_an_app_with_the_readmes_commands() -> None:
     readme = START.parents[1].joinpath("README.md").read_text()
     assert f"```sh\n{next(blocks())[1]}```" in readme
 
 
-def test_page_of_the_start_page_counts_primes(app: RunningApp, watched: Page) -> None:
+def test_page_from_the_start_page_counts_primes(app: RunningApp, watched: Page) -> None:
     paste_files(app.folder)
     app.start()
     watched.goto(f"{app.url}/primes")

@@ -1,5 +1,6 @@
 """Fixtures: a new ledger for each test, on each storage."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,13 @@ def durable(hueys: list[Huey], **options: Any) -> DurableHuey:
     huey = DurableHuey("tests", **({"secret_key": "a key for tests"} | options))
     hueys.append(huey)
     return huey
+
+
+@pytest.fixture
+def running_loop() -> Iterator[None]:
+    """Let an event loop run in this thread, as in a notebook's kernel."""
+    before, loop = asyncio._get_running_loop(), asyncio.new_event_loop()
+    asyncio._set_running_loop(loop)
+    yield
+    asyncio._set_running_loop(before)
+    loop.close()

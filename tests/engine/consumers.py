@@ -13,6 +13,7 @@ from typing import Any
 from huey.api import Huey
 
 import jobqueue
+from jobqueue.reports.guard import Guard
 from tests.waiting import INTERVAL
 from tests.waiting import wait_until as wait_until  # for tests that import it from here
 
@@ -115,18 +116,15 @@ class ConsumerProcess:
 
 @contextmanager
 def consumer_process(command: Sequence[str], log: Path, **options: Any) -> Iterator[ConsumerProcess]:
-    """Start a consumer with its output in `log`. Kill all of its processes at the end of the block."""
+    """Start a consumer with its output in `log`. Its processes end with the block, and also if pytest is killed."""
+    guard = Guard()
+    program = [*guard.command, sys.executable, *command]
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, *command], stdout=output, stderr=subprocess.STDOUT, start_new_session=True, **options
-        )
-    consumer = ConsumerProcess(process, log)
+        process = subprocess.Popen(program, stdout=output, stderr=subprocess.STDOUT, **guard.options, **options)
     try:
-        yield consumer
+        yield ConsumerProcess(process, log)
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # this ends stopped processes too
-        process.wait()
+        guard.kill(process)
 
 
 def kill(pid: int, signum: int = signal.SIGKILL) -> None:

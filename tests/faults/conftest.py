@@ -1,4 +1,4 @@
-"""Real consumers on a real ledger, with leases and graces short enough to wait for."""
+"""Fixtures that start real consumers on a real ledger, with short leases and grace periods."""
 
 import json
 import random
@@ -19,8 +19,9 @@ from tests.storages import Storage, run_on_each
 
 LEASE = 2.0  # seconds
 GRACE = 2.0  # seconds
+STARTS_IN = 60.0  # seconds: no test measures a start, and a busy machine imports slowly
 SETTINGS: dict[str, Any] = {"lease_s": LEASE, "renew_s": 0.5, "grace_s": GRACE}
-PATIENCE: dict[str, float] = {}  # other values of constants of jobqueue.postgres
+PATIENCE: dict[str, float] = {}  # replacements for constants of jobqueue.database.postgres
 NEVER: dict[str, tuple[str, str]] = {}
 KIT = Path(__file__).parents[2]
 
@@ -43,7 +44,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def huey(storage: Storage) -> Iterator[DurableHuey]:
-    """The web's side: it submits, and looks."""
+    """Yield the queue as a web process uses it: it submits and reads jobs."""
     huey = DurableHuey("faults", **storage._asdict(), secret_key="a key for tests", **SETTINGS)
     huey.migrate()
     yield huey
@@ -57,9 +58,10 @@ def tasks(huey: DurableHuey) -> SimpleNamespace:
 
 @pytest.fixture
 def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[StartConsumer]:
-    """Start a consumer, which is there (greeted the ledger, all workers alive) on return; none is left in the end.
+    """Yield a function that starts a consumer and waits until it has registered and its workers are alive.
 
-    One with crash points is started anew when it dies at one of them: then it has greeted the ledger, and that is all.
+    A consumer with crash points has only registered by then, because it starts again whenever it dies. All consumers
+    are killed at the end.
     """
     with ExitStack() as stack:
 
@@ -80,12 +82,17 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
             crash_points: Path | None = None,
             **settings: Any,
         ) -> ConsumerProcess:
-            """`through` is the way to its servers, `at` what happens to it at which moment (see moments.py).
+            """Start a consumer.
 
-            `lacks`: the tasks that its code does not have. `schedules`: phrases of periodic tasks, by their names.
-            `table`: it has that dataset too. `moved_clock`: it reads the clock of tests/moved_clock.py.
-            `environ`: variables of its environment. With `crash_points` it dies at those that are armed in that folder,
-            and is started anew (see crash_points.py).
+            through: The URLs of its servers.
+            at: Moments, and the faults that happen at them (see moments.py).
+            lacks: Names of tasks that its code does not have.
+            schedules: Phrases of periodic tasks, by task name.
+            table: Add the dataset `table`.
+            moved_clock: Use the clock of tests/moved_clock.py.
+            environ: Environment variables.
+            crash_points: A folder. The consumer dies at each place that is armed there, and starts again (see
+                crash_points.py).
             """
             options = {
                 "storage": through._asdict(),
@@ -111,39 +118,39 @@ def start(huey: DurableHuey, storage: Storage, tmp_path: Path) -> Iterator[Start
                     cwd=tmp_path,
                 )
             )
-            if crash_points is not None:  # it is a child's child
-                wait_until(huey.ledger.consumers.all)
+            if crash_points is not None:  # the consumer is a grandchild of this process
+                wait_until(huey.ledger.consumers.all, STARTS_IN)
                 return consumer
-            wait_until(lambda: consumer.pid in {row["pid"] for row in huey.ledger.consumers.all()})
+            wait_until(lambda: consumer.pid in {row["pid"] for row in huey.ledger.consumers.all()}, STARTS_IN)
             if worker_type == "process":
-                wait_until(lambda: len(consumer.worker_pids()) == workers)
+                wait_until(lambda: len(consumer.worker_pids()) == workers, STARTS_IN)
             return consumer
 
         yield start
     for log in tmp_path.glob("consumer.log"):
-        print(log.read_text()[-20_000:])  # which pytest shows where the test failed
+        print(log.read_text()[-20_000:])  # pytest shows it when the test fails
 
 
 def all_have_ended(huey: DurableHuey) -> bool:
-    """Return whether all jobs have ended, seen at one moment."""
+    """Return whether all jobs have ended, by a single query."""
     with huey.ledger.database.statement() as tx:
         return tx.one("SELECT 1 FROM jobs WHERE state IN ('waiting', 'scheduled', 'queued', 'running')") is None
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """The file in which jobs note their actions."""
+    """Return the path of the file in which jobs note their actions."""
     return str(tmp_path / "notes.txt")
 
 
 @pytest.fixture
 def go(tmp_path: Path) -> Path:
-    """Touched, it lets a job go on that waits for it."""
+    """Return a path. A job that waits for it continues when the test creates the file."""
     return tmp_path / "go"
 
 
 def is_sound(huey: DurableHuey) -> bool:
-    """Return whether the SQLite file is sound. A server checks its own files."""
+    """Return whether the SQLite file passes its integrity check. A server checks its own files."""
     if huey.ledger.database.path is None:
         return True
     with huey.ledger.database.statement() as tx:
@@ -151,7 +158,7 @@ def is_sound(huey: DurableHuey) -> bool:
 
 
 def contents(huey: DurableHuey) -> list[tuple[object, ...]]:
-    """Every job with its result."""
+    """Return the rows of all jobs with their results."""
     with huey.ledger.database.statement() as tx:
         rows = tx.all("SELECT jobs.*, results.* FROM jobs LEFT JOIN results ON job_id = id ORDER BY seq")
     return [tuple(row[column] for column in row.keys()) for row in rows]  # noqa: SIM118
@@ -159,7 +166,7 @@ def contents(huey: DurableHuey) -> list[tuple[object, ...]]:
 
 @contextmanager
 def steadily(visit: Callable[[], object], pace: float) -> Iterator[None]:
-    """Meanwhile a thread calls it again and again, with so many seconds in between."""
+    """Call a function repeatedly in a thread during the block, with `pace` seconds between the calls."""
     over = threading.Event()
 
     def run() -> None:
@@ -172,4 +179,4 @@ def steadily(visit: Callable[[], object], pace: float) -> Iterator[None]:
             yield
         finally:
             over.set()
-            visits.result()  # what it raises says more than that something else did not come about
+            visits.result()  # raises the thread's error, which says more than a timeout in the block

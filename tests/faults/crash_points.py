@@ -1,10 +1,10 @@
-"""Crash points: named places between two writes, and processes that die there.
+"""Crash points: named places between two writes, at which processes die.
 
-A place is "before" a statement of an operation (a method of the ledger, whose statements have the names of
-`tests.statements`), or "after" its last one, when that is committed. A process with `install` dies at the places that
-are armed, once at each: a file says that a place is armed, and is removed by whoever dies of it. What an operation
-executed to its end is recorded. After an operation's last statement, a process may lose the answer instead: it goes on, and
-does not know that this is committed.
+An operation is a method of the ledger. A place is "before" one of its statements, or "after" its last one has been
+committed. The statements have their names from `tests.statements`. A file says that a place is armed. A process that
+has called `install` dies at each armed place and removes the file, so it dies there once. At a place "after" an
+operation, it may lose the answer instead: it continues, but does not know about the commit. The statements of completed
+operations are recorded.
 """
 
 import functools
@@ -32,11 +32,11 @@ from tests import statements
 DIED = 9  # the exit code
 
 ARMED, RECORDED, CLAIMED = "armed", "recorded.txt", "claimed.txt"
-A_JOB = "a job"  # the key of a claim that is given one
+A_JOB = "a job"  # the key of a claim that returns a job
 TEMPLATE = re.compile(r"\{[a-z_]+\}")
 
 
-# Whose methods are operations, and what stands before their names.
+# Class whose methods are operations -> prefix of their names
 OWNERS: dict[type, str] = {
     Ledger: "",
     Timetable: "",
@@ -62,37 +62,40 @@ class Place(NamedTuple):
 
 
 def places(method: str, executed: Sequence[str]) -> list[Place]:
-    """Between two statements there is one."""
+    """Return the places of an operation: before each statement, and after the last one."""
     names = numbered(executed)
     return [*(Place(method, "before", name) for name in names), Place(method, "after", names[-1])]
 
 
 def numbered(executed: Sequence[str]) -> list[str]:
-    """The second INSERT of an operation is "INSERT 2"."""
+    """Return the names of statements, numbered where one repeats: the second INSERT is "INSERT 2"."""
     times = [executed[: i + 1].count(name) for i, name in enumerate(executed)]
     return [name if n == 1 else f"{name} {n}" for name, n in zip(executed, times, strict=True)]
 
 
 def arm(folder: Path, place: Place, key: str = "", act: Act = "dies") -> None:
-    """Let the next process that comes there die, or lose the answer. `key`: only with that key, mostly a job's id."""
+    """Let the next process that reaches the place die or lose the answer.
+
+    key: Limit this to operations with this key, mostly a job's id.
+    """
     (folder / ARMED).mkdir(exist_ok=True)
     _file(folder, str(place), key).write_text(act)
 
 
 def armed(folder: Path) -> set[str]:
-    """The places where nobody has died yet."""
+    """Return the places at which no process has died yet."""
     return set(os.listdir(folder / ARMED))
 
 
 def recorded(folder: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """Method, key and statements of each operation that was executed to its end, or died or lost its answer when it had committed."""
+    """Yield method, key and statements of each operation that was completed or committed."""
     for line in (folder / RECORDED).read_text().splitlines():
         method, key, executed = json.loads(line)
         yield method, key, tuple(executed)
 
 
 def claimed_by_the_dead(folder: Path) -> list[str]:
-    """The ids of jobs that were claimed by who died at once."""
+    """Return the ids of jobs whose worker died right after the claim."""
     path = folder / CLAIMED
     return path.read_text().splitlines() if path.exists() else []
 
@@ -102,17 +105,17 @@ def _file(folder: Path, place: str, key: str) -> Path:
 
 
 class _Operation(threading.local):
-    """The operation that this thread is in."""
+    """The operation that the current thread executes."""
 
     def __init__(self) -> None:
         self.method = ""
         self.key = ""
-        self.claimed = ""  # the id of a job, if this was given one
+        self.claimed = ""  # the id of the job that this operation claimed
         self.executed: list[str] = []
 
 
 def install(folder: Path) -> None:
-    """This process, and those that it forks, may die from now on."""
+    """Enable the crash points in this process and its forks."""
     here = _Operation()
 
     def visit(when: Literal["before", "after"], statement: str) -> None:
@@ -125,7 +128,7 @@ def install(folder: Path) -> None:
                 if when == "after":
                     record()
                     if act == "loses the answer":
-                        raise DatabaseUnavailable("The answer got lost.")
+                        raise DatabaseUnavailable("The answer was lost.")
                     if here.claimed:
                         add(CLAIMED, here.claimed)
                 os._exit(DIED)
@@ -141,7 +144,7 @@ def install(folder: Path) -> None:
     def operation(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
         def run(owner: object, *args: Any, **kwargs: Any) -> Any:
-            outer = vars(here).copy()  # a signal may come amid another operation, and look whether the claim holds
+            outer = vars(here).copy()  # a signal handler may check the claim in the middle of another operation
             here.method, here.key, here.claimed, here.executed = name, _key(*args), "", []
             try:
                 answer = method(owner, *args, **kwargs)
@@ -153,7 +156,7 @@ def install(folder: Path) -> None:
         return run
 
     class Watched:
-        """A cursor; before each statement there is a place."""
+        """A cursor with a place before each statement."""
 
         def __init__(self, cursor: Any, names: dict[str, str]) -> None:
             self._cursor = cursor
@@ -169,14 +172,14 @@ def install(folder: Path) -> None:
 
         def _visit(self, sql: str) -> None:
             name = self._names.get(sql, sql)
-            if here.method and not name.startswith("SELECT pg_notify"):  # a ring, which says nothing
+            if here.method and not name.startswith("SELECT pg_notify"):  # a notification writes nothing
                 here.executed.append(name)
                 visit("before", numbered(here.executed)[-1])
 
         def fetchall(self) -> list[Any]:
             rows: list[Any] = self._cursor.fetchall()
             if rows and here.executed and "CLAIM" in here.executed[-1]:
-                here.claimed = rows[0]["id"] or ""  # an end may come without
+                here.claimed = rows[0]["id"] or ""  # an end may claim no job
                 here.key = here.key or A_JOB
             return rows
 
@@ -201,7 +204,7 @@ def install(folder: Path) -> None:
 
 
 def _key(first: Any = "", *_: Any) -> str:
-    """Return the subject of an operation: a job (the first of several), a key or a consumer; "" for any job."""
+    """Return the subject of an operation: a job (the first of several), a key or a consumer. "" stands for any job."""
     if isinstance(first, ClaimRequest):
         return ""
     if isinstance(first, list | tuple):
@@ -210,11 +213,11 @@ def _key(first: Any = "", *_: Any) -> str:
 
 
 def _names(database: Database) -> dict[str, str]:
-    """The names of statements as this database is told them."""
+    """Return the names of statements by their text in this database's dialect."""
     named = {database.dialect.compile(sql): name for name, sql in named_statements().items()}
     return named | {database.dialect.begin: "BEGIN"}
 
 
 def named_statements() -> dict[str, str]:
-    """Return the statements that the engine executes as they stand: neither a part of one nor a template."""
+    """Return the statements that the engine executes as they are, without parts of statements and templates."""
     return {name: sql for name, sql in statements.BY_NAME.items() if name[0] != "_" and not TEMPLATE.search(sql)}

@@ -1,7 +1,7 @@
-"""The table of crash points: scenarios, and the statements that each of their operations executes, in order.
+"""The table of crash points: scenarios, and the statements of their operations in order.
 
-The places to die at are before each statement and after the last. `test_crash_points.py` dies there, and asserts that the
-table is what the engine executes.
+The crash points are before each statement and after the last one. `test_crash_points.py` kills processes there, and
+asserts that the engine executes the statements of the table.
 """
 
 import functools
@@ -25,25 +25,25 @@ def words(statements: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Jobs whose ids begin with a point's name, and what becomes of them whoever dies."""
+    """Jobs whose ids begin with a point's name, and their end, which a crash must not change."""
 
-    submit: Callable[[Tasks, str, str], Any]  # what to enqueue; given the tasks, the point's name and a file for notes
-    ends: dict[str, State]  # by what is added to the point's name
-    notes: dict[str, int]  # what the jobs note, and how often if nobody dies
-    once: tuple[str, ...] = ()  # what is noted no more often if somebody dies: nobody dies of it
-    result: Any = None  # of the last job that succeeds
-    losses: int = 0  # if nobody dies
-    versions: int = 0  # of a dataset that has the point's name
+    submit: Callable[[Tasks, str, str], Any]  # takes the tasks, the point's name, a file for notes; returns jobs
+    ends: dict[str, State]  # last state of each job, by the part of its id after the point's name
+    notes: dict[str, int]  # notes of the jobs, and how often they appear without a crash
+    once: tuple[str, ...] = ()  # notes that a crash must not repeat
+    result: Any = None  # result of the last job that succeeds
+    losses: int = 0  # losses without a crash
+    versions: int = 0  # versions of the dataset that has the point's name
 
 
 class Operation(NamedTuple):
-    """One of a scenario's: a method of the ledger for each of some keys, where {} is the point's name."""
+    """An operation of a scenario: a method of the ledger, called once for each key. {} in a key is the point's name."""
 
     scenario: str
     method: str
     statements: tuple[str, ...]
     keys: tuple[str, ...] = ("{}",)
-    before_it: tuple[Place, ...] = ()  # where its job dies before, so that another attempt comes to this operation
+    before_it: tuple[Place, ...] = ()  # places to die at first, so that another attempt reaches this operation
 
 
 def a_pipeline(tasks: Tasks, name: str, path: str) -> Any:
@@ -174,12 +174,12 @@ IN_WORKERS = [
 ]
 
 
-# Where there is one writer at a time, by the method.
+# Statements of databases with one writer at a time, by method.
 WITH_ONE_WRITER = {"claim": words("NEXT_FOR_ONE_WRITER CLAIM_FOR_ONE_WRITER")}
 
 
 def with_many_writers(of: Operation) -> Operation:
-    """Return the operation as Postgres executes it: an end is one statement with what it saves, and a claim if it is all."""
+    """Return the operation on Postgres, where one statement writes an end and its data, and may claim the next job."""
     if of.method != "end":
         return of
     if not {"RETRY", "INSERT", "NEXT_VERSION", "RELEASE_DEPENDENT", "CANCEL_DEPENDENT"} & set(of.statements):
@@ -191,7 +191,7 @@ def with_many_writers(of: Operation) -> Operation:
     return of._replace(statements=(*of.statements[:first], f"{of.statements[first]}_AND_SAVE", *rest))
 
 
-# What the main process does for all: method -> statements, with nothing else to do for it than what the test prepares.
+# Operations of a main process for all consumers: method -> statements, for the work that the test prepares.
 IN_MAIN_PROCESSES = {
     "consumers.register": words("BEGIN REGISTER_CONSUMER PRUNE_CONSUMERS COMMIT"),
     "consumers.heartbeat": words("BEGIN RENEW_LEASES TOUCH_CONSUMER CLOCK COMMIT"),
@@ -201,13 +201,14 @@ IN_MAIN_PROCESSES = {
     "consumers.fail_unknown": words(
         "BEGIN KNOWN_TASKS QUEUED_TASKS UNKNOWN FAIL_UNKNOWN SAVE_RESULT CANCEL_DEPENDENT COMMIT"
     ),
-    "register": words("BEGIN CLOCK REGISTER_SCHEDULE UPDATE_PHRASE COMMIT"),
+    "register": words("BEGIN CLOCK REGISTER_SCHEDULE UPDATE_PHRASE REGISTER_SCHEDULE UPDATE_PHRASE COMMIT"),
+    "make_first_version": words("BEGIN NEEDS_FIRST_VERSION INSERT MARK_FIRST_VERSION NOTE_LAST_FIRE COMMIT"),
     "watermarks": words("CLOCK WATERMARKS"),
     "others_live": words("LIVE_CONSUMERS"),
     "fire": words("BEGIN ADVANCE_WATERMARK ACTIVE_RUN INSERT MARK_FIRED SET_FOLLOWER NOTE_LAST_FIRE COMMIT"),
     "drop": words("SCHEDULE_NAMES LIVE_CONSUMERS DROP_SCHEDULES"),
 }
-# And for its own workers.
+# Operations of a main process for its own workers.
 WITH_A_WORKER = {"consumers.held_tokens": words("HELD_BY_CONSUMER")}
 WHEN_IT_STOPS = {"release": words("RELEASE_CONSUMER"), "consumers.deregister": words("DEREGISTER_CONSUMER")}
 WHEN_A_WORKER_DIES = {"consumers.mark_worker_lost": words("BEGIN HELD_BY_WORKER MARK_LOST COMMIT")}
@@ -219,12 +220,12 @@ class Request:
 
     method: str
     statements: tuple[str, ...]
-    ask: Callable[[DurableHuey, Tasks, str, str], Any]  # given the queue, its tasks, the point's name, a file for notes
-    ends: dict[str, State]  # by what is added to the point's name
+    ask: Callable[[DurableHuey, Tasks, str, str], Any]  # takes the queue, its tasks, the point's name, a file for notes
+    ends: dict[str, State]  # last state of each job, by the part of its id after the point's name
     notes: dict[str, int]
-    first: Callable[[DurableHuey, Tasks, str, str], Any] | None = None  # what was asked before
+    first: Callable[[DurableHuey, Tasks, str, str], Any] | None = None  # prepares the jobs
     key: str = "{}"
-    result: Any = None  # of the last job
+    result: Any = None  # result of the last job
 
 
 def a_job(huey: DurableHuey, tasks: Tasks, name: str, path: str) -> None:
@@ -320,7 +321,7 @@ REQUESTS = {
         {},
         first=lambda huey, tasks, name, path: huey.enqueue(a_pipeline(tasks, name, path)),
     ),
-    "put back": Request(
+    "retry": Request(
         "retry",
         words(
             "BEGIN RUN_OF_HANDLE UNSUCCESSFUL_BEFORE RETRY_JOB DELETE_RESULT WAIT_AGAIN DELETE_RESULT WAIT_AGAIN COMMIT"
@@ -331,7 +332,7 @@ REQUESTS = {
         first=a_pipeline_without_its_head,
         result=1,
     ),
-    "put a member back": Request(
+    "retry a chord member": Request(
         "retry",
         words(
             "BEGIN RUN_OF_HANDLE UNSUCCESSFUL_BEFORE RETRY_JOB DELETE_RESULT AWAIT_ONE_MORE UNCOUNT_CHORD_MEMBER WAIT_AGAIN COMMIT"
@@ -358,7 +359,7 @@ REQUESTS = {
         {"ran": 1},
         first=another_unique_job,
     ),
-    "take a result": Request(
+    "reuse a result": Request(
         "submit",
         words("BEGIN NEW_HANDLE INSERT RECENT_RUN DELETE_UNUSED_RUN POINT_HANDLE_AT_RUN COMMIT"),
         functools.partial(a_unique_job, cache_for=1000),
@@ -366,7 +367,7 @@ REQUESTS = {
         {},
         first=a_unique_job_that_succeeds,
     ),
-    "let go of a run": Request(
+    "detach from a run": Request(
         "cancel",
         words("BEGIN CANCEL RUN_OF_HANDLE DETACH_HANDLE STILL_WANTED COMMIT"),
         lambda huey, tasks, name, path: huey.job(name).cancel(),
@@ -374,7 +375,7 @@ REQUESTS = {
         {"ran": 1},
         first=two_who_share_a_run,
     ),
-    "let a run go at last": Request(
+    "detach the last handle": Request(
         "cancel",
         words("BEGIN CANCEL RUN_OF_HANDLE DETACH_HANDLE STILL_WANTED CANCEL COMMIT"),
         lambda huey, tasks, name, path: huey.job(name).cancel(),
@@ -382,7 +383,7 @@ REQUESTS = {
         {},
         first=a_unique_job,
     ),
-    "take part again": Request(
+    "reattach to a run": Request(
         "retry",
         words("BEGIN RUN_OF_HANDLE REATTACH_HANDLE COMMIT"),
         lambda huey, tasks, name, path: huey.job(name).retry(),
@@ -401,9 +402,10 @@ REQUESTS = {
     ),
 }
 
-# Writes that stand alone, or on no job's way: claims within caps, what Huey keeps under keys, what follows a claim that was not
-# answered, what was logged so far or a callback says, what is pruned, and what people do to schedules.
-LOCK_LIMIT = words(
+# Writes without a crash point, because they stand alone or belong to no job: claims within concurrency limits, Huey's
+# entries, releases after a claim without an answer, logs so far, callback updates, pruning, and users' changes of
+# schedules.
+WITHOUT_A_CRASH_POINT = words(
     "CLAIM_WITHIN_CAPS CLAIM_WITHIN_CAPS_FOR_ONE_WRITER "
     "RELEASE_CLAIM RELEASE_WORKER PUT_ENTRY POP_ENTRY DELETE_STALE_LOCK END_ALONE DELETE_COUNTER FLUSH_RESULTS FLUSH_ENTRIES FLUSH_COUNTERS "
     "SAVE_LOG SAVE_CALLBACK_UPDATE FIND_ANSWER SAVE_ANSWER PRUNE PRUNE_RESULTS PRUNE_STEPS PRUNE_LOGS PRUNE_HANDLES PRUNE_UPDATES "

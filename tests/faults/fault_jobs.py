@@ -1,5 +1,6 @@
-"""The jobs that the faults hit. What they do outside of the ledger they note in a file, a line at a time, with their process id."""
+"""The tasks of the fault tests. They note their actions in a file, in lines that end with the process id."""
 
+import asyncio
 import hashlib
 import logging
 import multiprocessing
@@ -23,10 +24,10 @@ from jobqueue import Dataset, DurableHuey, codec, current_job, every
 from jobqueue.execution.attempt import current_attempt
 from jobqueue.ledger.records import NewVersion
 
-TABLE_ROWS = 100_000  # 8 MB: more than the sockets between two processes hold
+TABLE_ROWS = 100_000  # 8 MB: more than the sockets between two processes buffer
 LONG = 60.0  # seconds: longer than any test waits
 
-# What the task `late` does late -> how it leaves its own code, when the database tells it
+# Late action of the task `late` -> the note that the task writes when its own code ends
 LATE = {
     "result": "result went on",
     "progress": "progress left ClaimLost",
@@ -37,7 +38,7 @@ LATE = {
 
 
 def note(path: str, *words: object) -> None:
-    """A line is written whole, whoever is killed meanwhile."""
+    """Append a line in a single write, so that a kill cannot leave half of it."""
     line = " ".join(map(str, [*words, os.getpid()])) + "\n"
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, line.encode())
@@ -45,8 +46,15 @@ def note(path: str, *words: object) -> None:
 
 
 def notes(path: Path) -> list[list[str]]:
-    """The lines' words; the last is the process id."""
+    """Return the words of each line. The last word is the process id."""
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+class Endless:
+    """An argument that takes longer to unpickle than any test waits."""
+
+    def __reduce__(self) -> Any:
+        return time.sleep, (LONG,)
 
 
 def square(number: int) -> int:
@@ -68,13 +76,13 @@ def all_signals_blocked() -> Iterator[None]:
 
 
 def schedules_on(huey: DurableHuey, phrases: Mapping[str, str]) -> None:
-    """Periodic tasks by their names; a fire waits for the run before it."""
+    """Register periodic tasks. A fire waits until the run before it has ended."""
     for name, phrase in phrases.items():
         huey.periodic_task(every(phrase, overlap="queue"), name=name)(lambda: None)
 
 
 def table_on(huey: DurableHuey) -> Dataset[Any]:
-    """A dataset of megabytes, whose every cell is the number of its version."""
+    """Register a dataset of 8 MB. Each cell contains the number of its version."""
 
     @huey.dataset(lambda moment: False)
     def table() -> Any:
@@ -86,7 +94,7 @@ def table_on(huey: DurableHuey) -> Dataset[Any]:
 
 
 def tasks_on(huey: DurableHuey) -> SimpleNamespace:
-    """The tasks, by their names."""
+    """Register the tasks. Return them by name."""
 
     @huey.task()
     def quick(value: Any = None, *more: Any) -> Any:
@@ -99,7 +107,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def walk(path: str, steps: int, pause: float) -> list[int]:
-        """Steps, each of which is noted when it begins."""
+        """Run steps. Note each when it begins."""
 
         def window(number: int) -> int:
             note(path, number)
@@ -115,7 +123,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def errand(path: str, number: int, steps: int, pause: float, *before: Any) -> int:
-        """Notes each attempt, and each step of it when that begins."""
+        """Note each attempt, and each of its steps when it begins."""
 
         def step(i: int) -> None:
             note(path, "step", number, i)
@@ -134,7 +142,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def clocks() -> list[float]:
-        """Return the time by the host's clock, in several ways."""
+        """Return the time by the host's clock, read in three ways."""
         return [time.time(), datetime.now().timestamp(), datetime.now(UTC).timestamp()]
 
     @huey.task()
@@ -155,7 +163,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def slow_at_first(path: str, seconds: float = LONG) -> int:
-        """Take long in the first attempt, and no time in the next ones."""
+        """Take `seconds` in the first attempt, and no time in later ones."""
         note(path, "began")
         until = time.monotonic() + seconds
         while current_job().attempt == 1 and time.monotonic() < until:
@@ -181,9 +189,34 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
             pass
         return "silent"
 
+    @huey.task()
+    def waits_for_another(seconds: float) -> Any:
+        return undisturbed(seconds).get(blocking=True, timeout=LONG)
+
+    @huey.task()
+    async def awaits(where: str, path: str) -> None:
+        """Run for long in an event loop: in a coroutine, in another one, or in a callback."""
+
+        async def wait() -> None:
+            note(path, "began")
+            try:
+                await asyncio.sleep(LONG)
+            finally:
+                note(path, "cleaned")
+
+        def block() -> None:
+            note(path, "began")
+            while True:
+                time.sleep(0.01)
+
+        if where == "a callback":
+            asyncio.get_running_loop().call_soon(block)
+            await asyncio.sleep(LONG)
+        await (asyncio.gather(wait(), asyncio.sleep(LONG)) if where == "another coroutine" else wait())
+
     @huey.task(retries=3)
-    def stubborn(how: str, path: str) -> str:
-        """Runs on in one of the ways in which jobs are hard to cancel."""
+    def hard_to_cancel(how: str, path: str) -> str:
+        """Run forever in one of the ways that make a job hard to cancel."""
         note(path, "began")
         match how:
             case "in Python":
@@ -207,7 +240,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def undisturbed(seconds: float) -> str:
-        """Tells what disturbs it."""
+        """Return the exception that interrupts this job, or "undisturbed"."""
         until = time.monotonic() + seconds
         try:
             while time.monotonic() < until:
@@ -218,25 +251,25 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task(retry_delay=0.05)
     def lasts(name: str, seconds: float, *before: Any) -> str:
-        """One whose name says so is tried again."""
+        """Stay busy for `seconds`. The first attempt fails if the name starts with "retried"."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(0.001)
         if name.startswith("retried") and current_job().attempt == 1:
-            raise ValueError("so that it is tried again")
+            raise ValueError("so that it is retried")
         return name
 
     @huey.task()
     def brief(seconds: float) -> list[float]:
-        """Busy to its end, so that a timeout may hit that very moment."""
+        """Stay busy until the end, so that a timeout may hit the very last moment."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             pass
         return [seconds] * 50
 
     @huey.task(timeout=0.3)
-    def deaf(how: str) -> None:
-        """Runs where an exception that a signal raises gets lost; its second attempt does not."""
+    def hard_to_time_out(how: str) -> None:
+        """Run where exceptions that signal handlers raise get lost. The second attempt returns at once."""
         if current_job().attempt > 1:
             return
         if how == "in a call of C":
@@ -257,7 +290,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def hammer(number: int) -> None:
-        """Every statement that a job makes, without a pause, until its time is over."""
+        """Execute every statement that a job can cause, without a pause, until the timeout."""
         job = current_job()
         turn = 0
         while True:
@@ -270,7 +303,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def late(what: str, path: str, go: str) -> str:
-        """Wait in the first attempt until another one has ended the job."""
+        """Wait in the first attempt until another attempt has ended the job. Then act late."""
         job = current_job()
         if job.attempt > 1:
             time.sleep(0.6)  # past the throttle
@@ -307,7 +340,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def names_at_length(what: str) -> None:
-        """A step or a lock whose name does not fit in a page of an index, even compressed."""
+        """Use a name for a step or a lock that does not fit in a page of an index, even compressed."""
         name = random.Random(1).randbytes(8_000).hex()
         if what == "step":
             current_job().step(name, int)
@@ -316,7 +349,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def reports(path: str, go: str) -> str:
-        """Says how far it is, saves steps, takes a lock and submits, all the time."""
+        """Report progress, save steps, take a lock and submit jobs until the file `go` exists."""
         note(path, "began")
         job = current_job()
         number = 0
@@ -332,7 +365,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def meets(path: str, n: int) -> int:
-        """Ends when n of them have begun: in as many workers."""
+        """Wait until `n` of these jobs have begun, each in a different worker."""
         note(path, "here")
         while sum(words[0] == "here" for words in notes(Path(path))) < n:
             time.sleep(0.005)
@@ -342,7 +375,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
     def crashing(point: str, fails: bool, path: str) -> str:
         note(path, "ran")
         if fails:
-            raise ValueError("so that a handler is told")
+            raise ValueError("so that a handler is called")
         return "done"
 
     @huey.task()
@@ -357,18 +390,18 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
     @huey.task()
     def fails(path: str) -> None:
         note(path, "ran")
-        raise ValueError("as it was meant to")
+        raise ValueError("on purpose")
 
     @huey.task(retries=1, context=True)
     def fails_once(path: str, task: Task) -> str:
         note(path, "ran")
         if task.retries:
-            raise ValueError("so that it is tried again")
+            raise ValueError("so that it is retried")
         return "done"
 
     @huey.task()
     def saves(path: str, lock: str) -> str:
-        """All that a job may write while it runs."""
+        """Write everything that a job can write while it runs."""
         note(path, "ran")
         job = current_job()
         job.step("a step", note, path, "stepped")
@@ -395,7 +428,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def makes(path: str, size: int, how: str) -> Any:
-        """Make so many bytes, and return them, or save them as a step or as a dataset's version."""
+        """Make `size` bytes. Return them, or save them as a step or as a dataset's version."""
         note(path, "ran", how.replace(" ", "_"))
         body = random.Random(1).randbytes(size)
         if how == "a step":
@@ -413,24 +446,24 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def submits_another(path: str, child: str) -> None:
-        """The same job, whichever attempt submits it."""
+        """Submit a job with a fixed id, so that each attempt submits the same job."""
         note(path, "ran")
         huey.enqueue(noted.s(path, "child", id=child))
 
     @huey.task(context=True)
     def toils(path: str, name: str, seconds: float, how: str, *given: Any, task: Task) -> list[Any]:
-        """Takes its time, and returns its name and what it was given, where an error is only its type's name."""
+        """Run for `seconds`. Return the name and the given values, with the type's name in place of an error."""
         with huey.lock_task(how) if how.startswith("lock") else nullcontext():
             note(path, "began", how, name)
             time.sleep(seconds)
             note(path, "ended", how, name)
         if how == "fails" or (how == "fails at first" and task.retries):
-            raise ValueError("as it was meant to")
+            raise ValueError("on purpose")
         return [name, *([type(v).__name__ if isinstance(v, Error) else v for v in values] for values in given)]
 
     @huey.task()
     def dies_while(path: str, folder: str, prefix: str) -> None:
-        """Die as long as the folder has files whose names begin with `prefix`."""
+        """Exit the process while the folder has a file whose name starts with `prefix`."""
         note(path, "ran")
         if any(name.startswith(prefix) for name in os.listdir(folder)):
             os._exit(9)
@@ -445,7 +478,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
 
     @huey.task()
     def pool_of_processes(n: int) -> list[int]:
-        """Forked, so with all that the worker's process has set up."""
+        """Use a pool of forked processes, which inherit the worker's state."""
         with multiprocessing.get_context("fork").Pool(2) as pool:
             return pool.map(square, range(n))
 
@@ -458,7 +491,7 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         return child.exitcode
 
     def crash(point: str, task: Task) -> None:
-        """Die at this point of a job's first attempt."""
+        """Exit the process at this point of a job's first attempt."""
         if task.name == "crashing" and task.args[0] == point and task.attempt.job.attempt == 1:
             os._exit(9)
 

@@ -1,4 +1,4 @@
-"""Something is made to happen to a process at one moment of its ledger's work: once, to the first process that comes there."""
+"""Faults at one moment of a ledger's work. A fault happens once, to the first process that reaches the moment."""
 
 import os
 import signal
@@ -18,13 +18,13 @@ MEGABYTE = 1_000_000  # bytes
 
 
 def at(moment: str, act: str, place: str) -> None:
-    """Let this process, or a fork of it, do `act` when it comes to that moment.
+    """Make this process, or a fork of it, do `act` when it reaches the moment.
 
-    moment: "claimed", "ending" or "ended" (before and after an end is written, be it with a claim), "listened" (for notifications),
-        "copying" (half of a dataset is on its way to Redis), or the name of a statement: it has changed something, and its
-        transaction goes on.
-    act: one of ACTS.
-    place: a path; a file there says that somebody came, and with its process id, who.
+    moment: "claimed"; "ending" or "ended" (before and after an end is written, with or without a claim);
+        "listened" (for notifications); "copying" (half of a dataset has been sent to Redis); or the name of a statement
+        that has changed rows, while its transaction is still open.
+    act: One of ACTS.
+    place: A path. The process that reaches the moment creates a file there with its process id.
     """
 
     def come(connection: Any = None) -> None:
@@ -108,7 +108,7 @@ def is_first(place: str) -> bool:
 
 
 def waits(place: str, connection: Any) -> None:
-    """Wait until there is a file beside that place, named `.go`."""
+    """Wait until the file exists whose name is the place's plus `.go`."""
     wait_for(f"{place}.go")
 
 
@@ -121,11 +121,11 @@ def dies(place: str, connection: Any) -> None:
 
 
 def hears_nothing(place: str, connection: Any) -> None:
-    """Break the connection after the statement was executed and before its answer comes."""
+    """Break the connection after the statement was executed and before its answer arrives."""
     if connection is None:
-        raise DatabaseUnavailable("The answer got lost.")
+        raise DatabaseUnavailable("The answer was lost.")
     connection.pgconn.finish()
-    raise psycopg.OperationalError("The answer got lost.")
+    raise psycopg.OperationalError("The answer was lost.")
 
 
 def waits_and_hears_nothing(place: str, connection: Any) -> None:

@@ -1,7 +1,7 @@
-"""A consumer as operators run it: its own process, stopped by signals. `run_consumer.py '{"storage": ..., ...}'`.
+"""A consumer as operators run it, in a separate process that signals stop: `run_consumer.py '{"storage": ..., ...}'`.
 
-With `crash_points` it dies at those that are armed there, and is started anew at once, as a process manager would: from a
-process that has imported all.
+With `crash_points`, the consumer runs in a forked child that dies at each armed place. The parent then starts another
+child at once, as a process manager would, but without importing everything again.
 """
 
 import json
@@ -14,12 +14,13 @@ import jobqueue.consumer.consumer
 import jobqueue.database.postgres
 import jobqueue.database.sqlite
 from jobqueue import DurableHuey
+from jobqueue.execution import executor
 from tests.faults import crash_points
 from tests.faults.fault_jobs import schedules_on, table_on, tasks_on
 from tests.faults.moments import at
 from tests.moved_clock import read_it
 
-TICK = 0.05  # seconds between two passes of a main loop that is to die many times
+TICK = 0.05  # seconds between two passes of the main loop, short because it dies many times
 
 
 def main() -> None:
@@ -28,6 +29,7 @@ def main() -> None:
     jobqueue.database.sqlite.BUSY_TIMEOUT = options["busy_timeout"]
     for name, value in options["postgres"].items():
         setattr(jobqueue.database.postgres, name, value)
+    executor.READ_WITHIN = float(os.environ.get("READ_WITHIN", executor.READ_WITHIN))
     if options["moved_clock"]:
         read_it()
     for moment, what in options["at"].items():
@@ -46,7 +48,7 @@ def main() -> None:
 
 
 def die_again_and_again(huey: DurableHuey, folder: Path) -> None:
-    """Returns in a child that is to run; the parent starts another when it has died at a crash point."""
+    """Fork a child, and return in it. The parent forks another child whenever one has died at a crash point."""
     jobqueue.consumer.consumer.TICK = TICK
 
     while (pid := os.fork()) != 0:

@@ -1,6 +1,7 @@
-"""A web process at crash points: each request is asked in a child of its own. `run_requests.py '{"storage": ..., ...}'`.
+"""A web process with crash points that makes each request in a forked child: `run_requests.py '{"storage": ...}'`.
 
-`requests` are lists of a request's name, the point's and a file for notes. Prints the children's exit codes.
+Each of the `requests` is a list: the request's name, the point's name, and a file for notes. Prints the children's exit
+codes.
 """
 
 import json

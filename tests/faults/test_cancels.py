@@ -1,4 +1,4 @@
-"""A running job is cancelled wherever it is, and the worker's next job does not feel it."""
+"""Tests that a running job can be cancelled in any code, and that the cancel does not affect the worker's next job."""
 
 import random
 import time
@@ -15,11 +15,11 @@ from tests.faults.fault_jobs import LONG, notes
 
 
 @pytest.mark.parametrize("how", ["in Python", "swallowing exceptions", "with progress"])
-def test_a_cancelled_job_is_interrupted_and_its_worker_goes_on(
+def test_cancelled_job_is_interrupted_and_its_worker_continues(
     start: StartConsumer, tasks: SimpleNamespace, path: str, how: str
 ) -> None:
     consumer = start()
-    handle = tasks.stubborn(how, path)
+    handle = tasks.hard_to_cancel(how, path)
     wait_until(lambda: notes(Path(path)))
     ((*_, pid),) = notes(Path(path))
     assert handle.cancel()
@@ -35,7 +35,7 @@ def test_cancelled_job_that_ignores_interrupts_is_killed_and_not_requeued(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     consumer = start(workers=2)
-    handles = [tasks.stubborn(how, path) for how in ("in a call of C", "with all signals blocked")]
+    handles = [tasks.hard_to_cancel(how, path) for how in ("in a call of C", "with all signals blocked")]
     wait_until(lambda: len(notes(Path(path))) == 2)
     workers = consumer.worker_pids()
     assert all(handle.cancel() for handle in handles)
@@ -52,7 +52,7 @@ def test_job_in_a_thread_is_cancelled_at_its_next_progress(
     start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     start(worker_type="thread")
-    handle = tasks.stubborn("with progress", path)
+    handle = tasks.hard_to_cancel("with progress", path)
     wait_until(lambda: notes(Path(path)))
     assert handle.cancel()
     assert tasks.undisturbed(0.1).get(blocking=True, timeout=3) == "undisturbed"
@@ -60,7 +60,7 @@ def test_job_in_a_thread_is_cancelled_at_its_next_progress(
 
 
 CANCELS = 1000
-AT_ONCE = 25  # of them are submitted together
+AT_ONCE = 25  # jobs that are submitted together
 SHORTEST, LONGEST = 0.0, 0.06  # seconds that a job takes
 KINDS = ["short"] * 6 + ["follows", "delayed", "retried", "long"]
 
@@ -72,7 +72,7 @@ def test_a_thousand_cancels_stop_only_the_cancelled_jobs(
     consumer = start(workers=2)
     workers = consumer.worker_pids()
     seen: set[State] = set()
-    cancelled: dict[str, bool] = {}  # by name; False for those that had ended
+    cancelled: dict[str, bool] = {}  # by name; False if the job had already ended
     others: list[JobHandle] = []
     for first in range(0, CANCELS, AT_ONCE):
         meant = []
@@ -81,7 +81,7 @@ def test_a_thousand_cancels_stop_only_the_cancelled_jobs(
             if number % 8 == 0:
                 others.append(tasks.undisturbed(dice.uniform(SHORTEST, LONGEST)))
         for handle in dice.sample(meant, AT_ONCE):
-            time.sleep(dice.choice([0, dice.uniform(SHORTEST, LONGEST)]))  # any moment
+            time.sleep(dice.choice([0, dice.uniform(SHORTEST, LONGEST)]))  # a random moment
             seen.add(handle.state)
             cancelled[handle.id] = handle.cancel()
     wait_until(lambda: all_have_ended(huey), timeout=30)
@@ -102,7 +102,7 @@ def test_a_thousand_cancels_stop_only_the_cancelled_jobs(
 
 
 def submit(name: str, huey: DurableHuey, tasks: SimpleNamespace, dice: random.Random) -> JobHandle:
-    """A job of that name and the kind that it begins with, to be cancelled."""
+    """Submit a job to cancel. The name begins with its kind."""
     kind = name.partition(" ")[0]
     seconds = LONG if kind == "long" else dice.uniform(SHORTEST, LONGEST)
     job = tasks.lasts.s(

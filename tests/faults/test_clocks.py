@@ -1,4 +1,4 @@
-"""Only the database's clock counts: a host whose own is an hour off changes nothing. When the database's jumps, no job is lost."""
+"""Tests that only the database's clock counts. A host's clock may be an hour off, and the database's clock may jump."""
 
 import json
 import os
@@ -20,12 +20,12 @@ from tests.moved_clock import moved_clock
 from tests.storages import Storage
 
 HOUR = 3600.0  # seconds
-SOON = 5.0  # seconds: late on a busy machine, and nothing beside an hour
+SOON = 5.0  # seconds: enough for a busy machine, and much less than an hour
 ANOTHER_CLOCK = Path(__file__).with_name("another_clock")
 
 
 def clock(ahead: float) -> dict[str, str]:
-    """The environment of a process whose host's clock is so many seconds ahead of the database's."""
+    """Return environment variables of a process whose host's clock is `ahead` seconds ahead of the database's clock."""
     path = os.pathsep.join(map(str, [ANOTHER_CLOCK, TEMPLATE, KIT]))
     return {"PYTHONPATH": path, "CLOCK_AHEAD": str(ahead)}
 
@@ -65,25 +65,25 @@ def test_delays_expiry_and_retries_follow_the_database_clock(
     go: Path,
     ahead: float,
 ) -> None:
-    """The consumer's clock is off by an hour, the submitting process's by an hour to the other side."""
+    """Test a consumer's clock and a web process's clock that are an hour off in opposite directions."""
     start(environ=clock(ahead))
-    tasks.waits(path, str(go))  # nothing else is begun for now
+    tasks.waits(path, str(go))  # blocks the worker, so that no other job starts yet
     wait_until(lambda: notes(Path(path)))
     due = now(huey) + 1.5
-    said = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", SUBMIT, json.dumps([storage._asdict(), due])],
         env=environment(**clock(-ahead)),
         stdout=subprocess.PIPE,
         check=True,
         timeout=10,
     )
-    there, ids = json.loads(said.stdout)
+    there, ids = json.loads(done.stdout)
     assert there == pytest.approx(time.time() - ahead, abs=SOON * 2)
     wait_until(lambda: now(huey) > due)
     go.touch()
     wait_until(lambda: all(huey.get_job(job_id).state.ended for job_id in ids.values()))
-    for said_there in huey.job(ids["clocks"]).get():
-        assert said_there == pytest.approx(time.time() + ahead, abs=SOON * 4)
+    for host_time in huey.job(ids["clocks"]).get():
+        assert host_time == pytest.approx(time.time() + ahead, abs=SOON * 4)
 
     jobs = {what: huey.get_job(job_id) for what, job_id in ids.items()}
     for what in ("expires in 0.1 s", "expired at a time"):
@@ -107,12 +107,12 @@ def test_delays_expiry_and_retries_follow_the_database_clock(
 def test_lease_follows_the_database_clock(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, ahead: float
 ) -> None:
-    """The clock of the consumer that holds the job is off by an hour, that of another by an hour to the other side."""
+    """Test a job's consumer and another consumer, whose clocks are an hour off in opposite directions."""
     holder = start(environ=clock(ahead))
     handle = tasks.slow_at_first(path)
     wait_until(lambda: notes(Path(path)))
     start(environ=clock(-ahead))
-    due = now(huey) + 2 * LEASE  # the other one sweeps since a lease
+    due = now(huey) + 2 * LEASE  # by then the other consumer has swept for a lease
     wait_until(lambda: now(huey) > due)
     assert (handle.state, handle.get_job().attempt, handle.get_job().losses) == (State.RUNNING, 1, 0)
     killed = now(huey)
@@ -139,12 +139,12 @@ def test_schedule_follows_the_database_clock(huey: DurableHuey, start: StartCons
 def test_database_clock_that_jumps_forward_fires_one_missed_moment_and_takes_no_live_job_back(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
-    """As when the database's machine wakes from sleep. While they fire, consumers renew leases and hear SIGTERM."""
+    """Test a jump like that of a machine that wakes from sleep. Consumers still renew leases and react to SIGTERM."""
     with moved_clock(huey.ledger.database) as clock:
         consumers = [start(schedules={"tick": "second"}, moved_clock=True) for _ in range(2)]
         handle = tasks.slow_at_first(path)
         wait_until(lambda: notes(Path(path)))
-        sweeping = clock.now() + LEASE + 1  # by then both have renewed for a lease, so they may take jobs back
+        sweeping = clock.now() + LEASE + 1  # by then both have renewed for a lease, so they may rescue jobs
         wait_until(lambda: clock.now() > sweeping)
         before = clock.now()
         clock.move(HOUR)
@@ -152,7 +152,7 @@ def test_database_clock_that_jumps_forward_fires_one_missed_moment_and_takes_no_
         wait_until(lambda: clock.now() > after)
         assert (handle.state, handle.get_job().attempt, handle.get_job().losses) == (State.RUNNING, 1, 0)
 
-        # Each consumer leaves the moment to the other for five seconds, if both see the jump at once.
+        # If both consumers see the jump at once, each leaves the moment to the other for five seconds.
         wait_until(lambda: any(job.made_up for job in huey.jobs(limit=5000)))
         fires = [job for job in huey.jobs(limit=5000)[::-1] if job.due_at]
         dues = [seconds(job.due_at) for job in fires]
@@ -161,11 +161,11 @@ def test_database_clock_that_jumps_forward_fires_one_missed_moment_and_takes_no_
         assert dues[jump:] == [dues[jump] + n for n in range(len(dues) - jump)]
         assert dues[jump - 1] <= before < before + HOUR - 1 < dues[jump]
         clock.move(HOUR)
-        told = time.monotonic()
+        stopped = time.monotonic()
         for consumer in consumers:
             consumer.send(signal.SIGTERM)
         assert [consumer.wait() for consumer in consumers] == [0, 0]
-        assert time.monotonic() - told < GRACE + 2
+        assert time.monotonic() - stopped < GRACE + 2
         assert (handle.state, handle.get_job().returns, handle.get_job().losses) == (State.QUEUED, 1, 0)
 
 

@@ -1,4 +1,7 @@
-"""How many connections to Postgres there are: the smallest hosted plans have 20, and a deploy starts new processes beside the old."""
+"""Tests of the number of Postgres connections.
+
+The smallest hosted plans have 20, and during a deploy the old and the new processes run together.
+"""
 
 import json
 import multiprocessing
@@ -24,13 +27,13 @@ from tests.storages import Storage
 
 on_each = pytest.mark.parametrize("storage", ["postgres", "postgres+valkey"], indirect=True)
 
-THREADS = 8  # of a web process
-WORKERS = 4  # of a consumer
+THREADS = 8  # in a web process
+WORKERS = 4  # in a consumer
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """One of our own: all of its connections are counted."""
+    """Yield a server that only these tests use, so that all of its connections can be counted."""
     with PostgresServer(FAST) as server:
         yield server
 
@@ -62,7 +65,7 @@ signal.pause()
 
 
 class Census:
-    """The most connections that were seen at once, but for its own."""
+    """A count of the server's connections: `most` is the most at one time, without its own."""
 
     def __init__(self, server: PostgresServer) -> None:
         self.most = 0
@@ -107,20 +110,26 @@ def test_connections_of_a_deploy_fit_in_the_smallest_plan(
                 consumer_process(command, tmp_path / f"web {number}", env=environment(KIT), cwd=tmp_path)
             )
         wait_until(lambda: all("served" in (tmp_path / f"web {n}").read_text() for n in range(2)))
+        wait_until(lambda: census.now() == consumer + webs)
         assert census.most == consumer + webs <= 10
         start(workers=WORKERS)
-        wait_until(lambda: census.now() == 2 * consumer + webs + 1)  # with this process's
-        detail = next(check for check in huey.check(WORKERS) if check.name == "connections").detail
-        assert f" {2 * consumer + webs + 2} of " in detail  # with the census's
+        # A starting process closes connections too, so wait for the final number.
+        # The census and this process have one connection each.
+        wait_until(lambda: f" {2 * consumer + webs + 2} of " in connections_check(huey))
+        detail = connections_check(huey)
         assert f"{WORKERS} workers opens up to {consumer} connections, a web process {webs // 2}." in detail
         assert f"A deploy runs both twice and needs {2 * consumer + webs}." in detail
         assert 2 * consumer + webs <= 16
 
 
+def connections_check(huey: DurableHuey) -> str:
+    return next(check for check in huey.check(WORKERS) if check.name == "connections").detail
+
+
 @pytest.mark.parametrize("storage", ["postgres"], indirect=True)
 def test_worker_inherits_no_connection(server: PostgresServer, start: StartConsumer, tasks: SimpleNamespace) -> None:
     consumer = start(workers=2)
-    for _ in range(2):  # at the start, and after a fork from a main process that has connections
+    for _ in range(2):  # at the start, and after a main process with connections has forked
         processes = [consumer.pid, *consumer.worker_pids()]
         wait_until(lambda: [len(connections(pid, server)) for pid in processes] == [2, 1, 1])  # noqa: B023
         assert len(set().union(*(connections(pid, server) for pid in processes))) == 2 + 1 + 1
@@ -130,14 +139,14 @@ def test_worker_inherits_no_connection(server: PostgresServer, start: StartConsu
 
 
 def connections(pid: int, server: PostgresServer) -> set[int]:
-    """The ports on which a process reaches the server."""
+    """Return the local ports of a process's connections to the server."""
     found = psutil.Process(pid).net_connections("tcp")
     return {one.laddr.port for one in found if one.raddr and one.raddr.port == server.port}
 
 
 @pytest.mark.parametrize("storage", ["postgres"], indirect=True)
 def test_forked_child_opens_its_own_connection(huey: DurableHuey, server: PostgresServer) -> None:
-    def look() -> None:
+    def report() -> None:
         own = connections(os.getpid(), server)
         huey.ledger.reading.count(State.QUEUED)
         answers.put((own, connections(os.getpid(), server)))
@@ -146,7 +155,7 @@ def test_forked_child_opens_its_own_connection(huey: DurableHuey, server: Postgr
     answers = context.SimpleQueue()
     huey.ledger.reading.count(State.QUEUED)
     mine = connections(os.getpid(), server)
-    child = context.Process(target=look)
+    child = context.Process(target=report)
     child.start()
     before, after = answers.get()
     child.join()

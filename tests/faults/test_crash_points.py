@@ -1,4 +1,4 @@
-"""A process dies at each place between two writes; afterwards the promises hold."""
+"""Tests in which a process dies between any two writes. No job is lost, and no write happens twice."""
 
 import json
 import os
@@ -38,29 +38,30 @@ from tests.faults.crash_points import (
 from tests.faults.crash_table import (
     IN_MAIN_PROCESSES,
     IN_WORKERS,
-    LOCK_LIMIT,
     REQUESTS,
     SCENARIOS,
     WHEN_A_WORKER_DIES,
     WHEN_IT_STOPS,
     WITH_A_WORKER,
     WITH_ONE_WRITER,
+    WITHOUT_A_CRASH_POINT,
     Operation,
     Scenario,
     with_many_writers,
 )
-from tests.faults.fault_jobs import notes
+from tests.faults.fault_jobs import notes, table_on
+from tests.losing import mark_lost
 from tests.storages import Storage
 
-ENDED = 40.0  # seconds in which all jobs have ended, on a machine that is busy
+ENDED = 40.0  # seconds within which all jobs end on a busy machine
 LOST: Act = "loses the answer"
-HASTY: dict[str, Any] = {"lease_s": 0.3, "renew_s": 0.1}  # there is one consumer, which has no one else's to take
+HASTY: dict[str, Any] = {"lease_s": 0.3, "renew_s": 0.1}  # there is no other consumer whose jobs it could rescue
 
 
 class Point(NamedTuple):
-    """A place of an operation: somebody dies there, once for each of the operation's keys."""
+    """A place of an operation, at which a process dies once for each of the operation's keys."""
 
-    name: str  # what its jobs' ids begin with
+    name: str  # prefix of its jobs' ids
     operation: Operation
     place: Place
 
@@ -71,7 +72,7 @@ class Point(NamedTuple):
 
     @property
     def is_a_claim(self) -> bool:
-        """Nobody knows which job it will be: any worker dies."""
+        """Return whether the operation is a claim. Its job is not known before, so any worker dies."""
         return self.operation.method == "claim"
 
     @property
@@ -80,7 +81,7 @@ class Point(NamedTuple):
 
     @property
     def losses(self) -> int:
-        """Attempts that die with their worker, but for one that has just claimed its job."""
+        """Return the number of attempts that die with their worker. An attempt that was just claimed does not count."""
         if self.is_a_claim or (self.operation.method.startswith("end") and self.place.when == "after"):
             return 0
         return len(self.operation.keys) * (len(self.operation.before_it) + 1)
@@ -88,14 +89,14 @@ class Point(NamedTuple):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder of the crash points."""
+    """Return the folder of the crash points."""
     (tmp_path / "points").mkdir()
     return tmp_path / "points"
 
 
 @pytest.fixture
 def in_workers(huey: DurableHuey) -> list[Operation]:
-    """On this database: where there is one writer, who claims looks before it writes."""
+    """Return the workers' operations on this database. With a single writer, a claim reads before it writes."""
     if not huey.ledger.database.dialect.one_writer:
         return list(map(with_many_writers, IN_WORKERS))
     return [of._replace(statements=WITH_ONE_WRITER.get(of.method, of.statements)) for of in IN_WORKERS]
@@ -167,7 +168,10 @@ def test_every_write_of_a_worker_whose_answer_is_lost_happens_once(
 def assert_the_promises(
     huey: DurableHuey, folder: Path, name: str, scenario: Scenario, losses: int, claimed: Counter[str]
 ) -> None:
-    """`claimed`: how often each job was by who died at once, and did not begin with it."""
+    """Assert that a scenario's jobs ended as they should.
+
+    claimed: How often each job was claimed by a worker that died before it began.
+    """
     jobs = {added: huey.get_job(name + added) for added in scenario.ends}
     assert {added: job.state for added, job in jobs.items()} == scenario.ends, name
     not_begun = sum(claimed[name + added] for added in scenario.ends)
@@ -208,7 +212,7 @@ def test_web_process_that_dies_between_any_two_statements_has_done_all_or_nothin
         request = REQUESTS[what]
         nothing = place is not None and place.when == "before"
         assert (rows_of(huey, name) == rows) is nothing, name
-        if nothing or request.method == "submit":  # whoever got no answer asks again
+        if nothing or request.method == "submit":  # a client without an answer repeats its request
             request.ask(huey, tasks, name, path)
         assert {str(row[0]).removeprefix(name) for row in rows_of(huey, name)} == request.ends.keys(), name
 
@@ -239,7 +243,7 @@ def test_main_process_that_dies_between_any_two_statements_or_loses_an_answer_do
 ) -> None:
     @huey.task()
     def unheard_of() -> None:
-        """The consumers do not know it."""
+        """Do nothing. No consumer knows this task."""
 
     Timetable(huey.ledger).register({"of.older.code": "every hour"})
     due = tasks.noted.schedule((path, "due"), delay=0.01)
@@ -248,7 +252,7 @@ def test_main_process_that_dies_between_any_two_statements_or_loses_an_answer_do
     unknown, after_unknown = huey.enqueue(unheard_of.s().then(tasks.noted, path, "never"))
     claim_of_the_dead(huey, lost)
     for _ in range(MAX_LOSSES - 1):
-        assert huey.ledger.mark_lost(poison.id, claim_of_the_dead(huey, poison), "a worker")
+        assert mark_lost(huey.ledger, poison.id, claim_of_the_dead(huey, poison), "a worker")
     claim_of_the_dead(huey, poison)
 
     if act == "dies":
@@ -256,7 +260,8 @@ def test_main_process_that_dies_between_any_two_statements_or_loses_an_answer_do
     else:
         for method, statements in IN_MAIN_PROCESSES.items():
             arm(folder, places(method, statements)[-1], act=LOST)
-    mortal = start(workers=0, crash_points=folder, unknown_after_s=3, schedules={"tick": "second"}, **HASTY)
+    schedules: dict[str, Any] = {"schedules": {"tick": "second"}, "table": True}
+    mortal = start(workers=0, crash_points=folder, unknown_after_s=3, **schedules, **HASTY)
     wait_until(lambda: not armed(folder), 2 * ENDED)
     looks = [handle.get_job() for handle in (due, lost, poison, after_poison, unknown, after_unknown)]
     states = [State.QUEUED, State.QUEUED, State.FAILED, State.CANCELLED, State.FAILED, State.CANCELLED]
@@ -264,12 +269,15 @@ def test_main_process_that_dies_between_any_two_statements_or_loses_an_answer_do
     assert [job.losses for job in looks] == [0, 1, MAX_LOSSES, 0, 0, 0]
     assert "died 3 times" in looks[2].error
     assert "No worker knew its task" in looks[4].error
-    if act == LOST:  # it is the same one all the time
+    if act == LOST:  # the consumer has not died
         assert len(huey.ledger.consumers.all()) == 1
     mortal.kill_all()
 
-    start(workers=1, crash_points=folder, schedules={"tick": "second"}, periodic=False)
+    start(workers=1, crash_points=folder, periodic=False, **schedules)
     wait_until(lambda: all_have_ended(huey), ENDED)
+    (first,) = [job for job in huey.jobs(limit=1000) if job.name == "table"]
+    assert [event.name for event in huey.history(first.id)][:2] == ["submitted", "first version"]
+    assert table_on(huey).info().version == 1
     fires = [job for job in huey.jobs(limit=1000) if job.name == "tick"]
     assert {(job.state, job.attempt) for job in fires} == {(State.SUCCEEDED, 1)}
     assert len({job.due_at for job in fires}) == len(fires) > 2
@@ -278,7 +286,7 @@ def test_main_process_that_dies_between_any_two_statements_or_loses_an_answer_do
 
 
 def claim_of_the_dead(huey: DurableHuey, handle: JobHandle) -> str:
-    """The token of a claim that nobody renews: whoever held it died at once."""
+    """Claim a job as a worker that dies at once. Return the token, whose lease nobody renews."""
     token = uuid.uuid4().hex
     row = huey.ledger.claim(
         ClaimRequest(tasks=[handle.get_job().task], token=token, consumer="dead", worker="worker-1", lease_s=0)
@@ -299,7 +307,7 @@ def test_main_process_that_dies_requeues_the_job_of_its_worker_once(
         for place in places(method, statements):
             wait_until(lambda: job.get_job().attempt == len(deaths) + 1, ENDED)
             arm(folder, place)
-            (main,) = consumer.worker_pids()  # of the process that starts it anew
+            (main,) = consumer.worker_pids()  # the child of the process that starts it again
             os.kill(main, signal.SIGTERM)
             wait_until(lambda: not armed(folder), ENDED)
             deaths.append(place)
@@ -329,9 +337,9 @@ def arm_all(folder: Path, operations: dict[str, tuple[str, ...]]) -> None:
 
 
 def assert_complete(known: set[tuple[str, tuple[str, ...]]], folder: Path) -> None:
-    """The table is what was executed: an operation that writes more, or writes it otherwise, has no place in it yet.
+    """Assert that the table contains all executed statements. An operation with other statements needs an entry there.
 
-    known: methods and their statements.
+    known: Methods and their statements.
     """
     executed = {(method, statements) for method, _, statements in recorded(folder)}
     assert known - executed == set()
@@ -346,4 +354,4 @@ def test_every_statement_that_writes_is_a_crash_point() -> None:
     main = WITH_ONE_WRITER | IN_MAIN_PROCESSES | WITH_A_WORKER | WHEN_IT_STOPS | WHEN_A_WORKER_DIES
     workers = [*IN_WORKERS, *map(with_many_writers, IN_WORKERS)]
     tabled = [*(of.statements for of in workers), *(of.statements for of in REQUESTS.values()), *main.values()]
-    assert writes - {name for executed in tabled for name in executed} == set(LOCK_LIMIT)
+    assert writes - {name for executed in tabled for name in executed} == set(WITHOUT_A_CRASH_POINT)

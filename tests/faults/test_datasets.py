@@ -1,4 +1,4 @@
-"""A dataset's reader gets the old version or the new one, whole, whoever dies while it is saved, and whatever Redis does."""
+"""Tests that readers of a dataset get a complete version, old or new, despite kills during saves and Redis failures."""
 
 import time
 from collections.abc import Iterator
@@ -16,15 +16,15 @@ from tests.faults.fault_jobs import TABLE_ROWS, table_on
 from tests.servers import ValkeyServer, fresh_database, redis_client, shared_postgres
 from tests.storages import Storage
 
-ENDED = 40.0  # seconds in which a refresh has ended, on a machine that is busy
-MARGIN = 0.75  # seconds, for a machine that has other things to do
+ENDED = 40.0  # seconds within which a refresh ends on a busy machine
+MARGIN = 0.75  # seconds for a busy machine
 
 with_redis = pytest.mark.parametrize("storage", ["postgres+valkey"], indirect=True)
 
 
 @pytest.fixture
 def storage(valkey: ValkeyServer, shared: Path, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
-    """With a Redis of these tests' own, to stop."""
+    """Yield a storage whose Redis these tests may stop."""
     if request.param == "sqlite":
         yield Storage(f"sqlite:///{tmp_path}/ledger/jobs.sqlite")
         return
@@ -48,7 +48,7 @@ def reader(storage: Storage) -> Iterator[Dataset[Any]]:
 
 
 def whole(table: Dataset[Any]) -> int:
-    """The number of the version that is read; every cell has it."""
+    """Read the dataset. Return the number of its version, which every cell contains."""
     cells = table.read()
     assert cells.shape == (TABLE_ROWS, 10)
     assert (cells == cells[0, 0]).all()

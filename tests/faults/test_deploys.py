@@ -1,4 +1,4 @@
-"""A deploy is no crash: while new consumers start and old ones stop, nothing is lost, and nothing is held against a job."""
+"""Tests that a deploy, in which new consumers start and old ones stop, loses no job and counts no loss."""
 
 import random
 import signal
@@ -19,7 +19,7 @@ from tests.faults.fault_jobs import notes
 DEPLOYS = 10
 GRACE = 1.0  # seconds
 PACE = 0.3  # seconds between two submits
-STEPS = 8  # of the long jobs, 0.25 s each: longer than the grace
+STEPS = 8  # of a long job, 0.25 s each: longer than the grace period
 
 
 @pytest.mark.long
@@ -29,7 +29,7 @@ def test_ten_deploys_lose_no_job_and_count_no_attempt(
     jobs: list[JobHandle] = []
 
     def submit() -> None:
-        """A job, and one that follows it."""
+        """Submit a job and one that follows it."""
         number = len(jobs)
         steps, pause = (STEPS, 0.25) if number % 6 == 0 else (1, dice.uniform(0.05, 0.3))
         first = tasks.errand.s(path, number, steps, pause).then(tasks.errand, path, number + 1, 1, 0.05)
@@ -52,21 +52,21 @@ def test_ten_deploys_lose_no_job_and_count_no_attempt(
 
     wait_until(lambda: all(job.state.ended for job in huey.jobs(limit=len(jobs))))
     assert [job() for job in jobs] == list(range(len(jobs)))
-    looks = [job.get_job() for job in jobs]
-    assert {(job.state, job.losses, job.attempt - job.returns) for job in looks} == {(State.SUCCEEDED, 0, 1)}
+    ended = [job.get_job() for job in jobs]
+    assert {(job.state, job.losses, job.attempt - job.returns) for job in ended} == {(State.SUCCEEDED, 0, 1)}
     done = Counter((what, int(number), int(which)) for what, number, which, _ in notes(Path(path)))
-    for number, job in enumerate(looks):
+    for number, job in enumerate(ended):
         attempts = sum(done["attempt", number, attempt] for attempt in range(job.attempt + 1))
         steps = [done["step", number, i] for i in range(STEPS) if done["step", number, i]]
-        assert 1 <= attempts <= 1 + job.returns  # one that is given back at once has not begun
-        assert sum(steps) - len(steps) <= job.returns  # only a step in flight is done again
-    returns = sum(job.returns for job in looks)
+        assert 1 <= attempts <= 1 + job.returns  # an attempt that is released at once has not begun
+        assert sum(steps) - len(steps) <= job.returns  # only a step in flight is repeated
+    returns = sum(job.returns for job in ended)
     assert returns
-    print(f"{len(jobs)} jobs, {returns} times given back; the slowest stop took {max(took):.2f} s")
+    print(f"{len(jobs)} jobs, {returns} releases; the slowest stop took {max(took):.2f} s")
 
 
 def stopped(consumer: ConsumerProcess) -> tuple[int, float]:
-    """SIGTERM it twice, as Dokku does. Returns its exit code, and after how many seconds."""
+    """Send SIGTERM twice, as Dokku does. Return the exit code, and the seconds until the exit."""
     begun = time.monotonic()
     consumer.send(signal.SIGTERM)
     consumer.send(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Two hosts, each with a way of its own to the servers: one that is cut off loses its jobs to the other, and comes back."""
+"""Tests of two hosts with separate links to the servers. A disconnected host loses its jobs to the other."""
 
 import time
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ from tests.storages import Storage
 
 pytestmark = pytest.mark.parametrize("storage", ["postgres", "postgres+valkey"], indirect=True)
 
-SHORT = {"SILENCE": 1.0, "CONNECT": 2}  # seconds; psycopg does not wait less for a connection
+SHORT = {"SILENCE": 1.0, "CONNECT": 2}  # seconds; psycopg's shortest connect timeout is two
 
 
 class Host:
-    """A host's way to the servers, through proxies of its own."""
+    """A host that reaches the servers through its own proxies."""
 
     def __init__(self, storage: Storage, stack: ExitStack) -> None:
         self.proxies: list[Proxy] = []
@@ -74,7 +74,7 @@ def test_late_writes_of_a_disconnected_host_are_refused(
     workers = cut_off.worker_pids()
     start(workers=2, through=other.storage, postgres=SHORT)
     one.cut()
-    go.touch()  # they do it while they are cut off
+    go.touch()  # the jobs act while their host is disconnected
     for late, follower in pipelines:
         assert late.get(blocking=True, timeout=10) == "the second"
         assert follower.get(blocking=True, timeout=5) == "the second"
@@ -82,7 +82,7 @@ def test_late_writes_of_a_disconnected_host_are_refused(
     one.join()
 
     all_workers = len(LATE) + 2
-    meeting = [tasks.meets(path, all_workers) for _ in range(all_workers)]  # each worker of both hosts takes one
+    meeting = [tasks.meets(path, all_workers) for _ in range(all_workers)]  # one for each worker of both hosts
     assert set(workers) < {handle.get(blocking=True, timeout=10) for handle in meeting}
     assert contents(huey)[: len(before)] == before
     for late, _ in pipelines:
@@ -90,9 +90,9 @@ def test_late_writes_of_a_disconnected_host_are_refused(
         assert (job.state, job.attempt, job.losses, job.returns) == (State.SUCCEEDED, 2, 1, 0)
         assert (job.note, job.error) == ("attempt 2", "")
         assert huey.ledger.attempts.step_names(late.id) == {"a step"}
-    assert len(huey.jobs()) == 2 * len(LATE) + all_workers  # no handler of a late error among them
-    said = [words[:-1] for words in notes(Path(path)) if int(words[-1]) in workers and words[0] != "here"]
-    assert sorted(words[1] for words in said if words[0] == "began") == sorted(LATE)  # each ran once there
+    assert len(huey.jobs()) == 2 * len(LATE) + all_workers  # a late error has started no handler
+    noted = [words[:-1] for words in notes(Path(path)) if int(words[-1]) in workers and words[0] != "here"]
+    assert sorted(words[1] for words in noted if words[0] == "began") == sorted(LATE)  # each ran once there
     assert cut_off.worker_pids() == workers
 
 

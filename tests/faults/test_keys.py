@@ -1,4 +1,4 @@
-"""Messages that nobody signed are not read, and a key that is rotated loses nothing."""
+"""Tests that forged messages are not unpickled, and that a rotation of the secret key loses no job."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tests.engine.consumers import ConsumerProcess, consumer_process, environmen
 from tests.faults.conftest import KIT, StartConsumer, steadily
 from tests.storages import Storage
 
-WAIT = 3.0  # seconds for which jobs are left in the ledger before they are due
+WAIT = 3.0  # seconds until the jobs are due
 
 
 class Bomb:
@@ -36,7 +36,7 @@ class Bomb:
         return (Path(self.path).touch, ())
 
 
-# What is in the ledger in place of a job's message, given that and a pickle bomb.
+# Forgery -> a function that makes it from a job's message and a pickle bomb.
 MESSAGES: dict[str, Callable[[bytes, bytes], bytes]] = {
     "a bomb": lambda message, bomb: bomb,
     "a bomb under the signature of another message": lambda message, bomb: bomb + b":" + message.rpartition(b":")[2],
@@ -60,7 +60,7 @@ def test_job_with_a_forged_message_fails_and_nothing_is_unpickled(
     off = tmp_path / "went off"
     bomb = pickle.dumps(Bomb(off))
     pickle.loads(bomb)
-    off.unlink()  # it works
+    off.unlink()  # the bomb works
     others: list[JobHandle] = []
     with steadily(lambda: others.append(tasks.quick("other")), 0.05):
         pipelines = [huey.enqueue(tasks.quick.s(1, delay=WAIT).then(tasks.quick)) for _ in MESSAGES]
@@ -94,9 +94,9 @@ NEW: Keys = {"secret_key": "new", "secret_key_fallbacks": ["old"]}
 
 ANOTHER_ORDER = "two deploys, the consumers first"
 
-# Of a rotation: the keys of each deploy, and in which order its processes are restarted. In one deploy, consumers that
-# only know the old key must not meet what is signed with the new one: neither by the web process, which comes last, nor
-# by a job that submits another.
+# Rotation -> the keys of each deploy, and the order in which its processes restart. If there is one deploy, consumers
+# that know only the old key must get no message signed with the new one. So the web process restarts last, and no job
+# submits another one.
 ROTATIONS: dict[str, tuple[list[Keys], list[str]]] = {
     "two deploys, the web first": ([BOTH, NEW], ["web", "consumer", "consumer"]),
     ANOTHER_ORDER: ([BOTH, NEW], ["consumer", "consumer", "web"]),
@@ -115,7 +115,7 @@ while True:
     if within:
         handles.append(tasks.submits(4))
     print(*[handle.id for handle in handles], sep="\\n", flush=True)
-    time.sleep(0.6)  # so often that each consumer has an errand again and again
+    time.sleep(0.6)  # often enough that each consumer gets errands
 """
 
 
@@ -163,14 +163,14 @@ def test_secret_key_is_rotated_without_losing_a_job(
     retries = sum(job.attempt - job.returns - 1 for job in jobs.values())
     assert returns
     assert retries
-    print(f"{len(jobs)} jobs, {returns} times given back, {retries} retries")
+    print(f"{len(jobs)} jobs, {returns} releases, {retries} retries")
     with_new_key_alone = DurableHuey("faults", **storage._asdict(), secret_key="new")
     assert {is_read(with_new_key_alone, job_id) for job_id in ids} == {True, False}
     with_new_key_alone.storage.close()
 
 
 def runs_an_errand(huey: DurableHuey, pid: int) -> bool:
-    """Return whether this consumer has begun a job that takes longer than its grace period."""
+    """Return whether this consumer has just begun a job that takes longer than its grace period."""
     (consumer,) = [consumer for consumer in huey.ledger.consumers.all() if consumer["pid"] == pid]
     for job in huey.jobs(state=State.RUNNING):
         row = huey.ledger.reading.job(job.id)

@@ -1,4 +1,4 @@
-"""kill -9, at the moments that hurt: of a worker, of the consumer's main process, of everything."""
+"""Tests of SIGKILL to a worker, to a consumer's main process, and to everything, at the worst moments."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def test_killed_worker_is_replaced_and_repeats_only_the_step_in_flight(
     handle = tasks.walk(path, STEPS, 0.15)
     in_flight: list[str] = []
     for fraction in (1 / 3, 2 / 3):
-        enough = STEPS * fraction + len(in_flight)  # what was in flight is noted twice
+        enough = STEPS * fraction + len(in_flight)  # a step in flight is noted twice
         wait_until(lambda enough=enough: len(notes(Path(path))) >= enough)  # type: ignore[misc]
         pid = int(notes(Path(path))[-1][-1])
         kill(pid)
@@ -50,7 +50,7 @@ def test_killed_worker_is_replaced_and_repeats_only_the_step_in_flight(
     assert (job.attempt, job.losses, job.returns, job.error) == (3, 2, 0, "")
 
 
-def test_killed_main_process_takes_its_workers_along_and_another_consumer_does_their_jobs(
+def test_workers_die_with_their_main_process_and_another_consumer_runs_their_jobs(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     consumer = start(workers=2)
@@ -72,7 +72,7 @@ def test_idle_worker_dies_with_the_main_process(huey: DurableHuey, start: StartC
     consumer = start(workers=2)
     workers = consumer.worker_pids()
     kill(consumer.pid)
-    consumer.wait()  # until then it lives, and its workers may claim
+    consumer.wait()  # before, its workers may still claim
     handle = tasks.quick(1)
     wait_until(lambda: not any(alive(pid) for pid in workers), timeout=1)
     assert handle.state is State.QUEUED
@@ -123,7 +123,7 @@ def test_killed_thread_consumer_loses_no_job(
         assert (handle.get_job().losses, follower.get_job().attempt) == (1, 1)
 
 
-# How a task ends its worker -> the job's error
+# Way in which a task ends its worker -> pattern of the job's error
 DEATHS = {
     "exit": "worker-[0-9]+, it exited with status 1.*os._exit",
     "SIGKILL": "worker-[0-9]+, it was killed.*more memory",
@@ -167,7 +167,7 @@ def test_task_that_closes_the_standard_streams_keeps_its_worker(start: StartCons
     assert consumer.worker_pids() == workers
 
 
-# Where a worker dies, in Huey's hooks and signals, and whether the attempt fails -> how often the task's own code runs
+# Hook or signal of Huey in which a worker dies, and whether the attempt fails -> how often the task's code runs
 POINTS = {
     ("before", False): 1,
     ("signal executing", False): 1,
@@ -220,7 +220,7 @@ def test_submits_of_a_killed_web_process_are_kept(
     assert {huey.job(job_id).state for job_id in accepted} == {State.WAITING}
     callbacks = len(huey.jobs(task=tasks.collect, limit=10_000))
     assert len(accepted) <= callbacks <= len(accepted) + 1
-    assert len(huey.jobs(task=tasks.quick, limit=100_000)) == 20 * callbacks  # all of a chord, or none
+    assert len(huey.jobs(task=tasks.quick, limit=100_000)) == 20 * callbacks  # all jobs of a chord, or none
 
 
 def test_chord_under_random_kills_calls_back_once_with_all_results(
@@ -235,7 +235,7 @@ def test_chord_under_random_kills_calls_back_once_with_all_results(
         if pids:
             os.kill(dice.choice(pids), signal.SIGKILL)
             kills += 1
-        time.sleep(dice.uniform(0.05, 0.3))  # the moments are the point of it
+        time.sleep(dice.uniform(0.05, 0.3))  # a random moment
     assert result.get(blocking=True, timeout=10) == list(range(30))
     (callback,) = huey.jobs(task=tasks.collect)
     assert len(notes(Path(path))) <= callback.attempt

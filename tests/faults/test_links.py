@@ -1,4 +1,4 @@
-"""A link to the database that is slow, or breaks while a large value is on its way: it arrives, once, and holds up nobody."""
+"""Tests of a database link that is slow or cut during a large value: it arrives once and delays no other work."""
 
 import random
 import time
@@ -25,20 +25,20 @@ HOWS = ("a result", "a step", "a version", "the first of a pipeline")
 
 
 class Measures(NamedTuple):
-    """How large a value is, and how long is waited."""
+    """The size of a value, and timeouts that fit it."""
 
     size: int  # bytes
     cut_s: float  # seconds for which the link is cut
-    postgres: Mapping[str, float]  # other values of constants of jobqueue.postgres
+    postgres: Mapping[str, float]  # replacements for constants of jobqueue.database.postgres
     settings: Mapping[str, Any]
 
     @property
     def patience(self) -> float:
-        """Seconds in which all of it is sent, and once more."""
+        """Return the seconds in which the value can be sent twice."""
         return 2 * self.size / SPEED + 2 * self.cut_s + 10
 
 
-# A value takes longer than a lease and than all that is waited for; so does the cut.
+# A value takes longer than a lease and every timeout, and so does the cut.
 SCALED = Measures(
     size=3_000_000,
     cut_s=2.5,
@@ -59,14 +59,14 @@ def link(storage: Storage) -> Iterator[Proxy]:
 
 @pytest.fixture
 def slow(storage: Storage, link: Proxy) -> Storage:
-    """The way to the database through the link."""
+    """Return the storage's URLs through the link."""
     address = urlsplit(storage.database_url)
     netloc = f"{address.netloc.rpartition(':')[0]}:{link.port}"
     return Storage(address._replace(netloc=netloc).geturl())
 
 
 def body(size: int) -> bytes:
-    """Return the value that the task `makes` is to return."""
+    """Return the value that the task `makes` returns."""
     return random.Random(1).randbytes(size)
 
 
@@ -87,7 +87,7 @@ def test_large_result_over_a_slow_link_ends_once_while_leases_are_renewed_and_sh
     measures: Measures,
 ) -> None:
     slow_one = start(workers=2, through=slow, postgres=measures.postgres, **measures.settings)
-    start(workers=1, lacks=("makes", "quick"), **measures.settings)  # it would take over a job whose lease ran out
+    start(workers=1, lacks=("makes", "quick"), **measures.settings)  # it would rescue a job whose lease ran out
     large = tasks.makes(path, measures.size, "a result")
     wait_until(lambda: notes(Path(path)))
     short: list[JobHandle] = []
@@ -123,7 +123,7 @@ def test_every_kind_of_large_value_over_a_slow_link_is_written_once(
 
 
 @both
-def test_link_that_is_cut_in_the_middle_of_a_large_result_is_survived(
+def test_large_result_survives_a_cut_of_the_link(
     start: StartConsumer, slow: Storage, link: Proxy, tasks: SimpleNamespace, path: str, measures: Measures
 ) -> None:
     consumer = start(workers=2, through=slow, postgres=measures.postgres, **measures.settings)
@@ -133,8 +133,8 @@ def test_link_that_is_cut_in_the_middle_of_a_large_result_is_survived(
     wait_until(lambda: link.passed["up"] > size / 3, measures.patience)
     link.cut()
     cut_at = time.monotonic()
-    for who in ("cannot reach its database", f"the end of job {large.id} without claiming"):  # both have noticed
-        wait_until(lambda: who in consumer.log.read_text(), cut_at + 20 - time.monotonic())  # noqa: B023
+    for line in ("cannot reach its database", f"the end of job {large.id} without claiming"):  # main process and worker
+        wait_until(lambda: line in consumer.log.read_text(), cut_at + 20 - time.monotonic())  # noqa: B023
     wait_until(lambda: time.monotonic() > cut_at + measures.cut_s, 30)
     assert large.state is State.RUNNING
     link.join()

@@ -1,4 +1,4 @@
-"""Code whose schema is newer starts while old code works: it migrates once, and nothing fails in either."""
+"""Tests of code with a newer schema that starts beside old code: it migrates once, and both keep working."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def upgrade():
 
 @pytest.fixture
 def newer(tmp_path: Path) -> dict[str, str]:
-    """The environment of processes whose code has one revision more."""
+    """Return environment variables of processes whose code has one more revision."""
     code = tmp_path / "newer"
     package = code / "jobqueue"
     shutil.copytree(Path(jobqueue.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -50,7 +50,7 @@ def test_old_processes_keep_working_while_a_newer_consumer_migrates(
     handles: list[JobHandle] = []
 
     def visit() -> None:
-        """A submit, and what pages look at."""
+        """Submit a job, and read what pages read."""
         handles.append(tasks.quick(len(handles)))
         assert handles[-1].get_job().state in State
         assert huey.jobs(limit=3)
@@ -61,7 +61,7 @@ def test_old_processes_keep_working_while_a_newer_consumer_migrates(
 
     start(workers=2)
     with steadily(visit, 0.02):
-        wait_until(lambda: len(handles) >= 20)  # by now each connection has its statements prepared
+        wait_until(lambda: len(handles) >= 20)  # by then each connection has prepared its statements
         start(workers=2, environ=newer)
         before = len(handles)
         wait_until(lambda: len(handles) > before + 20 and len(consumers_of(handles[before:])) == 2)

@@ -1,6 +1,6 @@
-"""Upgrades lose nothing: this code ends what an earlier version left in a ledger, and works beside that version.
+"""Tests of upgrades: this code runs the jobs that an earlier version left in a ledger, and works beside that version.
 
-The folder old_ledger holds what the earlier version wrote, and its source; its make.py says how they were made.
+The folder old_ledger holds the earlier version's ledger and source. Its make.py says how they were made.
 """
 
 import json
@@ -33,7 +33,7 @@ ENDS_IN = 15.0  # seconds
 
 
 class Entry(NamedTuple):
-    """A job of the old ledger: its state there, its state in the end, and its result, or a part of its error."""
+    """A job of the old ledger: its state there, its last state, and its result or a part of its error."""
 
     before: State
     after: State
@@ -54,7 +54,7 @@ JOBS = {
     "killed": Entry(State.RUNNING, State.SUCCEEDED, [0, 1, 4]),
     "released": Entry(State.QUEUED, State.SUCCEEDED, [0, 1, 4]),
     "paused": Entry(State.SCHEDULED, State.SUCCEEDED, 2),
-    # Not begun.
+    # Not started.
     "queued": Entry(State.QUEUED, State.SUCCEEDED, 2),
     "urgent": Entry(State.QUEUED, State.SUCCEEDED, 4),
     "of-ann": Entry(State.QUEUED, State.SUCCEEDED, 6),
@@ -72,7 +72,7 @@ JOBS = {
     "callback": Entry(State.WAITING, State.SUCCEEDED, [1, "Error"]),
     "half-2": Entry(State.SCHEDULED, State.SUCCEEDED, 2),
     "half-callback": Entry(State.WAITING, State.SUCCEEDED, [1, 2]),
-    # Handles of unique jobs: one run has ended and may answer again, another is shared and has not begun.
+    # Handles of unique jobs: one run has ended and its result may be reused, another run is shared and has not started.
     "cached": Entry(State.SUCCEEDED, State.SUCCEEDED, "CACHED"),
     "shared-by-ann": Entry(State.QUEUED, State.SUCCEEDED, "SHARED"),
     "shared-by-bob": Entry(State.QUEUED, State.SUCCEEDED, "SHARED"),
@@ -87,10 +87,10 @@ SUBMITTED = {
     "ann's": 5,
     "prices": None,
     "describe": [True, 1, "half", "old_jobs.prices", "claimed", "a line"],
-    "double": "42",  # as Dash's page will read it
+    "double": "42",  # as the Dash page reads it
     "tell": '"hello in attempt 1"',
 }
-# The tasks of these jobs, as they note themselves.
+# The tasks of these jobs, by the names that they note.
 KINDS = {"add", "collect", "describe", "double", "fail", "fail_once", "prices", "step 0", "table", "tell"}
 
 
@@ -98,7 +98,7 @@ KINDS = {"add", "collect", "describe", "double", "fail", "fail_once", "prices", 
 
 
 class WebProcess:
-    """A web process, which answers one request at a time."""
+    """A web process that answers one request at a time."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
@@ -110,7 +110,7 @@ class WebProcess:
         self.process.stdin.flush()
         readable, _, _ = select.select([self.process.stdout], [], [], ANSWERS_IN)
         answer = self.process.stdout.readline() if readable else ""
-        assert answer, f"The web process did not answer {name!r}: its log says why."
+        assert answer, f"The web process did not answer {name!r}. Its log says why."
         return json.loads(answer)
 
 
@@ -139,7 +139,7 @@ def web_process(storage: Storage, log: Path, env: Mapping[str, str]) -> Iterator
 def running_consumer(
     huey: DurableHuey, storage: Storage, log: Path, env: Mapping[str, str], workers: int
 ) -> Iterator[None]:
-    """Run a consumer, whose workers are there on entry."""
+    """Run a consumer during the block. Its workers have registered on entry."""
     before = {worker.consumer for worker in huey.workers()}
     asked = json.dumps({"options": storage._asdict(), "workers": workers})
     with consumer_process(["-m", PROCESSES, "consumer", asked], log=log, env=env, cwd=log.parent):
@@ -149,7 +149,7 @@ def running_consumer(
 
 @contextmanager
 def shown_at_the_end(log: Path) -> Iterator[None]:
-    """Print a log, for pytest to show where a test failed."""
+    """Print a log at the end, so that pytest shows it when a test fails."""
     try:
         yield
     finally:
@@ -157,12 +157,12 @@ def shown_at_the_end(log: Path) -> Iterator[None]:
 
 
 def notes(path: Path) -> list[tuple[str, str, int, str]]:
-    """Return what the tasks noted: a name, and the job, attempt and engine that it ran in."""
+    """Return the notes of the tasks: a name, job, attempt and engine each."""
     return [tuple(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def not_ended(huey: DurableHuey) -> list[str]:
-    """Return the jobs that have not ended, all seen at one moment."""
+    """Return the jobs that have not ended, by a single query."""
     return [f"{job.id} is {job.state}" for job in huey.jobs(limit=1000) if not job.state.ended]
 
 
@@ -170,21 +170,21 @@ def wait_until_all_have_ended(huey: DurableHuey) -> None:
     try:
         wait_until(lambda: not not_ended(huey), ENDS_IN)
     except TimeoutError as error:
-        raise TimeoutError(f"Not ended within {ENDS_IN:g} s: {not_ended(huey)}") from error
+        raise TimeoutError(f"These jobs did not end within {ENDS_IN:g} s: {not_ended(huey)}") from error
 
 
-# --- what the old version left ---
+# --- the ledger of the old version ---
 
 
 class Upgraded(NamedTuple):
-    """An old ledger whose jobs have all ended under this code, and a web process and a consumer that still run on it."""
+    """An old ledger whose jobs have all ended under this code, with a running web process and consumer."""
 
     huey: DurableHuey
     tasks: SimpleNamespace
     web: WebProcess
-    pages: dict[str, Any]  # what browsers know of callbacks that they called under the old code
-    before: dict[str, Job]  # the old jobs and handles, as this code saw them before it ran any
-    polled: dict[str, Any]  # what the page of the killed callback was answered then
+    pages: dict[str, Any]  # the browsers' data about callbacks that they called under the old code
+    before: dict[str, Job]  # the old jobs and handles, read before this code ran any
+    polled: dict[str, Any]  # the answer to a poll for the killed callback, read at that time
     notes: Path
 
 
@@ -213,7 +213,7 @@ def upgraded(
 
 
 def load(storage: Storage) -> None:
-    """Put the old ledger in an empty database."""
+    """Load the old ledger into an empty database."""
     if storage.database_url.startswith("sqlite:///"):
         path = Path(storage.database_url.removeprefix("sqlite:///"))
         path.parent.mkdir(parents=True)
@@ -263,7 +263,7 @@ def test_old_history_log_and_traceback_are_read(upgraded: Upgraded) -> None:
 
 
 @pytest.mark.parametrize(("job_id", "event"), [("killed", "lost"), ("released", "given back"), ("paused", "retried")])
-def test_interrupted_job_goes_on_with_the_next_attempt(upgraded: Upgraded, job_id: str, event: str) -> None:
+def test_interrupted_job_continues_with_the_next_attempt(upgraded: Upgraded, job_id: str, event: str) -> None:
     job, history = upgraded.huey.get_job(job_id), upgraded.huey.history(job_id)
     assert (job.attempt, job.losses, job.returns) == (2, event == "lost", event == "given back")
     assert [(e.name, e.attempt) for e in history[:3]] == [("submitted", 0), ("claimed", 1), (event, 1)]
@@ -278,7 +278,7 @@ def test_saved_steps_and_progress_of_an_interrupted_job_are_kept(upgraded: Upgra
     assert [name for name, job, _, _ in notes(upgraded.notes) if job == job_id] == ["step 2"]
 
 
-def test_handler_of_errors_is_told(upgraded: Upgraded) -> None:
+def test_error_handler_is_called(upgraded: Upgraded) -> None:
     (handler,) = upgraded.huey.jobs("old_jobs.handle_error")
     assert upgraded.huey.job(handler.id).get() == "told"
 
@@ -287,8 +287,8 @@ def test_owner_sees_old_jobs(upgraded: Upgraded) -> None:
     assert {job.id for job in upgraded.huey.jobs(owner="ann")} == {"killed", "of-ann", "shared-by-ann"}
 
 
-def test_submits_of_today_share_old_runs(upgraded: Upgraded) -> None:
-    """A key that this code computes for a unique job is the one that the old code stored."""
+def test_new_submits_share_old_runs(upgraded: Upgraded) -> None:
+    """Test that this code computes the same key for a unique job as the old code stored."""
     huey, tasks = upgraded.huey, upgraded.tasks
     assert huey.job("shared-now").get() == "SHARED"
     cached = huey.enqueue(tasks.share.using(cache_for=FOR_EVER).s("cached"))
@@ -307,7 +307,7 @@ def test_dataset_keeps_old_versions_and_makes_up_the_refresh_that_was_missed(upg
         pd.testing.assert_frame_equal(prices.read(version), prices_table(version))
     (made_up,) = [job for job in refreshes() if job.made_up]
     assert made_up.due_at is not None and made_up.due_at < made_up.created_at
-    # A minute that begins meanwhile adds another.
+    # A minute that begins meanwhile adds another refresh.
     wait_until(lambda: prices.info().version == len(refreshes()) >= 3)
     assert {job.state for job in refreshes()} == {State.SUCCEEDED}
     pd.testing.assert_frame_equal(prices.read(3), prices_table(3))
@@ -328,8 +328,8 @@ def test_paused_schedule_stays_paused_until_it_is_resumed(upgraded: Upgraded) ->
     assert not huey.get_job(beat().last_job).made_up
 
 
-def test_page_that_was_loaded_from_old_code_goes_on(upgraded: Upgraded) -> None:
-    """A browser keeps the handles, tokens and numbers that the old web process gave it."""
+def test_page_loaded_from_old_code_keeps_working(upgraded: Upgraded) -> None:
+    """Test a browser that keeps the handles, tokens and numbers of the old web process."""
     web, pages, polled = upgraded.web, upgraded.pages, upgraded.polled
     assert polled["status"] == 200
     assert polled["progress"] == {"bar.value": 1, "bar.max": 2}
@@ -348,18 +348,18 @@ def test_page_that_was_loaded_from_old_code_goes_on(upgraded: Upgraded) -> None:
     assert states == [State.SUCCEEDED, State.RUNNING, State.QUEUED]
 
 
-# --- beside the old version ---
+# --- old and new processes together ---
 
 
 @pytest.mark.empty_database
 def test_old_and_new_processes_work_side_by_side(storage: Storage, tmp_path: Path) -> None:
-    """First both web processes submit to an old consumer, as in a deploy; then there are consumers of both versions."""
+    """Test a deploy: first both web processes submit to an old consumer, then consumers of both versions run."""
     log, noted = tmp_path / "processes.log", tmp_path / "notes"
     old_engine = make.unpack_engine(tmp_path / "old")
     old = make.environment_of(old_engine, NOTES=str(noted))
     new = environment(make.KIT, NOTES=str(noted))
     huey = open_ledger(**storage._asdict())
-    submitted: dict[str, tuple[str, str]] = {}  # by job: which web process submitted it, and under what name
+    submitted: dict[str, tuple[str, str]] = {}  # job -> the web process that submitted it, and its name there
     shares: list[str] = []
 
     def submit_to_both() -> None:
@@ -367,7 +367,7 @@ def test_old_and_new_processes_work_side_by_side(storage: Storage, tmp_path: Pat
             submitted.update({job: (submitter, name) for name, job in web.ask("submit").items()})
 
     def combinations() -> set[tuple[str, str, str]]:
-        """Return who submitted, who ran, and what."""
+        """Return the web process, the consumer and the task of each job that ran."""
         return {
             (submitted[job][0], "old" if ran_in == str(old_engine) else "new", name)
             for name, job, _, ran_in in notes(noted)
@@ -387,7 +387,7 @@ def test_old_and_new_processes_work_side_by_side(storage: Storage, tmp_path: Pat
             "old": processes.enter_context(web_process(storage, log, old)),
             "new": processes.enter_context(web_process(storage, log, new)),
         }
-        # The old code makes the ledger and the new code migrates it. A unique job is one, whoever is first.
+        # The old code creates the ledger and the new code migrates it. Both share a unique job, in either order.
         for first, second in (("old", "new"), ("new", "old")):
             shares += [webs[name].ask("share", f"{first} first") for name in (first, second)]
         pages = {name: web.ask("call", "double", "number", 21) for name, web in webs.items()}
@@ -399,13 +399,13 @@ def test_old_and_new_processes_work_side_by_side(storage: Storage, tmp_path: Pat
 
         processes.enter_context(running_consumer(huey, storage, log, new, workers=1))
         assert {worker.version for worker in huey.workers()} == {str(old_engine), engine()}
-        with suppress(TimeoutError):  # the assertion says which are missing
+        with suppress(TimeoutError):  # the assertion shows the missing combinations
             wait_until(both_have_run_each_kind_of_both)
         assert combinations() == every_combination("old", "new")
         wait_until(lambda: len(huey.jobs("old_jobs.beat")) > 2)
         wait_until_all_have_ended(huey)
 
-        # Each job ran once, and gave what it should, whoever ran it.
+        # Each job ran once and gave the right result under either version.
         ran = Counter((name, job, attempt) for name, job, attempt, _ in notes(noted))
         assert set(ran.values()) == {1}
         assert {name for name, _, attempt in ran if attempt > 1} == {"fail_once"}

@@ -1,4 +1,4 @@
-"""A database that is gone, or does not answer, for a moment or for long: whoever lives keeps its job, and goes on by itself."""
+"""Tests of databases that are down or silent, briefly or for long. Live workers keep their jobs and recover."""
 
 import select
 import signal
@@ -32,7 +32,7 @@ from tests.storages import Storage
 
 pytestmark = pytest.mark.parametrize("storage", ["postgres"], indirect=True)
 
-SHORT = {"SILENCE": 1.0, "CONNECT": 2}  # seconds; psycopg does not wait less for a connection
+SHORT = {"SILENCE": 1.0, "CONNECT": 2}  # seconds; psycopg's shortest connect timeout is two
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def server() -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def storage(server: PostgresServer) -> Iterator[Storage]:
-    """On a server that nobody else uses."""
+    """Yield a database on a server that only these tests use."""
     if not server.running():  # a test failed while it was down
         server.start()
     server.resume()
@@ -53,14 +53,14 @@ def storage(server: PostgresServer) -> Iterator[Storage]:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """This process does not wait long for an answer either."""
+    """Shorten the timeouts of this process. Return them for consumers."""
     for name, value in SHORT.items():
         monkeypatch.setattr(jobqueue.database.postgres, name, value)
     return SHORT
 
 
-def all_are_back(huey: DurableHuey) -> None:
-    """Every consumer has renewed and swept for longer than a lease: who was to be rescued has been."""
+def wait_for_sweeps(huey: DurableHuey) -> None:
+    """Wait until every consumer has renewed and swept for longer than a lease, so that a rescue would have happened."""
     back = now(huey)
     wait_until(lambda: all(consumer["seen_at"] > back + LEASE * 1.5 for consumer in huey.ledger.consumers.all()))
 
@@ -73,7 +73,7 @@ def now(huey: DurableHuey) -> float:
 
 
 def sessions(huey: DurableHuey, query: str) -> int:
-    """How many there are whose last statement was this one."""
+    """Return the number of sessions whose last statement was this one."""
     with huey.ledger.database.statement() as tx:
         row = tx.one(
             "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND query = :query",
@@ -117,8 +117,8 @@ def test_database_crash_takes_no_job_from_living_workers(
     reporting = tasks.reports(path, str(go))
     wait_until(lambda: len(began(path)) == 5)
     server.restart("immediate")
-    assert tasks.says(path, "after").get(blocking=True, timeout=5) == "after"  # by the worker that was idle
-    all_are_back(huey)
+    assert tasks.says(path, "after").get(blocking=True, timeout=5) == "after"  # by the idle worker
+    wait_for_sweeps(huey)
     go.touch()
     assert {handle.get(blocking=True, timeout=5) for _, handle in busy} == {1}
     assert reporting.get(blocking=True, timeout=5) == "all kept"
@@ -160,7 +160,7 @@ def test_database_crash_around_a_claim_or_an_end_changes_nothing(
     wait_until(here.exists)
     assert first.state is State.RUNNING
     server.restart("immediate")
-    all_are_back(huey)
+    wait_for_sweeps(huey)
     go.touch()
     assert follower.get(blocking=True, timeout=2 * LEASE) == "ran"
     assert_undisturbed(first, follower)
@@ -191,12 +191,12 @@ def test_end_during_a_long_outage_is_written_when_the_database_is_back(
     assert chord_result.get(blocking=True, timeout=5) == [1, 2]
     assert [handle.get(blocking=True, timeout=5) for handle in queued] == [0, 1, 2]
     assert time.monotonic() - back < 2 * leases["lease_s"]
-    all_are_back(huey)
+    wait_for_sweeps(huey)
     Path(f"{go} later").touch()
     assert running.get(blocking=True, timeout=5) == 1
     jobs = huey.jobs()
     assert {(job.state, job.losses, job.returns, job.attempt) for job in jobs} == {(State.SUCCEEDED, 0, 0, 1)}
-    assert len(jobs) == 2 * 2 + 1 + 3 + 3  # none that was refused
+    assert len(jobs) == 2 * 2 + 1 + 3 + 3  # no refused job is among them
     assert len(began(path)) == 4
 
 
@@ -236,7 +236,7 @@ def test_submit_in_an_outage_is_accepted_or_refused_as_a_whole(
     wait_until(lambda: all(job.state.ended for job in huey.jobs(limit=10_000)))
     callbacks = huey.jobs(task=tasks.collect, limit=10_000)
     assert {handle.id for handle in accepted} <= {job.id for job in callbacks}
-    assert len(callbacks) <= len(accepted) + refused  # of those whose answer was lost some may be there: whole
+    assert len(callbacks) <= len(accepted) + refused  # a submit whose answer was lost may be there as a whole
     assert len(huey.jobs(task=tasks.quick, limit=10_000)) == 5 * len(callbacks)
     assert {job.state for job in callbacks} == {State.SUCCEEDED}
 
@@ -267,14 +267,14 @@ def test_claim_without_an_answer_is_released_after_a_database_crash(
     go.touch()
     server.start()
     assert handle.get(blocking=True, timeout=LEASE) == "ran"
-    all_are_back(huey)
+    wait_for_sweeps(huey)
     job = handle.get_job()
     assert (job.attempt, job.losses, job.returns) == (2, 0, 1)
     assert len(notes(Path(path))) == 1
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["database:up", "database:crashes"])
-def test_worker_that_dies_of_a_claim_without_an_answer_loses_no_job(
+def test_worker_that_dies_after_a_claim_without_an_answer_loses_no_job(
     server: PostgresServer,
     huey: DurableHuey,
     start: StartConsumer,
@@ -296,7 +296,7 @@ def test_worker_that_dies_of_a_claim_without_an_answer_loses_no_job(
         server.start()
     assert handle.get(blocking=True, timeout=10) == "ran"
     job = handle.get_job()
-    assert (job.attempt, job.losses, job.returns) == (2, 1, 0)  # a message that kills its reader is not read for ever
+    assert (job.attempt, job.losses, job.returns) == (2, 1, 0)  # a loss: no message may kill workers forever
     assert len(notes(Path(path))) == 1
 
 
@@ -326,7 +326,7 @@ def test_consumer_whose_notifier_connection_is_cut_keeps_working(
 
 
 def test_connection_that_broke_in_a_transaction_is_not_reused(huey: DurableHuey) -> None:
-    """The ROLLBACK on that connection fails silently."""
+    """Test a connection whose ROLLBACK fails silently."""
     with pytest.raises(FenceRefused), huey.ledger.database.transaction() as tx:
         with pytest.raises(psycopg.OperationalError):
             tx.run("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -348,7 +348,7 @@ def test_value_that_postgres_refuses_is_not_taken_for_an_outage(
 def test_server_that_ends_every_connection_counts_as_unavailable(
     huey: DurableHuey, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pooler that has lost its server behaves so."""
+    """Test a server that behaves like a pooler without its server."""
     connect = Postgres.connect
     broken = False
 
@@ -375,11 +375,11 @@ def terminate(server: PostgresServer, which: LiteralString, value: object) -> No
         admin.execute(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {which}", [value])
 
 
-# --- one that accepts, and does not answer ---
+# --- a server that accepts connections and does not answer ---
 
 
 class Silence:
-    """A way to the server on which it can fall silent."""
+    """URLs of a database that a test can silence."""
 
     def __init__(self, storage: Storage, begin: Callable[[], None], end: Callable[[], None]) -> None:
         self.storage = storage
@@ -389,7 +389,7 @@ class Silence:
 
 @pytest.fixture(params=[pytest.param("paused", marks=pytest.mark.long), "cut"])
 def silence(request: pytest.FixtureRequest, server: PostgresServer, storage: Storage) -> Iterator[Silence]:
-    """Make the database silent: its server is paused, or the network drops all data."""
+    """Yield a database that a test can silence, by pausing the server or by cutting the network."""
     if request.param == "paused":
         yield Silence(storage, server.pause, server.resume)
         server.resume()
@@ -413,12 +413,12 @@ def test_silent_database_delays_a_submit_no_longer_than_documented(
     tasks, tasks_of_new = tasks_on(web), tasks_on(new)
     assert tasks.quick("before").get(blocking=True, timeout=5) == "before"
     silence.begin()
-    for _ in range(3):  # on a connection that was open, and on new ones
+    for _ in range(3):  # on an open connection, and on new ones
         asked = time.monotonic()
         with pytest.raises(QueueUnavailable):
             tasks.quick("in the silence")
         assert time.monotonic() - asked < max(short.values()) + 0.5
-    for quick in (tasks.quick, tasks_of_new.quick):  # one has had connections, the other is at its first use
+    for quick in (tasks.quick, tasks_of_new.quick):  # the first has had connections, the second has not
         with ThreadPoolExecutor(8) as threads:
             asked = time.monotonic()
             errors = list(threads.map(lambda quick: error_of(quick), [quick] * 8))
@@ -454,7 +454,7 @@ def test_consumer_supervises_its_workers_while_the_database_is_silent(
     go.touch()
     silence.end()
     results = [handle.get(blocking=True, timeout=10) for handle in handles]
-    all_are_back(huey)
+    wait_for_sweeps(huey)
     assert sorted(results) == [1, 1, 2, 2]
     for handle, attempt in zip(handles, results, strict=True):
         job = handle.get_job()
@@ -483,18 +483,18 @@ def test_consumer_stops_while_the_database_is_silent(
     go.touch()
     start()
     assert handle.get(blocking=True, timeout=10) == 2
-    assert handle.get_job().losses == 1  # nobody could say that it was given back
+    assert handle.get_job().losses == 1  # the consumer could not release it
 
 
 def test_claim_made_after_its_worker_gave_up_is_released(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
-    """The claim is delivered late: by the network, or read by the server when it resumes."""
+    """Test a claim that the network delivers late, or that the server reads late when it resumes."""
     start()
     (consumer,) = huey.ledger.consumers.all()
     names = huey.messages.task_names()
     handle = tasks.says.schedule((path, "ran"), delay=60)
-    with huey.ledger.database.transaction() as tx:  # no worker is quicker
+    with huey.ledger.database.transaction() as tx:  # so that no worker claims the job first
         tx.run("UPDATE jobs SET state = 'queued' WHERE id = :id", id=handle.id)
         claim = {"token": "late", "consumer": consumer["id"], "worker": "worker-1", "host": "host", "lease": LEASE}
         late = tx.one(statements.CLAIM, tasks=names, queues=None, lately=[], **claim)

@@ -1,4 +1,4 @@
-"""Real consumers whose workers serve queues, and jobs with caps."""
+"""Tests of real consumers with workers for named queues, and of concurrency limits."""
 
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ def seconds_to_begin(huey: DurableHuey, handle: object) -> float:
     return (job.claimed_at - job.created_at).total_seconds()
 
 
-def test_reserved_worker_starts_interactive_jobs_at_once_and_is_replaced_by_its_like(
+def test_reserved_worker_starts_interactive_jobs_at_once_and_its_replacement_too(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, go: Path, path: str
 ) -> None:
     consumer = start(workers=2, queues="interactive,heavy:1")
@@ -30,7 +30,7 @@ def test_reserved_worker_starts_interactive_jobs_at_once_and_is_replaced_by_its_
         time.sleep(0.05)  # the worker is idle again
     waits = sorted(seconds_to_begin(huey, handle) for handle in quick)
     print(f"interactive began after {waits[5]:.3f} s, {waits[-1]:.3f} s at most")
-    assert waits[5] < SOON  # the median: of a single one a busy machine may make anything
+    assert waits[5] < SOON  # the median, because a busy machine may delay a single job
     before = consumer.worker_pids()
     for pid in before:
         kill(pid)
@@ -42,14 +42,14 @@ def test_reserved_worker_starts_interactive_jobs_at_once_and_is_replaced_by_its_
     wait_until(lambda: all(handle.state is State.SUCCEEDED for handle in heavy))
 
 
-def test_freed_place_under_a_limit_is_taken_at_once(
+def test_job_under_a_limit_starts_as_soon_as_another_ends(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, go: Path, path: str
 ) -> None:
     start(workers=2, queues="heavy:1,interactive:1", per_owner=1)
     first = tasks.waits.using(owner="ann", queue="heavy")(path, str(go))
     wait_until(lambda: first.state is State.RUNNING)
     second = tasks.quick.using(owner="ann", queue="interactive")("second")
-    time.sleep(0.2)  # by now the other worker has looked, and waits
+    time.sleep(0.2)  # by then the other worker has found no job, and waits
     assert second.state is State.QUEUED
     go.touch()
     second.get(blocking=True, timeout=10)

@@ -1,4 +1,4 @@
-"""Redis only rings: killed, emptied, paused or never answering, it costs a moment, and no job."""
+"""Tests that Redis only carries notifications: a kill, flush or pause of Redis delays work, but loses no job."""
 
 import signal
 import time
@@ -16,8 +16,8 @@ from tests.servers import PostgresServer, ValkeyServer, create_database, fresh_d
 from tests.storages import Storage
 
 JOBS = 20
-RING = 0.25  # seconds that a ring may cost a submit
-MARGIN = 0.75  # seconds, for a machine that has other things to do
+NOTIFY = 0.25  # seconds by which a notification may delay a submit
+MARGIN = 0.75  # seconds for a busy machine
 
 only_redis_breaks = pytest.mark.parametrize("storage", ["postgres+valkey"], indirect=True)
 both_break = pytest.mark.parametrize("storage", ["both to break"], indirect=True)
@@ -32,7 +32,7 @@ def storage(request: pytest.FixtureRequest, valkey: ValkeyServer, shared: Path) 
         yield Storage(database_url, valkey.url)
 
 
-# what happens -> what mends it
+# Fault -> a function that causes it and one that ends it
 FAULTS: dict[str, tuple[Callable[[ValkeyServer], None], Callable[[ValkeyServer], None]]] = {
     "killed": (ValkeyServer.kill, ValkeyServer.start),
     "restarted empty": (ValkeyServer.restart, lambda server: None),
@@ -66,7 +66,7 @@ def test_failing_redis_loses_no_job_and_delays_no_submit(
     for path in paths[JOBS : 2 * JOBS]:
         begun = time.monotonic()
         handles.append(tasks.crashing("nowhere", False, str(path)))
-        assert time.monotonic() - begun < RING + MARGIN
+        assert time.monotonic() - begun < NOTIFY + MARGIN
     for handle in handles:
         assert handle.get(blocking=True, timeout=10) == "done"
     mend_it(valkey)
@@ -82,13 +82,13 @@ def test_failing_redis_loses_no_job_and_delays_no_submit(
 
 
 def assert_heard_again(tasks: SimpleNamespace) -> None:
-    """Wait until notifications arrive again: an idle worker begins several jobs at once."""
+    """Wait until notifications arrive again, so that an idle worker starts jobs at once."""
 
     def quick() -> bool:
         begun = time.monotonic()
         for _ in range(5):
             tasks.quick(1).get(blocking=True, timeout=5)
-        return time.monotonic() - begun < 5 * 0.25  # if only looked for, a job waits for half a second in the mean
+        return time.monotonic() - begun < 5 * 0.25  # without notifications, a job waits half a second on average
 
     wait_until(quick)
 
@@ -139,7 +139,7 @@ def test_failure_of_database_and_redis_together_loses_no_job(
     valkey.kill()
     with pytest.raises(DatabaseUnavailable):
         tasks.quick(1)
-    go.touch()  # they end while nobody can write it
+    go.touch()  # the jobs end while the database is down
     for consumer in consumers:
         wait_until(lambda consumer=consumer: "waits for its database" in consumer.log.read_text())  # type: ignore[misc]
     down = time.monotonic()

@@ -1,4 +1,4 @@
-"""A schedule fires once for each due moment, whoever is killed and started; what nobody was there for is made up once."""
+"""Tests that a schedule fires once for each due moment, despite kills, and makes up missed moments once."""
 
 import random
 import signal
@@ -14,8 +14,8 @@ from tests.engine.consumers import ConsumerProcess, wait_until
 from tests.faults.conftest import LEASE, StartConsumer, all_have_ended
 from tests.faults.fault_jobs import schedules_on
 
-CONSUMERS, ROUNDS = 5, 3  # each is killed and started again so many times
-TOGETHER = 3  # are killed at once
+CONSUMERS, ROUNDS = 5, 3  # consumers, and how often each is killed and started again
+TOGETHER = 3  # consumers that are killed at once
 LASTS = 30.0  # seconds
 SCHEDULES = {"each_second": "second", "each_other_second": "2 seconds"}
 
@@ -71,7 +71,7 @@ def test_fires_missed_while_no_consumer_ran_are_made_up_once(huey: DurableHuey, 
     wait_until(lambda: len(fires(huey, "each_second")) >= len(before) + 3)
     made_up, *after = fires(huey, "each_second")[len(before) :]
     assert made_up.made_up
-    assert due(made_up) - due(before[-1]) >= 3  # the last of those that were missed
+    assert due(made_up) - due(before[-1]) >= 3  # the last missed moment
     assert [due(job) for job in after] == [due(made_up) + 1 + n for n in range(len(after))]
     assert not any(job.made_up for job in [*before, *after])
 
@@ -85,7 +85,7 @@ def end(consumer: ConsumerProcess, how: str) -> None:
 
 
 def fires(huey: DurableHuey, name: str) -> list[Job]:
-    """Oldest first."""
+    """Return the jobs of a schedule, oldest first."""
     return huey.jobs(task=f"tests.faults.fault_jobs.{name}", limit=1000)[::-1]
 
 

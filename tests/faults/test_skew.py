@@ -1,4 +1,4 @@
-"""Old and new code at work at the same time: each consumer claims what its code knows, and leaves the rest to others."""
+"""Tests of old and new code running together: each consumer claims only jobs whose task its code knows."""
 
 import signal
 import statistics
@@ -22,7 +22,7 @@ UNKNOWN_AFTER = 2.5  # seconds
 def test_consumer_leaves_unknown_tasks_to_one_that_knows_them(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, started_first: str
 ) -> None:
-    """Old code lacks what is new, and new code what was removed."""
+    """Test old code that lacks a new task, and new code that lacks a removed one."""
     lacking = {"workers": 2, "lacks": ["quick"]}
     kinds = [lacking, {}] if started_first == "the one that lacks it" else [{}, lacking]
     pids = [start(**kind).pid for kind in kinds]
@@ -36,7 +36,7 @@ def test_consumer_leaves_unknown_tasks_to_one_that_knows_them(
         assert job.claimed_at is not None
         waited.append((job.claimed_at - job.created_at).total_seconds())
     print("waited: ", *(f"{seconds:.2f}" for seconds in waited))
-    assert statistics.median(waited) < IDLE / 2  # it was rung for, not found by a look from time to time
+    assert statistics.median(waited) < IDLE / 2  # a notification started it, not an idle worker's poll
 
 
 def test_job_of_an_unknown_task_fails_with_a_reason(
@@ -55,7 +55,7 @@ def test_job_of_an_unknown_task_fails_with_a_reason(
         assert UNKNOWN_AFTER <= (job.ended_at - job.created_at).total_seconds() < 2 * UNKNOWN_AFTER + 2
     assert len(notes(Path(path))) == 1
 
-    start()  # the code that has it
+    start()  # code that knows the task
     assert first.retry()
     assert first.get(blocking=True, timeout=5) == 1
     assert follower.state is not State.CANCELLED
@@ -80,7 +80,7 @@ def test_job_waits_while_the_consumer_that_knows_its_task_is_busy(
 def test_unknown_task_times_out_after_its_last_consumer_is_gone(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path, how: str
 ) -> None:
-    """However long the job had waited for a free worker until then."""
+    """Test that the time for which the job had waited for a free worker before does not count."""
     knows = start(unknown_after_s=UNKNOWN_AFTER, grace_s=0.1)
     tasks.waits(path, str(go))
     wait_until(lambda: notes(Path(path)))
@@ -97,7 +97,7 @@ def test_unknown_task_times_out_after_its_last_consumer_is_gone(
     wait_until(lambda: handle.state is State.FAILED)
     job = handle.get_job()
     assert job.ended_at is not None
-    # A killed one was last seen at its last renewal.
+    # A killed consumer was last seen at its last renewal.
     assert gone + UNKNOWN_AFTER - 1 <= job.ended_at.timestamp() < gone + 2 * UNKNOWN_AFTER + 3
     assert "No worker knew its task" in job.error
 
@@ -110,13 +110,13 @@ def test_old_consumer_runs_a_job_whose_error_handler_it_does_not_know(
     assert works.get(blocking=True, timeout=5) == 1
     fails = huey.enqueue(tasks.crashing.s("", True, path).error(tasks.told, path))
     wait_until(lambda: fails.state.ended)
-    assert "so that a handler is told" in fails.get_job().error
+    assert "so that a handler is called" in fails.get_job().error
     start()
     wait_until(lambda: [words[0] for words in notes(Path(path))] == ["ran", "told"])
 
 
 def claimed_by(huey: DurableHuey, job_id: str) -> int:
-    """The process id of a consumer's main process."""
+    """Return the process id of the consumer that claimed a job."""
     row = huey.ledger.reading.job(job_id)
     assert row is not None
     (pid,) = [consumer["pid"] for consumer in huey.ledger.consumers.all() if consumer["id"] == row["consumer"]]

@@ -1,6 +1,7 @@
-"""SIGTERM, SIGINT, SIGHUP: running jobs get their grace, then they go back to the queue, and nothing is counted against them.
+"""Tests of stop signals.
 
-SIGQUIT gives no grace.
+After SIGTERM, SIGINT or SIGHUP, running jobs get the grace period and are then released. Releases do not count as
+losses. SIGQUIT gives no grace period.
 """
 
 import os
@@ -16,7 +17,7 @@ from tests.engine.consumers import alive, wait_until
 from tests.faults.conftest import GRACE, StartConsumer
 from tests.faults.fault_jobs import notes
 
-TICK = 0.001  # seconds, in which SQLite's clock counts
+TICK = 0.001  # seconds, the resolution of SQLite's clock
 
 
 @pytest.mark.parametrize("times", [1, 10])
@@ -30,7 +31,7 @@ def test_job_longer_than_the_grace_period_is_released_and_ends_in_the_next_consu
     begun, told = time.monotonic(), time.time()
     for _ in range(times):
         consumer.send(signal.SIGTERM)
-        time.sleep(0.01)  # one at a time: equal signals that wait are one
+        time.sleep(0.01)  # one at a time, because equal pending signals merge
     leases = set()
     while consumer.process.poll() is None:
         leases.add(moment(huey, handle.id, "lease_until"))
@@ -39,7 +40,7 @@ def test_job_longer_than_the_grace_period_is_released_and_ends_in_the_next_consu
     assert consumer.process.returncode == 0
     assert GRACE <= took < GRACE + 2
     assert GRACE - TICK <= (moment(huey, handle.id, "queued_at") or 0) - told < GRACE + 1
-    assert len(leases - {None}) >= 3  # renewed all the while, each half second
+    assert len(leases - {None}) >= 3  # the lease is renewed each half second
     job = handle.get_job()
     assert (job.state, job.returns, job.losses, job.attempt) == (State.QUEUED, 1, 0, 1)
     assert not any(alive(pid) for pid in workers)
@@ -49,7 +50,7 @@ def test_job_longer_than_the_grace_period_is_released_and_ends_in_the_next_consu
 
 
 def moment(huey: DurableHuey, job_id: str, column: str) -> float | None:
-    """One of a job's times, in seconds since the epoch."""
+    """Return one of a job's times, in seconds since the epoch."""
     with huey.ledger.database.statement() as tx:
         row = tx.one(f"SELECT {column} FROM jobs WHERE id = :id", id=job_id)
     assert row is not None
@@ -58,7 +59,7 @@ def moment(huey: DurableHuey, job_id: str, column: str) -> float | None:
 
 @pytest.mark.parametrize("worker_type", ["process", "thread"])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_stopping_consumer_lets_short_jobs_end_and_begins_no_other(
+def test_stopping_consumer_lets_short_jobs_end_and_starts_no_other(
     start: StartConsumer, tasks: SimpleNamespace, path: str, worker_type: str, signum: int
 ) -> None:
     consumer = start(worker_type=worker_type)
@@ -106,7 +107,7 @@ def test_second_sigint_ends_the_grace_period(start: StartConsumer, tasks: Simple
 def test_sigquit_releases_running_jobs_at_once(
     start: StartConsumer, tasks: SimpleNamespace, path: str, worker_type: str, while_draining: bool
 ) -> None:
-    """A terminal sends it to all processes."""
+    """Send it to all processes, as a terminal does."""
     consumer = start(worker_type=worker_type, grace_s=60)
     handle = tasks.slow_at_first(path)
     wait_until(lambda: notes(Path(path)))
@@ -149,7 +150,7 @@ def test_sighup_restarts_the_consumer_and_the_jobs_continue(
 def test_signals_do_not_stop_a_worker_but_stop_its_children(
     start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
-    """A terminal's Ctrl-C reaches all processes: only the main one decides."""
+    """Test signals that a terminal sends to all processes. Only the main process acts on them."""
     consumer = start()
     handle = tasks.undisturbed(0.5)
     wait_until(lambda: handle.state is State.RUNNING)

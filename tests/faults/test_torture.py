@@ -1,4 +1,4 @@
-"""Hundreds of jobs on two consumers, of which something is killed all the time."""
+"""A test with hundreds of jobs on two consumers whose processes are killed again and again."""
 
 import time
 from collections import Counter
@@ -19,25 +19,25 @@ from tests.faults.conftest import StartConsumer, all_have_ended, is_sound
 from tests.faults.fault_jobs import notes
 
 KILLS = ["a worker"] * 24 + ["a consumer"] * 6
-JOBS = 10  # that are submitted before each kill
-WORKERS = 3  # of each of the two consumers
+JOBS = 10  # jobs that are submitted before each kill
+WORKERS = 3  # workers of each consumer
 SHORTEST, LONGEST = 0.05, 0.5  # seconds that a job takes
-PAUSES = 0.05, 0.4  # seconds between two kills, at least and at most
-DRAINED = 120.0  # seconds after the last kill in which all has ended, on a machine that is busy
+PAUSES = 0.05, 0.4  # seconds between two kills, least and most
+DRAINED = 120.0  # seconds after the last kill within which all jobs end on a busy machine
 
-RETRIES = {"fails at first": 1, "fails": 1, "lock 1": 1000, "lock 2": 1000}  # of those that may have to be tried again
+RETRIES = {"fails at first": 1, "fails": 1, "lock 1": 1000, "lock 2": 1000}  # by kind of job
 
 
 @dataclass
 class Batch:
-    """Jobs to submit together, and what is to become of each: its state, and its result if it succeeds."""
+    """Jobs to submit together, with their kinds and expected results."""
 
     tasks: SimpleNamespace
     dice: Random
     path: str
     number: int
     hows: dict[str, str] = field(default_factory=dict)
-    results: dict[str, Any] = field(default_factory=dict)  # without those that are to fail
+    results: dict[str, Any] = field(default_factory=dict)  # of the jobs that succeed
 
     def submits(self) -> Iterator[Any]:
         """Yield JOBS jobs to enqueue."""
@@ -91,7 +91,7 @@ def test_random_kills_lose_no_job_and_count_none_twice(
         batches.append(batch := Batch(tasks, dice, path, number))
         for submit in batch.submits():
             huey.enqueue(submit)
-        time.sleep(dice.uniform(*PAUSES))  # any moment
+        time.sleep(dice.uniform(*PAUSES))  # a random moment
         i = dice.randrange(len(consumers))
         if what == "a worker":
             kill(dice.choice(wait_until(consumers[i].worker_pids)))
@@ -111,27 +111,27 @@ def test_random_kills_lose_no_job_and_count_none_twice(
     assert {job.state for job in jobs.values()} == {State.SUCCEEDED, State.FAILED}
     assert {name: huey.result(name) for name in results} == results
 
-    said = [line[:-1] for line in notes(Path(path))]
-    began = Counter(name for word, *_, name in said if word == "began")
+    noted = [line[:-1] for line in notes(Path(path))]
+    began = Counter(name for word, *_, name in noted if word == "began")
     extra = 0
     for name, job in jobs.items():
-        meant = 2 if hows[name].startswith("fails") else 1
-        assert meant <= began[name] <= meant + job.losses, name
-        if not hows[name].startswith("lock"):  # else it was also tried when another had the lock
-            assert job.attempt == meant + job.losses, name
-        extra += began[name] - meant
+        expected = 2 if hows[name].startswith("fails") else 1
+        assert expected <= began[name] <= expected + job.losses, name
+        if not hows[name].startswith("lock"):  # a job with a lock also retries while another job holds it
+            assert job.attempt == expected + job.losses, name
+        extra += began[name] - expected
     lost = sum(job.losses for job in jobs.values())
     print(f"{killed} workers were killed: {lost} attempts were lost, {extra} ran again")
-    assert extra <= lost <= killed  # each of them had one job at most
+    assert extra <= lost <= killed  # each worker had at most one job
     assert {job.returns for job in jobs.values()} == {0}
     assert is_sound(huey)
     for lock in ("lock 1", "lock 2"):
-        assert_one_at_a_time([(word, name) for word, *how, name in said if " ".join(how) == lock])
+        assert_one_at_a_time([(word, name) for word, *how, name in noted if " ".join(how) == lock])
 
 
-def assert_one_at_a_time(said: list[tuple[str, str]]) -> None:
+def assert_one_at_a_time(noted: list[tuple[str, str]]) -> None:
     """Assert that no two attempts held a lock at the same time."""
     holder = ""
-    for word, name in said:
+    for word, name in noted:
         assert word == "began" or name == holder
         holder = name

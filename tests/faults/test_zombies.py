@@ -1,4 +1,4 @@
-"""Processes that stop and come back, and a database that does not answer: what is late is refused, what ended is written."""
+"""Tests of paused processes that resume, and of locked databases: late writes are refused, and ends are written."""
 
 import os
 import signal
@@ -21,6 +21,13 @@ POSTGRES = pytest.mark.parametrize("storage", ["postgres"], indirect=True)
 SHORT = {"HELD": 1}  # seconds
 
 
+def pause(huey: DurableHuey, *pids: int) -> None:
+    """Pause processes while none of them writes: a process that is paused in a write to a SQLite file blocks all others."""
+    with huey.ledger.database.transaction():
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+
+
 def test_late_writes_of_a_paused_consumer_are_refused(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path, tmp_path: Path
 ) -> None:
@@ -33,8 +40,7 @@ def test_late_writes_of_a_paused_consumer_are_refused(
     ]
     wait_until(lambda: len(notes(Path(path))) == len(LATE))
     workers = zombie.worker_pids()
-    for pid in (*workers, zombie.pid):
-        os.kill(pid, signal.SIGSTOP)
+    pause(huey, *workers, zombie.pid)
     other = start()
     for late, follower in pipelines:
         assert late.get(blocking=True, timeout=10) == "the second"
@@ -44,16 +50,16 @@ def test_late_writes_of_a_paused_consumer_are_refused(
     assert other.wait() == 0
 
     go.touch()
-    for pid in workers:  # without their main process: nobody tells them
+    for pid in workers:  # without their main process, which would interrupt them
         os.kill(pid, signal.SIGCONT)
     began, enough = tmp_path / "began", tmp_path / "enough"
     after = [tasks.waits(str(began), str(enough)) for _ in workers]
-    # Each worker is done with its late job, and does one of these.
+    # Each worker has ended its late job, and runs one of these.
     wait_until(lambda: len(notes(began)) == len(workers))
     enough.touch()
     assert [handle.get(blocking=True, timeout=5) for handle in after] == [1] * len(workers)
-    said = {" ".join(words[:-1]) for words in notes(Path(path)) if int(words[-1]) in workers}
-    assert said == {f"began {what} 1" for what in LATE} | set(LATE.values())
+    noted = {" ".join(words[:-1]) for words in notes(Path(path)) if int(words[-1]) in workers}
+    assert noted == {f"began {what} 1" for what in LATE} | set(LATE.values())
     assert contents(huey)[: len(before)] == before
     for late, _ in pipelines:
         job = late.get_job()
@@ -64,7 +70,7 @@ def test_late_writes_of_a_paused_consumer_are_refused(
     zombie.send(signal.SIGTERM)
     assert zombie.wait() == 0
     assert [late() for late, _ in pipelines] == ["the second"] * len(LATE)
-    assert len(huey.jobs()) == 2 * len(LATE) + len(after)  # no handler of a late error among them
+    assert len(huey.jobs()) == 2 * len(LATE) + len(after)  # a late error has started no handler
 
 
 def test_resumed_consumer_interrupts_a_worker_whose_job_is_gone(
@@ -74,8 +80,7 @@ def test_resumed_consumer_interrupts_a_worker_whose_job_is_gone(
     handle = tasks.slow_at_first(path)
     wait_until(lambda: notes(Path(path)))
     (worker,) = zombie.worker_pids()
-    for pid in (zombie.pid, worker):
-        os.kill(pid, signal.SIGSTOP)
+    pause(huey, zombie.pid, worker)
     start()
     assert handle.get(blocking=True, timeout=10) == 2
     for pid in (worker, zombie.pid):
@@ -90,13 +95,13 @@ def test_resumed_consumer_interrupts_a_worker_whose_job_is_gone(
 def test_paused_worker_loses_its_job_to_another_and_works_again(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
-    """Its main process lives, but does not renew the lease of a paused worker."""
+    """Test that a live main process does not renew the lease of a paused worker."""
     consumer = start(workers=2)
     handle, follower = huey.enqueue(tasks.slow_at_first.s(path).then(tasks.quick))
     wait_until(lambda: notes(Path(path)))
     workers = consumer.worker_pids()
     stopped = int(notes(Path(path))[0][-1])
-    os.kill(stopped, signal.SIGSTOP)
+    pause(huey, stopped)
     asked = time.monotonic()
     assert (handle.get(blocking=True, timeout=10), follower.get(blocking=True, timeout=10)) == (2, 2)
     assert time.monotonic() - asked < LEASE + 2
@@ -122,7 +127,7 @@ def idle_in_transactions(huey: DurableHuey) -> list[Row]:
 def test_worker_paused_in_a_transaction_blocks_no_other(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path, moment: str
 ) -> None:
-    """The server takes back the rows that it holds; what it was about to write, it writes when it goes on."""
+    """Test that the server releases the worker's rows, and that the worker writes its end when it resumes."""
     here = tmp_path / "here"
     consumer = start(workers=3, postgres=SHORT, at={moment: ("stops", str(here))}, lease_s=8.0)
     workers = consumer.worker_pids()
@@ -151,7 +156,7 @@ def test_main_process_paused_in_a_transaction_blocks_no_worker(
     wait_until(here.exists)
     assert here.read_text() == str(consumer.pid)
     go.touch()
-    assert handle.get(blocking=True, timeout=5) == 1  # the rows of its renewal were taken back
+    assert handle.get(blocking=True, timeout=5) == 1  # the server has released the rows of the renewal
     wait_until(lambda: not idle_in_transactions(huey))
     os.kill(consumer.pid, signal.SIGCONT)
     back = time.time()
@@ -165,7 +170,7 @@ def test_main_process_paused_in_a_transaction_blocks_no_worker(
 def test_end_is_retried_until_the_database_answers(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
 ) -> None:
-    """Locked by another writer for longer than statements wait, and longer than the lease."""
+    """Test a writer that locks the database for longer than statements wait, and longer than the lease."""
     consumer = start(workers=2, busy_timeout=0.3)
     handle, follower = huey.enqueue(tasks.waits.s(path, str(go)).then(tasks.quick))
     wait_until(lambda: notes(Path(path)))
@@ -189,7 +194,7 @@ def test_end_is_retried_until_the_database_answers(
 def test_outage_takes_no_job_from_a_living_consumer(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, go: Path
 ) -> None:
-    """Leases run out meanwhile: whoever is back first gives the others time to say that they live."""
+    """Test that the first consumer to recover lets the others renew their expired leases."""
     consumers = [start(busy_timeout=0.2) for _ in range(3)]
     handles = [tasks.waits(path, str(go)) for _ in consumers]
     wait_until(lambda: len(notes(Path(path))) == len(consumers))
@@ -208,7 +213,7 @@ def test_outage_takes_no_job_from_a_living_consumer(
 
 
 @SQLITE
-def test_worker_that_dies_in_an_outage_loses_its_job_afterwards(
+def test_job_of_a_worker_that_dies_in_an_outage_is_marked_lost_afterwards(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:
     consumer = start(busy_timeout=0.2)
@@ -218,7 +223,7 @@ def test_worker_that_dies_in_an_outage_loses_its_job_afterwards(
     writer = sqlite3.connect(str(huey.ledger.database.path), isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     os.kill(worker, signal.SIGKILL)
-    wait_until(lambda: consumer.worker_pids() not in ([], [worker]))  # replaced: it is known to be dead
+    wait_until(lambda: consumer.worker_pids() not in ([], [worker]))  # replaced, so its death is known
     writer.execute("ROLLBACK")
     writer.close()
     assert handle.get(blocking=True, timeout=10) == 2

@@ -1,4 +1,4 @@
-"""A server of these tests' own, and what they measured: said at the end of the run, with or without -s."""
+"""Fixtures of the scale tests: a separate server, and figures that are printed at the end, even without -s."""
 
 import itertools
 import shutil
@@ -13,13 +13,13 @@ from tests.scale.growth import DATABASES, GROWTHS, Pair, Side
 from tests.servers import FAST, MEMORY, PostgresServer, fresh_database
 
 Say = Callable[[str], None]
-ROOM = 4 * 1024**3  # bytes: of a million jobs in SQLite, and as much again while they are written
+ROOM = 4 * 1024**3  # bytes: a million jobs in SQLite, and as much again while they are written
 FIGURES = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a server that leaves tables as they are: its autovacuum would read beside what is measured."""
+    """Yield the URL of a server without autovacuum, whose reads would add to the measured ones."""
     with PostgresServer(FAST | {"autovacuum": "off"}) as server:
         yield server.url
 
@@ -33,7 +33,7 @@ def pair(request: pytest.FixtureRequest, postgres: str) -> Iterator[Pair]:
     database, growth = request.param
     with ExitStack() as stack:
         if database == "sqlite":
-            # Each commit waits for the disk, which is not what is measured here.
+            # In memory, because commits would wait for the disk, which these tests do not measure.
             folder = stack.enter_context(TemporaryDirectory(dir=MEMORY if roomy(MEMORY) else None))
             urls = [f"sqlite:///{folder}/{name}.sqlite" for name in ("small", "large")]
         else:
@@ -48,7 +48,7 @@ def roomy(folder: Path) -> bool:
 
 @pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a new database."""
+    """Yield the URL of a new database."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/jobs.sqlite"
     else:

@@ -1,7 +1,7 @@
-"""Fills a ledger as years of use would: in SQL, as a submit for each of a million jobs would take too long.
+"""Functions that fill a ledger like years of use, in SQL, because a million submits would take too long.
 
-Of a few things there are ever so many, however long the history is: jobs of the owner ANN, of the task RARE, and cancelled
-ones, so that a list of them must not cost more either.
+The numbers of cancelled jobs, of jobs of the owner ANN and of the task RARE do not depend on the length of the history.
+Lists of these must not cost more in a long history either.
 """
 
 import secrets
@@ -14,9 +14,9 @@ from jobqueue.ledger.states import State
 
 ANN = "ann"
 RARE = "app.jobs.rare"
-FEW = 90  # jobs of each of these: no sample of them says that there are hardly more than a page
+FEW = 90  # jobs of each of these: enough that statistics from a sample do not say that one page holds them all
 
-# Of ten jobs in a row one is a callback, and the eight after it are the members of its chord.
+# Of ten jobs in a row, one is a callback, and the last eight are the members of its chord.
 FINISHED = """
 INSERT INTO jobs (id, task, state, priority, owner, message, run_at, queued_at, expires_at, retries, retry_delay, token,
                   consumer, worker, claimed_at, lease_until, attempt, losses, returns, follower, chord_index, counted,
@@ -57,12 +57,12 @@ SELECT :name || ID(n), :task || (n % 8), :state, n % 3, 'owner-' || (n % 997), :
 FROM SERIES(:count)
 """
 
-MESSAGE = secrets.token_bytes(300)  # as long as Huey's for a task with a few arguments
+MESSAGE = secrets.token_bytes(300)  # as long as Huey's message for a task with a few arguments
 BODY = secrets.token_bytes(200)
 
 
 def finish(ledger: Ledger, count: int, every: float = 9) -> None:
-    """Add so many finished jobs, one each `every` seconds."""
+    """Add `count` finished jobs, one for each `every` seconds."""
     with patient(ledger) as tx:
         in_series = {"message": MESSAGE, "rare": RARE, "ann": ANN, "stride": count // FEW}
         tx.run(spelled(ledger, FINISHED), count=count, every=every, **in_series)
@@ -73,14 +73,14 @@ def finish(ledger: Ledger, count: int, every: float = 9) -> None:
 
 
 def pile_up(ledger: Ledger, count: int, state: State, task: str) -> None:
-    """Add so many waiting jobs of eight tasks in turn. The database has no statistics of them yet."""
+    """Add `count` waiting jobs of eight tasks in turn. The database has no statistics of them yet."""
     with patient(ledger) as tx:
         named = {"name": f"{state}-{task}-", "task": task, "state": state, "message": MESSAGE}
         tx.run(spelled(ledger, WAITING), count=count, **named)
 
 
 def tidy(ledger: Ledger) -> None:
-    """Update the statistics, as a server's autovacuum would. SQLite has none, and nobody runs ANALYZE there."""
+    """Update the statistics, as a server's autovacuum would. Do nothing on SQLite, where nobody runs ANALYZE."""
     if not ledger.database.dialect.one_writer:
         with patient(ledger) as tx:
             tx.run("VACUUM (ANALYZE)")
@@ -88,7 +88,7 @@ def tidy(ledger: Ledger) -> None:
 
 @contextmanager
 def patient(ledger: Ledger) -> Iterator[Transaction]:
-    """Statements that take longer than a ledger's may, each committed by itself."""
+    """Yield an autocommit transaction whose statements may take longer than a ledger's."""
     ledger.database.migrate()
     with closing(ledger.database.connect()) as connection:
         if not ledger.database.dialect.one_writer:
@@ -97,7 +97,7 @@ def patient(ledger: Ledger) -> Iterator[Transaction]:
 
 
 def spelled(ledger: Ledger, sql: str) -> str:
-    """With the macros ID(n), a number's id, which looks random; and SERIES(count), the numbers 1 to count as `n`."""
+    """Expand two macros: ID(n) is a number's random-looking id, and SERIES(count) is the numbers 1 to count as `n`."""
     if ledger.database.dialect.one_writer:
         number = "printf('%08x', ({}) * 2654435761 % 4294967296)"
         series = "(WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {}) SELECT n FROM s)"

@@ -1,4 +1,4 @@
-"""Pairs of a small ledger and a large one, in which each operation is measured."""
+"""Pairs of a small and a large ledger, in which each operation is measured."""
 
 import itertools
 import statistics
@@ -15,24 +15,24 @@ from tests.scale.operations import OPERATIONS, Operation, submitted
 
 QUEUED = 10
 REPEATS = {
-    "sqlite": 3,  # which counts the same each time
-    "postgresql": 13,  # so that the driver has prepared each statement, and Postgres has made a plan for any parameters
+    "sqlite": 3,  # its counts do not vary
+    "postgresql": 13,  # enough for prepared statements with generic plans
 }
 TIMED = 15
 
 
 @dataclass(frozen=True)
 class Growth:
-    """One way in which a ledger grows: finished jobs, or jobs that wait in a state. Ten queued jobs come last."""
+    """A way in which a ledger grows: by finished jobs, or by jobs that wait in a state. Ten queued jobs come last."""
 
     name: str
     finished: tuple[int, int] = (1_000, 1_000)
-    waiting: tuple[int, int] = (0, 0)  # the fewer fill a page of a list
+    waiting: tuple[int, int] = (0, 0)  # the smaller number still fills a page of a list
     state: State | None = None
     task: str = ""
 
     def fill(self, ledger: Ledger, size: int) -> None:
-        """size: 0 for the small ledger, 1 for the large one."""
+        """Fill the small ledger (size 0) or the large one (size 1)."""
         filling.finish(ledger, self.finished[size])
         if self.state is not None:
             filling.pile_up(ledger, self.waiting[size], self.state, self.task)
@@ -50,7 +50,7 @@ DATABASES = ["sqlite", "postgres"]
 
 
 class Side:
-    """A ledger that is filled, and brought back to that after each operation."""
+    """A filled ledger, which is restored after each operation."""
 
     def __init__(self, url: str, growth: Growth, size: int) -> None:
         self.ledger = Ledger(Database(url))
@@ -89,7 +89,7 @@ class Side:
 
 
 class Pair:
-    """A small ledger and a large one, on which each operation is measured once."""
+    """A small and a large ledger, on which each operation is measured once."""
 
     def __init__(self, name: str, growth: Growth, small: Side, large: Side) -> None:
         self.name = name
@@ -101,16 +101,16 @@ class Pair:
 
     @cached_property
     def taller(self) -> dict[str, int]:
-        """Return by how many levels each index has grown."""
+        """Return the number of levels by which each index is taller in the large ledger."""
         return {name: max(0, height - self.small.heights[name]) for name, height in self.large.heights.items()}
 
     @cached_property
     def measured(self) -> dict[str, tuple[list[list[Execution]], list[list[Execution]]]]:
-        """For each operation its executions in the small ledger, and in the large one."""
+        """Return the executions of each operation in the small and in the large ledger."""
         repeats = REPEATS[self.small.ledger.database.url.get_backend_name()]
         measured = {}
         for page, operations in itertools.groupby(self.operations, key=lambda operation: operation.page):
-            if page:  # by the time that a person looks, the database's statistics know of what has piled up
+            if page:  # by the time a user opens a page, the database's statistics are up to date
                 filling.tidy(self.small.ledger)
                 filling.tidy(self.large.ledger)
             for operation in operations:
@@ -122,7 +122,7 @@ class Pair:
 
     @cached_property
     def took(self) -> dict[str, tuple[float, float]]:
-        """For each operation the seconds that it takes in the small ledger, and in the large one: in turns, and medians."""
+        """Return the median seconds of each operation in the small and in the large ledger, measured in turns."""
         return {
             operation.name: (statistics.median(seconds[0::2]), statistics.median(seconds[1::2]))
             for operation in self.operations
@@ -130,7 +130,7 @@ class Pair:
         }
 
     def deeper(self, execution: Execution) -> int:
-        """Pages that it read only because indexes are higher: on each way down, and where a row's entries are made."""
+        """Return the pages that were read only because indexes are taller, in searches and for new index entries."""
         down = sum(times * self.taller[index] for index, times in execution.searches.items() if index in self.taller)
         entries = sum(
             rows * sum(levels for index, levels in self.taller.items() if index.startswith(table))

@@ -1,7 +1,7 @@
-"""The cost of an operation of the ledger: its statements, and the rows and pages that the database reads for each.
+"""A meter for operations of the ledger: their statements, and the rows and pages that the database reads for each.
 
-Postgres says so itself, of the very plans that it ran, prepared ones too: auto_explain sends each to the client. SQLite counts
-the instructions of its virtual machine, and tells a statement's plan when asked.
+On Postgres, auto_explain sends each executed plan to the client, also for prepared statements. SQLite counts the
+instructions of its virtual machine, and explains the plan of a statement.
 """
 
 import json
@@ -32,7 +32,7 @@ EXPLAINED = {
 }
 NAMES = {text: name for name, text in statements.BY_NAME.items()}
 
-# An index that a constraint made, by what it is of, and not by the name that each database gives it.
+# Index of a constraint -> its table and columns, because each database gives it a different name.
 CONSTRAINTS = {
     "jobs_pkey": "jobs (seq)",
     "jobs_id_key": "jobs (id)",
@@ -51,6 +51,8 @@ CONSTRAINTS = {
     "sqlite_autoindex_callback_answers_1": "callback_answers (question)",
     "entries_pkey": "entries (key)",
     "sqlite_autoindex_entries_1": "entries (key)",
+    "schedules_pkey": "schedules (name)",
+    "sqlite_autoindex_schedules_1": "schedules (name)",
     "datasets_pkey": "datasets (name)",
     "sqlite_autoindex_datasets_1": "datasets (name)",
     "dataset_versions_pkey": "dataset_versions (name, version)",
@@ -63,16 +65,16 @@ class Execution:
     """One execution of a statement, by its name in tests/statements.py."""
 
     name: str
-    rows: int = 0  # Postgres: that it looked at in tables and indexes
-    blocks: int = 0  # Postgres: pages of 8 KiB that it read, whether or not they were in memory
+    rows: int = 0  # Postgres: rows read in tables and indexes
+    blocks: int = 0  # Postgres: pages of 8 KiB read, from memory or disk
     steps: int = 0  # SQLite: instructions of its virtual machine
-    searches: Counter[str] = field(default_factory=Counter)  # how often it went down each index
-    scanned: set[str] = field(default_factory=set)  # tables that it read from one end on, without an index
-    wrote: Counter[str] = field(default_factory=Counter)  # rows, by their table
+    searches: Counter[str] = field(default_factory=Counter)  # number of searches in each index
+    scanned: set[str] = field(default_factory=set)  # tables read without an index
+    wrote: Counter[str] = field(default_factory=Counter)  # rows written, by table
 
 
 def metered_ledger(url: str) -> Ledger:
-    """One whose database tells what it does: a little slower, so not one to take the time of."""
+    """Return a ledger whose statements can be metered. It is a little slower, so do not measure its time."""
     if url.startswith("postgresql:"):
         url += "?options=" + quote(" ".join(f"-c {name}={value}" for name, value in EXPLAINED.items()))
     return Ledger(Database(url))
@@ -80,24 +82,24 @@ def metered_ledger(url: str) -> Ledger:
 
 @contextmanager
 def metered() -> Iterator[list[Execution]]:
-    """The executions of metered ledgers, as soon as it is over."""
+    """Yield a list of the statements that metered ledgers execute in the block. It is complete after the block."""
     executions: list[Execution] = []
     plans: list[dict[str, Any]] = []
     execute = Transaction._execute
 
-    def hear(diagnostic: psycopg.errors.Diagnostic) -> None:
+    def save_plan(diagnostic: psycopg.errors.Diagnostic) -> None:
         plans.append(json.loads(str(diagnostic.message_primary).partition("plan:")[2]))
 
-    heard: list[psycopg.Connection[Any]] = []
+    connections: list[psycopg.Connection[Any]] = []
 
     def counted(tx: Transaction, sql: str, params: dict[str, Any]) -> None:
         executions.append(Execution(name_of(sql)))
         connection = tx._cursor.connection
         if isinstance(connection, sqlite3.Connection):
             explain(connection, executions[-1], tx._dialect.compile(sql), tx._dialect.bind(params))
-        elif connection not in heard:
-            connection.add_notice_handler(hear)
-            heard.append(connection)
+        elif connection not in connections:
+            connection.add_notice_handler(save_plan)
+            connections.append(connection)
         execute(tx, sql, params)
 
     def each(tx: Transaction, sql: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -106,16 +108,16 @@ def metered() -> Iterator[list[Execution]]:
 
     with patch.multiple(Transaction, _execute=counted, run_each=each):
         yield executions
-    for connection in heard:
-        connection.remove_notice_handler(hear)
-    if heard:
+    for connection in connections:
+        connection.remove_notice_handler(save_plan)
+    if connections:
         assert len(plans) == len(executions)
-    for execution, told in zip(executions, plans, strict=False):
-        read(execution, told["Plan"])
+    for execution, explained in zip(executions, plans, strict=False):
+        read(execution, explained["Plan"])
 
 
 def name_of(sql: str) -> str:
-    """A statement's name there, or else itself."""
+    """Return a statement's name in tests/statements.py, or the statement itself if it has none."""
     if sql in NAMES:
         return NAMES[sql]
     templates = ((text, name) for text, name in NAMES.items() if "{" in text)
@@ -127,7 +129,7 @@ def like(template: str) -> re.Pattern[str]:
 
 
 def read(execution: Execution, plan: dict[str, Any]) -> None:
-    """Add the figures of a plan in Postgres's JSON to an execution."""
+    """Add the figures of a plan, in Postgres's JSON format, to an execution."""
     execution.blocks = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
     for node in nodes(plan):
         loops = node["Actual Loops"]
@@ -141,7 +143,7 @@ def read(execution: Execution, plan: dict[str, Any]) -> None:
             seen = node["Actual Rows"] + sum(
                 node.get(f"Rows Removed by {why}", 0) for why in ("Filter", "Index Recheck")
             )
-            if node["Node Type"] != "Bitmap Index Scan":  # its rows are counted where they are read
+            if node["Node Type"] != "Bitmap Index Scan":  # the heap scan counts its rows
                 execution.rows += round(seen * loops)
             if "Index Name" in node:
                 execution.searches[plain(node["Index Name"])] += node["Index Searches"]
@@ -156,7 +158,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def explain(connection: sqlite3.Connection, execution: Execution, sql: str, params: dict[str, Any]) -> None:
-    """Ask SQLite for its plan, and count what it does from now on, until the next statement."""
+    """Add SQLite's plan of a statement to an execution. Count the instructions until the next statement."""
     connection.set_progress_handler(None, 0)
     for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", params):
         found = re.match(r"(SEARCH|SCAN) (\w+)(?: USING (?:COVERING )?(INDEX (\w+)|INTEGER PRIMARY KEY))?", row[3])
@@ -178,7 +180,7 @@ def plain(index: str) -> str:
 
 
 def heights(ledger: Ledger) -> dict[str, int]:
-    """The levels above the leaves of each index on Postgres, by its name."""
+    """Return the number of levels above the leaves of each Postgres index, by name."""
     with ledger.database.statement() as tx:
         tx.run("CREATE EXTENSION IF NOT EXISTS pageinspect")
         rows = tx.all(

@@ -1,4 +1,4 @@
-"""All that is done to a ledger: each with what has to be there before, on a queue of ten jobs."""
+"""All operations on a ledger, each with its preparation, on a queue of ten jobs."""
 
 import math
 import secrets
@@ -15,6 +15,7 @@ from jobqueue.ledger.limits import ConcurrencyLimits
 from jobqueue.ledger.records import ClaimRequest, NewJob, NewVersion, Outcome, Retry, error_result
 from jobqueue.ledger.states import State
 from jobqueue.schedules.timetable import Fire, Timetable
+from tests.losing import mark_lost
 from tests.scale.filling import ANN, BODY, MESSAGE, RARE
 
 TASK = "app.jobs.now"
@@ -28,10 +29,10 @@ Act = Callable[[Ledger, Any], object]
 
 @dataclass(frozen=True)
 class Operation:
-    """`act` is measured, and is given what `before` returns.
+    """An operation to measure. `act` is measured, and gets the result of `before`.
 
-    of: It reads all jobs of this state, as it must.
-    page: A list of jobs that a person looks at.
+    of: The state of which the operation has to read all jobs.
+    page: The operation lists jobs on a page.
     """
 
     name: str
@@ -52,16 +53,16 @@ def submitted(ledger: Ledger, **given: Any) -> str:
 
 
 def claimed(ledger: Ledger, **given: Any) -> tuple[str, str]:
-    """A job that runs: its id, and the token of its claim."""
-    job_id = submitted(ledger, **({"priority": 9} | given))  # before all others
-    asked = asking()
-    row = ledger.claim(asked)
+    """Make a running job. Return its id and the token of its claim."""
+    job_id = submitted(ledger, **({"priority": 9} | given))  # so that it is claimed first
+    request = claim_request()
+    row = ledger.claim(request)
     assert row is not None and row["id"] == job_id
-    return job_id, asked.token
+    return job_id, request.token
 
 
 def followed(ledger: Ledger) -> tuple[str, str]:
-    """One that runs, and that another waits for."""
+    """Make a running job that another job waits for. Return its id and token."""
     after = submitted(ledger, pending=1)
     return claimed(ledger, follower=after)
 
@@ -73,7 +74,7 @@ def ended(ledger: Ledger, state: State) -> str:
 
 
 def changed(column: str, value: float, make: Callable[[Ledger], str]) -> Before:
-    """Some jobs, in each of which a column is set."""
+    """Return a function that makes some jobs and sets a column of each."""
 
     def do(ledger: Ledger) -> None:
         for job_id in [make(ledger) for _ in range(SOME)]:
@@ -87,25 +88,26 @@ CONSUMER = "this consumer"
 SCHEDULE = "app.jobs.tick"
 RESULT = ("application/json", BODY)
 DATASET = "app.jobs.market.prices"
+NEW_DATASET = "app.jobs.market.rates"
 VERSION = NewVersion(
     name=DATASET, keep=3, as_of=None, rows=1, size=len(BODY), digest="d", media_type=RESULT[0], body=BODY
 )
 LONG_AGO = 1.0
 
 
-def asking() -> ClaimRequest:
+def claim_request() -> ClaimRequest:
     return ClaimRequest(tasks=KNOWN, token=secrets.token_hex(16), consumer=CONSUMER, worker="worker", lease_s=HOUR)
 
 
 def claim(ledger: Ledger, _: Any = None) -> Any:
-    return ledger.claim(asking())
+    return ledger.claim(claim_request())
 
 
 def end_and_claim(ledger: Ledger, held: tuple[str, str]) -> None:
     """End a job and claim the next, as a worker does."""
     outcome = Outcome(result=RESULT)
     if ledger.may_end_and_claim(outcome, KNOWN):
-        assert ledger.end_and_claim(*held, outcome, asking())[0]
+        assert ledger.end_and_claim(*held, outcome, claim_request())[0]
     else:
         ledger.end(*held, outcome)
         claim(ledger)
@@ -127,7 +129,7 @@ def listed(**wanted: Any) -> Act:
 
 
 def finds(count: int, act: Act) -> Act:
-    """Assert that it finds so many jobs: the cost of finding none says little."""
+    """Assert that the operation finds `count` jobs, because the cost of finding none would mean little."""
 
     def do(ledger: Ledger, given: Any) -> None:
         found = act(ledger, given)
@@ -137,7 +139,7 @@ def finds(count: int, act: Act) -> Act:
 
 
 def fire(before: bool) -> Act:
-    """A schedule's moment; the run of the one before it still goes on, or not."""
+    """Return an operation that fires a schedule. With `before`, the previous run has not ended yet."""
 
     def do(ledger: Ledger, watermark: float) -> None:
         job = new()
@@ -150,7 +152,7 @@ def fire(before: bool) -> Act:
 
 
 def scheduled(run: Callable[[Ledger], str]) -> Before:
-    """A schedule's watermark, after a fire whose run is this."""
+    """Return a function that makes a schedule with this last run, and returns its watermark."""
 
     def do(ledger: Ledger) -> float:
         Timetable(ledger).register({SCHEDULE: "every second"})
@@ -162,14 +164,25 @@ def scheduled(run: Callable[[Ledger], str]) -> Before:
     return do
 
 
-def teller(ledger: Ledger, held: tuple[str, str]) -> callbacks.UpdateWriter:
+def first_version(ledger: Ledger, _: Any) -> None:
+    assert Timetable(ledger).make_first_version(NEW_DATASET, new(task=NEW_DATASET))
+
+
+def unmade(ledger: Ledger) -> None:
+    """A dataset without a version or a job."""
+    Timetable(ledger).register({NEW_DATASET: "every hour"})
+    with ledger.database.statement() as tx:
+        tx.run("DELETE FROM jobs WHERE task = :task", task=NEW_DATASET)
+
+
+def update_writer(ledger: Ledger, held: tuple[str, str]) -> callbacks.UpdateWriter:
     return callbacks.UpdateWriter(ledger, ClaimedJob(ledger, *held, attempt=1, owner=None))
 
 
-def said(ledger: Ledger) -> str:
-    """A callback's job that has said something."""
+def updated(ledger: Ledger) -> str:
+    """Make a callback's job with an update. Return its id."""
     held = claimed(ledger)
-    teller(ledger, held).property("a", "b", "1", add=False)
+    update_writer(ledger, held).property("a", "b", "1", add=False)
     return held[0]
 
 
@@ -211,7 +224,7 @@ OPERATIONS = [
     ),
     Operation("claim within a task's cap", within(ConcurrencyLimits(of_task={TASK: 1, KNOWN[-1]: 1}), claim), claimed),
     Operation("claim within a cap that has room", within(ConcurrencyLimits(of_task=dict.fromkeys(KNOWN, 1000)), claim)),
-    # A step for each owner who waits, of whom there are more where more jobs wait.
+    # It costs a step for each waiting owner, and there are more owners if more jobs wait.
     Operation("claim within owners' caps", within(ConcurrencyLimits(per_owner=1000), claim), claimed, of=State.QUEUED),
     Operation("submit for an owner who waits", lambda ledger, _: ledger.submit([new(), new()]), submitted),
     Operation(
@@ -237,7 +250,7 @@ OPERATIONS = [
     Operation("kept versions", lambda ledger, _: ledger.versions.kept(DATASET), lambda ledger: saved(ledger)),
     Operation("last refresh", lambda ledger, _: ledger.versions.last_refresh(RARE)),
     Operation(
-        "fail what is followed",
+        "fail with a follower",
         lambda ledger, held: ledger.end(held[0], held[1], Outcome(state=State.FAILED, result=RESULT)),
         followed,
     ),
@@ -258,20 +271,22 @@ OPERATIONS = [
     Operation(
         "held by consumers", finds(1, lambda ledger, _: ledger.consumers.held_by([CONSUMER, "another"])), claimed
     ),
-    Operation("renew", lambda ledger, held: ledger.consumers.heartbeat(CONSUMER, [held[1]], HOUR), claimed),
-    Operation("give back one", lambda ledger, held: ledger.release_one(*held), claimed),
-    Operation("give back a worker's", finds(1, lambda ledger, _: ledger.release(CONSUMER, "worker")), claimed),
-    Operation("give back a consumer's", finds(1, lambda ledger, _: ledger.release(CONSUMER)), claimed),
+    Operation("heartbeat", lambda ledger, held: ledger.consumers.heartbeat(CONSUMER, [held[1]], HOUR), claimed),
+    Operation("release one", lambda ledger, held: ledger.release_one(*held), claimed),
+    Operation("release a worker's", finds(1, lambda ledger, _: ledger.release(CONSUMER, "worker")), claimed),
+    Operation("release a consumer's", finds(1, lambda ledger, _: ledger.release(CONSUMER)), claimed),
     Operation(
-        "give back what is unheard of",
+        "release unheard claims",
         finds(
             1, lambda ledger, _: ledger.consumers.release_unheard(CONSUMER, ["worker"], ["another"], left_s=2 * HOUR)
         ),
         claimed,
     ),
-    Operation("lose", lambda ledger, held: ledger.mark_lost(held[0], held[1], "worker"), claimed),
+    Operation("mark lost", lambda ledger, held: mark_lost(ledger, held[0], held[1], "worker"), claimed),
     Operation(
-        "lose a worker's", finds(1, lambda ledger, _: ledger.consumers.mark_worker_lost(CONSUMER, "worker")), claimed
+        "mark a worker's lost",
+        finds(1, lambda ledger, _: ledger.consumers.mark_worker_lost(CONSUMER, "worker")),
+        claimed,
     ),
     Operation("time out", lambda ledger, held: ledger.time_out(held[1]), claimed),
     Operation("promote nothing", finds(0, lambda ledger, _: ledger.consumers.promote())),
@@ -301,22 +316,24 @@ OPERATIONS = [
     ),
     Operation("prune entries", lambda ledger, _: ledger.retention.prune_entries(500)),
     Operation("cancel", lambda ledger, job_id: ledger.cancel(job_id), submitted),
-    Operation("cancel what runs", lambda ledger, held: ledger.cancel(held[0]), followed),
-    Operation("let go", lambda ledger, job: ledger.cancel(job.handle), lambda ledger: shared(ledger, others=1)),
-    Operation("let go at last", lambda ledger, job: ledger.cancel(job.handle), lambda ledger: shared(ledger)),
-    Operation("let go of what is not shared", lambda ledger, job_id: ledger.detach(job_id), submitted),
+    Operation("cancel a running job", lambda ledger, held: ledger.cancel(held[0]), followed),
     Operation(
-        "take part again", lambda ledger, job: ledger.retry(job.handle), lambda ledger: shared(ledger, State.FAILED)
+        "detach from a run", lambda ledger, job: ledger.cancel(job.handle), lambda ledger: shared(ledger, others=1)
     ),
-    Operation("take up a handle", lambda ledger, job: ledger.retry(job.handle), lambda ledger: let_go(ledger)),
-    Operation("look at a handle", lambda ledger, job: ledger.reading.job(job.handle), lambda ledger: shared(ledger)),
-    Operation("put back", lambda ledger, job_id: ledger.retry(job_id), lambda ledger: ended(ledger, State.FAILED)),
+    Operation("detach the last handle", lambda ledger, job: ledger.cancel(job.handle), lambda ledger: shared(ledger)),
+    Operation("detach from an unshared job", lambda ledger, job_id: ledger.detach(job_id), submitted),
     Operation(
-        "put back a chord's member",
+        "retry a shared run", lambda ledger, job: ledger.retry(job.handle), lambda ledger: shared(ledger, State.FAILED)
+    ),
+    Operation("reattach a handle", lambda ledger, job: ledger.retry(job.handle), lambda ledger: let_go(ledger)),
+    Operation("job of a handle", lambda ledger, job: ledger.reading.job(job.handle), lambda ledger: shared(ledger)),
+    Operation("retry a job", lambda ledger, job_id: ledger.retry(job_id), lambda ledger: ended(ledger, State.FAILED)),
+    Operation(
+        "retry a chord member",
         lambda ledger, job_id: ledger.retry(job_id),
         lambda ledger: failed_member(ledger),
     ),
-    Operation("look", lambda ledger, job_id: ledger.reading.job(job_id), lambda ledger: ended(ledger, State.FAILED)),
+    Operation("job", lambda ledger, job_id: ledger.reading.job(job_id), lambda ledger: ended(ledger, State.FAILED)),
     Operation("ahead", lambda ledger, job_id: ledger.reading.ahead(job_id, SOME), submitted),
     Operation(
         "history", lambda ledger, job_id: ledger.reading.history(job_id), lambda ledger: ended(ledger, State.FAILED)
@@ -381,11 +398,12 @@ OPERATIONS = [
         lambda ledger, _: ledger.entries.delete_counter("key"),
         lambda ledger: ledger.entries.add("key", 1),
     ),
-    Operation("greet", lambda ledger, _: ledger.consumers.register(secrets.token_hex(4), "host", 1, 4, KNOWN)),
-    Operation("leave", lambda ledger, _: ledger.consumers.deregister("nobody")),
+    Operation("register", lambda ledger, _: ledger.consumers.register(secrets.token_hex(4), "host", 1, 4, KNOWN)),
+    Operation("deregister", lambda ledger, _: ledger.consumers.deregister("nobody")),
     Operation("consumers", lambda ledger, _: ledger.consumers.all()),
     Operation("fire", fire(False), scheduled(lambda ledger: ended(ledger, State.SUCCEEDED))),
     Operation("fire behind another", fire(True), scheduled(submitted)),
+    Operation("first version", first_version, unmade),
     Operation(
         "look at schedules",
         lambda ledger, _: (
@@ -393,23 +411,25 @@ OPERATIONS = [
             Timetable(ledger).status({SCHEDULE: every("second")}),
         ),
     ),
-    Operation("others", lambda ledger, _: Timetable(ledger).others_live(CONSUMER, HOUR)),
+    Operation("other live consumers", lambda ledger, _: Timetable(ledger).others_live(CONSUMER, HOUR)),
     Operation(
         "pause and resume", lambda ledger, _: (Timetable(ledger).pause(SCHEDULE), Timetable(ledger).resume(SCHEDULE))
     ),
     Operation(
         "drop a schedule",
-        finds(1, lambda ledger, _: Timetable(ledger).drop([SCHEDULE], CONSUMER, HOUR)),
+        finds(1, lambda ledger, _: Timetable(ledger).drop([SCHEDULE, NEW_DATASET], CONSUMER, HOUR)),
         lambda ledger: Timetable(ledger).register({SCHEDULE: "every second", "of older code": "every second"}),
     ),
     Operation(
-        "take in schedules", lambda ledger, _: Timetable(ledger).register({SCHEDULE: f"every {secrets.token_hex(4)}"})
+        "register schedules", lambda ledger, _: Timetable(ledger).register({SCHEDULE: f"every {secrets.token_hex(4)}"})
     ),
-    Operation("look at a callback", lambda ledger, job_id: callbacks.snapshot(ledger, job_id, 0), said),
-    Operation("say", lambda ledger, held: teller(ledger, held).property("a", "b", "1", add=False), claimed),
-    Operation("answered by", lambda ledger, _: callbacks.answered_by(ledger, "a question", HOUR), answered),
+    Operation("callback snapshot", lambda ledger, job_id: callbacks.snapshot(ledger, job_id, 0), updated),
     Operation(
-        "to be answered by", lambda ledger, job_id: callbacks.to_be_answered_by(ledger, job_id, job_id), submitted
+        "callback update", lambda ledger, held: update_writer(ledger, held).property("a", "b", "1", add=False), claimed
+    ),
+    Operation("find a callback answer", lambda ledger, _: callbacks.answered_by(ledger, "a question", HOUR), answered),
+    Operation(
+        "save a callback answer", lambda ledger, job_id: callbacks.to_be_answered_by(ledger, job_id, job_id), submitted
     ),
     Operation("reschedule", lambda ledger, held: ledger.replace(held[0], new(), keep_follower=True), followed),
     Operation("a step", lambda ledger, held: ledger.attempts.step(held[0], "prices"), lambda ledger: stepped(ledger)),
@@ -422,7 +442,7 @@ def unique(key: str | None = None) -> NewJob:
 
 
 def shared(ledger: Ledger, state: State = State.QUEUED, others: int = 0) -> NewJob:
-    """A handle and its run, which is in this state, and which so many others share."""
+    """Make a handle and its run in this state, which `others` other handles share. Return the handle's job."""
     job = unique()
     ledger.submit([job, *(unique(job.unique_key) for _ in range(others))])
     with ledger.database.statement() as tx:
@@ -439,7 +459,7 @@ def let_go(ledger: Ledger) -> NewJob:
 
 
 def some_ended(ledger: Ledger) -> int:
-    """The `seq` before theirs."""
+    """Make some ended jobs. Return the `seq` before theirs."""
     _, last = ledger.retention.step_back(sys.maxsize, 1)
     assert last is not None
     for _ in range(SOME):
@@ -473,7 +493,7 @@ def stepped(ledger: Ledger) -> tuple[str, str]:
 
 
 def saved(ledger: Ledger) -> int:
-    """The number of a version."""
+    """Save a version of the dataset. Return its number."""
     held = claimed(ledger)
     ledger.end(held[0], held[1], Outcome(version=VERSION))
     return ledger.versions.kept(DATASET)[-1]

@@ -1,4 +1,4 @@
-"""Jobs that come at an even pace, beside a process that prunes a long history."""
+"""A steady load of jobs, and a process that prunes a long history meanwhile."""
 
 import multiprocessing
 import secrets
@@ -20,7 +20,7 @@ RATE = 50  # jobs a second
 
 
 def work(ledger: Ledger, seconds: float) -> list[float]:
-    """Jobs come at an even pace, are claimed and end. Returns how many seconds each claim took."""
+    """Submit, claim and end jobs at an even pace. Return the seconds of each claim."""
     took = []
     start = time.monotonic()
     for n in range(round(seconds * RATE)):
@@ -39,28 +39,28 @@ def work(ledger: Ledger, seconds: float) -> list[float]:
 
 @contextmanager
 def pruner(url: str, pause: float = 0.0) -> Iterator[tuple[Event, Connection]]:
-    """A process that prunes while it may, with so many seconds from one piece to the next.
+    """Start a process that prunes while the event is set, with a pause in seconds between batches.
 
-    It tells at last how many jobs each piece deleted.
+    Yield the event and a connection, on which the process sends the number of deleted jobs of each batch at the end.
     """
     context = multiprocessing.get_context("spawn")
-    may = context.Event()
-    told, tell = context.Pipe(duplex=False)
-    process = context.Process(target=prune, args=(url, pause, may, tell))
+    may_run = context.Event()
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=prune, args=(url, pause, may_run, sender))
     process.start()
-    tell.close()
+    sender.close()
     try:
-        yield may, told
+        yield may_run, receiver
     finally:
         process.kill()
         process.join()
 
 
-def prune(url: str, pause: float, may: Event, tell: Connection) -> None:
-    """All but the newest job, and those that come after it."""
+def prune(url: str, pause: float, may_run: Event, sender: Connection) -> None:
+    """Prune all jobs before the newest one. Keep jobs that are submitted later."""
     deleted = []
-    for piece in Pruner(Retention(Database(url)), keep_days=None, keep_jobs=1).batches():
-        deleted.append(piece)
-        may.wait()
+    for batch in Pruner(Retention(Database(url)), keep_days=None, keep_jobs=1).batches():
+        deleted.append(batch)
+        may_run.wait()
         time.sleep(pause)
-    tell.send(deleted)
+    sender.send(deleted)

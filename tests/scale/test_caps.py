@@ -1,4 +1,4 @@
-"""A claim passes by what has no place, and reads none of it."""
+"""Tests that a claim does not read jobs that a concurrency limit holds back."""
 
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +16,7 @@ FEW, MANY = 100, 3_000
 
 
 def steps_of_claims(url: str, queued: int, caps: ConcurrencyLimits) -> list[tuple[str | None, int]]:
-    """The owners of the jobs that three claims are given, and the steps that each takes, with so many jobs of ann's."""
+    """Return the owners of the jobs that three claims get, and the steps of each claim, with `queued` jobs of Ann."""
     with closing(Database(url)) as database:
         Ledger(database).submit([*(new(owner="ann") for _ in range(queued)), new(owner="bob")])
     ledger = metered_ledger(url)

@@ -1,4 +1,4 @@
-"""Claims that come at the same moment each take a job, the next one, as long as there is one."""
+"""Tests that concurrent claims each get a job, in order, as long as there is one."""
 
 import secrets
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def url(postgres: str) -> Iterator[str]:
 
 @pytest.fixture
 def ledgers(url: str) -> Iterator[list[Ledger]]:
-    """One for each claimer, with connections of its own."""
+    """Yield a ledger with its own connections for each claimer."""
     with ExitStack() as stack:
         yield [Ledger(stack.enter_context(closing(Database(url)))) for _ in range(CLAIMERS)]
 
@@ -55,7 +55,7 @@ def jobs_in_turns(each: int) -> list[NewJob]:
 
 
 def in_order(jobs: list[NewJob]) -> list[str]:
-    """Return the jobs' ids by priority, then in the order of their submits."""
+    """Return the jobs' ids by priority, then by the order of their submits."""
     return [job.id for job in sorted(jobs, key=lambda job: -job.priority)]
 
 
@@ -70,25 +70,25 @@ def test_concurrent_workers_claim_every_job_and_each_task_in_order(ledgers: list
     jobs = jobs_in_turns(EACH)
     ledgers[0].submit(jobs)
     claimed: list[str] = []
-    empty_handed_after: list[int] = []
+    claimed_at_end: list[int] = []
 
     def work(ledger: Ledger) -> None:
         while (row := claim(ledger)) is not None:
             claimed.append(row["id"])
-        empty_handed_after.append(len(claimed))
+        claimed_at_end.append(len(claimed))
 
     with ThreadPoolExecutor(CLAIMERS) as pool:
         list(pool.map(work, ledgers))
     assert sorted(claimed) == sorted(job.id for job in jobs)
-    # The others may have claimed the last ones, and not told yet.
-    assert min(empty_handed_after) >= len(jobs) - (CLAIMERS - 1)
-    # While one is held up amid its claim the others pass by, and go on in its task; so order is a task's own. It may have
-    # read the clock and be held up before it looks for a job: not each is in its place, but most are.
+    # The others may have claimed the last jobs without having noted them yet.
+    assert min(claimed_at_end) >= len(jobs) - (CLAIMERS - 1)
+    # If a claim is delayed, the others overtake it within its task, so the order is checked for each task. A claim may
+    # also be delayed between reading the clock and finding a job, so not every job is in its place, but most are.
     with ledgers[0].database.statement() as tx:
-        in_time = tx.all("SELECT id, task FROM jobs ORDER BY claimed_at")
+        by_time = tx.all("SELECT id, task FROM jobs ORDER BY claimed_at")
     for task in TASKS:
         place = {job_id: n for n, job_id in enumerate(in_order([job for job in jobs if job.task == task]))}
-        ids = [row["id"] for row in in_time if row["task"] == task]
+        ids = [row["id"] for row in by_time if row["task"] == task]
         off = sorted(abs(place[job_id] - n) for n, job_id in enumerate(ids))
         assert off[EACH * 9 // 10] < CLAIMERS
 

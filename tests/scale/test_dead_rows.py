@@ -1,4 +1,4 @@
-"""Postgres keeps old versions of rows, and their entries in indexes, until a vacuum: a claim must not wade through them."""
+"""Tests that dead rows do not slow claims. Postgres keeps old row versions and their index entries until a vacuum."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,13 +18,13 @@ from tests.waiting import wait_until
 
 JOBS = 20_000
 QUEUED = 10
-FEW = 25  # pages: half as many again as a claim reads anyway
+FEW = 25  # pages: half of what a claim reads anyway
 ENTRIES_IN_A_PAGE = 60
 
 
 @contextmanager
 def filled_ledger(postgres: str, finished: int) -> Iterator[tuple[Ledger, str]]:
-    """One with a history and a few jobs that are queued, and its URL."""
+    """Yield a ledger with a history and a few queued jobs, and its URL."""
     with fresh_database(postgres) as url, closing(Database(url)) as database:
         ledger = Ledger(database)
         filling.finish(ledger, finished)
@@ -34,17 +34,17 @@ def filled_ledger(postgres: str, finished: int) -> Iterator[tuple[Ledger, str]]:
 
 
 def test_finished_jobs_do_not_slow_claims(postgres: str, say: Say) -> None:
-    """A new entry takes the room of dead ones in its page of the index, as long as the queue is short."""
+    """Test a short queue, in which new index entries take the space of dead ones."""
     with filled_ledger(postgres, finished=1_000) as (ledger, url):
         before = pages_of_a_claim(url)
-        come_and_go(ledger, submit=True)
+        run_jobs(ledger, submit=True)
         after = pages_of_a_claim(url)
-    say(f"A claim reads {before} pages, and {after} after {JOBS} jobs came and went without a vacuum.")
+    say(f"A claim reads {before} pages, and {after} after {JOBS} jobs were run without a vacuum.")
     assert after <= before + FEW
 
 
 def test_claims_skip_dead_entries_until_autovacuum_runs(say: Say) -> None:
-    """Dead entries are marked as such by the first claim that meets them, and the others skip them, many to a page."""
+    """Test a long queue. The first claim that reads dead entries marks them, and later claims skip a page at once."""
     with (
         PostgresServer(FAST | {"autovacuum_naptime": "1s"}) as server,
         filled_ledger(server.url, finished=100_000) as (ledger, url),
@@ -53,20 +53,20 @@ def test_claims_skip_dead_entries_until_autovacuum_runs(say: Say) -> None:
         with filling.patient(ledger) as tx:
             tx.run("ALTER TABLE jobs SET (autovacuum_enabled = off)")
         filling.pile_up(ledger, JOBS, State.QUEUED, "app.jobs.task_")
-        come_and_go(ledger, submit=False)
+        run_jobs(ledger, submit=False)
         after = pages_of_a_claim(url)
         vacuums = vacuums_of_jobs(ledger)
         with filling.patient(ledger) as tx:
             tx.run("ALTER TABLE jobs RESET (autovacuum_enabled)")
         wait_until(lambda: vacuums_of_jobs(ledger) > vacuums, timeout=60)
         vacuumed = pages_of_a_claim(url)
-    say(f"After {JOBS} jobs that had piled up it reads {after} pages, and {vacuumed} once autovacuum has come.")
+    say(f"After {JOBS} queued jobs were run, a claim reads {after} pages, and {vacuumed} after an autovacuum.")
     assert after <= before + JOBS / ENTRIES_IN_A_PAGE
     assert vacuumed <= before + FEW
 
 
 def vacuums_of_jobs(ledger: Ledger) -> int:
-    """Return how often autovacuum came, by Postgres's own count. Claims that wait for it would leave thousands of dead entries."""
+    """Return Postgres's count of autovacuum runs. Polling with claims would leave thousands of dead entries."""
     with filling.patient(ledger) as tx:
         row = tx.one("SELECT autovacuum_count FROM pg_stat_user_tables WHERE relname = 'jobs'")
     assert row is not None
@@ -74,9 +74,9 @@ def vacuums_of_jobs(ledger: Ledger) -> int:
 
 
 def pages_of_a_claim(url: str) -> int:
-    """Return the cost of the third claim: the first one marks dead entries for those after it.
+    """Return the pages that the third claim reads. The first one marks dead entries for those after it.
 
-    Without the pages between the root of an index and its leaf: a pile leaves the levels that it built, which a vacuum keeps.
+    The pages above the leaves of an index do not count: a long queue adds levels to an index, and a vacuum keeps them.
     """
     ledger = metered_ledger(url)
     for _ in range(3):
@@ -91,8 +91,8 @@ def pages_of_a_claim(url: str) -> int:
     )
 
 
-# Each job is three transactions, as it would be from a worker; in the server, where that takes seconds.
-COME_AND_GO = """
+# Three transactions for each job, as with a worker. They run in the server, where all of them take only seconds.
+RUN_JOBS = """
 DO $do$ BEGIN
     FOR n IN 1..{jobs} LOOP
         {submit};
@@ -106,8 +106,8 @@ END $do$
 """
 
 
-def come_and_go(ledger: Ledger, submit: bool) -> None:
-    """Claim and end so many jobs, in order. Each is submitted just before, or all of them are there already."""
+def run_jobs(ledger: Ledger, submit: bool) -> None:
+    """Claim and end JOBS jobs, in order. With `submit`, submit each just before. Otherwise they are queued already."""
     with filling.patient(ledger) as tx:
         cursor = ClientCursor(tx._cursor.connection)
         dialect = ledger.database.dialect
@@ -126,4 +126,4 @@ def come_and_go(ledger: Ledger, submit: bool) -> None:
         submit_sql = cursor.mogrify(dialect.compile(sql.INSERT.partition("RETURNING")[0]), submitted).replace(
             "'ID'", "'come-' || gen_random_uuid()"
         )
-        cursor.execute(COME_AND_GO.format(jobs=JOBS, submit=submit_sql if submit else "NULL", claim=claim_sql).encode())
+        cursor.execute(RUN_JOBS.format(jobs=JOBS, submit=submit_sql if submit else "NULL", claim=claim_sql).encode())

@@ -1,9 +1,9 @@
-"""An operation costs the same with 1,000 and with 1,000,000 finished jobs, and with 100 and 100,000 that wait.
+"""Tests that an operation costs the same with 1,000 and 1,000,000 finished jobs, and with 100 and 100,000 waiting ones.
 
-Counted are the statements that it executes and the rows that these read; on Postgres the pages too, on SQLite the instructions
-of its virtual machine. An index that is a level higher costs one page more for each search: that is the logarithm of
-the number of jobs and no slowness, so it is told apart, from the heights of the very indexes; as is a page for each row
-that is wanted. Time is told, and bounded only as far as busy machines allow.
+The tests count statements and rows, and also pages on Postgres and instructions of the virtual machine on SQLite. An
+index that is one level taller costs one more page for each search. This is the logarithm of the number of jobs, so
+these pages are subtracted, by the heights of the indexes. So is one page for each wanted row. Durations are printed,
+and have only a loose limit, because machines may be busy.
 """
 
 import statistics
@@ -15,16 +15,16 @@ from tests.scale.meter import Execution
 
 RATIO = 1.2
 RATIO_OF_TIME = 2.0
-SHOWN = ["submit", "claim", "end", "end with result, log and follower", "retry", "progress", "renew", "promote nothing",
-         "promote some", "rescue nothing", "rescue some", "fail nothing unknown", "look", "result", "queued jobs"]  # fmt: skip
+SHOWN = ["submit", "claim", "end", "end with result, log and follower", "retry", "progress", "heartbeat", "promote nothing",
+         "promote some", "rescue nothing", "rescue some", "fail nothing unknown", "job", "result", "queued jobs"]  # fmt: skip
 
 
 def test_no_operation_costs_more(pair: Pair) -> None:
-    dearer = []
+    costlier = []
     for name, (small, large) in pair.measured.items():
         assert {statements(run) for run in large} == {statements(run) for run in small}
         rows = median(small, lambda e: e.rows), median(large, lambda e: e.rows)
-        # In a small table rows lie together; in a large one each that is looked at may lie on a page of its own.
+        # In a small table, rows share pages. In a large one, each row that is read may be on a separate page.
         scattered = QUEUED + min(rows)
         costs = {
             "rows": rows,
@@ -34,12 +34,14 @@ def test_no_operation_costs_more(pair: Pair) -> None:
                 median(large, lambda e: e.blocks - pair.deeper(e)) - scattered,
             ),
         }
-        dearer += [f"{name}: {before:g} -> {now:g} {of}" for of, (before, now) in costs.items() if now > RATIO * before]
-    assert not dearer, "\n".join(dearer)
+        costlier += [
+            f"{name}: {before:g} -> {now:g} {of}" for of, (before, now) in costs.items() if now > RATIO * before
+        ]
+    assert not costlier, "\n".join(costlier)
 
 
 def test_no_operation_takes_longer(pair: Pair, say: Say) -> None:
-    """All of them together: of a single one a busy machine may make anything."""
+    """Test the sum of all operations, because a busy machine may delay a single one."""
     took = pair.took
     say(f"{pair.name}: milliseconds, and rows and pages or steps, in the small ledger -> in the large one")
     for name in SHOWN:

@@ -1,4 +1,4 @@
-"""A consumer that has nothing to do asks for a handful of index look-ups a second."""
+"""Tests that an idle consumer costs only a few index lookups a second."""
 
 import threading
 import time
@@ -19,19 +19,17 @@ from tests.scale.meter import metered, name_of
 from tests.waiting import wait_until
 
 WORKERS = 4
-FEW = 10  # pages, or a hundred instructions each
+FEW = 10  # pages; on SQLite a hundred instructions stand for one
 
 
 def test_idle_sweep_costs_a_handful_of_lookups(pair: Pair, say: Say) -> None:
     ledger = pair.large.metered
-    for _ in range(2):  # the first marks what others have left dead
+    for _ in range(2):  # the first sweep marks dead entries
         with metered() as executions:
             ledger.consumers.promote()
             ledger.consumers.rescue([])
     pages, steps = sum(e.blocks for e in executions), sum(e.steps for e in executions)
-    say(
-        f"{pair.name}: a sweep with nothing to do: {len(executions)} statements, {pages or steps} {'pages' if pages else 'steps'}"
-    )
+    say(f"{pair.name}: an idle sweep: {len(executions)} statements, {pages or steps} {'pages' if pages else 'steps'}")
     assert [execution.name for execution in executions] == ["ANY_DUE", "LAPSED"]
     assert pages <= FEW
     assert steps <= FEW * 100
@@ -42,21 +40,21 @@ def test_an_idle_consumer_executes_few_statements(database_url: str, say: Say) -
     huey.task(name="task")(print)
     huey.migrate()
     with closing(huey.storage), counted() as executed, running(huey):
-        wait_until(lambda: executed["LAPSED"], timeout=60)  # which waits until it has been in touch for a whole lease
+        wait_until(lambda: executed["LAPSED"], timeout=60)  # the first rescue, a lease after the start
         executed.clear()
         started = time.monotonic()
-        wait_until(lambda: executed["TOUCH_CONSUMER"] == 2, timeout=60)  # renewals
+        wait_until(lambda: executed["TOUCH_CONSUMER"] == 2, timeout=60)  # two heartbeats
         rate = executed.total() / (time.monotonic() - started)
-        told = dict(executed)
+        counts = dict(executed)
     name = huey.ledger.database.url.get_backend_name()
-    say(f"{name}: an idle consumer of {WORKERS} workers executes {rate:.1f} statements a second: {told}")
+    say(f"{name}: an idle consumer of {WORKERS} workers executes {rate:.1f} statements a second: {counts}")
     each_second = WORKERS / IDLE + 2 / SWEEP + 3 / RENEW
     assert rate < 2 * each_second
 
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """Statements by their names, of all threads of this process."""
+    """Yield counts of the statements that all threads of this process execute, by name."""
     executed: Counter[str] = Counter()
     execute = Transaction._execute
 
@@ -70,7 +68,7 @@ def counted() -> Iterator[Counter[str]]:
 
 @contextmanager
 def running(huey: DurableHuey) -> Iterator[None]:
-    """A consumer whose workers are threads, in this process, where they can be counted."""
+    """Run a consumer with worker threads in this process, so that its statements can be counted."""
     consumer = huey.create_consumer(workers=WORKERS, worker_type="thread")
     with patch.object(consumer, "_set_signal_handlers"):
         thread = threading.Thread(target=consumer.run)

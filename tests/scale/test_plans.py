@@ -1,4 +1,4 @@
-"""The plan of every statement: which indexes it may use, by name, on a large ledger, whatever it is given."""
+"""Tests of the plan of every statement: the indexes that it may use on a large ledger, with any parameters."""
 
 import itertools
 from collections import defaultdict
@@ -14,8 +14,8 @@ BY_LOCK = {"entries (key)", "jobs_tokens"}
 WITH_RESULT = {"jobs (id)", "results (job_id)"}
 END_ALONE = BY_TOKEN | {"entries (key)", "entries_expired", "results (job_id)", "logs (job_id)"}
 
-# Where a statement may use one of several indexes, each leads to the few rows that it wants. Postgres chooses by how many
-# there are just now; SQLite, where nobody runs ANALYZE, by their columns.
+# If a statement may use one of several indexes, each of them leads to the few rows that it needs. Postgres chooses by
+# current row counts. SQLite chooses by columns, because nobody runs ANALYZE there.
 PLANS: dict[str, set[str]] = {
     "INSERT": {"jobs (id)", "jobs_turns", "jobs_turns_running", "jobs_turns_by_owner", "jobs_of_owner"},
     "QUEUES": {"jobs_in_queue"},
@@ -27,7 +27,7 @@ PLANS: dict[str, set[str]] = {
     "CLAIM_WITHIN_CAPS_FOR_ONE_WRITER": {"jobs_in_queue", "jobs_in_queue_of_owner", "jobs (seq)", "entries (key)"},
     "COUNT_RUNNING": {"jobs_held"},
     "END": BY_TOKEN,
-    # Where it has nothing to delete, Postgres knows that no entry is wanted, and that any partial index will do.
+    # If there is nothing to delete, Postgres knows that it needs no entry, and may choose any partial index.
     "END_ALONE": END_ALONE,
     "END_AND_SAVE": END_ALONE,
     "RETRY_AND_SAVE": END_ALONE,
@@ -111,6 +111,8 @@ PLANS: dict[str, set[str]] = {
     "IDS": {"jobs_of_state", "jobs_due"},
     "ACTIVE_RUN": BY_ID,
     "MARK_FIRED": BY_ID,
+    "NEEDS_FIRST_VERSION": {"schedules (name)", "datasets (name)", "jobs_of_task"},
+    "MARK_FIRST_VERSION": BY_ID,
     "LOCK_KEY": {"entries (key)"},
     "TAKE_FREE_KEY": BY_LOCK,
     "PEEK_ENTRIES": BY_LOCK,

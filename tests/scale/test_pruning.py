@@ -1,7 +1,7 @@
-"""While a million finished jobs are pruned, fifty jobs a second are claimed as cheaply as without.
+"""Tests of the cost of pruning a million finished jobs: the rows that a batch reads, and the pages that a claim reads.
 
-That no statement of a job's path waits for a batch is shown in tests/engine/ledger/test_retention.py, and how long a claim takes
-meanwhile is measured by benchmarks/pruning.py. Here is what a batch reads, and what a claim does beside it.
+tests/engine/ledger/test_retention.py tests that no statement waits for a batch, and benchmarks/pruning.py measures how
+long claims take during pruning.
 """
 
 import math
@@ -20,13 +20,13 @@ from tests.scale.meter import Execution, metered, metered_ledger
 from tests.scale.pruning import FINISHED, pruner, work
 from tests.servers import FAST, PostgresServer, fresh_database
 
-ROWS = 8  # that are looked at for each job: in its stretch, the job, what it leads to, what was kept of it
+ROWS = 8  # rows read for each job: in its range, the job, rows that refer to it, its result and the like
 WINDOW = 2.0  # seconds
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """With a long history, on a server as it is run, with its autovacuum."""
+    """Yield a database with a long history, on a server with autovacuum, as in production."""
     with PostgresServer(FAST) as server, fresh_database(server.url) as url:
         with closing(Database(url)) as database:
             filling.finish(Ledger(database), FINISHED)
@@ -46,17 +46,17 @@ def test_a_batch_reads_a_few_rows_for_each_job_that_it_deletes(url: str, say: Sa
 def test_a_claim_reads_no_more_while_a_million_jobs_are_pruned(url: str, say: Say) -> None:
     ledger = metered_ledger(url)
     with closing(ledger.database):
-        work(ledger, WINDOW)  # until each statement is prepared; the newest job, which is kept, is one of these
+        work(ledger, WINDOW)  # prepares each statement, and adds the newest job, which is kept
         before, during = claims(ledger), list[Execution]()
-        with pruner(url) as (may, told):
-            may.set()
-            while not told.poll():
+        with pruner(url) as (may_run, receiver):
+            may_run.set()
+            while not receiver.poll():
                 during += claims(ledger)
-            deleted: list[int] = told.recv()
+            deleted: list[int] = receiver.recv()
         left, _ = ledger.retention.step_back(FINISHED + 1, FINISHED)
     pages = {of: [claim.blocks for claim in of_them] for of, of_them in (("before", before), ("during", during))}
-    said = {of: f"{statistics.median(read):.0f} pages (median), {max(read)} (most)" for of, read in pages.items()}
-    say(f"A claim reads {said['before']}; while {sum(deleted)} jobs are pruned {said['during']}.")
+    shown = {of: f"{statistics.median(read):.0f} pages (median), {max(read)} (most)" for of, read in pages.items()}
+    say(f"A claim reads {shown['before']}; while {sum(deleted)} jobs are pruned, {shown['during']}.")
     assert left == 0
     assert max(deleted) == BATCH
     assert {claim.rows for claim in during} == {claim.rows for claim in before}

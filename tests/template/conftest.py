@@ -1,4 +1,4 @@
-"""Each test of a baked app runs on every example."""
+"""Fixtures that run each test of a baked app on every example."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Title, description and author: any text that can be printed, shown unchanged wherever the app shows it."""
+"""Tests that the app shows title, description and author unchanged, whatever printable text they are."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ TEXTS = {
     "shell": "$(rm -rf /) `id` ${HOME} %PATH% \\n",
 }
 
-# What a browser is sent: the page, and what Dash lays out in it.
+# Prints the page that a browser gets, and Dash's layout.
 VISIT = """
 import json
 from app.web import server
@@ -53,7 +53,7 @@ def app(text: str, tmp_path: Path) -> Path:
     return baking.bake(tmp_path / "out", app_title=text, description=text, author=text, app_name="odd", example="blank")
 
 
-def test_a_text_comes_out_unchanged_in_pyproject(app: Path, text: str) -> None:
+def test_text_is_unchanged_in_pyproject(app: Path, text: str) -> None:
     pyproject = tomllib.loads(app.joinpath("pyproject.toml").read_text(encoding="utf-8"))
     assert pyproject["tool"]["app"]["title"] == text
     assert pyproject["project"]["description"] == text
@@ -61,7 +61,7 @@ def test_a_text_comes_out_unchanged_in_pyproject(app: Path, text: str) -> None:
     assert json.loads(app.joinpath("app.json").read_text(encoding="utf-8"))["description"] == text
 
 
-def test_a_text_comes_out_unchanged_in_the_readme(app: Path, text: str) -> None:
+def test_text_is_unchanged_in_the_readme(app: Path, text: str) -> None:
     shown = shown_texts(app.joinpath("README.md").read_text(encoding="utf-8"))
     assert shown[:3] == [text, text, f"By {text}."]
 
@@ -71,7 +71,7 @@ def test_a_text_comes_out_unchanged_in_the_readme(app: Path, text: str) -> None:
     ["all at once", *(pytest.param(name, marks=pytest.mark.long) for name in TEXTS if name != "all at once")],
     indirect=True,
 )
-def test_a_text_comes_out_unchanged_on_the_page(app: Path, text: str) -> None:
+def test_text_is_unchanged_on_the_page(app: Path, text: str) -> None:
     shown = subprocess.run([sys.executable, "-c", VISIT], cwd=app, check=True, capture_output=True, text=True).stdout
     page, layout = json.loads(shown)
     assert text in Title(page).text
@@ -79,18 +79,19 @@ def test_a_text_comes_out_unchanged_on_the_page(app: Path, text: str) -> None:
 
 
 @given(st.text() | st.text("{}%#'\"\\ \n.ax"))
-def test_any_answer_stays_as_it_was_given(text: str) -> None:
+def test_any_answer_is_kept_unchanged(text: str) -> None:
     extensions = json.loads(baking.KIT.joinpath("cookiecutter.json").read_text())["_extensions"]
     assert render_variable(create_env_with_context({"cookiecutter": {"_extensions": extensions}}), text, {}) == text
 
 
+@pytest.mark.long
 def test_an_app_of_odd_texts_installs(tmp_path: Path) -> None:
     odd = TEXTS["all at once"]
     app = baking.bake(tmp_path / "out", app_title=odd, description=odd, author=odd, app_name="odd", example="blank")
     baking.install(app)
-    asked = "from importlib.metadata import metadata; about = metadata('odd'); print(about['Summary'], about['Author'])"
-    told = subprocess.run([app / ".venv/bin/python", "-c", asked], check=True, capture_output=True, text=True).stdout
-    assert told == f"{odd} {odd}\n"
+    code = "from importlib.metadata import metadata; about = metadata('odd'); print(about['Summary'], about['Author'])"
+    shown = subprocess.run([app / ".venv/bin/python", "-c", code], check=True, capture_output=True, text=True).stdout
+    assert shown == f"{odd} {odd}\n"
 
 
 def test_the_name_is_made_from_the_title(tmp_path: Path) -> None:
@@ -105,12 +106,12 @@ def test_the_name_is_made_from_the_title(tmp_path: Path) -> None:
     [("50% off {{x}}", "my-50-off-x"), ("2" * 50, "my-" + "2" * 37), ("$%&", "my-app"), ("👩‍💻", "my-app")],
     ids=["digits", "many digits", "signs", "emoji"],
 )
-def test_a_title_without_a_letter_at_the_beginning_makes_a_name_too(tmp_path: Path, title: str, name: str) -> None:
+def test_title_that_starts_without_a_letter_gives_a_name_too(tmp_path: Path, title: str, name: str) -> None:
     assert baking.bake(tmp_path / "out", app_title=title, example="blank").name == name
 
 
-def test_what_is_typed_at_a_prompt_comes_out_unchanged(tmp_path: Path) -> None:
-    """Even what Jinja could not read."""
+def test_answer_typed_at_a_prompt_is_unchanged(tmp_path: Path) -> None:
+    """Test an answer that is invalid as a Jinja template."""
     typed = '{{ open {% ended }} {{ cookiecutter.author }} "Q" <b>'
     answers = [typed, "typed", typed, typed, "2"]
     config = str(baking.configuration(tmp_path))
@@ -123,14 +124,14 @@ def test_what_is_typed_at_a_prompt_comes_out_unchanged(tmp_path: Path) -> None:
 
 
 def shown_texts(markdown: str) -> list[str]:
-    """Return the text of each block as a reader sees it."""
+    """Return the text of each block as readers see it."""
     blocks = [block for block in MarkdownIt("commonmark").parse(markdown) if block.type == "inline"]
     assert all(not child.type.startswith("html") for block in blocks[:3] for child in block.children or [])
     return ["".join(child.content for child in block.children or []) for block in blocks]
 
 
 def strings_in(tree: object) -> set[str]:
-    """Every string in what JSON made."""
+    """Return every string in decoded JSON."""
     if isinstance(tree, str):
         return {tree}
     branches = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
@@ -138,7 +139,7 @@ def strings_in(tree: object) -> set[str]:
 
 
 class Title(HTMLParser):
-    """The title of a page, as a browser's tab has it."""
+    """A page's title, as a browser's tab shows it."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

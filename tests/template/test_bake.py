@@ -1,4 +1,4 @@
-"""The result of a bake: the exact files, the same each time, quickly and offline, without lint errors, passing its own tests."""
+"""Tests of a bake: it makes the same exact files, quickly and offline, and the app passes its checks and tests."""
 
 import filecmp
 import os
@@ -14,7 +14,7 @@ import pytest
 from tests import baking
 from tests.baking import Bake
 
-# In every app, beside the engine's wheel.
+# Files of every app, besides the engine's wheel.
 FILES = """
 .env .gitignore .python-version Makefile Procfile Procfile.dev README.md app.json pyproject.toml
 requirements.txt bin/post_compile
@@ -28,25 +28,25 @@ notebooks/first_job.ipynb
 tests/browser.py tests/conftest.py tests/test_accounts.py tests/test_hello.py
 tests/test_web.py
 """.split()
-# Only where the example is the portfolio.
+# Files of the portfolio example only.
 PORTFOLIO = """
-app/jobs/analysis.py app/jobs/frontier.py app/jobs/market.py
+app/jobs/analysis.py app/jobs/frontier.py app/jobs/market.py app/jobs/weekly.py
 app/pages/analysis.py app/pages/analysis_results.py app/pages/frontier.py app/pages/market.py
 app/pages/market_weights.py
 app/portfolio/__init__.py app/portfolio/figures.py app/portfolio/frontier.py app/portfolio/prices.py
 app/portfolio/request.py app/portfolio/statistics.py app/portfolio/universe.py app/portfolio/walk_forward.py
 app/sources/__init__.py app/sources/http.py app/sources/replay.py
-notebooks/prices.ipynb
+notebooks/prices.ipynb notebooks/reports/weekly.ipynb
 tests/portfolio/test_analysis.py tests/portfolio/test_frontier.py tests/portfolio/test_market.py
 tests/portfolio/test_request.py tests/portfolio/test_sources.py
 tests/portfolio/test_statistics.py tests/portfolio/test_universe.py tests/portfolio/test_walk_forward.py
 """.split()
 
-AT_MOST = 3  # seconds of a processor for a bake, hooks included; how long that takes is up to what else runs
+AT_MOST = 3  # seconds of processor time for a bake with its hooks
 CACHES = ("__pycache__", "_cache")
 
 
-def test_the_exact_files_are_made(app: Path, example: str) -> None:
+def test_bake_makes_the_exact_files(app: Path, example: str) -> None:
     (wheel,) = baking.TEMPLATE.glob("vendor/*.whl")
     assert sorted(files(app)) == sorted(
         [*FILES, f"vendor/{wheel.name}", *(PORTFOLIO if example == "portfolio" else [])]
@@ -60,7 +60,7 @@ def test_no_jinja_is_left(app: Path) -> None:
             assert not re.search(r"\{[{%#]|[}%#]\}|cookiecutter", app.joinpath(name).read_text()), name
 
 
-def test_python_and_notebooks_are_the_templates_own(app: Path) -> None:
+def test_python_and_notebooks_are_copied_unchanged(app: Path) -> None:
     for name in files(app):
         if name.endswith((".py", ".ipynb")):
             assert filecmp.cmp(app / name, baking.TEMPLATE / name, shallow=False), name
@@ -83,7 +83,7 @@ def test_a_second_bake_over_the_first_keeps_what_the_app_made(tmp_path: Path) ->
     assert made.joinpath("README.md").exists()
 
 
-def test_a_bake_is_done_in_a_moment_without_any_network(example: str, tmp_path: Path) -> None:
+def test_bake_is_quick_and_needs_no_network(example: str, tmp_path: Path) -> None:
     tmp_path.joinpath("sitecustomize.py").write_text(NO_NETWORK)
     config = str(baking.configuration(tmp_path))
     command = [sys.executable, "-m", "cookiecutter", "--config-file", config, "--no-input", str(baking.KIT)]
@@ -102,7 +102,7 @@ def test_env_has_the_port_and_no_secret(app: Path) -> None:
     assert settings == ["PORT=8050"]
 
 
-def test_git_keeps_neither_settings_nor_ledger_nor_environment(app: Path, tmp_path: Path) -> None:
+def test_git_ignores_settings_ledger_and_environment(app: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(app, tmp_path / "app")
     for name in ("var/jobs.sqlite", ".venv/ready", "odd.egg-info/PKG-INFO", "app/__pycache__/web.pyc"):
         copy.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def test_git_keeps_neither_settings_nor_ledger_nor_environment(app: Path, tmp_pa
 
 
 @pytest.mark.long
-def test_it_is_clean_and_typed(app: Path, example: str, installed: Bake, tmp_path: Path) -> None:
+def test_app_passes_lint_and_type_checks(app: Path, example: str, installed: Bake, tmp_path: Path) -> None:
     python = installed(example=example) / ".venv" / "bin" / "python"  # it has the wheel, whose types mypy reads
     mypy = ["mypy", f"--cache-dir={tmp_path}", f"--python-executable={python}"]
     for check in (["ruff", "check", "--no-cache"], ["ruff", "format", "--check", "--no-cache"], mypy):
@@ -125,7 +125,7 @@ def test_it_is_clean_and_typed(app: Path, example: str, installed: Bake, tmp_pat
 
 
 @pytest.mark.parametrize("example", ["blank", pytest.param("portfolio", marks=pytest.mark.long)], indirect=True)
-def test_its_own_tests_pass(example: str, installed: Bake, tmp_path: Path) -> None:
+def test_app_passes_its_own_tests(example: str, installed: Bake, tmp_path: Path) -> None:
     python = installed(example=example) / ".venv" / "bin" / "python"
     done = subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'base'}"],
@@ -137,31 +137,31 @@ def test_its_own_tests_pass(example: str, installed: Bake, tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_its_command_is_installed_under_its_name(installed: Bake, bake: Bake) -> None:
+def test_command_is_installed_under_the_apps_name(installed: Bake, bake: Bake) -> None:
     app = installed(example="blank")
     command = app / ".venv" / "bin" / bake(example="blank").name
     environment = baking.in_the_app(app)
-    told = subprocess.run(
+    shown = subprocess.run(
         [command, "--help"], cwd=app, env=environment, check=True, capture_output=True, text=True
     ).stdout
     for part in ("worker", "jobs", "doctor"):
-        assert part in told
+        assert part in shown
 
 
-# A socket that is connected, or a name that is looked up, ends the program: in cookiecutter and in its hooks.
+# Ends cookiecutter or a hook when it connects a socket or looks up a name.
 NO_NETWORK = """
 import sys
 
 def refuse(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname"):
-        raise SystemExit(f"a bake reaches for the network: {event} {arguments}")
+        raise SystemExit(f"a bake used the network: {event} {arguments}")
 
 sys.addaudithook(refuse)
 """
 
 
 def without_network() -> list[str]:
-    """Runs a command with no network at all, where the system permits."""
+    """Return a prefix that runs a command without a network, or an empty one if the system does not permit that."""
     isolated = ["unshare", "--map-root-user", "--net"]
     permitted = shutil.which("unshare") and subprocess.run([*isolated, "true"], capture_output=True).returncode == 0
     return isolated if permitted else []

@@ -1,4 +1,4 @@
-"""A push that cannot work: the build's `bin/post_compile` refuses it, and names file, line and error at its end."""
+"""Tests that `bin/post_compile` refuses a push of a broken app, and that its output ends with file, line and error."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ MISTAKES = {
     ),
     "task that is made wrongly": (
         "app/jobs/new.py",
-        JOB.replace("task()", "periodic_task(every('fortnight'))").replace(
+        JOB.replace("task()", "periodic_task(every('blue moon'))").replace(
             "\n\n\n", "\nfrom jobqueue import every\n\n\n"
         ),
         "app/jobs/new.py, line 5: ",
@@ -95,7 +95,7 @@ def test_a_build_needs_neither_a_database_nor_secrets(bake: Bake, example: str) 
 
 
 def build(app: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Call bin/post_compile as a host's buildpack does."""
+    """Run bin/post_compile as a host's buildpack does."""
     unset = {"SECRET_KEY", "DATABASE_URL", "REDIS_URL"}
     environment = {name: value for name, value in baking.with_programs().items() if name not in unset} | settings
     assert os.access(app / "bin" / "post_compile", os.X_OK)

@@ -1,4 +1,4 @@
-"""The docs name no command that a user with Python and make alone does not have."""
+"""Tests that the docs use only commands that a user with Python and make has."""
 
 import re
 from pathlib import Path
@@ -14,13 +14,13 @@ DOCS = [
     baking.KIT / "engine" / "README.md",
     baking.TEMPLATE / "README.md",
 ]
-# The hosts' own clients come with an account there.
+# Users with an account at a host have its client.
 COMMANDS = {"cd", "dokku", "git", "heroku", "make", "pg_dump", "pg_restore", "python3", "rm", "."}
-ACTIVATES = ". .venv/bin/activate"  # from there on a page may use what the environment holds
+ACTIVATES = ". .venv/bin/activate"  # after this line, a page may use the environment's programs
 
 
 @pytest.mark.parametrize("document", DOCS, ids=lambda path: str(path.relative_to(baking.KIT)))
-def test_the_docs_use_commands_that_a_user_has(document: Path) -> None:
+def test_docs_use_only_commands_that_a_user_has(document: Path) -> None:
     text = document.read_text().partition(ACTIVATES)[0]
     fences = [token for token in MarkdownIt().parse(text) if token.type == "fence"]
     blocks = [token.content for token in fences if token.info in ("", "sh", "sh run")]

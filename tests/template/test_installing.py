@@ -1,4 +1,4 @@
-"""Install an app, and the engine without the template, in empty environments with an empty home, as users and hosts do."""
+"""Tests that install an app, and the engine alone, in empty environments with an empty home, as users and hosts do."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from tests.user import FOLDER, PYTHON, answers, run, serves, started, user
 
 pytestmark = pytest.mark.long
 
-ANSWERS = "from app.web import server; print(server.test_client().get('/health').status)"
+ANSWERS = "from app.web import server; print(server.test_client().get('/hello').status)"
 README = baking.KIT / "engine" / "README.md"
 
 
@@ -60,8 +60,8 @@ def test_make_lock_keeps_the_wheel(copy: Path, home: Path, installer: str) -> No
     assert names(after) == names(before)
 
 
-def test_the_engine_alone_runs_the_app_of_its_readme(tmp_path: Path, home: Path, playwright: Playwright) -> None:
-    """Without the template: the wheel, the commands of the README that install it, and its app."""
+def test_engine_alone_runs_the_app_of_its_readme(tmp_path: Path, home: Path, playwright: Playwright) -> None:
+    """Test the wheel, the README's commands that install it, and the README's app, without the template."""
     text = README.read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     install, worker, web = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[:3]
@@ -70,7 +70,7 @@ def test_the_engine_alone_runs_the_app_of_its_readme(tmp_path: Path, home: Path,
     port = free_port()
     tmp_path.joinpath("app.py").write_text(code)
     run(["sh", "-ec", install], tmp_path, user(home))
-    environment = user(home, tmp_path / ".venv" / "bin")  # as in an activated environment
+    environment = user(home, tmp_path / ".venv" / "bin")  # as if the environment were activated
     with (
         started(worker.split(), tmp_path, environment, "worker"),
         started([*web.split(), "--port", str(port)], tmp_path, environment, "web"),

@@ -1,4 +1,4 @@
-"""`make` alone, and `make help`, say what each target does: in the kit and in an app."""
+"""Tests of the Makefiles of the kit and of an app: `make` explains each target, and bin/check reports its parts."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def test_make_explains_every_target_in_a_line(folder: Path) -> None:
 
 
 def test_check_prints_the_time_of_each_part_and_ends_with_the_last_line(tmp_path: Path) -> None:
-    """Run bin/check as `make check` does, below another make, which then names the folders that it enters and leaves."""
+    """Test bin/check below another make, as in `make check`. Make then prints the folders that it enters and leaves."""
     below_make = os.environ | {"MAKELEVEL": "1"}
     tmp_path.joinpath("Makefile").write_text("one:\n\t@echo 2 passed\ntwo:\n\t@echo 3 passed\nbroken:\n\t@false\n")
     check = baking.KIT / "bin" / "check"

@@ -1,4 +1,4 @@
-"""Which names an app can have. A refused one says what is wrong and what would do, and nothing is left behind."""
+"""Tests of app names. The message for a refused name says what is wrong and suggests a name, and no files are left."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ from tests import baking
 
 SUPPORTED = ["a", "desk", "desk2", "portfolio-desk", "a1-b2-c3", "my-json", "con-air", "x" * 40]
 
-# name -> what the message says is wrong, and the name that it offers
+# Name -> the reason in the message, and the suggested name
 REFUSED = {
     "Desk": ("is not small letters", "desk"),
     "my desk": ("is not small letters", "my-desk"),
@@ -50,7 +50,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", SUPPORTED, ids="name:{}".format)
-def test_a_good_name_is_folder_distribution_and_command(name: str, tmp_path: Path) -> None:
+def test_good_name_becomes_folder_distribution_and_command(name: str, tmp_path: Path) -> None:
     app = baking.bake(tmp_path / "out", app_name=name, example="blank")
     assert app == tmp_path / "out" / name
     pyproject = app.joinpath("pyproject.toml").read_text()
@@ -59,15 +59,15 @@ def test_a_good_name_is_folder_distribution_and_command(name: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", REFUSED, ids=lambda name: f"name:{ascii(name)}")
-def test_a_bad_name_is_refused_and_leaves_nothing(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    wrong, right = REFUSED[name]
+def test_bad_name_is_refused_and_leaves_no_files(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    reason, suggested = REFUSED[name]
     output = tmp_path / "in" / "out"
     with pytest.raises(Exception):  # noqa: B017  cookiecutter has several for a hook that fails
         baking.bake(output, app_name=name, example="blank")
-    said = capfd.readouterr().err
-    assert f"app_name: {name!r} " in said
-    assert wrong in said
-    assert f"{right!r} would do" in said
+    message = capfd.readouterr().err
+    assert f"app_name: {name!r} " in message
+    assert reason in message
+    assert f"{suggested!r} would do" in message
     assert [path for path in output.parent.rglob("*") if "replays" not in path.parts] == [
         output.parent / "cookiecutter.yaml",
         output,
@@ -75,7 +75,7 @@ def test_a_bad_name_is_refused_and_leaves_nothing(name: str, tmp_path: Path, cap
 
 
 @pytest.mark.parametrize("name", ["", ".", ".."], ids=lambda name: f"name:{name!r}")
-def test_a_name_that_is_no_folder_of_its_own_is_refused_and_removes_nothing(name: str, tmp_path: Path) -> None:
+def test_name_of_an_existing_folder_is_refused_and_removes_nothing(name: str, tmp_path: Path) -> None:
     kept = tmp_path / "out" / "kept"
     kept.mkdir(parents=True)
     with pytest.raises(Exception, match="already exists"):
@@ -85,7 +85,7 @@ def test_a_name_that_is_no_folder_of_its_own_is_refused_and_removes_nothing(name
 
 @pytest.mark.parametrize("key", ["app_title", "description", "author"])
 @pytest.mark.parametrize("text", ["", "  ", "two\nlines", "a\ttab", "\x1b[31mred", "\u2028"], ids=ascii)
-def test_a_text_that_cannot_be_printed_is_refused(
+def test_text_that_cannot_be_printed_is_refused(
     key: str, text: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(Exception):  # noqa: B017
@@ -96,11 +96,11 @@ def test_a_text_that_cannot_be_printed_is_refused(
 
 def test_exactly_the_pinned_packages_are_refused_as_dependencies() -> None:
     pinned = set(re.findall(r"^([\w.-]+)==", (baking.KIT / "requirements.txt").read_text(), re.MULTILINE))
-    listed = words_of_the_hook("DEPENDENCIES")
+    listed = words_in_the_hook("DEPENDENCIES")
     assert listed == pinned | {"dash-jobqueue"}, "change DEPENDENCIES in hooks/pre_gen_project.py"
 
 
-def words_of_the_hook(name: str) -> set[str]:
+def words_in_the_hook(name: str) -> set[str]:
     source = (baking.KIT / "hooks" / "pre_gen_project.py").read_text()
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:

@@ -1,4 +1,4 @@
-"""An app under a URL prefix passes its own tests, which say where its pages, links and log-in lead."""
+"""Tests of an app under a URL prefix: it passes its own tests, and a page may be at the root."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The contract of the Procfile that was baked: honcho, Heroku and Dokku read these very lines."""
+"""Tests of the baked Procfile, whose lines honcho, Heroku and Dokku read."""
 
 import json
 import shlex
@@ -30,7 +30,7 @@ def test_web_and_worker_are_the_apps_own_commands(app: Path) -> None:
     assert processes(app / "Procfile") == {"web": "python -m app web", "worker": "python -m app worker"}
 
 
-def test_in_development_a_running_job_is_given_back_before_the_worker_is_killed(app: Path) -> None:
+def test_in_development_a_running_job_is_released_before_the_worker_is_killed(app: Path) -> None:
     worker = shlex.split(processes(app / "Procfile.dev")["worker"])
     grace = next(float(word.split("=")[1]) for word in worker if word.startswith("WORKER_GRACE="))
     assert grace < float(option(worker, "--sigint-timeout")) / 2
@@ -47,7 +47,7 @@ def test_hosts_start_one_of_each_and_wait_for_the_health_check(app: Path) -> Non
     assert (probe["path"], probe["attempts"], probe["wait"]) == ("/readyz", 20, 3)
 
 
-def test_the_kits_own_runs_the_demo(bake: Bake) -> None:
+def test_procfile_of_the_kit_runs_the_demo(bake: Bake) -> None:
     demo = processes(bake("portfolio") / "Procfile")
     assert processes(baking.KIT / "Procfile") == {name: f"cd {DEMO} && {command}" for name, command in demo.items()}
 

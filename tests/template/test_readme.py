@@ -1,4 +1,4 @@
-"""Run the commands and the code of the README in a baked app."""
+"""Tests of the README's code in a baked app."""
 
 import re
 import subprocess

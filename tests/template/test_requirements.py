@@ -1,4 +1,4 @@
-"""The pinned requirements of an app: every version, for every platform, with hashes, and without the address of an index."""
+"""Tests of an app's pinned requirements: versions and hashes of every package for all platforms, and no index."""
 
 import re
 import tomllib
@@ -31,13 +31,13 @@ def test_every_pin_has_a_hash_and_none_names_an_index(app: Path) -> None:
             assert entry.startswith("#") or re.search(r"(==[^ ]+|\.whl) .*--hash=sha256:[0-9a-f]{64}", entry), entry
 
 
-def test_the_kit_has_what_both_examples_pin(app: Path) -> None:
-    """So that one environment runs every bake, and runs what the app's user runs."""
+def test_kit_pins_the_same_versions_as_both_examples(app: Path) -> None:
+    """Test that the kit's environment can run every bake with the versions that users have."""
     kit = pinned(baking.KIT / "requirements.txt")
     assert {name: kit.get(name) for name in pinned(app / "requirements.txt")} == pinned(app / "requirements.txt")
 
 
-def test_the_kit_pins_what_it_and_the_apps_developers_need(app: Path) -> None:
+def test_kit_pins_its_own_dependencies_and_those_of_app_developers(app: Path) -> None:
     kit = pinned(baking.KIT / "requirements.txt")
     for wanted in [*dependencies(app, "dev"), *dependencies(baking.KIT)]:
         assert all(wanted.specifier.contains(version) for version in kit[canonicalize_name(wanted.name)])
@@ -71,7 +71,7 @@ def dependencies(project: Path, extra: str = "") -> list[Requirement]:
 
 
 def pinned(requirements: Path) -> Pins:
-    """Return the versions of each name. They may differ between platforms. The engine's is in the name of its wheel."""
+    """Return the versions of each package, which may differ between platforms. The engine's is in its wheel's name."""
     pins: Pins = {}
     text = requirements.read_text()
     lines = re.findall(r"^([\w.-]+)==([^ ;]+)|^\./.*/([^/-]+)-([^-]+)-py3-none-any\.whl ", text, re.MULTILINE)

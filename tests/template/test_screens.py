@@ -1,4 +1,4 @@
-"""docs/screens.md shows every page that the app has."""
+"""Tests that docs/screens.md shows every page of the app."""
 
 import dash
 

@@ -1,12 +1,12 @@
-"""A fresh app holds its owner's code alone: a few short files, and no engine."""
+"""Tests that a fresh app is small: a few short files, without the engine's source."""
 
 from pathlib import Path
 
 from tests import baking
 from tests.baking import Bake
 
-MOST_FILES = 20  # of Python, tests included
-MOST_LINES = 250  # of Python in app/, without pages and jobs
+MOST_FILES = 20  # Python files, with tests
+MOST_LINES = 250  # lines of Python in app/, without pages and jobs
 
 
 def test_a_blank_app_has_no_source_of_the_engine(bake: Bake) -> None:

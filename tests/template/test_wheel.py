@@ -1,4 +1,4 @@
-"""The wheel in the template is the engine's source, and each file of pinned requirements names it with its hash."""
+"""Tests that the template's wheel is built from the engine's source, and that pinned requirements have its hash."""
 
 import re
 import shutil

@@ -14,6 +14,7 @@ from jobqueue.interrupts import ClaimLost
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.jobs.history import Event
 from jobqueue.jobs.job import Job, JobNotFound, Progress, Unreadable
+from jobqueue.jobs.waiting import NoFreeWorker
 from jobqueue.ledger.states import State
 from jobqueue.monitoring.health import Check
 from jobqueue.monitoring.workers import Worker
@@ -40,6 +41,7 @@ __all__ = [
     "JobHandle",
     "JobNotFound",
     "LogLine",
+    "NoFreeWorker",
     "NotReady",
     "NotebookTask",
     "NotUnderstood",

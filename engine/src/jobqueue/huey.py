@@ -37,7 +37,7 @@ from jobqueue.messages.signing import KeyRing, development_key, development_key_
 from jobqueue.monitoring.health import Check, health_checks
 from jobqueue.monitoring.workers import Worker, code_version, live_workers
 from jobqueue.notifier.notifier import notifier_for
-from jobqueue.overrides import LedgerHuey
+from jobqueue.reports.declaring import ReportTasks
 from jobqueue.schedules.recurrence import Minutes
 from jobqueue.schedules.schedule import Schedule, Where, find_zone
 from jobqueue.schedules.timetable import ScheduleStatus, Timetable, full_name
@@ -55,7 +55,7 @@ MAX_RESULT = 64_000_000  # bytes of a result, or of a step's value
 UNKNOWN_AFTER = 3600  # seconds that a job may wait for a consumer whose code has its task
 
 
-class DurableHuey(LedgerHuey):
+class DurableHuey(ReportTasks):
     """Huey whose queue, schedule, results, locks and counters are one ledger in a SQL database.
 
     Example::
@@ -297,7 +297,7 @@ class DurableHuey(LedgerHuey):
         as_of: Callable[[Any], Moment] | None = None,
         **options: Any,
     ) -> Callable[[Callable[[], T]], Dataset[T]]:
-        """Decorate a function to make a dataset: each due moment saves a version, and `.read()` returns the newest.
+        """Decorate a function to make a dataset: its first run and each due moment save a version. `.read()` returns the newest.
 
         Example::
 
@@ -307,8 +307,8 @@ class DurableHuey(LedgerHuey):
         :param schedule: the due moments, as for `periodic_task`.
         :param stale_after: the age from which the content counts as stale: a text such as "1 hour", seconds, or a timedelta.
         :param keep: the number of versions to keep.
-        :param as_of: returns the time that a value describes, a datetime or a date, for example
-            `lambda prices: prices.index[-1]`. By default the time at which it was saved.
+        :param as_of: returns the time that a value describes, for example `lambda prices: prices.index[-1]`: a datetime, a date, a
+            Period, a datetime64 or ISO text, in UTC if it names no time zone. By default the time at which it was saved.
         :param options: the periodic task's options: retries, retry_delay, timeout, name.
 
         Raises ValueError for an impossible stale_after, keep or schedule.
@@ -317,7 +317,7 @@ class DurableHuey(LedgerHuey):
         def decorate(function: Callable[[], T]) -> Dataset[T]:
             made = Dataset(
                 function,
-                periodic=self.periodic_task(schedule, **options),
+                periodic=self.periodic_task(schedule, makes_dataset=True, **options),
                 name_of=self.name_of,
                 ledger=lambda: self.ledger,
                 cache=lambda: self.storage.dataset_cache,

@@ -2,6 +2,9 @@
 
 import sys
 
+# Origins that may frame the pages of an app that a kernel serves, as a Content-Security-Policy names them.
+NOTEBOOKS = "'self' http://localhost:* http://127.0.0.1:* vscode-webview:"
+
 
 def in_kernel() -> bool:
     """Return whether this process is the kernel of a notebook. Does not import IPython."""

@@ -4,6 +4,7 @@ Huey runs the task and then writes a result, a retry and more, one after the oth
 attempt, and the executor writes it with the end, in one transaction.
 """
 
+import contextlib
 import logging
 import os
 import socket
@@ -17,6 +18,7 @@ from huey.api import Huey, Task, TaskWrapper
 from huey.constants import EmptyData
 from huey.utils import Error
 
+from jobqueue import codec
 from jobqueue.execution.attempt import REPORTS, Attempt, current_attempt, describe, ending_attempt
 from jobqueue.execution.executor import Executor
 from jobqueue.execution.retry import next_retry
@@ -94,6 +96,10 @@ class LedgerHuey(Huey):
             return self.executor.execute(task).value
         return super().execute(task, timestamp)
 
+    def limit_time(self, seconds: float) -> contextlib.AbstractContextManager[None]:
+        handler = self._timeout_handler
+        return contextlib.nullcontext() if handler is None else handler(seconds)
+
     # --- Huey's calls at an attempt's end, collected on the attempt ---
 
     def execute_as_huey(self, task: Task, timestamp: datetime) -> Any:
@@ -116,17 +122,24 @@ class LedgerHuey(Huey):
         description = known or describe(exception)
         metadata = description.metadata(task)
         if attempt is not None:
+            metadata |= attempt.job.with_error
             attempt.description = description  # an interrupt as the task returned is not described before
             attempt.failure = metadata
             attempt.exception = exception if attempt.exception is None else attempt.exception
         return metadata
 
     def put_result(self, key: str, data: Any) -> None:
+        """Keep a result. Override this to change it first, as in Huey. A job that follows gets the changed value too.
+
+        Raises ResultNotEncodable, which fails the job.
+        """
         attempt = ending_attempt()
         if attempt is None or key != attempt.id:
             super().put_result(key, data)
         elif isinstance(data, Error):
             attempt.failure = dict(data.metadata)
+        elif getattr(self.put_result, "__func__", None) is not LedgerHuey.put_result:
+            attempt.value = codec.encode(data, attempt.job.max_result)  # which an override may have changed
 
     def _abort_chord_member(self, task: Task, value: Any) -> None:
         """Note the final error, which Huey passes on here even if it keeps no results. The ledger counts chord members."""

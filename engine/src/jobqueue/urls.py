@@ -15,6 +15,8 @@ _ADDRESS = re.compile(
     rf"(?P<scheme>[\w+]+://)(?:[^/?#]*@)?(?P<address>{_HOST}(?:,{_HOST})*(?:/[\w./ ~-]*)?)(?:[?#][^@]*)?"
 )
 _SCHEME = re.compile(r"[\w+]+://")
+_SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(?P<path>.*)", re.DOTALL)
+_OPTIONS = re.compile(r"\?\w+=")
 
 
 def printable(url: str) -> str:
@@ -23,13 +25,26 @@ def printable(url: str) -> str:
     >>> printable("postgresql://ann:hunter2@host:5432/app?sslpassword=hunter2")
     'postgresql://host:5432/app'
     """
-    if url.startswith(("sqlite:///", "sqlite+pysqlite:///")):
-        return url.partition("?")[0]
+    if _SQLITE.fullmatch(url):
+        before, _, after = url.partition("?")
+        return before if "@" in after else _OPTIONS.split(url)[0]  # the URL of a server, with another scheme
     found = _ADDRESS.fullmatch(url)
     if found is not None:
         return found["scheme"] + found["address"]
     scheme = _SCHEME.match(url)
     return (scheme[0] if scheme else "") + HIDDEN
+
+
+def sqlite_path(url: str) -> str | None:
+    """Return the path in the URL of a SQLite file, letter by letter. Return None for any other URL.
+
+    Nothing in it is percent-decoded, and a `?` or `#` is part of it. Only options at its end are left out: SQLite has none.
+
+    >>> sqlite_path("sqlite:////srv/What now?/50%25 off/jobs.sqlite?timeout=5")
+    '/srv/What now?/50%25 off/jobs.sqlite'
+    """
+    found = _SQLITE.fullmatch(url)
+    return re.split(rf"{_OPTIONS.pattern}[^/]*$", found["path"])[0] if found else None
 
 
 def without_secrets(text: object, url: str) -> str:
@@ -46,6 +61,9 @@ def _secrets(url: str) -> set[str]:
     password = before.rpartition("@")[0].partition(":")[2]
     values = [value for part in options.split("&") if _is_secret(part) for value in part.split("=", 1)[1:]]
     values += [value for name, value in parse_qsl(options) if _is_secret(name)]
+    if _ADDRESS.fullmatch(url) is None:  # a part of the password may be the path, which drivers print
+        values += [before.partition(":")[2].strip("/"), before.partition("/")[2]]
+    values += [value.partition("#")[0] for value in [password, *values]]  # what follows may be read as a fragment
     return {form for value in [password, *values] for form in (value, unquote(value), unquote_plus(value))}
 
 

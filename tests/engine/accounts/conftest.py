@@ -18,10 +18,13 @@ huey._secret_key = (
     "a key for tests"  # without one, any Dash app of this process would write a key file into the template
 )
 
+# Dash gives the callbacks of pages to the first app of the process that gets a request. Other tests run other apps.
+web.server.test_client().get(web.app.get_relative_path("/login"))
+
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Iterator[DurableHuey]:
-    """The app's queue, empty. Accounts are on, and there are no users."""
+    """Yield the app's queue, empty. Accounts are on, and there are no users."""
     monkeypatch.setattr(users, "SCRYPT", "scrypt:512:8:1")  # cheap; another test checks the real cost
     monkeypatch.setattr("app.jobs.hello.time.sleep", lambda _: None)
     monkeypatch.setitem(web.server.config, "ACCOUNTS", True)

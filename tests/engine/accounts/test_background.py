@@ -34,7 +34,7 @@ class UsersPage(Page):
 
 @pytest.fixture
 def app(people: None, queue: DurableHuey) -> Iterator[Dash]:
-    """An app with a background callback, protected as app/web.py does it. Its manager serves no app that comes later."""
+    """Yield an app with a background callback, protected as in app/web.py. Its manager does not serve later apps."""
     attending = list(hooks._ns["setup"])
     errors = Errors(access)
     server = Flask("background")

@@ -93,7 +93,7 @@ def ann(eager: None) -> Browser:
 
 @pytest.fixture
 def tell(queue: DurableHuey) -> Iterator[TaskWrapper]:
-    """A task that writes its argument to every place that a job can write to."""
+    """Yield a task that writes its argument to every place that a job can write to."""
 
     def tell(words: str) -> None:
         current_job().progress(1, 2, words)
@@ -108,7 +108,7 @@ def tell(queue: DurableHuey) -> Iterator[TaskWrapper]:
 
 @pytest.fixture
 def jobs(eager: None, queue: DurableHuey, tell: TaskWrapper, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
-    """The ids of jobs in every state, by owner."""
+    """Return the ids of jobs in every state, by owner."""
     made: dict[str, list[JobHandle]] = {}
     for owner, words in (("ann", "Antwerp"), ("ben", SECRET)):
         greeting = greet.using(owner=owner)
@@ -260,7 +260,7 @@ def fuzz(
 
 
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize("name", ["ann", "eve"])
+@pytest.mark.parametrize("name", ["ann", pytest.param("eve", marks=pytest.mark.long)])
 def test_no_request_to_a_callback_causes_a_server_error_or_tells_a_secret(
     name: str, queue: DurableHuey, jobs: dict[str, list[str]]
 ) -> None:

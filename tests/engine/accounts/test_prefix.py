@@ -58,7 +58,7 @@ class Site:
 
 @pytest.fixture(params=WAYS)
 def site(people: None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """An app that has one of the prefixes. Dash's globals are restored afterwards."""
+    """Return an app that has one of the prefixes. Dash's globals are restored afterwards."""
     for module, name in (dash._get_paths, "CONFIG"), (dash._pages, "CONFIG"), (dash._get_app, "APP"):
         monkeypatch.setattr(module, name, getattr(module, name))
     web.server.test_client().get("/login")  # at its first request, an app takes all callbacks that there are
@@ -85,6 +85,12 @@ def test_a_request_without_a_log_in_leads_to_the_log_in_and_back(site: Site) -> 
 
 def test_the_root_may_be_asked_for_without_its_last_slash(site: Site) -> None:
     assert site.client.get(site.received.rstrip("/") or "/").location == f"{site.seen}login"
+
+
+@pytest.mark.parametrize("site", ["served", "stripped in part"], indirect=True)
+def test_an_address_outside_of_the_prefix_is_a_404_and_no_reason_to_log_in(site: Site) -> None:
+    answer = site.client.get("/no/such/page")
+    assert answer.status_code == 404 and f'<a href="{site.seen}">the first page</a>' in answer.text
 
 
 def test_dashs_own_requests_are_refused_and_files_and_health_are_served(site: Site) -> None:

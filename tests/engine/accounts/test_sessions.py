@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from browser import ACT, HERE, PASSWORD, Browser, asked
+from dash import Dash, html
 
 from app import web
 from app.access import accounts
@@ -17,6 +18,9 @@ from app.jobs.hello import greet
 from jobqueue import DatabaseUnavailable, DurableHuey
 from jobqueue.accounts import forms, headers
 from jobqueue.accounts.sessions import IDLE, LONGEST_SESSION
+from jobqueue.kernel import NOTEBOOKS
+from jobqueue.plain_page import PAGE
+from jobqueue.settings import Settings
 from tests.baking import KIT, TEMPLATE
 from tests.engine.accounts.test_passwords import OTHER, pass_time
 
@@ -211,7 +215,10 @@ print(browser.get("/health", headers={"X-Forwarded-Proto": "http"}).status_code)
 """
 
 
-@pytest.mark.parametrize(("prefix", "name"), [("/", "__Host-session"), ("/tools/", "__Host-session-tools")])
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [("/", "__Host-session"), pytest.param("/tools/", "__Host-session-tools", marks=pytest.mark.long)],
+)
 def test_in_production_the_app_and_its_cookie_require_https(prefix: str, name: str) -> None:
     settings = {
         "DASH_REQUESTS_PATHNAME_PREFIX": prefix,  # which a proxy strips
@@ -253,6 +260,23 @@ def test_every_response_has_the_security_headers(people: None, address: str, nam
     assert re.fullmatch(r"'self'( 'sha256-[\w+/=]+')+", policy["script-src"])
 
 
+@pytest.mark.parametrize(("production", "ancestors"), [(True, "'none'"), (False, NOTEBOOKS)])
+def test_only_in_development_may_a_notebook_frame_an_app_of_its_kernel(
+    production: bool, ancestors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(headers, "in_kernel", lambda: True)
+    app = Dash("framed")
+    app.layout = html.Div()
+    secrets: dict[str, Any] = {
+        "secret_key": "k3yTh4tNobodyGuesses-0123456789abcdefg",
+        "database_url": "postgresql://localhost/app",
+    }
+    headers.harden(app.server, app, Settings(app_env="production" if production else "development", **secrets))
+    told = app.server.test_client().get("/").headers
+    assert told["Content-Security-Policy"].endswith(f"frame-ancestors {ancestors}")
+    assert ("X-Frame-Options" in told) == production
+
+
 def test_the_policy_allows_a_pages_inline_scripts_by_hash() -> None:
     assert headers.hashes("<script src=x></script><script type='application/json'>1</script>") == []
     assert headers.hashes("<p>x</p><script type='application/javascript'>1</script>") == [
@@ -285,5 +309,5 @@ def test_without_accounts_there_are_no_sessions_and_no_log_in_page(queue: Durabl
 
 
 def test_the_log_in_page_needs_no_script_and_no_other_host() -> None:
-    text = Path(forms.__file__).read_text(encoding="utf-8")
+    text = Path(forms.__file__).read_text(encoding="utf-8") + PAGE
     assert "<script" not in text and "http" not in text.replace("http-equiv", "")

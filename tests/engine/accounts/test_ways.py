@@ -15,6 +15,7 @@ from app.jobs.analysis import analyse
 from app.jobs.hello import greet
 from app.web import server
 from jobqueue import DurableHuey, JobHandle
+from jobqueue.reports.page import PRINTED_FOR
 
 HELLO, FRONTIER, ANALYSIS = "app.pages.hello", "app.pages.frontier", "app.pages.analysis"
 PAGE = "_pages_content.children"
@@ -218,3 +219,19 @@ def test_requests_from_other_sites_are_refused(people: None, queue: DurableHuey,
             assert ann.client.post(address, headers=headers, **kind).status_code == 403
     assert queue.jobs() == []
     assert ann.get("/account").status_code == 200
+
+
+@pytest.mark.usefixtures("people")
+def test_a_page_is_printed_for_the_user_that_the_worker_names_and_no_request_can_name_one(queue: DurableHuey) -> None:
+    job = greet.using(owner="ann")("Ann")
+    client = server.test_client()
+
+    def status(**environ: Any) -> int:
+        return client.get(f"/jobs/{job.id}", environ_overrides=environ).status_code
+
+    assert status(**{PRINTED_FOR: "ann"}) == status(**{PRINTED_FOR: None}) == 200  # nobody's job: as an admin
+    assert status(**{PRINTED_FOR: "ben"}) == 404
+    assert status(**{PRINTED_FOR: "gone"}) == 401
+    assert client.get(f"/jobs/{job.id}", headers={PRINTED_FOR: "ann"}).status_code == 302  # to the log-in
+    with client.session_transaction() as session:
+        assert "_user_id" not in session

@@ -16,13 +16,15 @@ from huey.api import TaskWrapper
 from jobqueue import DatabaseUnavailable, DurableHuey, current_job, every, logs
 from jobqueue.accounts.cli import user_commands
 from jobqueue.cli import commands
+from jobqueue.reports.parameters import BadParameter
+from jobqueue.reports.pdf import NoChromium
 from jobqueue.settings import Settings
 from tests.baking import KIT, TEMPLATE
 
 
 @pytest.fixture
 def queue() -> Iterator[DurableHuey]:
-    """A queue in memory that runs a job as it is submitted."""
+    """Yield a queue in memory that runs a job as it is submitted."""
     huey = DurableHuey("tests", secret_key="a key for tests", immediate=True)
     yield huey
     huey.storage.close()
@@ -197,6 +199,18 @@ def test_an_unknown_schedule_is_refused_with_those_that_exist(run: Run) -> None:
     assert result.exit_code == 1 and "No schedule has the name 'refresh'" in result.output
 
 
+def test_a_phrase_is_tried_and_nothing_is_scheduled(run: Run, queue: DurableHuey) -> None:
+    first, *dues = run(
+        "schedules", "try", "last business day of the month at 17:00", "--holidays", "NYSE"
+    ).output.splitlines()
+    assert first == "every month on the last business day (NYSE) at 17:00 (UTC)"
+    assert len(dues) == 5 and all(due.endswith(" 17:00 UTC") for due in dues)
+    assert queue.schedules() == []
+    result = run("schedules", "try", "wekday at 18:00")
+    assert result.exit_code == 1
+    assert "Error: 'wekday at 18:00' is not understood. Did you mean 'weekday at 18:00'?" in result.output
+
+
 def test_datasets_are_listed_refreshed_and_run(run: Run, queue: DurableHuey) -> None:
     @queue.dataset(lambda moment: False, name="numbers", stale_after=0)
     def numbers() -> list[int]:
@@ -277,3 +291,23 @@ def test_the_apps_commands_import_neither_dash_nor_pandas() -> None:
         [sys.executable, "-c", heavy], cwd=TEMPLATE, env=environment, capture_output=True, text=True, check=True
     )
     assert found.stdout == "[]\n"
+
+
+def test_host_without_chromium_refuses_to_print_and_doctor_says_which_task_needs_it(
+    run: Run, queue: DurableHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hello_pdf = queue.page_report("/hello?job={job}", pdf=True)
+    needs = "hello_pdf makes a PDF, which needs Chromium. Install it, set CHROMIUM, or remove pdf=True."
+    try:
+        monkeypatch.setenv("CHROMIUM", "/nowhere/chromium")
+        assert needs in run("doctor").output
+        with pytest.raises(NoChromium, match=re.escape(needs)):
+            hello_pdf(job="7")
+        monkeypatch.setenv("CHROMIUM", sys.executable)
+        assert f"ok PDF: hello_pdf: {sys.executable}" in run("doctor").output
+        for given, sentence in {"jbo": 'no parameter "jbo". It takes job.', "": 'needs the parameter "job".'}.items():
+            with pytest.raises(BadParameter, match=sentence):
+                hello_pdf(**({given: "7"} if given else {}))
+        assert queue.jobs(task=hello_pdf) == []
+    finally:
+        hello_pdf.unregister()

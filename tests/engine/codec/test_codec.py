@@ -1,14 +1,21 @@
 """The codec decodes every supported value unchanged, and refuses every other one with an error that helps."""
 
+import contextlib
+import dataclasses
 import enum
 import io
+import json
 import math
-from collections import OrderedDict, namedtuple
+import sys
+import uuid
+from collections import Counter, OrderedDict, defaultdict, namedtuple
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from importlib import resources
-from typing import Any
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import dateutil.tz  # type: ignore[import-untyped]
@@ -16,12 +23,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 from pandas.tseries.holiday import USFederalHolidayCalendar
 
 from jobqueue import ResultNotEncodable
-from jobqueue.codec.values import TREE, decode, encode
+from jobqueue.codec.values import LENGTH, TREE, decode, encode
 
 PARIS = ZoneInfo("Europe/Paris")
 NAMELESS = ZoneInfo.from_file(io.BytesIO((resources.files("tzdata.zoneinfo.Europe") / "Paris").read_bytes()))
@@ -58,10 +66,172 @@ TREES = st.recursive(
 )
 
 
+# --- values of classes ---
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+    ROUGE = 1
+    BLUE = 2
+
+
+class Access(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Side(enum.Enum):
+    BUY = {"sign": 1}
+
+
+Point = namedtuple("Point", "x y", defaults=[0])
+
+
+class Line(NamedTuple):
+    start: Point
+    end: Any
+
+
+class Labelled(namedtuple("Labelled", "x")):  # without slots: it may have attributes
+    pass
+
+
+@dataclass
+class Fit:
+    weights: Any
+    side: Any = Side.BUY
+    notes: list[Any] = field(default_factory=list, compare=False)
+    runs: int = field(default=0, init=False, repr=False)
+
+    class Kind(enum.StrEnum):
+        LIMIT = "limit"
+
+    def __post_init__(self) -> None:
+        assert not Fit.reading, "a read calls no code of the class"
+
+    reading = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    fit: Any
+    at: Any
+
+
+@dataclass
+class Basket(dict):  # type: ignore[type-arg]
+    name: str
+
+
+@dataclass
+class Deleter:
+    path: str
+
+    def __del__(self) -> None:
+        pass
+
+
+@dataclass
+class Masked:
+    """A dataclass whose field hides behind a property."""
+
+    rate: Any
+
+    @property
+    def _rate(self) -> Any:
+        return self.rate
+
+
+class Text(str):
+    pass
+
+
+NAMED = st.sampled_from([*Colour, *Access, *Side, *Fit.Kind, Access.READ | Access.WRITE, Access(0), Text("x")])
+TEXT = st.text(st.characters() | st.characters(categories=["Cs"]), max_size=6)
+FREQ = st.sampled_from(["D", "3D", "W-TUE", "M", "Q-JAN", "2Q-DEC", "Y", "h", "90min", "s", "ns"])
+PERIODS = st.builds(
+    lambda at, freq: pd.Period(at, freq), st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1)), FREQ
+)
+CLOSED = st.sampled_from(["left", "right", "both", "neither"])
+INTERVALS = st.one_of(
+    *(
+        st.builds(lambda ends, closed: pd.Interval(*sorted(ends), closed), st.tuples(end, end), CLOSED)
+        for end in (st.floats(allow_nan=False), st.integers(-99, 99), st.datetimes().map(pd.Timestamp))
+    )
+)
+SPARSE = st.builds(
+    lambda values, kind, fill: pd.Series(pd.arrays.SparseArray(values, kind=kind, fill_value=fill)),
+    st.lists(st.sampled_from([0.0, 1.5, math.nan]), max_size=5),
+    st.sampled_from(["integer", "block"]),
+    st.sampled_from([0.0, math.nan]),
+)
+ARRAYS = npst.arrays(npst.array_dtypes() | npst.scalar_dtypes(), npst.array_shapes(min_dims=0, min_side=0, max_side=3))
+ODD = (
+    NAMED
+    | TEXT
+    | st.uuids()
+    | st.builds(uuid.uuid1)
+    | TEXT.map(PurePosixPath)
+    | TEXT.map(PureWindowsPath)
+    | TEXT.map(Path)
+    | st.builds(range, st.integers(), st.integers(), st.integers().filter(bool))
+    | PERIODS
+    | INTERVALS
+    | SPARSE
+    | ARRAYS
+    | npst.scalar_dtypes().flatmap(npst.from_dtype)
+    | st.builds(bytearray, st.binary(max_size=3))
+)
+
+
+def with_note(value: Any) -> Any:
+    """Set an attribute that belongs to no field."""
+    with contextlib.suppress(AttributeError, TypeError):
+        value.note = "mine"
+    return value
+
+
+def structures(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    made = (
+        st.builds(Point, inner, inner)
+        | st.builds(Line, inner, inner)
+        | st.builds(Labelled, inner)
+        | st.builds(Fit, inner, inner, st.lists(inner, max_size=2))
+        | st.builds(Trade, inner, inner)
+        | st.builds(Masked, inner)
+        | st.builds(Basket, TEXT)
+        | st.dictionaries(TEXT | NAMED, inner, max_size=3).map(OrderedDict)
+        | st.dictionaries(TEXT | NAMED, st.integers() | inner, max_size=3).map(Counter)
+        | st.dictionaries(st.integers(), inner, max_size=2).map(lambda items: defaultdict(list, items))
+    )
+    return made | made.map(with_note)
+
+
 @given(TREES)
 @settings(deadline=None, max_examples=300)
 def test_every_plain_value_comes_back_equal_and_of_the_same_type(value: Any) -> None:
     assert_same(decode(*encode(value)), value)
+
+
+@given(
+    st.recursive(
+        PLAIN | ODD,
+        lambda inner: (
+            structures(inner)
+            | st.lists(inner, max_size=3)
+            | st.lists(inner, max_size=3).map(tuple)
+            | st.dictionaries(TEXT | NAMED, inner, max_size=3)
+        ),
+        max_leaves=6,
+    )
+)
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+def test_no_value_comes_back_changed_unless_it_is_refused(value: Any) -> None:
+    try:
+        saved = encode(value)
+    except ResultNotEncodable:
+        return
+    assert_same(decode(*saved), value)
 
 
 # --- tables ---
@@ -122,6 +292,13 @@ COMMON: dict[str, Any] = {
     "whole numbers as categories": column(pd.Categorical([3, 1])),
     "times with a zone": column(pd.to_datetime(["2020", None]).tz_localize("America/New_York")),
     "times with an offset": column(DAYS.tz_localize(timezone(timedelta(hours=2)))),
+    "a period": pd.Period("2026Q1"),
+    "an interval": pd.Interval(0.5, 1, closed="left"),
+    "sparse numbers": column(pd.arrays.SparseArray([0, 0, 7])),
+    "a path": Path("data/prices.csv"),
+    "a member of an enum": {"side": Side.BUY, Colour.RED: 1},
+    "a dataclass with a frame": Fit(column([1.5]), Side.BUY, [Point(1, 2)]),
+    "counts": Counter("abca"),
     "no times at all": column([pd.NaT, pd.NaT]),
     "times in seconds": column(["2020"], "datetime64[s]"),
     "spans": column(pd.to_timedelta([None, "1s"])),
@@ -319,15 +496,28 @@ def test_a_figure_is_decoded_as_a_figure_that_draws_the_same() -> None:
 # --- refusals ---
 
 
+class Lazy:
+    """An object that runs code when an attribute is asked for, as Flask's `request` does."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AssertionError("a read asks objects for nothing")
+
+
+LAZY = Lazy()
+
+
 class Model:
     """A stand-in for an arbitrary object, such as a fitted model or a connection."""
 
 
-class Colour(enum.IntEnum):
-    RED = 1
+def local_class() -> Any:
+    @dataclass
+    class Local:
+        x: int
+
+    return Local(1)
 
 
-Point = namedtuple("Point", "x")
 LOOP: list[Any] = []
 LOOP.append(LOOP)
 
@@ -335,9 +525,16 @@ REFUSED: dict[str, tuple[Any, list[str]]] = {
     "a model": (Model(), ["result", "test_codec.Model", "parameters as a dict"]),
     "a model in a tree": ({"fits": [1, (Model(),)]}, ["result['fits'][1][0]", "test_codec.Model"]),
     "a model as a key": ({Model(): 1}, ["a key of result", "test_codec.Model"]),
-    "an enum": (Colour.RED, ["test_codec.Colour"]),
-    "a named tuple": (Point(1), ["test_codec.Point"]),
-    "an ordered dict": (OrderedDict(a=1), ["collections.OrderedDict"]),
+    "two flags in one": (Access.READ | Access.WRITE, ["test_codec.Access", "combination of flags", ".value"]),
+    "a class of a function": ([local_class()], ["result[0]", "Local", "Define it in a module"]),
+    "a model in a dataclass": ([Fit(1, Model())], ["result[0].side", "test_codec.Model"]),
+    "a model in a named tuple": (Point(1, Model()), ["result.y", "test_codec.Model"]),
+    "a dataclass that is a dict too": (Basket("x"), ["test_codec.Basket", "as a dict"]),
+    "a dataclass with an attribute of its own": (with_note(Fit(1)), ["note", "not its fields"]),
+    "a dataclass that runs code when it goes": (Deleter("x"), ["test_codec.Deleter"]),
+    "a named tuple with an attribute": (with_note(Labelled(1)), ["attributes beside its content"]),
+    "a dict with a default": (defaultdict(list), ["collections.defaultdict"]),
+    "text with the halves of a character": ("\ud83d\ude00", ["halves of a character", "surrogatepass"]),
     "a bytearray": (bytearray(b"x"), ["builtins.bytearray"]),
     "a generator": ((letter for letter in "a"), ["generator"]),
     "a function": (len, ["builtin_function_or_method"]),
@@ -395,6 +592,51 @@ def test_a_value_nested_too_deeply_to_decode_is_refused(depth: int) -> None:
     assert decode_deep(300) == value
 
 
+def test_reading_an_object_calls_nothing_of_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = encode([Fit(np.arange(3), Fit.Kind.LIMIT), Trade(Fit(1), Colour.ROUGE)])
+    monkeypatch.setattr(Fit, "reading", True)
+    fit, trade = decode(*saved)
+    assert (fit.side, fit.runs, trade.fit.weights, trade.at) == (Fit.Kind.LIMIT, 0, 1, Colour.RED)
+
+
+def stored(tag: str, name: str, content: Any) -> tuple[str, bytes]:
+    """Return a value as somebody who can write to the database may forge it."""
+    tree = json.dumps({f"${tag}": [name, content]}).encode()
+    return TREE, LENGTH.pack(len(tree)) + tree
+
+
+@pytest.mark.parametrize(
+    ("tag", "name", "content"),
+    [
+        ("dataclass", "this:Zen", {}),  # a module that prints when it is imported
+        ("namedtuple", "antigravity:fly", []),
+        ("enum", "xml.dom.pulldom:START", "x"),
+        ("dataclass", "subprocess:Popen", {"args": "true"}),
+        ("dataclass", "os:system", {"command": "true"}),
+        ("dataclass", f"{__name__}:Deleter", {"path": "/"}),
+        ("dataclass", f"{__name__}:LAZY.Zen", {}),
+        ("enum", f"{__name__}:Fit", "x"),
+        ("enum", f"{__name__}:Colour", "mro"),
+        ("namedtuple", "builtins:tuple", [1]),
+        ("namedtuple", f"{__name__}:Point", [1]),
+        ("dataclass", f"{__name__}:Fit", {"weights": 1}),
+        ("dataclass", f"{__name__}:Trade", {"fit": 1, "at": 1, "__class__": 1}),
+    ],
+)
+def test_a_forged_name_imports_nothing_and_makes_no_other_object(tag: str, name: str, content: Any) -> None:
+    before = set(sys.modules)
+    with pytest.raises(ValueError, match=r"Import .*, which defines it|another version of"):
+        decode(*stored(tag, name, content))
+    assert set(sys.modules) == before
+
+
+def test_an_object_of_a_class_that_is_not_imported_is_refused_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = encode({"fit": Fit(1)})
+    monkeypatch.delitem(sys.modules, __name__)
+    with pytest.raises(ValueError, match=f"The value is a Fit. Import {__name__}, which defines it, in the process"):
+        decode(*saved)
+
+
 def test_truncated_bytes_and_unknown_media_types_are_not_decoded() -> None:
     media_type, body = encode([b"abc", np.arange(3)])
     with pytest.raises(ValueError, match="truncated"):
@@ -421,7 +663,18 @@ def assert_same(again: Any, value: Any) -> None:
         assert getattr(again, "flags", None) == getattr(value, "flags", None) or isinstance(value, np.ndarray)
     elif isinstance(value, pd.Index):
         assert_same_index(again, value)
+    elif isinstance(value, enum.Enum):
+        assert again is value
+    elif dataclasses.is_dataclass(value):
+        for name in [each.name for each in dataclasses.fields(value)]:
+            assert_same(getattr(again, name), getattr(value, name))
+        assert getattr(again, "__dict__", {}).keys() == getattr(value, "__dict__", {}).keys()
+    elif isinstance(value, uuid.UUID):
+        assert (again, again.is_safe) == (value, value.is_safe)
+    elif isinstance(value, pd.Interval):
+        assert (again.left, again.right, again.closed) == (value.left, value.right, value.closed)
     elif isinstance(value, list | tuple):
+        assert getattr(again, "__dict__", {}) == getattr(value, "__dict__", {})
         assert len(again) == len(value)
         for one, other in zip(again, value, strict=True):
             assert_same(one, other)
@@ -444,6 +697,10 @@ def assert_same_frame(again: pd.DataFrame, frame: pd.DataFrame) -> None:
     assert_same_index(again.columns, frame.columns)
     assert_same_index(again.index, frame.index)
     for i, dtype in enumerate(frame.dtypes):
+        if isinstance(dtype, pd.SparseDtype):
+            one, other = again.iloc[:, i].array, frame.iloc[:, i].array
+            assert type(one.sp_index) is type(other.sp_index) and one.sp_index.equals(other.sp_index)
+            assert_same_array(one.sp_values, other.sp_values)
         if dtype.kind == "O":
             assert_same(list(again.iloc[:, i]), list(frame.iloc[:, i]))
 
@@ -460,5 +717,5 @@ def assert_same_index(again: pd.Index, index: pd.Index) -> None:
 
 
 def assert_same_array(again: np.ndarray, array: np.ndarray) -> None:
-    np.testing.assert_array_equal(again, array)
+    assert (again.tobytes(), again.shape) == (array.tobytes(), array.shape)
     assert (again.dtype, again.flags.f_contiguous) == (array.dtype, array.flags.f_contiguous)

@@ -92,7 +92,7 @@ MORE_OPTIONS = [("-k", "process"), ("-k", "process", "-w", "2"), ("-w", "4")]
 
 @pytest.fixture
 def module(tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An app's module, imported in this process as in a web process."""
+    """Import an app's module in this process, as a web process does."""
     (tmp_path / "queue_of_tests.py").write_text(MODULE.format(storage=storage._asdict()))
     monkeypatch.syspath_prepend(tmp_path)
     import queue_of_tests  # type: ignore[import-not-found]

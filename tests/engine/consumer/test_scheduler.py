@@ -6,17 +6,19 @@ To let time pass, a test sets a watermark back.
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from huey import crontab, signals
 
-from jobqueue import DurableHuey, Schedule, ScheduleNotFound, State, every
+from jobqueue import Dataset, DurableHuey, Schedule, ScheduleNotFound, State, every
 from jobqueue.consumer.scheduler import ASLEEP, Scheduler
 from jobqueue.jobs.job import Job
 from tests.engine.conftest import HueyFactory
-from tests.engine.consumers import wait_until, work
+from tests.engine.consumers import environment, start_at_once, wait_until, work
 from tests.moved_clock import MovedClock
+from tests.storages import Storage
 
 SECOND, MINUTE, HOUR = 1.0, 60.0, 3600.0  # seconds
 
@@ -322,6 +324,76 @@ def test_unknown_schedule_name_is_refused_with_the_known_names(minutely: Clocked
     for do in (minutely.huey.pause_schedule, minutely.huey.resume_schedule, minutely.huey.run_schedule):
         with pytest.raises(ScheduleNotFound, match=f"No schedule has the name 'tsak'. Known schedules: {name}."):
             do("tsak")
+
+
+# --- the first version of a dataset ---
+
+
+def dataset(huey: DurableHuey, content: Callable[[], Any] = lambda: [1]) -> Dataset[Any]:
+    made: Dataset[Any] = huey.dataset(every("monday at 18:00"), name="numbers")(content)
+    return made
+
+
+AT_FIRST_DEPLOY = """
+from os import getpid
+from jobqueue import DurableHuey
+from tests.engine.consumer.test_scheduler import dataset, scheduler
+def start(database_url):
+    huey = DurableHuey("tests", database_url, secret_key="a key for tests")
+    dataset(huey)
+    scheduler(huey, str(getpid())).start()
+"""
+
+
+def test_dataset_has_its_first_version_at_once_and_once_from_any_number_of_consumers(
+    huey: DurableHuey, storage: Storage
+) -> None:
+    numbers = dataset(huey)
+    path = environment(Path(__file__).parents[3])["PYTHONPATH"]
+    assert start_at_once(4, AT_FIRST_DEPLOY, storage.database_url, PYTHONPATH=path) == ["None"] * 4
+    (job,) = huey.jobs()
+    assert [event.name for event in huey.history(job.id)] == ["submitted", "first version"]
+    (status,) = huey.schedules()
+    assert (status.last_due, status.last_job, status.note) == (
+        None,
+        job.id,
+        "The first version did not wait for a due moment.",
+    )
+    work(huey)
+    assert numbers.read() == [1] and numbers.info().job_id == job.id
+    with huey.ledger.database.statement() as tx:
+        tx.run("DELETE FROM jobs")
+    scheduler(huey, "the next").start()
+    assert huey.jobs() == []
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_dataset_that_failed_or_is_paused_has_no_first_version_at_the_next_deploy(
+    huey: DurableHuey, make_huey: HueyFactory
+) -> None:
+    numbers = dataset(huey, lambda: [])
+    huey.pause_schedule("numbers")
+    scheduler(huey, "a").start()
+    assert huey.jobs() == []
+    huey.resume_schedule("numbers")
+    scheduler(huey, "b").start()
+    work(huey)
+    assert "without rows" in numbers.info().error
+    scheduler(huey, "c").start()
+    assert len(huey.jobs()) == 1
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_moment_that_is_due_while_the_first_version_is_made_is_skipped(huey: DurableHuey) -> None:
+    huey.dataset(every("second"), name="numbers")(lambda: [1])
+    running = scheduler(huey, "a consumer")
+    running.start()
+    (first,) = huey.jobs()
+    begun = now(huey)
+    wait_until(lambda: now(huey) > begun + 1)
+    running.fire_due(now(huey))
+    assert [job.id for job in huey.jobs()] == [first.id]
+    assert f"was skipped: the previous run, job {first.id}, was still queued." in huey.schedules()[0].note
 
 
 # --- the code changes ---

@@ -12,6 +12,7 @@ from jobqueue import ClaimLost, DurableHuey, State
 from jobqueue.dash import callback_updates as callbacks
 from jobqueue.dash.callback_updates import CallbackSnapshot, Concealed, UpdateWriter
 from jobqueue.execution.attempt import Attempt
+from tests.losing import mark_lost
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_a_page_gets_each_update_once(huey: DurableHuey, claim: Attempt) -> None
 def test_the_next_attempt_continues_the_numbers(huey: DurableHuey, claim: Attempt) -> None:
     UpdateWriter(huey.ledger, claim.job).property("a", "children", "1", add=False)
     told = callbacks.snapshot(huey.ledger, claim.id, 0).told
-    huey.ledger.mark_lost(claim.id, claim.token, "worker")
+    mark_lost(huey.ledger, claim.id, claim.token, "worker")
     task = huey.dequeue()
     assert task is not None
     UpdateWriter(huey.ledger, task.attempt.job).property("a", "children", "2", add=False)

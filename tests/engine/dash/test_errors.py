@@ -36,7 +36,7 @@ def errors(huey: DurableHuey) -> Errors:
 
 @pytest.fixture
 def client(errors: Errors) -> Iterator[FlaskClient]:
-    """A browser before an app whose callback raises what the test puts into `raised`."""
+    """Yield a client of an app whose callback raises the error that the test puts into `raised`."""
     callbacks, known, pages = list(GLOBAL_CALLBACK_LIST), dict(GLOBAL_CALLBACK_MAP), dict(dash.page_registry)
     for global_ in GLOBAL_CALLBACK_LIST, GLOBAL_CALLBACK_MAP, dash.page_registry:
         global_.clear()
@@ -104,7 +104,7 @@ def test_an_address_without_a_page_is_a_404(client: FlaskClient, path: str, stat
 def test_an_address_without_a_page_is_no_reason_to_log_in(client: FlaskClient) -> None:
     client.application.before_request(lambda: redirect("/login"))
     answer = client.get("/no/page")
-    assert answer.status_code == 404 and answer.location is None and "There is no such page." in answer.text
+    assert answer.status_code == 404 and answer.location is None and "There is no such page</h1>" in answer.text
     assert client.get("/page").location == "/login"
 
 

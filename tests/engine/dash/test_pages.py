@@ -18,13 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from jobqueue import DurableHuey, JobHandle, JobNotFound, State, codec, every
+from jobqueue import DurableHuey, JobHandle, JobNotFound, State, codec, current_job, every
 from jobqueue.dash import pages
 from jobqueue.dash.formatting import ago, size, span
 from jobqueue.dash.pages import overview
 from jobqueue.dash.pages import query as queries
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.monitoring.search import DEEPEST, Filter, Listing
+from jobqueue.reports.report import PLOTLY_HERE, Report
 
 HTML = "<img src=x onerror=alert(1)>"
 
@@ -52,8 +53,11 @@ class Site:
     def get(self, address: str) -> TestResponse:
         return self.client.get(address)
 
-    def call(self, output: str, *values: Any, pressed: Any = None) -> TestResponse:
-        """Call a callback by its first output, with the values of its Inputs and States. `pressed`: the id of a button of a pattern."""
+    def call(self, output: str, *values: Any, pressed: Any = None, changed: str | None = None) -> TestResponse:
+        """Call a callback by its first output, with the values of its Inputs and States.
+
+        `pressed`: the id of a button of a pattern. `changed`: the Input that has changed, by default the first.
+        """
         self.get("/jobs")
         (name,) = [name for name in self.app.callback_map if name.strip(".").split("...")[0] == output]
         declared, given = self.app.callback_map[name], iter(values)
@@ -65,7 +69,8 @@ class Site:
             else:
                 inputs.append({**part, "value": next(given)})
         first = declared["inputs"][0]
-        changed = first["id"] if pressed is None else dash._utils.stringify_id(pressed)
+        if changed is None:
+            changed = f"{first['id'] if pressed is None else dash._utils.stringify_id(pressed)}.{first['property']}"
         outputs = [
             dict(zip(("id", "property"), part.split("@")[0].rpartition(".")[::2], strict=True)) for part in parts
         ]
@@ -76,7 +81,7 @@ class Site:
                 "outputs": outputs if name.startswith("..") else outputs[0],
                 "inputs": inputs,
                 "state": [{**part, "value": next(given)} for part in declared["state"]],
-                "changedPropIds": [f"{changed}.{first['property']}"],
+                "changedPropIds": [changed],
             },
         )
 
@@ -204,6 +209,29 @@ def test_a_look_is_a_handful_of_queries_and_the_list_alone_after_anothers(
     site.who = Who("ann")
     own, of_shared_runs = 1, 1
     assert looked(0, drawn) == own + workers + the_list + of_shared_runs
+
+
+def test_a_tick_shows_the_list_that_another_browser_got_a_moment_ago_of_the_same_jobs_alone(
+    site: Site, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "SHARED_S", 60)
+    first = delayed(site)
+    drawn = {"at": 0, "rates": time.time(), "of": "hour"}
+
+    def listed(changed: str) -> set[str]:
+        statements.clear()
+        response = site.call("jobs-trouble.children", {}, 0, None, drawn, changed=changed).get_json()["response"]
+        ids = set(response["jobs-listed"]["data"])
+        assert all(job in str(response.get("jobs-rows")) for job in ids)
+        return ids
+
+    assert listed("jobs-asked.data") == {first.id}
+    second = delayed(site)
+    assert listed("jobs-tick.n_intervals") == {first.id} and statements == []
+    assert listed("jobs-asked.data") == {first.id, second.id}
+    assert listed("jobs-tick.n_intervals") == {first.id, second.id} and statements == []
+    site.who = Who("ann")
+    assert listed("jobs-tick.n_intervals") == set()  # the list of a user is never that of another
 
 
 def test_the_table_is_sent_again_only_when_more_than_ages_and_progress_have_changed(site: Site) -> None:
@@ -447,3 +475,62 @@ def test_durations_and_sizes_as_text() -> None:
 def test_an_empty_query_does_not_filter() -> None:
     assert queries.Query().filter(None) == Filter()
     assert queries.Query(owner="ann").filter("ben").owner == "ben"
+
+
+# --- reports ---
+
+FILES = {
+    "html": ("text/html", b"<h1>Week</h1>"),
+    "ipynb": ("application/x-ipynb+json", b"{}"),
+    "pdf": ("application/pdf", b"%PDF-"),
+}
+REPORT = Report("The week: 1/2", "{}", f"<h1>Week</h1>{PLOTLY_HERE}", b"%PDF-")
+
+
+def reported(site: Site, report: Report, *, fails: bool = False) -> JobHandle:
+    def make() -> Report:
+        current_job().with_error["report"] = report
+        return report if not fails else 1 / 0  # type: ignore[return-value]
+
+    task = site.huey.task(name="report")(make)
+    try:
+        handle: JobHandle = task.using(owner="ann")()
+        return handle
+    finally:
+        task.unregister()
+
+
+def section(site: Site, job: JobHandle) -> str:
+    return str(site.call("job-trouble.children", 0, None, job.id, None).get_json()["response"]["job-report"])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_report_is_shown_in_a_sandbox_with_links_to_its_files(site: Site, fails: bool) -> None:
+    job = reported(site, REPORT, fails=fails)
+    site.who = Who("ann")
+    shown = section(site, job)
+    assert "'sandbox': 'allow-scripts'" in shown and ("up to the cell that failed" in shown) == fails
+    for kind, (mimetype, content) in FILES.items():
+        address = f"/jobs/{job.id}/report.{kind}"
+        assert address in shown
+        response = site.get(address)
+        assert response.status_code == 200 and response.mimetype == mimetype and response.data.startswith(content)
+        policy = response.headers["Content-Security-Policy"]
+        assert policy.startswith("sandbox allow-scripts; default-src 'none'; ") and "same-origin" not in policy
+        assert ("attachment" in response.headers.get("Content-Disposition", "")) == (kind != "html")
+    saved = site.get(f"/jobs/{job.id}/report.html?download")
+    assert saved.headers["Content-Disposition"] == 'attachment; filename="The week 12.html"'
+    assert b"plotly.js v" in saved.data and len(saved.data) > 1_000_000  # added as the file is fetched
+
+
+def test_strangers_get_404_for_each_file_of_a_report(site: Site) -> None:
+    job, plain = reported(site, REPORT), delayed(site, "ann")
+    for who, status in {"ann": 200, "ben": 404, "eve": 200}.items():
+        site.who = Who(who, admin=who == "eve")
+        for kind in FILES:
+            assert site.get(f"/jobs/{job.id}/report.{kind}").status_code == status
+            assert site.get(f"/jobs/{plain.id}/report.{kind}").status_code == 404
+            assert site.get(f"/jobs/unknown/report.{kind}").status_code == 404
+    only_pdf = reported(site, Report("analysis_pdf", None, None, b"%PDF-"))
+    assert "Iframe" not in section(site, only_pdf)
+    assert [site.get(f"/jobs/{only_pdf.id}/report.{kind}").status_code for kind in FILES] == [404, 404, 200]

@@ -53,6 +53,13 @@ def test_a_result_is_text_by_default(huey: DurableHuey, make_panel: Any) -> None
     assert "8" in str(make_panel().render(huey.task()(lambda: 8)().id).result)
 
 
+def test_a_panel_that_is_in_a_layout_already_starts_no_jobs(make_panel: Any) -> None:
+    a_panel = make_panel()
+    a_panel()
+    with pytest.raises(RuntimeError, match="Put @panel.start above that layout, or make the layout a function."):
+        a_panel.start(Input("b", "n_clicks"))
+
+
 def test_a_result_that_cannot_be_shown_is_replaced_by_a_note(
     huey: DurableHuey, make_panel: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

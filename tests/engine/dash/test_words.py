@@ -23,6 +23,7 @@ from jobqueue.ledger import ending
 from jobqueue.ledger.records import NewJob
 from jobqueue.monitoring.search import Filter, Listing
 from tests.engine.consumers import work
+from tests.losing import mark_lost
 from tests.waiting import wait_until
 
 DASH = Path(jobqueue.dash.__file__).parent
@@ -57,7 +58,7 @@ def lost(huey: DurableHuey) -> None:
     for _ in range(huey.max_losses):
         task = huey.dequeue()
         assert task is not None
-        huey.ledger.mark_lost(task.id, task.attempt.token, "worker-1")
+        mark_lost(huey.ledger, task.id, task.attempt.token, "worker-1")
 
 
 def unknown(huey: DurableHuey) -> None:

@@ -30,7 +30,7 @@ READ = "SELECT body FROM large WHERE length(body) = :size"
 
 @pytest.fixture
 def link(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A slow way to the database."""
+    """Yield a slow link to the database."""
     monkeypatch.setattr(jobqueue.database.postgres, "SILENCE", SILENCE)
     monkeypatch.setattr(jobqueue.database.postgres, "HELD", 1)
     monkeypatch.setattr(jobqueue.database.postgres, "TRANSFER", SILENCE / 2)

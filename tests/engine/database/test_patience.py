@@ -24,7 +24,7 @@ def proxy(fresh_postgres: str) -> Iterator[Proxy]:
 
 @pytest.fixture
 def database(fresh_postgres: str, proxy: Proxy) -> Iterator[Database]:
-    """A database behind the proxy, with a connection that is open."""
+    """Yield a database behind the proxy, with an open connection."""
     address = urlsplit(fresh_postgres)
     database = Database(address._replace(netloc=f"{address.netloc.rpartition(':')[0]}:{proxy.port}").geturl())
     assert answers(database)

@@ -142,8 +142,26 @@ def test_a_relative_url_means_one_file_even_if_a_task_changes_the_directory(
 
 
 def test_a_sqlite_file_lies_in_a_folder_of_any_name() -> None:
-    path = Path("/My Projects/it's/50% off #1/me@work@home/jobs.sqlite")
+    path = Path("/My Projects/it's/50% off #1/me@work@home/What now?/a=b?c=d&e=f/100%25/jobs.sqlite")
     assert Database(f"sqlite:///{path}").path == path
+    assert Database(f"sqlite:///{path}?timeout=5&cache=shared").path == path
+
+
+def test_a_sqlite_file_is_used_where_its_url_says(tmp_path: Path) -> None:
+    path = tmp_path / "What now?" / "100%25" / "jobs.sqlite"
+    huey = DurableHuey("tests", f"sqlite:///{path}", secret_key="k")
+    assert huey.jobs() == []
+    assert path.exists()
+    assert huey.ledger.database.address == f"sqlite:///{path}"
+
+
+def test_a_sqlite_url_with_escapes_is_refused_where_the_decoded_file_exists(tmp_path: Path) -> None:
+    escaped, plain = tmp_path / "my%20jobs.sqlite", tmp_path / "my jobs.sqlite"
+    plain.touch()
+    with pytest.raises(ValueError, match=f"write sqlite:///{plain}$"):
+        Database(f"sqlite:///{escaped}")
+    escaped.touch()
+    assert Database(f"sqlite:///{escaped}").path == escaped
 
 
 @pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "postgresql+asyncpg://user:secret@host/db", "secret"])

@@ -1,9 +1,11 @@
 """Datasets: a periodic job saves versions, whole or not at all, and reading them is cheap."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from jobqueue.datasets import single_flight
 from jobqueue.datasets.dataset import Dataset
 from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import work
+from tests.losing import mark_lost
 from tests.servers import redis_client
 from tests.storages import Storage
 from tests.waiting import wait_until
@@ -61,13 +64,13 @@ def world() -> World:
 
 @pytest.fixture
 def prices(huey: DurableHuey, world: World) -> Dataset[Any]:
-    """The dataset in the worker's process."""
+    """Return the dataset in the worker's process."""
     return world.dataset(huey)
 
 
 @pytest.fixture
 def seen(make_huey: HueyFactory, world: World) -> Dataset[Any]:
-    """The same dataset in another process."""
+    """Return the same dataset as another process sees it."""
     return world.dataset(make_huey())
 
 
@@ -135,6 +138,25 @@ def test_figures_and_arrays_are_read_unchanged(prices: Dataset[Any], seen: Datas
         first["array"][0] = 9
 
 
+@dataclass
+class Fit:
+    weights: Any
+    notes: list[str]
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_readers_of_a_dataclass_have_their_own(prices: Dataset[Any], seen: Dataset[Any], world: World) -> None:
+    refresh(prices, Counter({Fit.__name__: Fit(np.arange(2), ["first"])}), world)
+    mine: Any = seen.read()
+    assert type(mine).__name__ == "Counter"
+    mine["Fit"].notes.append("mine")
+    mine["Fit"].weights = None
+    fit = seen.read()["Fit"]
+    assert fit.notes == ["first"]
+    with pytest.raises(ValueError, match="read-only"):
+        fit.weights[0] = 9
+
+
 def test_readers_do_not_see_each_others_changes(prices: Dataset[Any], seen: Dataset[Any]) -> None:
     refresh(prices)
     mine = seen.read()
@@ -185,6 +207,33 @@ def test_info_describes_the_newest_version(huey: DurableHuey, world: World) -> N
     assert info.age is not None and abs(info.age - (datetime.now(UTC) - info.as_of)) < timedelta(seconds=5)
     assert info.stale
     assert info.size == len(codec.encode(frame(1))[1])
+
+
+MOMENTS = [
+    datetime(2026, 11, 30, 1, tzinfo=timezone(timedelta(hours=1))),
+    datetime(2026, 11, 30),
+    date(2026, 11, 30),
+    pd.Timestamp("2026-11-30", tz="UTC"),
+    pd.Period("2026-11-30", "D"),
+    np.datetime64("2026-11-30"),
+    np.datetime64("2026-11-30T00:00:00", "ns"),
+    "2026-11-30",
+    "2026-11-30T01:00+01:00",
+]
+
+
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)
+def test_as_of_is_a_moment_in_any_of_these_types(huey: DurableHuey, world: World) -> None:
+    prices = world.dataset(huey, as_of=lambda content: content[0], keep=1)
+    for moment in MOMENTS:
+        refresh(prices, [moment], world)
+        assert prices.info().as_of == datetime(2026, 11, 30, tzinfo=UTC), moment
+    assert prices.info().version == len(MOMENTS)
+    for wrong in (pd.NaT, np.datetime64("NaT"), "soon", 1.5, None, frame(1)):
+        refresh(prices, [wrong], world)
+        assert "TypeError: as_of returned" in prices.info().error
+        assert "Return a datetime, a date, a Period, a datetime64 or ISO text." in prices.info().error
+    assert prices.info().version == len(MOMENTS)
 
 
 def test_dataset_is_stale_from_its_stale_after_age_on(huey: DurableHuey, world: World) -> None:
@@ -425,7 +474,7 @@ def test_late_version_of_a_worker_that_lost_its_claim_is_refused(
     prices, again = world.dataset(huey), world.dataset(make_huey())
     prices.refresh()
     zombie = huey.dequeue()
-    assert zombie is not None and huey.ledger.mark_lost(zombie.id, zombie.attempt.token, "taken for dead")
+    assert zombie is not None and mark_lost(huey.ledger, zombie.id, zombie.attempt.token, "taken for dead")
     world.content = frame(2)
     work(again.task.huey)
     world.content = frame(1)

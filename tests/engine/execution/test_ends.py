@@ -9,6 +9,7 @@ from huey.exceptions import TaskException
 from jobqueue import DurableHuey, State, current_job
 from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import work
+from tests.losing import mark_lost
 
 Snapshot = Callable[[], dict[str, Any]]
 
@@ -70,7 +71,7 @@ def test_jobs_submitted_by_a_running_job_are_accepted_immediately(huey: DurableH
 
 LATE: dict[str, Callable[[DurableHuey, str], object]] = {
     "cancelled": lambda huey, job_id: huey.ledger.cancel(job_id),
-    "lost": lambda huey, job_id: huey.ledger.mark_lost(job_id, str(current_job().token), "worker"),
+    "lost": lambda huey, job_id: mark_lost(huey.ledger, job_id, str(current_job().token), "worker"),
     "given back": lambda huey, job_id: huey.ledger.release_one(job_id, str(current_job().token)),
 }
 

@@ -442,3 +442,29 @@ def test_timeout_in_a_thread_ends_the_attempt_at_its_next_progress(huey: Durable
     job = handle.get_job()
     assert (job.state, job.attempt) == (State.FAILED, 2)
     assert "0.05 s" in job.error
+
+
+def test_value_that_an_overridden_put_result_changes_is_kept(any_huey: Huey, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = any_huey.put_result
+
+    def put_result(key: str, data: Any) -> Any:
+        if isinstance(data, dict):
+            data["kept"] = True
+        return usual(key, data)
+
+    monkeypatch.setattr(any_huey, "put_result", put_result)
+    handle = any_huey.task()(lambda: {"value": 1})()
+    work(any_huey)
+    assert handle() == {"value": 1, "kept": True}
+
+
+def test_job_fails_if_an_overridden_put_result_gives_what_cannot_be_kept(
+    huey: DurableHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = huey.put_result
+    monkeypatch.setattr(huey, "put_result", lambda key, data: usual(key, threading.Lock() if data == 1 else data))
+    handle = huey.task(retries=3)(lambda: 1)()
+    work(huey)
+    job = handle.get_job()
+    assert (job.state, job.attempt) == (State.FAILED, 1)
+    assert "result is a _thread.lock" in job.error

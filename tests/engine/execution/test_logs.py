@@ -15,6 +15,7 @@ from jobqueue.text import LOG_LINE, LOG_LINES
 from tests import statements as sql
 from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import work
+from tests.losing import mark_lost
 from tests.waiting import wait_until
 
 TICK = timedelta(milliseconds=5)  # the resolution of SQLite's clock, and some for rounding
@@ -108,7 +109,7 @@ def test_log_can_be_read_while_the_job_runs_and_survives_its_worker(
             wait_until(lambda: seen(make_huey()) == ["before the end"])
             token = current_job().token
             assert token is not None
-            huey.ledger.mark_lost(handle.id, token, "worker")  # as its consumer does when its process is gone
+            mark_lost(huey.ledger, handle.id, token, "worker")  # as its consumer does when its process is gone
             task_logger.info("too late")
             wait_until(lambda: not logs._writer._logs)
             assert seen(huey) == ["before the end"]

@@ -31,7 +31,7 @@ def world() -> World:
 
 @pytest.fixture
 def fetch(huey: DurableHuey, world: World) -> Any:
-    """A task that fails while the service is down, and otherwise returns its argument."""
+    """Return a task that fails while the service is down, and otherwise returns its argument."""
 
     @huey.task()
     def fetch(value: Any, *more: Any) -> Any:

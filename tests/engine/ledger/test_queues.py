@@ -15,6 +15,7 @@ from jobqueue.ledger.queues import parse, share_out
 from jobqueue.ledger.records import ClaimRequest, NewJob, Outcome, Retry
 from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import work
+from tests.losing import mark_lost
 
 TASKS = ["jobs.x", "jobs.y"]
 MANY = 200
@@ -301,7 +302,7 @@ def test_a_place_under_a_limit_is_free_again_however_the_attempt_ends(limited: L
     assert [first.claims(), second.claims(), third.claims()] == ["x1", "x2", None]
     match how:
         case "lost":
-            limited.mark_lost(*first.held, "w")
+            mark_lost(limited, *first.held, "w")
         case "given back":
             limited.release_one(*first.held)
         case "retried":

@@ -14,6 +14,7 @@ from jobqueue.ledger.records import ClaimRequest, FenceRefused, NewJob, Outcome,
 from jobqueue.ledger.states import TRANSITIONS
 from tests import statements as sql
 from tests.engine.conftest import HueyFactory
+from tests.losing import mark_lost
 
 TASK = "tests.task"
 TOKEN = "the claim's token"
@@ -72,8 +73,8 @@ EVENTS = [
     Event("ended", end(State.CANCELLED), State.CANCELLED),
     Event("retried", retry(60), State.SCHEDULED),
     Event("retried", retry(0), State.QUEUED),
-    Event("lost", lambda ledger: ledger.mark_lost("job", TOKEN, "worker"), State.QUEUED),
-    Event("lost", lambda ledger: ledger.mark_lost("job", TOKEN, "worker"), State.FAILED, {"losses": 2}),
+    Event("lost", lambda ledger: mark_lost(ledger, "job", TOKEN, "worker"), State.QUEUED),
+    Event("lost", lambda ledger: mark_lost(ledger, "job", TOKEN, "worker"), State.FAILED, {"losses": 2}),
     Event("lost", lambda ledger: ledger.consumers.mark_worker_lost("consumer", "worker"), State.QUEUED),
     Event("lost", lambda ledger: ledger.consumers.rescue([]), State.QUEUED, {"lease_until": FORMER}),
     Event("given back", lambda ledger: ledger.release("consumer"), State.QUEUED),
@@ -162,7 +163,7 @@ FENCED: dict[str, Callable[[Ledger], object]] = {
     "progress": lambda ledger: ledger.attempts.save_progress("job", STALE, 1, 2, "late"),
     "log": lambda ledger: ledger.attempts.save_log("job", STALE, "late"),
     "step": lambda ledger: ledger.attempts.save_step("job", STALE, "name", ("type", b"body")),
-    "mark lost": lambda ledger: ledger.mark_lost("job", STALE, "worker"),
+    "mark lost": lambda ledger: mark_lost(ledger, "job", STALE, "worker"),
     "release": lambda ledger: ledger.release_one("job", STALE),
 }
 
@@ -206,7 +207,7 @@ def test_losses_and_releases_are_counted_separately(ledger: Ledger, event: Event
     bring_to(ledger, State.RUNNING)
     event.do(ledger)
     ledger.claim(ClaimRequest(tasks=[TASK], **CLAIM))
-    ledger.mark_lost("job", TOKEN, "worker")
+    mark_lost(ledger, "job", TOKEN, "worker")
     (job,) = contents(ledger)["jobs"]
     assert (job["state"], job["returns"], job["losses"], job["attempt"]) == ("queued", 1, 1, 2)
 

@@ -1,6 +1,7 @@
 """Unique jobs: submissions with equal keys share a run, and each has its own handle."""
 
 import threading
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -231,6 +232,8 @@ SAME: dict[str, list[Callable[[Any], Any]]] = {
     "a dict in another order": [lambda task: task({"a": 1, "b": [2]}), lambda task: task({"b": [2], "a": 1})],
     "keywords in another order": [lambda task: task(1, x=1, y=2), lambda task: task(1, y=2, x=1)],
     "a set": [lambda task: task({"a", "b", "c"}), lambda task: task({"c", "b", "a"})],
+    "counts in another order": [lambda task: task(Counter("ab")), lambda task: task(Counter("ba"))],
+    "a dataclass": [lambda task: task(Outcome(error="x", log="y"))] * 2,
     "a date": [lambda task: task(datetime(2026, 1, 1, tzinfo=UTC))] * 2,
     "too many arguments": [lambda task: task(1, 2, 3)] * 2,
     "a key of one's own": [
@@ -242,6 +245,17 @@ OTHER: dict[str, list[Callable[[Any], Any]]] = {
     "values": [lambda task: task("AAPL"), lambda task: task("MSFT"), lambda task: task("AAPL", "variance")],
     "types": [lambda task: task([1, 2]), lambda task: task((1, 2)), lambda task: task("[1, 2]")],
     "decimals": [lambda task: task(Decimal("1.0")), lambda task: task(Decimal("1.00")), lambda task: task(1.0)],
+    "fields of a dataclass": [lambda task: task(Outcome(error="x")), lambda task: task(Outcome(error="y"))],
+    "orders of an ordered dict": [
+        lambda task: task(OrderedDict(a=1, b=2)),
+        lambda task: task(OrderedDict(b=2, a=1)),
+        lambda task: task({"a": 1, "b": 2}),
+    ],
+    "members of an enum": [
+        lambda task: task(State.QUEUED),
+        lambda task: task(State.RUNNING),
+        lambda task: task("queued"),
+    ],
     "orders of a list": [lambda task: task([1, 2]), lambda task: task([2, 1])],
     "keys": [
         lambda task: task.using(unique="today")("AAPL"),
@@ -275,10 +289,10 @@ def test_equal_keys_of_different_tasks_are_different(huey: DurableHuey, analyse:
 
 
 def test_arguments_that_cannot_be_compared_are_refused_without_a_key(huey: DurableHuey, analyse: Any) -> None:
-    with pytest.raises(TypeError, match=r"jobqueue\.ledger\.records\.Outcome.*\.using\(unique='\.\.\.'\)"):
-        analyse(Outcome())
+    with pytest.raises(TypeError, match=r"test_unique\.World.*\.using\(unique='\.\.\.'\)"):
+        analyse(World())
     assert runs(huey) == 0
-    assert analyse.using(unique="mine")(Outcome()).state is State.QUEUED
+    assert analyse.using(unique="mine")(World()).state is State.QUEUED
 
 
 FOLLOWED: dict[str, Callable[[Any, Any], Any]] = {

@@ -1,28 +1,16 @@
 """The notebook's queue, in real kernels."""
 
+import os
 import statistics
 import time
-from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.engine.notebook.conftest import SETUP
 from tests.engine.notebook.kernels import Kernel, kernel
 from tests.waiting import wait_until
-
-SETUP = """
-import threading, time
-from huey.exceptions import TaskException
-from jobqueue import JobNotFound, State, current_job, every
-from jobqueue.notebook import queue
-"""
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Kernel]:
-    with kernel() as started:
-        assert not started.run(SETUP).error
-        yield started
 
 
 def test_a_job_fails_once_is_tried_again_and_keeps_its_step(shared: Kernel) -> None:
@@ -193,7 +181,14 @@ def test_a_job_from_before_a_restart_is_gone(shared: Kernel) -> None:
     assert cell.error == "JobNotFound: Jobs of the notebook's queue end with the kernel. Job 4f2c is gone."
 
 
+def test_the_apps_ledger_stays_untouched(shared: Kernel, apps_ledger: Path) -> None:
+    assert shared.value("queue.jobs()[0].state.ended")
+    assert shared.value("os.environ['DATABASE_URL']").endswith(str(apps_ledger))
+    assert not apps_ledger.exists()
+
+
 @pytest.mark.alone
+@pytest.mark.long
 def test_a_job_starts_at_once_and_an_idle_queue_costs_next_to_nothing(shared: Kernel) -> None:
     cell = shared.run("""
 @queue.task()
@@ -234,8 +229,9 @@ def total_sales(region): return region * 2
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
-def test_a_restart_leaves_nothing_behind(busy: bool) -> None:
-    with kernel() as started:
+def test_a_restart_leaves_nothing_behind(busy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with kernel(TMPDIR=str(tmp_path)) as started:
         started.run(SETUP)
         started.run(f"""
 @queue.task()
@@ -245,9 +241,8 @@ while handle.state in (State.QUEUED, State.SCHEDULED): time.sleep(0.01)
 """)
         process = psutil.Process(started.pid)
         family = [process, *process.children(recursive=True)]
-        files = {file.path for file in process.open_files() if "history.sqlite" not in file.path}  # IPython's
         started.manager.restart_kernel(now=False)
         started.client.wait_for_ready(timeout=60)
         wait_until(lambda: not any(one.is_running() and one.pid != started.pid for one in family))
-        assert not {path for path in files if "sqlite" in path}
+        assert os.listdir(tmp_path) == []
         assert not started.run(SETUP + "print(queue.jobs())").error

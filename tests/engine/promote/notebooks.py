@@ -5,7 +5,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from jobqueue.promote.evidence import Kernel
+from jobqueue.reports.kernel import Kernel
 
 BETWEEN = "# %%\n"
 

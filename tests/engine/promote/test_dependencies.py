@@ -4,13 +4,14 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import nbformat
 import pytest
 
 from jobqueue import DurableHuey
 from jobqueue.promote.dependencies import dependencies
 from jobqueue.promote.notebook import Notebook
 from jobqueue.promote.refusal import Refused
-from jobqueue.promote.writing import job_module
+from jobqueue.promote.writing import job_module, new_sources
 from tests.engine.promote.notebooks import write
 
 # By name: the cells, an expression of the module, and its value.
@@ -39,6 +40,11 @@ TAKEN = {
         "total(1), {'Decimal', 'Fraction', 'Path'} <= set(module)",
         (1, True),
     ),
+    "a Literal's texts are values": (
+        "from typing import Literal\n# %%\ndef total(x: Literal['north'], y: 'list[Literal[1]]' = ()) -> int: return x",
+        "total(1)",
+        1,
+    ),
     "names for the type checker": (
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from decimal import Decimal\n# %%\n"
         "def total(x: 'Decimal') -> int: return 1",
@@ -64,6 +70,7 @@ TAKEN = {
         4,
     ),
     "a harmless magic elsewhere": ("%time 1 + 1\n# %%\ndef total(x): return x", "total(1)", 1),
+    "an await elsewhere": ("import asyncio\nawait asyncio.sleep(0)\n# %%\ndef total(x): return x", "total(1)", 1),
     "a cell that is timed": ("%%time\ndef total(x): return x + 1", "total(1)", 2),
     "a cached helper": (
         "import functools\n# %%\n@functools.cache\ndef net(x): return x * 2\n# %%\ndef total(x): return net(x)",
@@ -76,9 +83,10 @@ TAKEN = {
         1,
     ),
     "text that trips writers": (
-        'größe = """a\n  b\\n"""\n# %%\ndef total():\n\ttext = größe + \\\n\t\t"\\\\"\n\treturn text\n# the end',
+        'import scipy\ngröße = """a\t\u2028\x0c\n  b\\n"""\n# %%\ndef total():\n\ttext = größe + \\\n\t\t"\\\\"\n\treturn text, bool(scipy)\n'
+        "# the end",
         "total()",
-        "a\n  b\n\\",
+        ("a\t\u2028\x0c\n  b\n\\", True),
     ),
     "carriage returns": ("def total(x):\r\n    return x + 1\r\n", "total(1)", 2),
     "a class and a constant": (
@@ -173,7 +181,12 @@ REFUSED = {
     ),
     "the last value": ("1 + 1\n# %%\ndef total(): return _", "[2] _ works only in a notebook."),
     "earlier inputs": ("def total(): return In[1]", "[1] In works only in a notebook."),
-    "an async function": ("async def total(): return 1", "[1] total is async, and a job is a plain function."),
+    "an async function": ("async def total(): return 1", "[1] total is async, and promote writes plain functions."),
+    "an await at the top level": (
+        "async def read(): return 1\n# %%\nRATE = await read()\n# %%\ndef total(): return RATE",
+        "[2] RATE = await read() works only in a notebook. Use plain Python instead.",
+    ),
+    "earlier outputs": ("def total(): return Out[1]", "[1] Out works only in a notebook."),
     "a lambda": ("total = lambda x: x", "[1] total = lambda x: x makes total. Write it as a function: def total(...)."),
     "a partial": (
         "from functools import partial\ntotal = partial(int, base=2)",
@@ -207,7 +220,7 @@ REFUSED = {
     ),
     "a generator of random numbers": (
         "import numpy as np\nrng = np.random.default_rng(0)\n# %%\ndef total(): return rng.random()",
-        "[1] rng = np.random.default_rng(0) would run whenever the app starts.",
+        "[1] rng = np.random.default_rng(0) makes random numbers that earlier jobs of a worker use up. Make it inside total.",
     ),
     "__file__": ("def total(): return __file__", "uses __file__, which a notebook does not have. Pass the path."),
     "a definition for scripts only": (
@@ -267,3 +280,14 @@ def test_a_function_is_refused_with_its_cell_and_what_to_do(name: str, tmp_path:
     with pytest.raises(Refused) as refused:
         dependencies(notebook, "total")
     assert refusal in str(refused.value)
+
+
+@pytest.mark.parametrize("above", ["%%time\n", "\n%%capture out\n\n", "\n\n"])
+def test_a_cells_magic_and_empty_lines_stay_above_what_takes_a_definitions_place(above: str, tmp_path: Path) -> None:
+    source = f"{above}import math\n# Doubles.\ndef total(x): return math.floor(x) * 2\nRATE = 3"
+    path = tmp_path / "sales.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), path)
+    notebook = Notebook(path)
+    [new] = new_sources(notebook, dependencies(notebook, "total"), "total", "sales").values()
+    lines = "from app.jobs import sales\n\ntotal = sales.total.call_local"
+    assert new == f"{above.lstrip()}import math\n{lines}\nRATE = 3"

@@ -35,7 +35,7 @@ def spy() -> Spy:
 
 @pytest.fixture
 def note(any_huey: Huey, spy: Spy) -> Any:
-    """A task that records its argument and returns it."""
+    """Return a task that records its argument and returns it."""
 
     @any_huey.task()
     def note(value: Any = None) -> Any:

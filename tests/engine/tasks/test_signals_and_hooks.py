@@ -266,11 +266,3 @@ def test_task_name_cannot_be_registered_twice(any_huey: Huey) -> None:
     any_huey.task(name="task")(succeed)
     with pytest.raises(ValueError, match="same identifier"):
         any_huey.task(name="task")(succeed)
-
-
-def test_async_function_is_refused(any_huey: Huey) -> None:
-    async def fetch() -> None:
-        pass
-
-    with pytest.raises(Exception, match="asyncio.run"):
-        any_huey.task()(fetch)

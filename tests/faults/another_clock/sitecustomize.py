@@ -1,4 +1,4 @@
-"""A host whose clock is off by CLOCK_AHEAD seconds. Where this folder is in PYTHONPATH, Python imports this before all else."""
+"""A host clock that is CLOCK_AHEAD seconds ahead. Python imports this module first if its folder is in PYTHONPATH."""
 
 import datetime
 import os

@@ -1,17 +1,18 @@
-"""Make the old ledger: what an earlier version of the engine left in a database, for test_old_ledger.py to open.
+"""A program that makes the old ledger: a database of an earlier version of the engine, for test_old_ledger.py.
 
-Run it from the kit's folder, with the kit's environment: `python -m tests.faults.old_ledger.make`. It writes three files here:
+Run it from the kit's folder, with the kit's environment: `python -m tests.faults.old_ledger.make`. It writes three
+files here:
 
 - `engine.tar.xz`: the engine's source at COMMIT. It is made if it is not there.
 - `ledger.sqlite.xz`: the ledger that this engine wrote on SQLite. The code from the archive runs, not today's.
 - `ledger.sql`: the ledger that it wrote on Postgres, as plain SQL, without settings that only some versions of Postgres know.
 
-These files stand for data that users have. A test that fails on them shows that an upgrade loses data: mend the engine, do not
-make the files again. Make them again, at a later COMMIT, when nobody upgrades from this version any more.
+These files stand for users' data. If a test fails on them, an upgrade loses data: fix the engine, and do not make the
+files again. Make them again at a later COMMIT, when nobody upgrades from this version any more.
 
-The ledger has jobs in every state. A first consumer ends some jobs, and is stopped while it runs another. A second one is
-killed while it runs two. The rest is submitted when no consumer runs. Most jobs have an id that says what they are for.
-Some are due up to a minute later, so a test of new files fails until then.
+The ledger has jobs in every state. A first consumer runs some jobs to their end, and is stopped while it runs another.
+A second one is killed while it runs two. The other jobs are submitted when no consumer runs. Most jobs have an id that
+says their purpose. Some are due up to a minute later, so tests of new files fail until then.
 """
 
 import json
@@ -37,12 +38,12 @@ if TYPE_CHECKING:
     from tests.faults.old_ledger.processes import Page, Web
 
 COMMIT = "56ad81cf0021406ea5b155852af0faac6ea1e68e"
-PACKAGE = "{{cookiecutter.app_name}}/jobqueue"  # where the engine was at that commit
+PACKAGE = "{{cookiecutter.app_name}}/jobqueue"  # the engine's folder at that commit
 HERE = Path(__file__).parent
 KIT = HERE.parents[2]
 ENGINE, SQLITE, POSTGRES = HERE / "engine.tar.xz", HERE / "ledger.sqlite.xz", HERE / "ledger.sql"
-HOST = "old-host"  # in the ledger, instead of the name of the machine that makes it
-# Runs a module as `python -m` does, on a machine of that name.
+HOST = "old-host"  # host name in the ledger, instead of this machine's
+# Code that runs a module as `python -m` does, on a machine with that name.
 ON_HOST = f"import runpy, socket, sys; socket.gethostname = lambda: {HOST!r}; runpy.run_module(sys.argv.pop(1), None, '__main__', True)"
 PROCESSES, MAKE = "tests.faults.old_ledger.processes", "tests.faults.old_ledger.make"
 
@@ -53,7 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="old-ledger-") as name:
         folder = Path(name)
         unpack_engine(folder / "engine")
-        (folder / "kit").symlink_to(KIT)  # so that tracebacks in the ledger name no folder of this machine's
+        (folder / "kit").symlink_to(KIT)  # so that tracebacks in the ledger name no folder of this machine
         fill_with_old_engine(f"sqlite:///{folder}/ledger.sqlite", folder)
         save_sqlite(folder / "ledger.sqlite")
         with PostgresServer() as server:
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def archive_engine() -> None:
-    """Write the engine's source at COMMIT: the same bytes each time, for one version of xz."""
+    """Write the engine's source at COMMIT. One version of xz always writes the same bytes."""
     git = ["git", "-C", str(KIT)]
     listed = subprocess.run(
         [*git, "ls-tree", "-r", "--name-only", COMMIT, f"{PACKAGE}/"], stdout=subprocess.PIPE, text=True, check=True
@@ -79,14 +80,14 @@ def archive_engine() -> None:
 
 
 def unpack_engine(folder: Path) -> Path:
-    """Return the folder, which now holds the package `jobqueue`."""
+    """Unpack the package `jobqueue` into a folder. Return the folder."""
     with tarfile.open(ENGINE) as file:
         file.extractall(folder, filter="data")
     return folder
 
 
 def environment_of(engine: Path, kit: Path = KIT, **variables: str) -> dict[str, str]:
-    """Return the environment of a process that runs under an engine in a folder, with the tests to import."""
+    """Return environment variables of a process that imports the engine from one folder and the tests from another."""
     return os.environ | {"PYTHONPATH": f"{engine}{os.pathsep}{kit}", "PYTHONUNBUFFERED": "1"} | variables
 
 
@@ -112,7 +113,7 @@ def save_sqlite(path: Path) -> None:
 
 
 def save_postgres(server: PostgresServer) -> None:
-    """Write what `pg_dump` says, without comments, settings and commands of psql."""
+    """Write the output of `pg_dump`, without comments, settings and commands of psql."""
     options = ["--no-owner", "--no-privileges", "--no-comments", "--column-inserts"]
     command = [str(server.programs / "pg_dump"), *options, server.url]
     dump = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -121,7 +122,7 @@ def save_postgres(server: PostgresServer) -> None:
     POSTGRES.write_text("\n".join(lines) + "\n")
 
 
-# --- the contents: from here on under the old engine ---
+# --- the contents; the code below runs under the old engine ---
 
 
 def fill(database_url: str) -> None:
@@ -136,10 +137,10 @@ def fill(database_url: str) -> None:
         pages = {"ended": jobs_that_end(web)}
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-    with consumer(database_url, queues="default"):  # which leaves alone what the first one released
+    with consumer(database_url, queues="default"):  # it does not claim the job that the first one released
         pages["killed"] = jobs_that_are_interrupted(web)
     pages["queued"] = jobs_that_wait(web)
-    huey.put("pages", pages)  # what three browsers hold while the old code is replaced
+    huey.put("pages", pages)  # the data of three browsers while the old code is replaced
     for job in huey.jobs(limit=1000):
         print(f"{job.state:10} {job.task:30} {job.id}")
     huey.storage.close()
@@ -148,7 +149,7 @@ def fill(database_url: str) -> None:
 
 @contextmanager
 def consumer(database_url: str, queues: str | None = None, **settings: Any) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a consumer. It is killed in the end, with its workers, if it still runs."""
+    """Run a consumer during the block. Kill it and its workers at the end, if it still runs."""
     asked = {"options": {"database_url": database_url} | settings, "queues": queues}
     process = subprocess.Popen(
         [sys.executable, "-c", ON_HOST, PROCESSES, "consumer", json.dumps(asked)], start_new_session=True
@@ -162,7 +163,7 @@ def consumer(database_url: str, queues: str | None = None, **settings: Any) -> I
 
 
 def jobs_that_end(web: "Web") -> "Page":
-    """Submit jobs and wait until they have ended. Return what a page knows of its callback, whose answer it has not seen."""
+    """Submit jobs and wait until they have ended. Return a page's data about its callback, with the answer unread."""
     from huey import chord
 
     from jobqueue import State
@@ -194,7 +195,7 @@ def jobs_that_end(web: "Web") -> "Page":
 
 
 def jobs_that_are_interrupted(web: "Web") -> "Page":
-    """Submit jobs and wait until two run and one pauses before its retry. Return what a page knows of its callback."""
+    """Submit jobs and wait until two run and one waits for its retry. Return a page's data about its callback."""
     from jobqueue import State
     from tests.faults.old_ledger.processes import job_of
 
@@ -210,7 +211,7 @@ def jobs_that_are_interrupted(web: "Web") -> "Page":
 
 
 def jobs_that_wait(web: "Web") -> "Page":
-    """Submit jobs that nobody runs. Return what a page knows of its callback."""
+    """Submit jobs that no consumer runs. Return a page's data about its callback."""
     from huey import chord
 
     from tests.faults.old_ledger.old_jobs import values_of_the_engine

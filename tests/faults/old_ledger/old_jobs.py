@@ -1,7 +1,7 @@
 """The tasks and the Dash app of the old ledger.
 
-The same code runs under the engine that wrote the ledger and under the current one. It uses public names only, and its tasks
-are called `old_jobs.*` wherever this file lies, because their names are part of the stored messages.
+The same code runs under the engine that wrote the ledger and under the current one. It uses only public names. Its
+tasks are always named `old_jobs.*`, because their names are part of the stored messages.
 """
 
 import importlib
@@ -24,7 +24,7 @@ import jobqueue
 from jobqueue import DatasetInfo, DurableHuey, Event, LogLine, Progress, State, current_job, every
 
 SECRET_KEY = "the key of the old ledger"
-FOR_EVER = timedelta(days=36_500)  # longer than the ledger will ever lie unread
+FOR_EVER = timedelta(days=36_500)  # longer than anyone will keep the ledger
 RETRY_DELAY = 10  # seconds
 HELD_AFTER = 1  # the step after which make.py interrupts `walk`
 
@@ -34,27 +34,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def open_ledger(database_url: str, redis_url: str | None = None, **options: Any) -> DurableHuey:
-    """Return the queue on a ledger. It keeps every job: the old ones ended long ago."""
+    """Return the queue on a ledger. It prunes no job, because the old ones ended long ago."""
     settings = {"lease_s": 2.0, "renew_s": 0.5, "keep_days": None, "keep_jobs": None, "version": engine()} | options
     return DurableHuey("old-ledger", database_url, redis_url, secret_key=SECRET_KEY, **settings)
 
 
 def engine() -> str:
-    """Return the folder that `jobqueue` was imported from: it tells old code from new."""
+    """Return the folder that `jobqueue` was imported from, which distinguishes old code from new."""
     return str(Path(jobqueue.__file__).parents[1])
 
 
 def note(name: str) -> None:
-    """Add a line to the file NOTES: the name, and which attempt of which job ran it under which engine."""
+    """Add a line to the file NOTES: the name, job, attempt and engine."""
     job = current_job()
     line = json.dumps([name, job.id, job.attempt, engine()]) + "\n"
     descriptor = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(descriptor, line.encode())  # one write, so that a killed process leaves no half line
+    os.write(descriptor, line.encode())  # one write, so that a kill cannot leave half a line
     os.close(descriptor)
 
 
 def wait_while_held(report: Callable[[], object]) -> None:
-    """Report, again and again, as long as the file HOLD exists. Only make.py has one, to interrupt jobs at a known point."""
+    """Report repeatedly while the file HOLD exists. Only make.py creates it, to interrupt jobs at a known point."""
     report()
     while os.path.exists(os.environ.get("HOLD", "")):
         time.sleep(0.01)
@@ -107,14 +107,14 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
     @huey.task()
     @named
     def collect(values: Sequence[Any]) -> list[Any]:
-        """Return a chord's results; for a failed member the name of what it gave."""
+        """Return a chord's results, with the type's name in place of a value that is no number."""
         note("collect")
         return [value if isinstance(value, int) else type(value).__name__ for value in values]
 
     @huey.task()
     @named
     def walk(steps: int) -> list[int]:
-        """Save each step, under a lock of its own."""
+        """Save each step while holding a lock."""
 
         def step(number: int) -> int:
             note(f"step {number}")
@@ -132,14 +132,14 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
     @huey.task()
     @named
     def describe(state: State, progress: Progress, info: DatasetInfo, event: Event, line: LogLine) -> list[Any]:
-        """Take values of the engine's own classes, which a message holds as pickles."""
+        """Take values of the engine's own classes, which messages contain as pickles."""
         note("describe")
         return [state.ended, progress.done, progress.note, info.name, event.name, line.text]
 
     @huey.task()
     @named
     def share(word: str) -> str:
-        """Be submitted with `unique` or `cache_for`."""
+        """Return the word in capitals. Tests submit this task with `unique` or `cache_for`."""
         note("share")
         return word.upper()
 
@@ -165,7 +165,7 @@ def values_of_the_engine(info: DatasetInfo) -> list[Any]:
 
 
 def prices_table(version: int) -> Any:
-    """Return a DataFrame with an index and columns of several types."""
+    """Return a DataFrame with a DatetimeIndex and columns of several types."""
     import pandas as pd
 
     days = pd.DatetimeIndex(["2024-03-29", "2024-03-30", "2024-03-31", "2024-04-01"], tz="Europe/Paris", name="day")

@@ -1,7 +1,8 @@
-"""A consumer and a web process, under the engine that PYTHONPATH names.
+"""A consumer and a web process that use the engine in PYTHONPATH.
 
 `python -m tests.faults.old_ledger.processes consumer '{"options": {"database_url": ...}, "workers": 2}'` runs jobs.
-`... web '{"options": {"database_url": ...}}'` answers each line of input, `["call", "double", "number", 21]`, with a line of JSON.
+`... web '{"options": {"database_url": ...}}'` answers each line of input, `["call", "double", "number", 21]`, with a
+line of JSON.
 """
 
 import json
@@ -16,9 +17,9 @@ from jobqueue import DurableHuey, JobHandle
 from tests.faults.old_ledger.old_jobs import app_on, open_ledger, tasks_on, values_of_the_engine
 
 ADDRESS = "/_dash-update-component"
-TOLD, KEPT = "Callback-Told", "Callback-Kept"  # headers that a page which the old code served sends and reads
+TOLD, KEPT = "Callback-Told", "Callback-Kept"  # headers that a page of the old code sends and reads
 
-Page = dict[str, Any]  # what a page knows of the callback that it called
+Page = dict[str, Any]  # a page's data about the callback that it called
 
 
 class Web:
@@ -30,7 +31,7 @@ class Web:
         self.browser = app_on(huey).server.test_client()
 
     def call(self, output: str, given: str, value: Any) -> Page:
-        """Load a page and begin the background callback of an output."""
+        """Load a page and start the background callback of an output."""
         config = re.search(
             r'<script id="_dash-config" type="application/json">(.*?)</script>', self.browser.get("/").text
         )
@@ -52,12 +53,12 @@ class Web:
         }
 
     def poll(self, page: Page) -> dict[str, Any]:
-        """Ask once for a callback's progress or its answer."""
+        """Poll once for a callback's progress or answer."""
         answer = self.browser.post(ADDRESS, query_string=page["query"], json=page["body"], headers=page["headers"])
         return {"status": answer.status_code, "told": answer.headers.get(TOLD), **(answer.json or {})}
 
     def reload(self, page: Page) -> Any:
-        """Ask which component called for the job whose token is in the page's address."""
+        """Return the component that called the job whose token is in the page's address."""
         return self.browser.get("/_callback", query_string={"token": page["token"]}).json
 
     def prices(self) -> Any:
@@ -70,7 +71,7 @@ class Web:
         return handle.id
 
     def submit(self) -> dict[str, str]:
-        """Submit a job of each kind. Return their ids by names."""
+        """Submit a job of each kind. Return their ids by name."""
         tasks, huey = self.tasks, self.huey
         first, second = huey.enqueue(tasks.add.s(1, 2).then(tasks.add, 3))
         gathered = huey.enqueue(chord([tasks.add.s(1), tasks.table.s()], tasks.collect.s()))
@@ -91,7 +92,7 @@ class Web:
 
 
 def job_of(page: Page) -> str:
-    """Return the id of the job that a page waits for. Its handle is the id, a tilde and a signature."""
+    """Return the id of the job that a page waits for. The handle is the id, a tilde and a signature."""
     return str(page["query"]["job"]).partition("~")[0]
 
 

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 
 from jobqueue.accounts import addresses
 from jobqueue.accounts.addresses import ASSETS
-from jobqueue.kernel import in_kernel
+from jobqueue.kernel import NOTEBOOKS, in_kernel
 from jobqueue.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ POLICY = (
     "font-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors {ancestors}"
 )
 CACHED = {"static", ASSETS, "_dash-component-suites/<string:package_name>/<path:fingerprinted_path>"}
-NOTEBOOKS = "'self' http://localhost:* http://127.0.0.1:* vscode-webview:"  # may frame an app that their kernel serves
 INLINE_SCRIPT = re.compile(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)[^>]*>(.*?)</script>", re.DOTALL)
 
 
@@ -44,7 +43,7 @@ def trust_proxies(server: Flask, settings: Settings) -> None:
 
 
 def harden(server: Flask, app: "Dash", settings: Settings) -> None:
-    """Add the headers to every response of a server whose pages are all the Dash app's.
+    """Add the headers to every response of a server whose pages are all the Dash app's. A report keeps its own policy.
 
     A notebook may frame the app if its kernel serves it in development. Nothing else may.
 
@@ -67,7 +66,11 @@ def harden(server: Flask, app: "Dash", settings: Settings) -> None:
         if not policies:
             scripts = " ".join(hashes(app.index()))
             policies.append(POLICY.format(scripts=scripts, ancestors=NOTEBOOKS if framed else "'none'"))
-        response.headers.update(headers | {"Content-Security-Policy": policies[0]})
+        own = "Content-Security-Policy" in response.headers  # names who may frame the response, too
+        response.headers.update(
+            {name: value for name, value in headers.items() if not own or name != "X-Frame-Options"}
+        )
+        response.headers.setdefault("Content-Security-Policy", policies[0])
         if request.is_secure:
             response.headers["Strict-Transport-Security"] = f"max-age={YEAR}; includeSubDomains"
         if addresses.endpoint() not in CACHED:

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from flask import (
     Flask,
+    Request,
     abort,
     after_this_request,
     current_app,
@@ -26,6 +27,7 @@ from flask import (
     session,
 )
 from flask_login import LoginManager, UserMixin, current_user, login_user
+from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
 from jobqueue.accounts import addresses, forms, headers, throttle
@@ -37,6 +39,7 @@ from jobqueue.accounts.throttle import TooManyFailures
 from jobqueue.accounts.users import User, Users
 from jobqueue.execution.current_job import CurrentJob, SubmitRefused, working_for
 from jobqueue.huey import DurableHuey
+from jobqueue.reports.page import PRINTED_FOR
 from jobqueue.settings import Settings
 
 if TYPE_CHECKING:
@@ -154,6 +157,7 @@ class Accounts:
         manager = LoginManager(server)
         manager.session_protection = None  # sessions are in the database, and a browser's address may change
         manager.user_loader(self._find)
+        manager.request_loader(self._printed_for)
         server.before_request(self._rule)
         server.teardown_request(_end_submits)
         root = app.config.routes_pathname_prefix
@@ -174,7 +178,7 @@ class Accounts:
         if request.method not in READS and not _is_same_origin():
             abort(403, "This request did not come from a page of this app.")
         endpoint = addresses.endpoint()
-        if endpoint in OPEN:
+        if endpoint in OPEN or isinstance(request.routing_exception, NotFound):  # which Flask raises next
             return None
         user = logged_in()
         if user is None:
@@ -188,6 +192,14 @@ class Accounts:
     def _find(self, token: Any) -> Visitor | None:
         user = self.sessions.user(token) if isinstance(token, str) else None
         return None if user is None else Visitor(user, token)
+
+    def _printed_for(self, request: Request) -> Visitor | None:
+        """Return the user that a worker prints this page for, or None if it is no such request. Refuse an unknown user."""
+        if PRINTED_FOR not in request.environ:
+            return None
+        name = request.environ[PRINTED_FOR]
+        user = User("", admin=True) if name is None else self.users.get(name)
+        return abort(401, "This user has no account.") if user is None else Visitor(User(user.name, user.admin), "")
 
     # --- the views ---
 

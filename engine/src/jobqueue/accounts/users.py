@@ -57,6 +57,12 @@ class Users:
         with self.database().statement() as tx:
             return tx.all(LIST)
 
+    def get(self, name: str) -> User | None:
+        """Return a user, or None if there is no such user."""
+        with self.database().statement() as tx:
+            row = tx.one(FIND, name=name)
+        return None if row is None else User.of(row)
+
     def any(self) -> bool:
         with self.database().statement() as tx:
             return tx.one(ANY) is not None

@@ -3,16 +3,19 @@
 import inspect
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from jobqueue.cli.output import App, program, utc
+from jobqueue.execution.coroutines import finished
 from jobqueue.execution.current_job import CurrentJob, working_for
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.jobs.history import Event
 from jobqueue.jobs.job import Job, JobNotFound, Unreadable
 from jobqueue.ledger.states import State
+from jobqueue.reports.report import PARTIAL, Report
 from jobqueue.text import brief
 
 NEWEST = 20  # lines of a job's history and of its log that are shown by default
@@ -103,17 +106,27 @@ def retry(app: App, job_id: str) -> None:
 def run(app: App, name: str, arguments: tuple[str, ...]) -> None:
     """Run a task in this process, without the queue: breakpoint() works, and progress is printed.
 
-    NAME is the name of the task's function. Values that are JSON are read as JSON, others as text: training=1260,
-    risk=cvar, 'assets=["AAPL", "XOM"]'.
+    NAME is the name of the task's function. Values that are JSON are read as JSON, others as text: training=1260, risk=cvar,
+    'assets=["AAPL", "XOM"]'. A report is saved in var/.
     """
     tasks = task_functions(app)
     if name not in tasks:
         raise click.ClickException(f"There is no task {name!r}. Known tasks: {', '.join(tasks)}.")
     function = tasks[name]
     given = _keywords(function, name, arguments)
-    with working_for(CurrentJob(report=_print_progress)):
-        result = function(**given)
-    click.echo(result)
+    _check(app, name, given)
+    job = CurrentJob(report=_print_progress)
+    try:
+        with working_for(job):
+            result = finished(function(**given))
+    except Exception:
+        if PARTIAL in job.with_error:
+            _save(job.with_error[PARTIAL], name)
+        raise
+    if isinstance(result, Report):
+        _save(result, name)
+    else:
+        click.echo(result)
 
 
 def _handle(app: App, job_id: str) -> JobHandle:
@@ -149,6 +162,21 @@ def _keywords(function: Callable[..., Any], name: str, arguments: tuple[str, ...
     except TypeError as error:
         raise click.ClickException(f"Wrong arguments: {error}. {takes}") from error
     return given
+
+
+def _check(app: App, name: str, given: dict[str, Any]) -> None:
+    """Refuse arguments that a submit would refuse. Raises ClickException."""
+    for full, task in app.huey.tasks_by_name().items():
+        if full.rpartition(".")[2] == name and hasattr(task, "check_arguments"):
+            try:
+                task.check_arguments(**given)
+            except (ValueError, RuntimeError) as error:
+                raise click.ClickException(str(error)) from error
+
+
+def _save(report: Report, name: str) -> None:
+    for path in report.save(Path("var"), name):
+        click.echo(f"Saved {path}")
 
 
 def _print_progress(done: float, total: float, note: str) -> None:

@@ -51,7 +51,7 @@ def from_root(run: Callable[[Any, Path], None]) -> None:
             f"{root} is not an app's folder: it has no app/jobs. Go to the folder of pyproject.toml."
         )
     if undone := tools.undo(root):
-        click.echo(f"The last command was interrupted. These files are as they were before it: {', '.join(undone)}")
+        click.echo(undone)
     try:
         run(tools, root)
     except tools.Refused as error:

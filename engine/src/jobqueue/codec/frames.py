@@ -33,6 +33,10 @@ def how_to_write(kind: type) -> tuple[str, Callable[[Any, Keep], Any] | None]:
         ]  # fmt: skip
     if kind is pd.Timedelta:
         return "pandas", lambda value, keep: ["timedelta", keep(value.to_numpy())]
+    if kind is pd.Period:
+        return "pandas", _write_period
+    if kind is pd.Interval:
+        return "pandas", lambda value, keep: ["interval", keep(value.left), keep(value.right), value.closed]
     if kind in (type(pd.NaT), type(pd.NA)):
         return "pandas", lambda value, keep: ["missing", "NaT" if value is pd.NaT else "NA"]
     return "", None
@@ -164,6 +168,9 @@ def _write_values(column: pd.Series | pd.Index, keep: Keep) -> list[Any]:
             return ["ordinals", keep(values.asi8), f"datetime64[{dtype.unit}, {_zone_name(dtype.tz)}]"]
         case pd.PeriodDtype() if pd.api.types.pandas_dtype(str(dtype)) == dtype:
             return ["ordinals", keep(values.asi8), str(dtype)]
+        case pd.SparseDtype() if hasattr(pd.arrays.SparseArray, "from_indices"):  # from pandas 3.1 on
+            places = values.sp_index.indices
+            return ["sparse", keep(values.sp_values), keep(places), len(values), keep(values.fill_value), values.kind]
         case pd.IntervalDtype():
             return ["intervals", keep(values.left), keep(values.right), dtype.closed]
         case pd.StringDtype():
@@ -211,6 +218,9 @@ def _read_values(data: list[Any], read: Read) -> Any:
                 return pd.arrays.PeriodArray(read(first), dtype=dtype)
             times = pd.DatetimeIndex(read(first).view(f"M8[{dtype.unit}]"))
             return times.tz_localize("UTC").tz_convert(dtype.tz).array
+        case "sparse":
+            places, length, fill, sort = rest
+            return pd.arrays.SparseArray.from_indices(read(first), read(places), length, read(fill), sort)
         case "intervals":
             return pd.arrays.IntervalArray.from_arrays(read(first), read(rest[0]), closed=rest[1])
         case "text":
@@ -221,6 +231,17 @@ def _read_values(data: list[Any], read: Read) -> Any:
             values[read(rest[0])] = pd.NA
             return values
     raise ValueError(f"a column of kind {kind!r} is unknown to this version of the code.")
+
+
+def _write_period(period: pd.Period, keep: Keep) -> list[Any]:
+    written = ["period", period.ordinal, period.freqstr]
+    if _read_period(written[1:], keep).freq != period.freq:
+        raise ValueError(f"its frequency {period.freq!r} is not supported; convert it with .asfreq(...).")
+    return written
+
+
+def _read_period(data: list[Any], read: Read) -> pd.Period:
+    return pd.Period(ordinal=data[0], freq=data[1])
 
 
 def _zone_name(zone: tzinfo) -> str:
@@ -250,5 +271,7 @@ _HOW_TO_READ: dict[str, Callable[[list[Any], Read], Any]] = {
     "index": _read_index,
     "timestamp": _read_timestamp,
     "timedelta": lambda data, read: pd.Timedelta(read(data[0])),
+    "period": _read_period,
+    "interval": lambda data, read: pd.Interval(read(data[0]), read(data[1]), closed=data[2]),
     "missing": lambda data, read: getattr(pd, data[0]),
 }

@@ -8,13 +8,17 @@ import base64
 import io
 import json
 import math
+import re
 import struct
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
+from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from typing import Any
+from uuid import UUID, SafeUUID
 from zoneinfo import ZoneInfo
 
+from jobqueue.codec import structures
 from jobqueue.text import WITHIN, full_type_name, said, shown
 
 TREE = "application/vnd.jobqueue.tree"
@@ -23,6 +27,8 @@ LABEL = 100  # characters of a key in an error
 MAX_DEPTH = 100  # levels of nesting; decoding recurses, and may start deep in a web server's stack
 USE_ZONEINFO = "cannot be saved. Use an IANA time zone, such as zoneinfo.ZoneInfo('Europe/Paris')."
 SAFE_INT = 2**63  # larger integers are written in hexadecimal, which Python reads at any length
+PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # two halves of a character, which JSON reads as the character
+PATHS = {kind.__name__: kind for kind in (PosixPath, WindowsPath, PurePosixPath, PureWindowsPath)}
 Keep = Callable[..., Any]  # turns a nested value into its tree; a second argument names its place, such as ".attrs"
 Read = Callable[[Any], Any]  # turns a tree into its value
 
@@ -38,7 +44,8 @@ class ResultTooLarge(ResultNotEncodable):
 def encode(value: Any, max_bytes: float = math.inf) -> tuple[str, bytes]:
     """Return a value's media type and bytes.
 
-    :param value: a number, text, bytes, date, NumPy array, pandas object or Plotly figure, or a list, tuple, set or dict of them.
+    :param value: a number, text, bytes, date, NumPy array, pandas object or Plotly figure, or a list, tuple, set, dict, named tuple
+        or dataclass of them. docs/submitting.md lists the types.
     :param max_bytes: the size limit of the encoded value.
     :raises ResultNotEncodable: for an unsupported type. The message gives the type, its place in the value, and the remedy.
     :raises ResultTooLarge: if the encoded value exceeds `max_bytes`.
@@ -74,6 +81,17 @@ def decode(media_type: str, body: bytes) -> Any:
     return _Reader(parts[1:]).value(json.loads(parts[0]))
 
 
+def register(kind: type, tag: str, write: Callable[[Any, Keep], Any], read: Callable[[Any, Read], Any]) -> None:
+    """Let values of one more type of the engine be saved. The module that defines the type calls this when it is imported.
+
+    :param tag: the name of the type in stored values. It never changes.
+    :param write: returns a value's tree. It passes nested values to its second argument.
+    :param read: returns the value of such a tree.
+    """
+    _PLAIN[kind] = (tag, write)
+    _HOW_TO_READ[f"${tag}"] = read
+
+
 class _Writer:
     """Encoder of one value. It collects the binary parts that the tree refers to."""
 
@@ -94,8 +112,10 @@ class _Writer:
 
     def _tree(self, value: Any, where: str) -> Any:
         kind = type(value)
-        if value is None or kind in (bool, float, str) or (kind is int and -SAFE_INT < value < SAFE_INT):
+        if value is None or kind in (bool, float) or (kind is int and -SAFE_INT < value < SAFE_INT):
             return value
+        if kind is str:
+            return _text(value, where)
         if kind is list:
             return [self.tree(item, f"{where}[{i}]") for i, item in enumerate(value)]
         if kind is dict:
@@ -106,8 +126,8 @@ class _Writer:
         if write is None:
             raise ResultNotEncodable(
                 f"{where} is a {full_type_name(value)}, which cannot be saved. Return numbers, text, "
-                "bytes, dates, NumPy arrays, pandas DataFrames, Series and indexes, or Plotly figures, or lists, tuples, sets "
-                "and dicts of them. For a model, for example, return its parameters as a dict."
+                "bytes, dates, NumPy arrays, pandas DataFrames, Series and indexes, or Plotly figures, or lists, tuples, sets, "
+                "dicts, named tuples and dataclasses of them. For a model, for example, return its parameters as a dict."
             )
         try:
             data = write(value, lambda part, place="": self.tree(part, where + place))
@@ -124,9 +144,18 @@ class _Writer:
 
     def _dict(self, value: dict[Any, Any], where: str) -> Any:
         items = {key: self.tree(item, f"{where}[{shown(key, LABEL)}]") for key, item in value.items()}
-        if all(type(key) is str and not key.startswith("$") for key in items):
+        if all(type(key) is str and not key.startswith("$") and not PAIR.search(key) for key in items):
             return items
         return {"$dict": [[self.tree(key, f"a key of {where}"), item] for key, item in items.items()]}
+
+
+def _text(value: str, where: str) -> str:
+    if PAIR.search(value):
+        raise ResultNotEncodable(
+            f"{where} is text with the two halves of a character as two characters, which cannot be saved. Join them: "
+            "text.encode('utf-16', 'surrogatepass').decode('utf-16')."
+        )
+    return value
 
 
 class _Reader:
@@ -173,7 +202,7 @@ def _how_to_write(kind: type) -> tuple[str, Callable[[Any, Keep], Any] | None]:
 
         if kind is Figure:
             return "figure", lambda value, keep: value.to_json().encode()
-    return "", None
+    return structures.how_to_write(kind)
 
 
 def _zone(zone: tzinfo | None) -> str | None:
@@ -202,6 +231,13 @@ def _read_time(data: list[Any], read: Read) -> time:
     text, zone, fold = data
     value = time.fromisoformat(text)
     return (value if zone is None else value.replace(tzinfo=ZoneInfo(zone))).replace(fold=fold)
+
+
+def _write_path(value: PurePath, keep: Keep) -> list[str]:
+    kind, text = type(value), str(value)
+    if kind(text).parts != value.parts:
+        raise ValueError(f"its text {text!r} is another path. Return it as text.")
+    return [kind.__name__, text]
 
 
 def _write_array(value: Any) -> bytes:
@@ -254,6 +290,9 @@ _PLAIN: dict[type, tuple[str, Callable[[Any, Keep], Any]]] = {
     time: ("time", lambda value, keep: [value.isoformat(), _zone(value.tzinfo), value.fold]),
     timedelta: ("timedelta", lambda value, keep: [value.days, value.seconds, value.microseconds]),
     Decimal: ("decimal", lambda value, keep: str(value)),
+    UUID: ("uuid", lambda value, keep: [value.hex, value.is_safe.value]),
+    range: ("range", lambda value, keep: [keep(value.start), keep(value.stop), keep(value.step)]),
+    **{kind: ("path", _write_path) for kind in PATHS.values()},
 }
 
 _HOW_TO_READ: dict[str, Callable[[Any, Read], Any]] = {
@@ -268,7 +307,11 @@ _HOW_TO_READ: dict[str, Callable[[Any, Read], Any]] = {
     "$time": _read_time,
     "$timedelta": lambda data, read: timedelta(*data),
     "$decimal": lambda data, read: Decimal(data),
+    "$uuid": lambda data, read: UUID(data[0], is_safe=SafeUUID(data[1])),
+    "$range": lambda data, read: range(*map(read, data)),
+    "$path": lambda data, read: PATHS[data[0]](data[1]),
     "$pandas": _read_pandas,
+    **structures.HOW_TO_READ,
 }
 
 _IN_PARTS: dict[str, Callable[[bytes], Any]] = {

@@ -5,6 +5,8 @@ late. Of the moments that came while no consumer ran, the last is made up if it 
 the database's clock jumps forward counts as time in which no consumer ran. A consumer that starts cannot know at once whether
 another one runs, so it leaves earlier moments to live consumers for OTHERS seconds.
 
+A dataset does not wait for its first due moment: a consumer that registers its schedule submits the job of its first version.
+
 The main process renews leases between two passes, so a pass is short.
 """
 
@@ -20,6 +22,7 @@ from huey.api import PeriodicTask
 
 from jobqueue.database.times import utc
 from jobqueue.ledger.ledger import Ledger
+from jobqueue.ledger.records import NewJob
 from jobqueue.schedules.recurrence import Minutes
 from jobqueue.schedules.schedule import Schedule
 from jobqueue.schedules.timetable import Fire, Timetable
@@ -110,7 +113,24 @@ class Scheduler:
         self._tasks = self._periodic_tasks()
         self._schedules = {name: task.schedule for name, task in self._tasks.items()}
         self._check_at = dict.fromkeys(self._tasks, 0.0)
-        return self._timetable.register({name: str(schedule) for name, schedule in self._schedules.items()})
+        now = self._timetable.register({name: str(schedule) for name, schedule in self._schedules.items()})
+        for name, task in self._tasks.items():
+            if getattr(task, "makes_dataset", False):
+                self._make_first_version(name)
+        return now
+
+    def _make_first_version(self, name: str) -> None:
+        task, job = self._job(name, "first version")
+        if self._timetable.make_first_version(name, job):
+            logger.info("%s: the first version is made at once.", name)
+            self._emit(signals.SIGNAL_ENQUEUED, task)
+
+    def _job(self, name: str, occasion: str) -> tuple[PeriodicTask, NewJob]:
+        """Return a new task and its job. Their id is the same in all consumers for the same occasion."""
+        task = self._tasks[name]()
+        task.unique = False  # `overlap` decides how to treat two runs
+        task.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self._queue}/{name}/{occasion}"))
+        return task, self._submitter.row(task)
 
     def _fire_schedule(self, name: str, watermark: float, now: float, until: float) -> None:
         """Fire the due moments of one schedule. Stop after one that ends past `until`, by time.monotonic()."""
@@ -146,10 +166,7 @@ class Scheduler:
         self._timetable.pass_over(name, watermark, due.timestamp(), note)
 
     def _fire(self, name: str, watermark: float, due: datetime, made_up: bool = False) -> None:
-        task = self._tasks[name]()
-        task.unique = False  # `overlap` decides how to treat two runs
-        task.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self._queue}/{name}/{due.astimezone(UTC):%Y-%m-%d %H:%M:%S}"))
-        job = self._submitter.row(task)
+        task, job = self._job(name, f"{due.astimezone(UTC):%Y-%m-%d %H:%M:%S}")
         overlap = self._schedules[name].overlap
         fire = self._timetable.fire(
             name, watermark, due.timestamp(), job, overlap=overlap, made_up=made_up, moment=_text(due)

@@ -10,6 +10,7 @@ from huey.exceptions import TaskTimeout
 
 from jobqueue import interrupts
 from jobqueue.database.database import DatabaseUnavailable
+from jobqueue.execution.coroutines import in_event_loop
 from jobqueue.execution.current_job import ClaimedJob, current_job
 from jobqueue.ledger.ledger import Ledger
 
@@ -52,14 +53,16 @@ def timeout_error() -> TaskTimeout | interrupts.OutOfTime | None:
     """Return the exception for a job that timed out, or None if the alarm belongs to an earlier job.
 
     The first exception is a TaskTimeout, which a task may catch to clean up. Some tasks continue after any Exception, so
-    later ones are an OutOfTime, which `except Exception` does not catch.
+    later ones are an OutOfTime, which `except Exception` does not catch. In an event loop the first one is an OutOfTime too: the
+    loop goes on after any other exception of a callback, and cancels its coroutines after this one.
     """
     job = current_job()
     if not isinstance(job, ClaimedJob) or job.deadline is None or time.monotonic() < job.deadline:
         return None
     if job.interrupted_at is None:
         job.interrupted_at = time.monotonic()
-        return job.timed_out()
+        if not in_event_loop():
+            return job.timed_out()
     return interrupts.OutOfTime(str(job.timed_out()))
 
 

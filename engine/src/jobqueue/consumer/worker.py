@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from huey.api import Task
@@ -73,7 +74,7 @@ class DurableWorker(Worker):
             if self.claim_in_doubt:
                 self.ledger.release(self.consumer, self.name)
             self.claim_in_doubt = True
-            task = self.executor.claim(self._request)
+            task = self.executor.claim(self._request, self._holding)
             self.claim_in_doubt = False
             for_other_code = (
                 task is None and self.notified and self.ledger.reading.any_queued_but(self.messages.task_names())
@@ -110,10 +111,15 @@ class DurableWorker(Worker):
     def _execute(self, task: Task) -> Executed:
         attempt: Attempt = task.attempt
         self.task_count += 1
-        self.held_token.value = attempt.token.encode()
         self.lately = [*(queue for queue in self.lately if queue != attempt.queue), attempt.queue]
-        try:
+        with self._holding(attempt.token):
             return self.executor.execute(task, self._next_request)
+
+    @contextlib.contextmanager
+    def _holding(self, token: str) -> Iterator[None]:
+        self.held_token.value = token.encode()
+        try:
+            yield
         finally:
             self.held_token.value = b""
 
@@ -124,7 +130,7 @@ class DurableWorker(Worker):
             return None
         self.claim_in_doubt = True
         try:
-            task = self.executor.task_of(executed.next)
+            task = self.executor.task_of(executed.next, self._holding)
         except DatabaseUnavailable as error:
             self._logger.warning("The claimed job is released: %s", error)
             return None

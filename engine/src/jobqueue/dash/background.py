@@ -1,8 +1,6 @@
 """The job of a background callback: it runs the function with Dash's context, `set_progress` and `set_props`."""
 
-import asyncio
 import hashlib
-import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from dash._utils import AttributeDict
 from dash.exceptions import PreventUpdate
 
 from jobqueue.dash.callback_updates import UpdateWriter
+from jobqueue.execution.coroutines import finished
 from jobqueue.execution.current_job import SubmitRefused, current_job
 from jobqueue.huey import DurableHuey
 
@@ -82,9 +81,7 @@ def run(huey: DurableHuey, background: Background, args: Any, context: dict[str,
 
     before = context_value.set(given)
     try:
-        value = background.function(*positional, **named)
-        if inspect.iscoroutine(value):
-            value = asyncio.run(value)
+        value = finished(background.function(*positional, **named))
     except PreventUpdate:
         value = no_update
     except SubmitRefused as error:

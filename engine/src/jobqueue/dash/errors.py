@@ -8,6 +8,7 @@ The layout needs a `dmc.NotificationContainer(id=NOTICES)`, in which the errors 
 """
 
 import contextlib
+import html
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from dash import Dash, hooks, set_props
 from dash._pages import _path_to_page
 from dash.development.base_component import Component
 from dash.exceptions import BackgroundCallbackError, DependencyException
-from flask import abort, current_app, jsonify, request
+from flask import abort, jsonify, request
 from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.wrappers import Response
 
@@ -29,6 +30,7 @@ from jobqueue.database import patience
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.execution.current_job import SubmitRefused
 from jobqueue.jobs.job import JobNotFound
+from jobqueue.plain_page import plain_page
 from jobqueue.tasks.submission import ArgumentsTooLarge
 from jobqueue.text import ERROR, said
 
@@ -36,25 +38,9 @@ NOTICES = "notices"  # the id of the layout's NotificationContainer
 CALLBACKS = "_dash-update-component"  # Dash's endpoint for callbacks, after the app's prefix
 PAGES = "<path:path>"  # Dash's endpoint for pages, after the app's prefix
 
-# A page without Dash: while the database is away, nobody can be shown a page of the app.
-UNAVAILABLE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="data:,">
-<title>{{ title }}</title>
-<style>
-html { background: Canvas; color: CanvasText }
-body { font-family: sans-serif; line-height: 1.5; max-width: 25em; margin: 10vh auto; padding: 0 1em }
-h1 { font-size: 1.5em }
-</style>
-<main>
-<h1>{{ title }}</h1>
-<p>{{ message }}</p>
-<p><a href="">Try again</a></p>
-</main>
-"""
+# Pages without Dash, which serves nothing without a log-in, and nothing while the database is away.
+MISSING = '<p>Check the address, or go to <a href="{{ root }}">the first page</a>.</p>'
+UNAVAILABLE = '<p>{{ message }}</p><p><a href="">Try again</a></p>'
 
 IN_WORDS = (ArgumentsTooLarge, DatabaseUnavailable, SubmitRefused)  # exceptions with words of their own
 
@@ -70,22 +56,22 @@ class Errors:
     :param debug: leave programming errors to Dash's dev tools.
     """
 
+    _app: Dash  # set by `install`
+
     def __init__(self, access: Access, debug: bool = False) -> None:
         self.access = access
         self.debug = debug
-        self._prefix = "/"
-        self._uses_pages = False
 
     def install(self, app: Dash) -> None:
         """Handle the errors of all pages that are registered by now, and those outside of callbacks and pages."""
+        self._app = app
         for page in dash.page_registry.values() if app.use_pages else ():
             page["layout"] = self.in_page(page["layout"])
-        self._prefix = app.config.routes_pathname_prefix
-        self._uses_pages = app.use_pages
         app.server.before_request(patience.begin_request)
         app.server.teardown_request(patience.end_request)
         app.server.after_request(self._missing_is_404)
         app.server.register_error_handler(DatabaseUnavailable, self._unavailable)
+        app.server.register_error_handler(NotFound, lambda _: (self._missing(), 404))
         app.server.register_error_handler(DependencyException, lambda _: ("There is no such file.", 404))
 
     def in_callback(self, error: Exception) -> None:
@@ -129,14 +115,14 @@ class Errors:
     def _missing_is_404(self, response: Response) -> Response:
         """Answer 404 for an unknown page, and for a page of an unknown job, for browsers and programs.
 
-        The browser shows Dash's page for unknown addresses. Without a log-in there is none, and no reason to log in.
+        Dash's page for unknown addresses stays as it is. A redirect to the log-in becomes a page without Dash.
         """
-        if request.endpoint != self._prefix + PAGES or response.status_code not in (200, 302):
+        if not self._is_for(PAGES) or response.status_code not in (200, 302):
             return response
-        if self._uses_pages and not _is_page(request.path.removeprefix(self._prefix)):
+        if self._app.use_pages and not _is_page(request.path.removeprefix(self._prefix)):
             if response.status_code == 302:
                 del response.headers["Location"]
-                response.set_data(NotFound("There is no such page.").get_body())
+                response.set_data(self._missing())
             response.status_code = 404
         elif response.status_code == 200 and (job := request.args.get("job")):
             with contextlib.suppress(DatabaseUnavailable):  # the page itself says so
@@ -146,13 +132,29 @@ class Errors:
     def _unavailable(self, error: DatabaseUnavailable) -> Any:
         """Answer a request that failed before its page or callback began, such as the lookup of a session."""
         repeated = CALL in request.headers or "cacheKey" in request.args  # the browser repeats background callbacks
-        if request.endpoint == self._prefix + CALLBACKS and not repeated:
+        if self._is_for(CALLBACKS) and not repeated:
             return _as_answer(error)
         words = in_words(error)
         if request.accept_mimetypes.best_match(["text/plain", "text/html"]) == "text/html":
-            # Without Flask's template context: Flask-Login adds the visitor to it, which takes the database.
-            return current_app.jinja_env.from_string(UNAVAILABLE).render(words), 503
+            return self._page(words["title"], UNAVAILABLE, message=words["message"]), 503
         return f"{words['title']}. {words['message']}", 503, {"Content-Type": "text/plain"}
+
+    def _is_for(self, endpoint: str) -> bool:
+        """Return whether the request is for one of Dash's endpoints, which it names after their addresses."""
+        return request.endpoint == self._prefix + endpoint
+
+    @property
+    def _prefix(self) -> str:
+        """Return the URL prefix that the server sees."""
+        return str(self._app.config.routes_pathname_prefix)
+
+    def _missing(self) -> str:
+        return self._page("There is no such page", MISSING)
+
+    def _page(self, heading: str, content: str, **shown: Any) -> str:
+        """Return a page without Dash. Dash's title is HTML."""
+        root = self._app.config.requests_pathname_prefix
+        return plain_page(heading, content, html.unescape(self._app.title), root=root, **shown)
 
 
 def _is_page(path: str) -> bool:

@@ -10,6 +10,7 @@ import hmac
 import json
 import logging
 import pickle
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -46,6 +47,7 @@ logger = logging.getLogger("jobqueue.manager")
 
 # By callback id. All managers of a queue share them, as a process may serve several apps.
 _tasks: WeakKeyDictionary[DurableHuey, dict[str, TaskWrapper]] = WeakKeyDictionary()
+_registering = threading.RLock()  # the first calls of a web process may come at the same moment
 
 
 class HueyManager(BaseBackgroundCallbackManager):
@@ -102,21 +104,22 @@ class HueyManager(BaseBackgroundCallbackManager):
 
         Raises ValueError for two callbacks with the same id.
         """
-        for callback_id, background in self._known_callbacks():
-            task = self._tasks.get(callback_id)
-            if task is not None:
-                earlier = task.func.background
-                if earlier == background:
-                    continue
-                if earlier.name != background.name:
-                    raise ValueError(
-                        f"{earlier.name} and {background.name} are both the callback {callback_id!r} of this queue. Give "
-                        "two apps a DurableHuey each, or their components other ids."
-                    )
-                task.unregister()  # redefined, as in a notebook
-            self._tasks[callback_id] = self.handle.task(name=task_name(callback_id), max_arguments=self.max_arguments)(
-                self._job(background)
-            )
+        with _registering:
+            for callback_id, background in self._known_callbacks():
+                task = self._tasks.get(callback_id)
+                if task is not None:
+                    earlier = task.func.background
+                    if earlier == background:
+                        continue
+                    if earlier.name != background.name:
+                        raise ValueError(
+                            f"{earlier.name} and {background.name} are both the callback {callback_id!r} of this queue. Give "
+                            "two apps a DurableHuey each, or their components other ids."
+                        )
+                    task.unregister()  # redefined, as in a notebook
+                self._tasks[callback_id] = self.handle.task(
+                    name=task_name(callback_id), max_arguments=self.max_arguments
+                )(self._job(background))
 
     def _known_callbacks(self) -> Iterator[tuple[str, Background]]:
         apps = list(self._apps)
@@ -145,11 +148,12 @@ class HueyManager(BaseBackgroundCallbackManager):
         return job
 
     def _task_of(self, background: Background) -> TaskWrapper:
-        for _ in range(2):
-            for task in self._tasks.values():
-                if task.func.background == background:
-                    return task
-            self.register_tasks()
+        with _registering:
+            for _ in range(2):
+                for task in self._tasks.values():
+                    if task.func.background == background:
+                        return task
+                self.register_tasks()
         raise LookupError(f"{background.function!r} is no background callback of an app with this manager.")
 
     # --- Dash's interface of a manager ---

@@ -22,13 +22,15 @@ from huey.api import TaskWrapper
 
 from jobqueue.dash.access import Access
 from jobqueue.dash.error_text import ASK
-from jobqueue.dash.panel_view import as_text, no_such_job, not_started, out_of_touch, status, too_large
+from jobqueue.dash.panel_view import no_such_job, not_started, out_of_touch, status, too_large
+from jobqueue.dash.result_view import by_type
 from jobqueue.dash.status_text import AHEAD_AT_MOST, Glance, glance
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.execution.current_job import SubmitRefused
 from jobqueue.huey import DurableHuey
 from jobqueue.jobs.job import Job, JobNotFound
 from jobqueue.ledger.states import State as JobState
+from jobqueue.reports.pdf import find_chromium
 from jobqueue.tasks.submission import ArgumentsTooLarge
 from jobqueue.text import ERROR, TITLE, said
 
@@ -55,11 +57,13 @@ class JobPanel:
     :param access: the jobs that a visitor may see and act on. A request for any other job is answered with a 404. By
         default everybody may see every job. `Jobs.panel` passes itself here.
     :param task: the task whose results this panel shows. A job of another task is shown without its result.
-    :param show: makes a component of the job's result. By default the result is shown as text. The keyword arguments
-        that the layout gave to the panel are passed on.
+    :param show: makes a component of the job's result. By default a frame is shown as a table, a Plotly figure as a chart, and
+        anything else as text. The keyword arguments that the layout gave to the panel are passed on.
     :param title: makes the panel's heading from a Job.
     :param address: address of a page that shows the new job after "Run again" or `start`. `{id}` stands for its id. A path
         that begins with a slash is one within the app, without its URL prefix: `/hello?job={id}`.
+    :param pdf: a task that prints the page, from `huey.page_report`, with the job's id as its only parameter `job`. The button
+        "PDF" submits it and shows its job. A host without Chromium shows no button.
 
     Raises ValueError for a name that is taken.
     """
@@ -74,6 +78,7 @@ class JobPanel:
         show: Callable[..., Component] | None = None,
         title: Callable[[Job], str] | None = None,
         address: str = "?job={id}",
+        pdf: TaskWrapper | None = None,
     ) -> None:
         if name in _panels:
             raise ValueError(f"There is a JobPanel named {name!r} already: give each a name of its own.")
@@ -82,11 +87,13 @@ class JobPanel:
         self.name = name
         self.access = access or Access(huey, lambda: None)
         self.task = None if task is None else huey.name_of(task)
-        self.show = show or as_text
+        self.show = show or by_type
         self.title = title
         self.address = address
+        self.pdf = pdf
         self._restricted = access is not None
         self._starts = False
+        self._laid_out = False
 
     def __call__(self, job_id: Any = None, **given: Any) -> Component:
         """Return the panel of one job. Without an id it is empty.
@@ -94,6 +101,7 @@ class JobPanel:
         `given` is passed to `show`, and kept on the page as JSON.
         """
         job = self._job(job_id, given)
+        self._laid_out = True
         if not self._starts:
             return html.Div(job)
         return html.Div(
@@ -139,7 +147,14 @@ class JobPanel:
         :param dependencies: Inputs and States, as for `dash.callback`.
         :param in_place: show the job in this panel and leave the address alone, for a job that the page does not need
             to find again.
+
+        Raises RuntimeError if the panel is in a layout already, which then has no place for what `start` shows.
         """
+        if self._laid_out and not self._starts:
+            raise RuntimeError(
+                f"The JobPanel {self.name!r} is in a layout already, without a place for the job that start() shows. Put "
+                "@panel.start above that layout, or make the layout a function."
+            )
         button = dependencies[0].component_id
         self._starts = True
 
@@ -241,7 +256,10 @@ class JobPanel:
         if not job.state.ended:
             return [self._button(job, "cancel", "Cancel", "red")]
         act, label = ("again", "Run again") if job.state is JobState.SUCCEEDED else ("retry", "Try again")
-        return [self._button(job, act, label, "blue")]
+        buttons = [self._button(job, act, label, "blue")]
+        if self.pdf is not None and self._is_of_task(job) and job.state is JobState.SUCCEEDED and find_chromium():
+            buttons.append(self._button(job, "pdf", "PDF", "gray"))
+        return buttons
 
     def _button(self, job: Job, act: str, label: str, colour: str) -> Component:
         at = {"panel": self.name, "job": job.id, "act": act}
@@ -259,6 +277,9 @@ class JobPanel:
             self.access.retry(job_id)  # False if somebody else has retried it
         elif act == "again":
             return self._address(self.access.again(job_id, new_id).id)
+        elif act == "pdf" and self.pdf is not None:
+            print_id = self.access.id_of_form(str(uuid.uuid5(uuid.UUID(new_id), act)))
+            return dash.get_relative_path(f"/jobs/{self.pdf(job=job_id, id=print_id).id}")
         return None
 
     def _address(self, job_id: str) -> str:

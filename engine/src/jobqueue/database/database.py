@@ -29,13 +29,13 @@ from jobqueue.database import patience
 from jobqueue.database.pool import AllInUse, Pool
 from jobqueue.database.problems import UNREACHABLE, Problem, Reminder, classify
 from jobqueue.text import is_storable
-from jobqueue.urls import printable
+from jobqueue.urls import printable, sqlite_path
 
 logger = logging.getLogger("jobqueue.database")
 
 MEMORY = "sqlite://"
 MAX_PORT = 65_535
-_HAS_NO_PASSWORD = re.compile(r"[^:/]*(:\d*)?(/.*)?")  # host, port and database
+_HAS_NO_PASSWORD = re.compile(r"(\[[^\]]*\]|[^:/]*)(:\d*)?(/.*)?")  # host, port and database
 Row = Mapping[str, Any]
 
 
@@ -177,7 +177,7 @@ class Database:
         self._opening = threading.Lock()
         self._failed: tuple[float, Exception] | None = None  # time.monotonic() and error of the last failed opening
         self._avoided_until = float("-inf")  # time.monotonic(); requests that began before do not ask the database
-        self._reminder = Reminder(logger)
+        self.reminder = Reminder(logger)  # of problems: the same one is logged once a minute, whoever meets it
         self._memory_lock = threading.RLock() if self.in_memory else contextlib.nullcontext()
 
     @property
@@ -192,7 +192,7 @@ class Database:
 
     @property
     def _url(self) -> str:
-        return self.url.render_as_string(hide_password=False)
+        return self.url.render_as_string(hide_password=False) if self.path is None else f"sqlite:///{self.path}"
 
     @property
     def dialect(self) -> Dialect:
@@ -360,7 +360,7 @@ class Database:
         found = (self._version(pool) if self._dialect.has_database() else None) or ""
         if found > migrations.HEAD:
             text = "The ledger's schema is at %s, newer than this code's %s. It is used without change."
-            self._reminder.warn(text, found, migrations.HEAD)
+            self.reminder.warn(text, found, migrations.HEAD)
         if found >= migrations.HEAD:
             return
         with self._dialect.migrating() as connection:
@@ -400,7 +400,7 @@ class Database:
             self._avoided_until = now + patience.REST if hangs else now
             problem = classify(cause, self._url)
             if patience.request_began() is not None:  # a user is told less, so the operator reads it in the log
-                self._reminder.warn("%s", problem.sentence, about=problem.name)
+                self.reminder.warn("%s", problem.sentence, about=problem.name)
             raise DatabaseUnavailable(problem.sentence, problem) from None
 
 
@@ -411,7 +411,8 @@ def dialect_of(url: str) -> Dialect:
     """
     try:
         url.encode()
-        parsed = sa.make_url(_with_plain_at_signs(url))
+        path = sqlite_path(url)
+        parsed = sa.make_url(_with_plain_at_signs(url)) if path is None else sa.URL.create("sqlite", database=path)
     except (sa.exc.ArgumentError, ValueError):
         raise ValueError(f"database_url is not a valid URL. {_ENCODE} {_FORMS}") from None
     if parsed.get_backend_name() == "sqlite":
@@ -438,8 +439,6 @@ def _with_plain_at_signs(url: str) -> str:
     :raises ValueError: if they could be in the password or in an option.
     """
     scheme, separator, rest = url.partition("://")
-    if scheme == "sqlite":  # a path, without a password
-        return url
     address, question, query = rest.partition("?")
     user, at, host = address.rpartition("@")
     if "@" in query and (at or _HAS_NO_PASSWORD.fullmatch(address)):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 
@@ -34,9 +35,20 @@ class SQLite:
         self.path: Path | None = None  # the file; None in memory
         if url.database not in (None, "", ":memory:"):
             self.path = Path(str(url.database)).absolute()  # a task may change the working directory
+            self._refuse_escapes(self.path)
             url = url.set(database=str(self.path))
         self.url = url
         self._memory: sqlite3.Connection | None = None
+
+    @staticmethod
+    def _refuse_escapes(path: Path) -> None:
+        """Raise ValueError if earlier versions decoded the path to a file that exists. The path as written would be a new, empty file."""
+        decoded = Path(unquote(str(path)))
+        if decoded != path and decoded.exists() and not path.exists():
+            raise ValueError(
+                "database_url has percent signs, and the path of a SQLite file is taken as it is written. "
+                f"For the file that exists, write sqlite:///{decoded}"
+            )
 
     @staticmethod
     @functools.cache

@@ -6,6 +6,7 @@ the ledger, and from the ledger otherwise. Each process decodes a version once.
 """
 
 import functools
+import math
 import re
 import threading
 import time
@@ -23,18 +24,20 @@ from jobqueue.datasets.cache import DatasetCache, digest_of
 from jobqueue.datasets.copies import own_copy, read_only
 from jobqueue.datasets.single_flight import SingleFlight
 from jobqueue.execution.attempt import current_attempt
+from jobqueue.execution.coroutines import finished
 from jobqueue.execution.current_job import current_job
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import NewVersion
 from jobqueue.ledger.states import State
+from jobqueue.text import shown
 
 T = TypeVar("T")
 KEEP = 3  # versions
 
 SHORTEST_POLL, LONGEST_POLL = 0.05, 0.5  # seconds between two queries for the first version
 
-Moment = datetime | date
+Moment = Any  # a datetime, a date, ISO text, a NumPy datetime64, or a pandas Period, whose start counts
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 24 * 3600, "week": 7 * 24 * 3600}  # seconds
 
 
@@ -182,7 +185,7 @@ class Dataset(Generic[T]):
 
     def _refresh(self) -> Any:
         """Run the function, and have the attempt's end save its value as a version. Outside a worker, return the value."""
-        value = self.function()
+        value = finished(self.function())
         rows = _length(value)
         if value is None or rows == 0:
             raise EmptyDataset(f"{self.name} returned {_described(value)}, so no version was made.")
@@ -242,7 +245,7 @@ class Dataset(Generic[T]):
     def _not_ready_message(self) -> str:
         error = self.info().error
         return (
-            f"{self.name} has no version yet. A running worker makes the first one when it is due. To make one now, call "
+            f"{self.name} has no version yet. A worker makes the first one as soon as it runs this code. To make one now, call "
             f"{self.function.__name__}.refresh(), then {self.function.__name__}.read(wait=60)."
             + (f" Its last refresh failed: {error}" if error else "")
         )
@@ -264,11 +267,24 @@ def _described(value: Any) -> str:
 
 def _epoch(moment: Moment) -> float:
     """Return a moment in seconds since the epoch. A datetime without a time zone is in UTC. A date stands for its midnight."""
-    if isinstance(moment, datetime):
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    if isinstance(moment, date):
-        return datetime(moment.year, moment.month, moment.day, tzinfo=UTC).timestamp()
-    raise TypeError(f"as_of returned {moment!r}. Return a datetime or a date.")
+    found = moment
+    try:
+        if hasattr(found, "to_timestamp"):  # a pandas Period
+            found = found.to_timestamp()
+        elif hasattr(found, "astype"):  # a NumPy datetime64
+            found = found.astype("datetime64[us]").item()
+        elif isinstance(found, str):
+            found = datetime.fromisoformat(found)
+        if isinstance(found, date) and not isinstance(found, datetime):
+            found = datetime(found.year, found.month, found.day)
+        seconds = float((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+    except (AttributeError, TypeError, ValueError):
+        seconds = math.nan
+    if math.isnan(seconds):
+        raise TypeError(
+            f"as_of returned {shown(moment)}. Return a datetime, a date, a Period, a datetime64 or ISO text."
+        )
+    return seconds
 
 
 def _duration(given: float | str | timedelta) -> timedelta:

@@ -71,6 +71,7 @@ class CurrentJob:
 
     def __init__(self, report: Callable[[float, float, str], None] | None = None) -> None:
         self._report = report
+        self.with_error: dict[str, Any] = {}  # what an attempt that fails keeps beside its error
         self._names: set[str] = set()
 
     def step(self, name: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from huey import signals
 from huey.api import PeriodicTask, Task
-from huey.exceptions import TaskException
+from huey.exceptions import TaskException, TaskTimeout
 from huey.utils import SKIPPED
 
 from jobqueue import codec, interrupts
@@ -34,6 +34,8 @@ from jobqueue.text import INTERRUPTS, WITHIN, formatted, said, shown, trace_of
 
 logger = logging.getLogger("jobqueue.executor")
 
+READ_WITHIN = 60.0  # seconds to unpickle a job's arguments, whose classes run their own code then
+
 
 class Host(Protocol):
     """Huey, as far as the executor calls it."""
@@ -44,6 +46,9 @@ class Host(Protocol):
     def execute_as_huey(self, task: Task, timestamp: datetime) -> Any:
         """Run the task with Huey's hooks, signals, locks and timeouts."""
 
+    def limit_time(self, seconds: float) -> contextlib.AbstractContextManager[None]:
+        """Interrupt the block after this time, if the calling thread can be interrupted."""
+
     def schedule_retry(self, task: Task, at: float | None = None) -> None:
         """Note on the task's attempt that it is tried again."""
 
@@ -53,6 +58,13 @@ class Claimed(NamedTuple):
 
     row: Row
     token: str
+
+
+Holding = Callable[[str], contextlib.AbstractContextManager[None]]
+
+
+def _holding_nothing(token: str) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
@@ -127,32 +139,44 @@ class Executor:
             lately=lately,
         )
 
-    def claim(self, request: Callable[[], ClaimRequest]) -> Task | None:
-        """Claim the next due job whose task this code knows. Return None if no such job is due."""
+    def claim(self, request: Callable[[], ClaimRequest], holding: Holding = _holding_nothing) -> Task | None:
+        """Claim the next due job whose task this code knows. Return None if no such job is due.
+
+        :param holding: as in `task_of`.
+        """
         while True:
             claim_request = request()
             row = self._ledger().claim(claim_request)
             if row is None:
                 return None
-            if (task := self.task_of(Claimed(row, claim_request.token))) is not None:
+            if (task := self.task_of(Claimed(row, claim_request.token), holding)) is not None:
                 return task
 
-    def task_of(self, claimed: Claimed) -> Task | None:
-        """Return the task to execute for a claimed row. If the job cannot be read, fail it and return None."""
+    def task_of(self, claimed: Claimed, holding: Holding = _holding_nothing) -> Task | None:
+        """Return the task to execute for a claimed row. If the job cannot be read, fail it and return None.
+
+        Arguments run their own code when they are unpickled. Like a task, it can be cancelled, and its time is limited.
+
+        :param holding: called with the claim's token. The worker holds the job inside of the context that it returns.
+        """
         row, token = claimed
         job = ClaimedJob(self._ledger(), row["id"], token, row["attempt"], row["owner"], self._max_result)
         attempt = Attempt(row, token, job)
         try:
-            task = self._messages.read(row["message"])
-            self._give_input(task, row)
+            with holding(token), working_for(job), self._host.limit_time(READ_WITHIN):
+                task = self._read(job, row)
         except DatabaseUnavailable:
             with contextlib.suppress(DatabaseUnavailable):
                 self._ledger().release_one(row["id"], token)
             raise
-        except BaseException as error:  # an argument runs its own code when it is unpickled
+        except BaseException as error:
+            attempt.claim_lost = issubclass(type(error), interrupts.ClaimLost)
             trace = formatted(error)
             logger.error("Cannot read job %s.\n%s", row["id"], trace)
-            sentence = f"The job's message cannot be read, so it did not run: {said(error, WITHIN)}"
+            why = said(error, WITHIN)
+            if issubclass(type(error), TaskTimeout | interrupts.OutOfTime):
+                why = f"Its arguments were not unpickled within {READ_WITHIN:g} s."
+            sentence = f"The job's message cannot be read, so it did not run: {why}"
             result = error_result(sentence, row["id"], trace)
             self._write_end(attempt, Outcome(state=State.FAILED, error=sentence, result=result))
             return None
@@ -165,6 +189,17 @@ class Executor:
         task.attempt = attempt
         attempt.task = task
         return task
+
+    def _read(self, job: ClaimedJob, row: Row) -> Task:
+        job.deadline, job.timeout_s = time.monotonic() + READ_WITHIN, READ_WITHIN
+        try:
+            interrupts.expose(job.token)
+            task = self._messages.read(row["message"])
+            self._give_input(task, row)
+            return task
+        finally:
+            interrupts.shield()
+            job.deadline = job.interrupted_at = None
 
     def _give_input(self, task: Task, row: Row) -> None:
         """Add arguments: the previous result for a task of a pipeline, the members' results for a chord's callback."""
@@ -224,7 +259,8 @@ class Executor:
             interrupts.expose(attempt.token)
             attempt.job.check_time()
             value = type(task).execute(task)
-            if attempt.value_is_wanted or (self._host.results and not isinstance(task, PeriodicTask)):
+            kept = not isinstance(task, PeriodicTask) or getattr(task, "keep_result", False)
+            if attempt.value_is_wanted or (self._host.results and kept):
                 attempt.value = codec.encode(value, self._max_result)
             elif (
                 self._host.results and not attempt.is_fired

@@ -10,6 +10,7 @@ from huey.exceptions import ResultTimeout
 from huey.utils import Error
 
 from jobqueue.execution.job_log import LogLine
+from jobqueue.jobs import waiting
 from jobqueue.jobs.history import Event
 from jobqueue.jobs.job import Job, Progress
 from jobqueue.ledger.ledger import Ledger
@@ -21,6 +22,7 @@ class Queue(Protocol):
     """The queue, as far as a handle calls it."""
 
     storage: Any
+    lease_s: float
 
     @property
     def ledger(self) -> Ledger: ...
@@ -47,7 +49,8 @@ class JobHandle(Result):
         handle.get(blocking=True, timeout=60)   # the result, after at most 60 seconds
 
     `huey.job(handle.id)` returns such a handle in another process. Reading a result never removes it. `get` raises
-    huey.exceptions.TaskException if the job failed, and huey.exceptions.ResultTimeout after `timeout` seconds.
+    huey.exceptions.TaskException if the job failed, and huey.exceptions.ResultTimeout after `timeout` seconds. In
+    a job it raises NoFreeWorker if the awaited job has no worker to run it, because all of them wait.
     """
 
     huey: Queue
@@ -160,7 +163,10 @@ class JobHandle(Result):
             return result
         if not blocking:
             return None
-        if self.huey.storage.wait_result(self.id, timeout, backoff, max_delay):
+        ledger, lease_s, storage = self.huey.ledger, self.huey.lease_s, self.huey.storage
+        if waiting.wait(
+            ledger, lease_s, self.id, timeout, lambda s: storage.wait_result(self.id, s, backoff, max_delay)
+        ):
             result = self._get()
             if result is not EmptyData:
                 return result

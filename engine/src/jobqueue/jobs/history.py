@@ -15,7 +15,7 @@ from jobqueue.ledger.submitting import request_of
 class Event:
     """An event in a job's history."""
 
-    name: str  # "submitted", or an event of docs/states.md such as "claimed", "retried" or "lost"
+    name: str  # "submitted", "first version" (of a dataset), or an event of docs/states.md, such as "claimed" or "lost"
     at: datetime  # the database's time, aware, in UTC
     attempt: int  # number of the current or last attempt; 0 before the first
     host: str | None = None  # the host of that attempt

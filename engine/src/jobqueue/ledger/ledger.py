@@ -158,13 +158,6 @@ class Ledger:
         with self.database.statement() as tx:
             return releasing.release_claim(tx, job_id, token)
 
-    def mark_lost(self, job_id: str, token: str, worker: str) -> bool:
-        """Requeue a job whose worker died, or fail it after too many losses. Return False if the token no longer holds it."""
-        with self.database.transaction() as tx:
-            row = releasing.mark_lost(tx, job_id, token, self.max_losses, worker)
-        self.notify([] if row is None else [row["queue"]])
-        return row is not None
-
     def retry(self, job_id: str) -> bool:
         """Retry a failed or cancelled job at a user's request. The jobs that were cancelled because of it wait again.
 

@@ -18,7 +18,7 @@ _EVENTS_KEPT = 40_000  # characters of `events` that are kept before the newest 
 def event(name: str, *, attempt: str = "attempt", **texts: str) -> str:
     """Return an SQL expression: `events` with one more line.
 
-    :param name: an event of TRANSITIONS.
+    :param name: an event of TRANSITIONS, or "first version".
     :param attempt: an SQL expression for the number of the attempt.
     :param texts: SQL parameters by the names that they have in the line.
 

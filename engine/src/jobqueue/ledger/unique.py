@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jobqueue import codec
+from jobqueue.codec import structures
 
 
 def key_of(task: str, function: Callable[..., Any] | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
@@ -60,8 +61,11 @@ def _canonical(value: Any) -> Any:
     if kind in (set, frozenset):
         return {"set": sorted((_canonical(item) for item in value), key=json.dumps)}
     try:
+        tag, write = structures.how_to_write(kind)
+        if write is not None:
+            return {tag: write(value, lambda item, place="": _canonical(item))}
         media_type, body = codec.encode(value)
-    except codec.ResultNotEncodable as error:
+    except (codec.ResultNotEncodable, ValueError) as error:
         raise TypeError(
             f"An argument of a unique job is a {kind.__module__}.{kind.__qualname__}, and two values of this type cannot be "
             "compared. Give a key of your own with .using(unique='...'), or pass an argument of another type."

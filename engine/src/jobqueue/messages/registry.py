@@ -17,15 +17,20 @@ class TaskElsewhere(Task):
 
 
 class DurableRegistry(Registry):
-    """Huey's registry, with TaskElsewhere for unknown tasks that follow a known one."""
+    """Huey's registry, with TaskElsewhere for unknown tasks that follow a known one.
+
+    `replaces`: whether each task takes the place of an earlier one of its name, as a notebook's cell may run again.
+    """
+
+    replaces = False
 
     def register(self, task_class: type[Task]) -> bool:
-        """Register a task. A task of `__main__` replaces an earlier one, as a notebook's cell may run again.
+        """Register a task. A task of `__main__` always takes the place of an earlier one.
 
         :raises ValueError: if another module has registered this name already.
         """
         earlier = self._registry.get(self.task_to_string(task_class))
-        if earlier is not None and task_class.__module__ == "__main__":
+        if earlier is not None and (self.replaces or task_class.__module__ == "__main__"):
             self.unregister(earlier)
         return bool(super().register(task_class))
 

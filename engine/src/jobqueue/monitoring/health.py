@@ -38,6 +38,15 @@ def health_checks(
     return list(_checks(ledger, notifier, serializer, lease_s, listens, workers))
 
 
+def key_trouble(serializer: Any) -> str:
+    """Return an error message, or "" if the signing key works."""
+    try:
+        serializer.deserialize(serializer.serialize("signed"))
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
 def _checks(
     ledger: Ledger, notifier: Notifier, serializer: Any, lease_s: float, listens: bool, workers: int
 ) -> Iterator[Check]:
@@ -66,11 +75,9 @@ def _checks(
             "Check REDIS_URL, and that its server is running. Until it answers, idle workers poll once a second.",
         )  # fmt: skip
 
-    try:
-        serializer.deserialize(serializer.serialize("signed"))
-        yield Check("secret key", True, "signs and verifies")
-    except (OSError, ValueError) as error:
-        yield Check("secret key", False, str(error), "Set SECRET_KEY to the same value for web and workers.")
+    trouble = key_trouble(serializer)
+    remedy = "Set SECRET_KEY to the same value for web and workers."
+    yield Check("secret key", not trouble, trouble or "signs and verifies", remedy)
 
     alive = [consumer for consumer in consumers if consumer["silent_s"] < lease_s]
     if alive:

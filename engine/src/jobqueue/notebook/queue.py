@@ -50,6 +50,7 @@ class NotebookQueue(DurableHuey):
 
     def __init__(self) -> None:
         super().__init__("notebook", MEMORY)
+        self._registry.replaces = True  # a promoted job's too, whose module is not the notebook
         self._starting = threading.RLock()
         self._consumer: NotebookConsumer | None = None
         self._thread: threading.Thread | None = None

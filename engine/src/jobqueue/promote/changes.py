@@ -38,13 +38,16 @@ def apply(root: Path, files: Mapping[Path, str | None]) -> None:
     _drop(root)
 
 
-def undo(root: Path) -> list[str]:
-    """Restore the files of an interrupted `apply`, and return their paths. Return nothing if there was none."""
-    journal = root / JOURNAL
-    shutil.rmtree(root / f"{JOURNAL}.new", ignore_errors=True)
-    shutil.rmtree(root / f"{JOURNAL}.old", ignore_errors=True)
+def undo(root: Path) -> str:
+    """Restore the files of an interrupted `apply`, and return a sentence for the user. Return "" if there was none."""
+    journal, draft, dropped = root / JOURNAL, root / f"{JOURNAL}.new", root / f"{JOURNAL}.old"
     if not journal.exists():
-        return []
+        if not draft.exists() and not dropped.exists():
+            return ""
+        done = "after it had changed all files" if dropped.exists() else "before it changed a file"
+        for left in (draft, dropped):
+            shutil.rmtree(left, ignore_errors=True)
+        return f"The last command was interrupted {done}. What it left in {JOURNAL}.* is removed."
     entries = json.loads((journal / "journal.json").read_text())
     for number, entry in enumerate(entries):
         path = root / entry["path"]
@@ -58,7 +61,8 @@ def undo(root: Path) -> list[str]:
             if (root / folder).is_dir() and not any((root / folder).iterdir()):
                 (root / folder).rmdir()
     _drop(root)
-    return [entry["path"] for entry in entries]
+    names = ", ".join(entry["path"] for entry in entries)
+    return f"The last command was interrupted. These files are as they were before it: {names}"
 
 
 def _missing_folders(root: Path, path: Path) -> list[str]:

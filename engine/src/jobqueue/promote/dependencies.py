@@ -10,7 +10,7 @@ import copy
 import re
 from collections.abc import Iterator
 
-from jobqueue.promote.notebook import Function, Notebook, Statement, names_of
+from jobqueue.promote.notebook import Function, Notebook, Statement, names_of, parameters
 from jobqueue.promote.refusal import Refused
 
 DECORATORS = ("task", "periodic_task", "dataset")  # of a queue
@@ -26,6 +26,7 @@ PURE = frozenset(
     "timezone compile dedent getLogger "
     "DateOffset Index Interval Period Timedelta Timestamp arange array eye full linspace ones zeros".split()
 )
+RANDOM = ("default_rng", "RandomState", "Random")  # generators of random numbers
 CHANGING = frozenset(
     "add append appendleft clear difference_update discard extend extendleft fill insert intersection_update pop popitem "
     "popleft put remove resize reverse rotate setdefault sort symmetric_difference_update update".split()
@@ -66,7 +67,9 @@ def definition_of_task(notebook: Notebook, name: str) -> Statement:
     statement = _only(found, name, name)
     node = statement.node
     if isinstance(node, ast.AsyncFunctionDef):
-        raise Refused(f"{statement.label} {name} is async, and a job is a plain function. Call asyncio.run inside it.")
+        raise Refused(
+            f"{statement.label} {name} is async, and promote writes plain functions. Call asyncio.run inside it."
+        )
     if isinstance(node, ast.ClassDef):
         raise Refused(f"{statement.label} {name} is a class, and a job is a function. Write a function that uses it.")
     if not isinstance(node, ast.FunctionDef):
@@ -114,6 +117,13 @@ def task_decorator(statement: Statement) -> ast.expr | None:
             found: ast.expr = decorator
             return found
     return None
+
+
+def kind_of(statement: Statement) -> str:
+    """Return a function's kind of task: "task", "periodic_task" or "dataset". Return "" for a bare function."""
+    decorator = task_decorator(statement)
+    function = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return function.attr if isinstance(function, ast.Attribute) else ""
 
 
 def _definition(notebook: Notebook, needed: str, user: Statement, task: str) -> Statement | None:
@@ -222,13 +232,7 @@ def _uses_import(one: ast.Import | ast.ImportFrom, bound: str, node: ast.AST) ->
 
 def _check_defaults(statement: Statement, function: Function) -> None:
     """Refuse a default value that the function changes: the next call would start with it."""
-    positional = [*function.args.posonlyargs, *function.args.args]
-    defaults = [None] * (len(positional) - len(function.args.defaults)) + list(function.args.defaults)
-    pairs = [
-        *zip(positional, defaults, strict=True),
-        *zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True),
-    ]
-    for argument, default in pairs:
+    for argument, default in parameters(function):
         mutable = isinstance(default, ast.List | ast.Dict | ast.Set) or (
             isinstance(default, ast.Call) and _name(default.func) in ("list", "dict", "set")
         )
@@ -243,6 +247,11 @@ def _check_value(notebook: Notebook, statement: Statement, value: ast.expr, boun
     for one in ast.walk(value):
         if isinstance(one, ast.Lambda):
             continue
+        if isinstance(one, ast.Call) and _name(one.func).rpartition(".")[2] in RANDOM:
+            raise Refused(
+                f"{statement.label} {statement.line} makes random numbers that earlier jobs of a worker use up. Make it "
+                f"inside {task}."
+            )
         if isinstance(one, ast.Call) and not _is_pure(notebook, one):
             raise Refused(
                 f"{statement.label} {statement.line} would run whenever the app starts. Read it inside {task} "

@@ -6,33 +6,21 @@ import itertools
 import json
 import os
 import re
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from jobqueue.promote.notebook import Cell, Notebook
 from jobqueue.promote.refusal import Refused
+from jobqueue.reports.kernel import Kernel
 
 TIMEOUT = 600  # seconds that a cell may run
 VARYING = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")  # addresses, job ids
 IGNORED, RAISES = "nbval-ignore-output", "raises-exception"  # tags, as nbval names them
-
-
-class Kernel(AsyncKernelManager):
-    """A kernel of this interpreter, whatever kernels are installed."""
-
-    @property
-    def kernel_spec(self) -> Any:
-        from jupyter_client.kernelspec import KernelSpec
-
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
-        return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
 
 def check_stored(notebook: Notebook) -> None:
@@ -56,9 +44,11 @@ def check_stored(notebook: Notebook) -> None:
                 f"[{number}] is not the first run of its cell. Restart, run all cells from the top, and save."
             )
     for cell, _ in counts:
-        failed = any(output.output_type == "error" for output in cell.node.outputs)
+        failed = [output.ename for output in cell.node.outputs if output.output_type == "error"]
         if failed and RAISES not in cell.tags:
-            raise Refused(f"{cell.label} stores an error. Mend it, or tag it {RAISES}.")
+            raise Refused(
+                f"{cell.label} {cell.quoted(1)} stores the error {failed[0]}. Mend it, or tag the cell {RAISES}."
+            )
 
 
 def run(notebook: Notebook, folder: Path, environment: dict[str, str], extra: str = "") -> tuple[list[Any], str]:
@@ -229,9 +219,9 @@ def _is_literal(node: ast.expr) -> bool:
     return True
 
 
-def recording(task: str, calls: Sequence[str], wrapped: bool) -> str:
-    """Return the code that records what calls return.
+def recording(function: str, calls: Sequence[str]) -> str:
+    """Return the code that records what calls of a function return.
 
-    :param wrapped: whether the name is a queue's task, rather than a function.
+    :param function: its source, such as "total.call_local".
     """
-    return RECORD.format(function=f"{task}.call_local" if wrapped else task, calls=list(calls))
+    return RECORD.format(function=function, calls=list(calls))

@@ -4,6 +4,7 @@ import ast
 import re
 import symtable
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -38,11 +39,11 @@ class Cell:
 
     @cached_property
     def lines(self) -> list[str]:
-        return self.python.splitlines()
+        return self.python.split("\n")
 
     def quoted(self, line: int) -> str:
         """Return a line of the source, counted from 1, for a message."""
-        lines = self.source.splitlines()
+        lines = self.source.split("\n")
         return lines[line - 1].strip() if line <= len(lines) else ""
 
 
@@ -84,16 +85,23 @@ class Notebook:
             raise Refused(f"There is no notebook {path}.") from None
         except Exception as error:
             raise Refused(f"{path.name} cannot be read as a notebook: {error}") from error
+        self.parse()
+
+    def parse(self) -> None:
+        """Find the cells and their statements, again after a change of the node."""
         self.cells = [self._cell(node) for node in self.node.cells if node.cell_type == "code"]
         self.statements = [statement for cell in self.cells for statement in statements_of(cell)]
 
     def _cell(self, node: Any) -> Cell:
-        source: str = node.source.replace("\r\n", "\n").expandtabs(4)
+        source: str = node.source.replace("\r\n", "\n")
         magic, below = "", source
         if source.lstrip().startswith("%%"):
-            magic, _, below = source.lstrip().partition("\n")
-            below = "\n" + below  # so that the lines keep their numbers
-        return Cell(node, source, TransformerManager().transform_cell(below), magic)
+            source = source.lstrip()
+            magic, _, below = source.partition("\n")
+            below = "\n" + below
+        # IPython drops the empty lines above the code. They stay here, so that all lines keep their numbers.
+        empty = len(below) - len(below.lstrip("\n"))
+        return Cell(node, source, "\n" * empty + TransformerManager().transform_cell(below), magic)
 
     def functions(self) -> list[str]:
         """Return the names of all functions that cells define, in the notebook's order."""
@@ -150,6 +158,14 @@ def names_of(node: ast.stmt) -> tuple[set[str], set[str], set[str]]:
     return binds, uses, stores
 
 
+def parameters(function: Function) -> list[tuple[ast.arg, ast.expr | None]]:
+    """Return a function's parameters with their default values, except for `*args` and `**kwargs`. None: it has no default."""
+    given = function.args
+    positional = [*given.posonlyargs, *given.args]
+    defaults = [None] * (len(positional) - len(given.defaults)) + list(given.defaults)
+    return [*zip(positional, defaults, strict=True), *zip(given.kwonlyargs, given.kw_defaults, strict=True)]
+
+
 def annotated_names(node: ast.AST) -> Iterator[str]:
     """Yield the names in annotations, also in those that are text."""
     for one in ast.walk(node):
@@ -159,12 +175,12 @@ def annotated_names(node: ast.AST) -> Iterator[str]:
 
 
 def _names_in(annotation: ast.AST) -> Iterator[str]:
-    for one in ast.walk(annotation):
-        if isinstance(one, ast.Name):
-            yield one.id
-        elif isinstance(one, ast.Constant) and isinstance(one.value, str):
-            try:
-                inner = ast.parse(one.value, mode="eval")
-            except SyntaxError:
-                continue
-            yield from _names_in(inner)
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value).rpartition(".")[2] == "Literal":
+        annotation = annotation.value  # its texts are values
+    if isinstance(annotation, ast.Name):
+        yield annotation.id
+    elif isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        with suppress(SyntaxError):
+            yield from _names_in(ast.parse(annotation.value, mode="eval").body)
+    for inner in ast.iter_child_nodes(annotation):
+        yield from _names_in(inner)

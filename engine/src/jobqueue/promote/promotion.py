@@ -6,7 +6,6 @@ Nothing is written to the app until the job is proven in a copy of it. Then all 
 import ast
 import difflib
 import json
-import keyword
 import os
 import re
 import shutil
@@ -21,13 +20,22 @@ from typing import Any
 import nbformat
 
 from jobqueue.promote import evidence, writing
-from jobqueue.promote.dependencies import definition_of_task, dependencies, task_decorator
-from jobqueue.promote.notebook import Cell, Notebook, Statement
+from jobqueue.promote.dependencies import definition_of_task, dependencies, kind_of
+from jobqueue.promote.notebook import Notebook, Statement, parameters
 from jobqueue.promote.page import page_module
 from jobqueue.promote.refusal import Refused
+from jobqueue.promote.targets import check_edits, check_targets, module_name, targets
 
 LEFT_OUT = (".*", "var", "node_modules", "__pycache__", "*.egg-info", "build", "dist")  # of the copy
 KEPT = "promoted"  # the cell's metadata that holds its source before
+PAGE_CHECK = """
+import sys
+import dash
+import app.web
+paths = [page["path"] for page in dash.page_registry.values()]
+if paths.count(sys.argv[1]) > 1 or any(rule.rule == sys.argv[1] for rule in app.web.server.url_map.iter_rules()):
+    sys.exit("The app has a page at this address. Use --as.")
+"""
 Tell = Callable[[str], object]
 
 
@@ -70,31 +78,31 @@ def plan(
     _check_not_promoted(notebook, task)
     taken = dependencies(notebook, task)
     _check_no_arguments(taken, task, every)
-    module = _module_name(place, name)
+    module = module_name(place, name)
     evidence.check_stored(notebook)
     _check_places(root, notebook, taken, task)
-    targets = _targets(module, page)
-    _check_targets(root, targets, place, task, name)
+    paths = targets(module, page)
+    check_targets(root, paths, place, task, name)
+    into = f"Take the edits into the notebook (python -m app demote {task}), or leave the notebook alone."
+    files: dict[Path, str | None] = {**_modules(root, notebook, place, task, paths, every, name)}
+    check_edits(root, files, into)
     tell(f"Running {place.as_posix()} as saved at {evidence.saved_at(path)} in a fresh kernel.")
     calls, unproven = _records(root, notebook, taken, task)
-    files: dict[Path, str | None] = {}
-    source = writing.job_module(root, place, task, taken, every, name)
-    files[targets["job"]] = writing.marked(source, place)
     if calls:
-        files[targets["test"]] = writing.marked(writing.test_module(root, module, task, calls), place)
-    elif (root / targets["test"]).exists():
-        files[targets["test"]] = None
-    if page:
-        node = definition_of_task(notebook, task).node
-        assert isinstance(node, ast.FunctionDef)
-        files[targets["page"]] = writing.marked(page_module(root, module, node, taken), place)
-    files[place] = _rewritten(root, notebook, taken, task, module)
+        kind = kind_of(definition_of_task(notebook, task))
+        files[paths["test"]] = writing.marked(writing.test_module(root, module, task, kind, calls), place)
+    elif (root / paths["test"]).exists():
+        files[paths["test"]] = None
+    check_edits(root, files, into)
+    files[place] = _rewritten(root, notebook, taken, task, module, {"every": every, "name": name})
     tell("Checking the job in a copy of the app.")
-    _prove(root, place, module, name or task, files, bool(calls))
+    _prove(root, place, module, name or task, files, paths.get("test") if calls else None, paths.get("page"))
     steps = ["make start"] + ([f"http://localhost:8050/{module.replace('_', '-')}"] if page else [])
     steps += ["In JupyterLab: File, Reload Notebook from Disk"]
-    if unproven or not calls:
-        steps += [f"No test calls {task} with a notebook's variable; the notebook itself shows those calls."]
+    if not calls:
+        steps += [f"No call of {task} has literal arguments and a plain value or frame, so no test was written."]
+    if unproven:
+        steps += [f"Calls of {task} with a notebook's variable have no test. Only the notebook covers them."]
     return Promotion(files, steps)
 
 
@@ -110,29 +118,35 @@ def plan_back(root: Path, task: str) -> Promotion:
     else:
         raise Refused(f"No job named {task} was promoted from a notebook.")
     module, place = path.stem, Path(mark[0])
-    targets = _targets(module, page=True)
-    files: dict[Path, str | None] = {}
-    for target in targets.values():
-        if (root / target).exists() and (found := writing.mark_of((root / target).read_text())) is not None:
-            if found[1]:
-                raise Refused(
-                    f"{target.as_posix()} was edited since it was promoted. Take the edits into the notebook first."
-                )
-            files[target] = None
+    written = {part: path for part, path in targets(module, page=True).items() if (root / path).exists()}
+    marks = {part: mark for part, path in written.items() if (mark := writing.mark_of((root / path).read_text()))}
+    paths = {part: written[part] for part in marks}
     notebook = Notebook(root / place)
-    sources = {}
+    options = None
     for cell in notebook.cells:
         kept = cell.node.metadata.get(KEPT)
+        if kept is not None and kept["before"] is not None and kept["before"]["module"] == module:
+            raise Refused(
+                f"{cell.label} held {kept['task']} too, which was promoted later. First take that back: "
+                f"python -m app demote {kept['task']}"
+            )
         if kept is None or kept["module"] != module:
             continue
         if cell.node.source != kept["left"]:
             raise Refused(f"{cell.label} {cell.quoted(1)} was edited since the promotion. Undo that edit first.")
-        sources[cell] = kept["source"]
-    if not sources:
+        cell.node.source, options = kept["source"], kept["options"]
+        if kept["before"] is None:
+            del cell.node.metadata[KEPT]
+        else:
+            cell.node.metadata[KEPT] = kept["before"]
+    if options is None:
         raise Refused(f"{place.as_posix()} has no cell that {task} was promoted from.")
-    for cell, source in sources.items():
-        cell.node.source = source
-        del cell.node.metadata[KEPT]
+    if edited := [paths[part] for part, (_, is_edited) in marks.items() if is_edited]:
+        notebook.parse()
+        advice = "Undo the edits, demote again, and make them in the notebook."
+        check_edits(root, _modules(root, notebook, place, task, paths, **options), advice)
+        raise Refused(f"{edited[0].as_posix()} was edited since it was promoted. {advice}")
+    files: dict[Path, str | None] = dict.fromkeys(paths.values())
     files[place] = _as_text(notebook)
     return Promotion(files, ["In JupyterLab: File, Reload Notebook from Disk"])
 
@@ -154,14 +168,9 @@ def _check_no_arguments(taken: Sequence[Statement], task: str, every: str | None
     """Refuse a schedule for a function that needs arguments: a schedule passes none."""
     statement = next(one for one in taken if task in one.binds)
     assert isinstance(statement.node, ast.FunctionDef)
-    decorator = task_decorator(statement)
-    if every is None and (decorator is None or ".task" in ast.unparse(decorator).partition("(")[0]):
+    if every is None and kind_of(statement) in ("", "task"):
         return
-    arguments = statement.node.args
-    needed = [one.arg for one in [*arguments.posonlyargs, *arguments.args]][: -len(arguments.defaults) or None]
-    needed += [
-        one.arg for one, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None
-    ]
+    needed = [one.arg for one, default in parameters(statement.node) if default is None]
     if needed:
         raise Refused(
             f"{task} needs {', '.join(needed)}, and a schedule passes no arguments. Give each a default value."
@@ -173,55 +182,6 @@ def _check_not_promoted(notebook: Notebook, task: str) -> None:
         kept = cell.node.metadata.get(KEPT)
         if kept is not None and cell.node.source == kept["left"] and kept["task"] == task:
             raise Refused(f"{task} is promoted already. To change it, first take it back: python -m app demote {task}")
-
-
-def _module_name(place: Path, name: str | None) -> str:
-    module = name or place.stem
-    if not module.isidentifier() or keyword.iskeyword(module) or module.startswith("_"):
-        given = f"--as {module}" if name else place.name
-        raise Refused(f"{given} makes no module's name. Use --as with a name of letters, digits and underscores.")
-    return module
-
-
-def _targets(module: str, page: bool) -> dict[str, Path]:
-    targets = {"job": Path("app/jobs", f"{module}.py"), "test": Path("tests/jobs", f"test_{module}.py")}
-    if page:
-        targets["page"] = Path("app/pages", f"{module}.py")
-    return targets
-
-
-def _check_targets(root: Path, targets: Mapping[str, Path], place: Path, task: str, name: str | None) -> None:
-    for target in targets.values():
-        if not (root / target).exists():
-            continue
-        mark = writing.mark_of((root / target).read_text())
-        if mark is None or mark[0] != place.as_posix():
-            raise Refused(
-                f"{target.as_posix()} exists already, and was not promoted from {place.as_posix()}. Use --as."
-            )
-        if mark[1]:
-            raise Refused(
-                f"{target.as_posix()} was edited since it was promoted. Take the edits into the notebook (python -m app demote "
-                f"{task}), or leave the notebook alone."
-            )
-    for path in sorted((root / "app" / "jobs").glob("*.py")):
-        if path.name != targets["job"].name and (name or task) in _job_names(path):
-            raise Refused(
-                f"app/jobs/{path.name} already has a job named {name or task}. Use --as, or rename the function."
-            )
-
-
-def _job_names(path: Path) -> set[str]:
-    try:
-        body = ast.parse(path.read_text()).body
-    except SyntaxError:
-        return set()
-    return {
-        one.name
-        for one in body
-        if isinstance(one, ast.FunctionDef)
-        and any("huey." in ast.unparse(decorator) for decorator in one.decorator_list)
-    }
 
 
 def _check_places(root: Path, notebook: Notebook, taken: Sequence[Statement], task: str) -> None:
@@ -257,6 +217,29 @@ def _lies_beside(folder: Path, root: Path, text: str) -> bool:
     return (folder / text).is_file() and not (root / text).exists()
 
 
+# --- what is written ---
+
+
+def _modules(
+    root: Path,
+    notebook: Notebook,
+    place: Path,
+    task: str,
+    paths: Mapping[str, Path],
+    every: str | None,
+    name: str | None,
+) -> dict[Path, str]:
+    """Return the job's module and, if there is to be one, its page."""
+    taken = dependencies(notebook, task)
+    files = {paths["job"]: writing.job_module(root, place, task, taken, every, name)}
+    if "page" in paths:
+        definition = definition_of_task(notebook, task)
+        assert isinstance(definition.node, ast.FunctionDef)
+        module, kind = paths["job"].stem, kind_of(definition)
+        files[paths["page"]] = page_module(root, module, definition.node, kind, taken)
+    return {path: writing.marked(text, place) for path, text in files.items()}
+
+
 # --- evidence ---
 
 
@@ -265,15 +248,16 @@ def _records(
 ) -> tuple[list[dict[str, Any]], bool]:
     """Run the notebook, and return what the task's calls returned, and whether there are calls without a record."""
     calls, others = evidence.literal_calls(notebook, task)
-    wrapped = task_decorator(next(one for one in taken if task in one.binds)) is not None
-    code = evidence.recording(task, calls, wrapped) if calls else ""
+    kind = kind_of(next(one for one in taken if task in one.binds))
+    code = evidence.recording(writing.run_here(task, kind) if kind else task, calls) if calls else ""
     with tempfile.TemporaryDirectory() as folder:
         ran, printed = evidence.run(notebook, notebook.path.parent, _environment(root, folder), code)
         changed = evidence.differences(notebook, ran)
         if changed:
             again, _ = evidence.run(notebook, notebook.path.parent, _environment(root, folder))
             cell, now, before = changed[0]
-            if any(other is cell for other, _, _ in _changes(notebook, ran, again)):
+            at = notebook.cells.index(cell)
+            if evidence.shown(ran[at].outputs) != evidence.shown(again[at].outputs):
                 raise Refused(
                     f"{cell.label} gives another output at each run, so it proves nothing. Tag it {evidence.IGNORED}, or take "
                     "the time out of it."
@@ -284,15 +268,6 @@ def _records(
         if "refused" in record:
             raise Refused(f"{task}({record['arguments']}) returns what the queue cannot keep. {record['refused']}")
     return [record for record in records if "value" in record or "shown" in record], others
-
-
-def _changes(notebook: Notebook, first: Sequence[Any], second: Sequence[Any]) -> list[tuple[Cell, str, str]]:
-    """Return the cells that showed something else in the second of two runs."""
-    found = []
-    for cell, before, now in zip(notebook.cells, first, second, strict=True):
-        if evidence.shown(before.outputs) != evidence.shown(now.outputs):
-            found.append((cell, "", ""))
-    return found
 
 
 def _environment(root: Path, folder: str) -> dict[str, str]:
@@ -306,8 +281,16 @@ def _environment(root: Path, folder: str) -> dict[str, str]:
     }
 
 
-def _prove(root: Path, place: Path, module: str, job: str, files: Mapping[Path, str | None], tested: bool) -> None:
-    """Check the files in a copy of the app: imports, names, the new test, and the notebook again."""
+def _prove(
+    root: Path,
+    place: Path,
+    module: str,
+    job: str,
+    files: Mapping[Path, str | None],
+    test: Path | None,
+    page: Path | None,
+) -> None:
+    """Check the files in a copy of the app: imports, names, the new test and page, and the notebook again."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "app-copy")
         shutil.copytree(root, copy, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
@@ -329,9 +312,12 @@ def _prove(root: Path, place: Path, module: str, job: str, files: Mapping[Path, 
             "from app.jobs import huey; huey.discover(); "
             f"assert {f'app.jobs.{module}.{job}'!r} in huey.tasks_by_name(), sorted(huey.tasks_by_name())",
         )
-        if tested:
-            test = f"tests/jobs/test_{module}.py"
-            _run_in(copy, environment, "The new test fails:", "-m", "pytest", "-q", "-p", "no:cacheprovider", test)
+        if test is not None:
+            pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", test.as_posix())
+            _run_in(copy, environment, "The new test fails:", *pytest)
+        if page is not None:
+            address = f"/{page.stem.replace('_', '-')}"
+            _run_in(copy, environment, f"The page {address} cannot be added:", "-c", PAGE_CHECK, address)
         again = Notebook(copy / place)
         ran, _ = evidence.run(again, (copy / place).parent, _environment(copy, folder))
         for cell, now, before in evidence.differences(again, ran):
@@ -348,8 +334,18 @@ def _run_in(folder: Path, environment: Mapping[str, str], title: str, *arguments
 # --- the notebook ---
 
 
-def _rewritten(root: Path, notebook: Notebook, taken: Sequence[Statement], task: str, module: str) -> str:
-    """Return the notebook's text with imports in place of what was taken. Each cell keeps its source before, for `demote`."""
+def _rewritten(
+    root: Path,
+    notebook: Notebook,
+    taken: Sequence[Statement],
+    task: str,
+    module: str,
+    options: Mapping[str, str | None],
+) -> str:
+    """Return the notebook's text with imports in place of what was taken.
+
+    Each cell keeps its source before, for `demote`, and the promotion's options.
+    """
     before = {cell: cell.node.source for cell in notebook.cells}
     for cell, source in writing.new_sources(notebook, taken, task, module).items():
         cell.node.source = source
@@ -369,10 +365,11 @@ def _rewritten(root: Path, notebook: Notebook, taken: Sequence[Statement], task:
     tidy = [node.source for node in nbformat.reads(fixed, as_version=4).cells if node.cell_type == "code"]
     touched = {statement.cell for statement in taken}
     for cell, source in zip(notebook.cells, tidy, strict=True):
-        cell.node.source = source if cell in touched else before[cell]
+        left = "" if source.strip() == cell.magic else source  # a cell magic without code is an error
+        cell.node.source = left if cell in touched else before[cell]
         if cell.node.source != before[cell]:
-            left = cell.node.source
-            cell.node.metadata[KEPT] = {"module": module, "task": task, "source": before[cell], "left": left}
+            kept = {"module": module, "task": task, "options": options, "source": before[cell], "left": left}
+            cell.node.metadata[KEPT] = kept | {"before": cell.node.metadata.get(KEPT)}  # of another promotion
     return _as_text(notebook)
 
 

@@ -4,13 +4,14 @@ import ast
 import hashlib
 import re
 import subprocess
-import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobqueue.promote.dependencies import task_decorator
+from ruff import find_ruff_bin  # type: ignore[import-untyped]
+
+from jobqueue.promote.dependencies import kind_of, task_decorator
 from jobqueue.promote.notebook import Cell, Function, Notebook, Statement, annotated_names
 from jobqueue.promote.refusal import Refused
 
@@ -123,7 +124,8 @@ def _with_imports(statement: Statement, movable: dict[str, Import]) -> str:
     )
     lines = statement.cell.lines[statement.first - 1 : statement.last]
     at = number - statement.first + 1
-    indent = " " * body[0].col_offset
+    first = statement.cell.lines[body[0].lineno - 1]
+    indent = first[: len(first) - len(first.lstrip())]
     return "\n".join([*lines[:at], *(indent + line for line in moved), "", *lines[at:]])
 
 
@@ -134,15 +136,11 @@ def _as_job(statement: Statement, text: str, every: str | None, name: str | None
     lines = text.split("\n")
     first = min([node.lineno, *(one.lineno for one in node.decorator_list)]) - statement.first
     above, code = lines[:first], lines[node.lineno - statement.first :]
-    kind, options = "task", ""
+    kind, options = kind_of(statement) or "task", ""
     decorator = task_decorator(statement)
-    if decorator is not None:
-        function = decorator.func if isinstance(decorator, ast.Call) else decorator
-        assert isinstance(function, ast.Attribute)
-        kind = function.attr
-        if isinstance(decorator, ast.Call):
-            parts = [*decorator.args, *decorator.keywords]
-            options = ", ".join(ast.get_source_segment(statement.cell.python, part) or "" for part in parts)
+    if isinstance(decorator, ast.Call):
+        parts = [*decorator.args, *decorator.keywords]
+        options = ", ".join(ast.get_source_segment(statement.cell.python, part) or "" for part in parts)
     if every is not None:
         if kind != "task":
             raise Refused(
@@ -154,7 +152,12 @@ def _as_job(statement: Statement, text: str, every: str | None, name: str | None
     return "\n".join([*above, f"@huey.{kind}({options})", *code])
 
 
-def test_module(root: Path, module: str, task: str, calls: Sequence[dict[str, Any]]) -> str:
+def run_here(task: str, kind: str) -> str:
+    """Return the source of the function that runs a task here and now. A dataset is such a function itself."""
+    return task if kind == "dataset" else f"{task}.call_local"
+
+
+def test_module(root: Path, module: str, task: str, kind: str, calls: Sequence[dict[str, Any]]) -> str:
     """Return the source of a promoted job's test, without its mark.
 
     :param calls: what promote recorded: the arguments' source and the value's, or the text that a frame shows.
@@ -169,7 +172,7 @@ def test_module(root: Path, module: str, task: str, calls: Sequence[dict[str, An
     for number, call in enumerate(calls, 1):
         suffix = "" if len(calls) == 1 else f"_{number}"
         lines += [f"def test_{task}_returns_what_the_notebook_showed{suffix}() -> None:"]
-        lines += [f"    value = {module}.{task}.call_local({call['arguments']})"]
+        lines += [f"    value = {module}.{run_here(task, kind)}({call['arguments']})"]
         if "shown" in call:
             lines += [f"    assert value.to_string() == {_quoted(call['shown'])}"]
         else:
@@ -190,7 +193,8 @@ def call_local_lines(statement: Statement, module: str) -> str:
     decorator = task_decorator(statement)
     value = f"{module}.{name}.call_local"
     if decorator is not None:
-        value = f"{ast.get_source_segment(statement.cell.python, decorator)}({module}.{name}.func)"
+        function = "function" if kind_of(statement) == "dataset" else "func"
+        value = f"{ast.get_source_segment(statement.cell.python, decorator)}({module}.{name}.{function})"
     return f"from app.jobs import {module}\n\n{name} = {value}"
 
 
@@ -210,10 +214,8 @@ def new_sources(notebook: Notebook, taken: Sequence[Statement], task: str, modul
 
 def _replaced(cell: Cell, replacements: Sequence[tuple[Statement, str]]) -> str:
     lines = cell.source.split("\n")
-    shift = 1 if cell.magic else 0  # the first line of `python` stands for the magic's
     for statement, text in sorted(replacements, key=lambda pair: -pair[0].first):
         lines[statement.first - 1 : statement.last] = text.split("\n")
-    assert not shift or lines[0] == cell.magic
     return "\n".join(lines).strip("\n")
 
 
@@ -228,8 +230,12 @@ def mark_of(text: str) -> tuple[str, bool] | None:
     found = MARK.search(text)
     if found is None:
         return None
-    bare = text.replace(f"\n{found[0]}\n", "", 1)
-    return found["notebook"], _hash(bare) != found["hash"]
+    return found["notebook"], _hash(without_mark(text)) != found["hash"]
+
+
+def without_mark(text: str) -> str:
+    """Return a source as it was before `marked`."""
+    return re.sub(rf"\n{MARK.pattern}\n", "", text, count=1, flags=re.MULTILINE)
 
 
 def _hash(text: str) -> str:
@@ -248,7 +254,7 @@ def ruff(root: Path, *arguments: str, source: str, name: str = "app/jobs/promote
 
     :param name: the file that ruff takes the source for.
     """
-    command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", name, "-"]
+    command = [find_ruff_bin(), *arguments, "--stdin-filename", name, "-"]
     done = subprocess.run(command, input=source, capture_output=True, text=True, cwd=root)
     if done.returncode:
         raise Refused(

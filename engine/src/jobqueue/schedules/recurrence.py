@@ -9,18 +9,17 @@ import time as clock
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from itertools import count
+from itertools import count, islice
 from typing import Protocol
 
 from jobqueue.database.times import EPOCH, utc
+from jobqueue.schedules.days import Days
 
 HOUR, DAY = 3600, 24 * 3600  # seconds
 
-SUN_SEARCH = 3 * 366  # days to search for a day with a sunrise or sunset
+SUN_SEARCH = 3 * 366  # selected days to search for one with a sunrise or sunset
 MINUTE_SEARCH = 366 * DAY  # seconds to search for the next minute that a function accepts
-LAST_SEARCH = (
-    0.5  # seconds that a search for the last such minute takes at most, because it keeps a consumer from its other work
-)
+LAST_SEARCH = 0.5  # seconds for a search for the last such minute, which keeps a consumer from its other work
 
 
 @dataclass(frozen=True)
@@ -86,34 +85,42 @@ class Period:
 
 
 @dataclass(frozen=True)
-class Cron:
-    """Cron expressions in cronsim's syntax. The rule is due when any of them is due."""
+class TimesOfDay:
+    """Times of day, in their order, on selected days."""
 
-    expressions: tuple[str, ...]
+    days: Days
+    times: tuple[time, ...]
     english: str
 
     def next_after(self, moment: datetime, tz: tzinfo, place: Place | None) -> datetime | None:
-        found = [due for due in (self._next(expression, moment, tz) for expression in self.expressions) if due]
-        return min(found, default=None)
+        days = self.days.since(moment.astimezone(tz).date())
+        dues = (instant(datetime.combine(day, at), tz) for day in days for at in self.times)
+        return next((due for due in dues if due > moment), None)
 
-    @staticmethod
-    def _next(expression: str, moment: datetime, tz: tzinfo) -> datetime | None:
+
+@dataclass(frozen=True)
+class Cron:
+    """A cron expression in cronsim's syntax."""
+
+    expression: str
+    english: str
+
+    def next_after(self, moment: datetime, tz: tzinfo, place: Place | None) -> datetime | None:
         from cronsim import CronSim
 
-        dues = (due.astimezone(UTC) for due in CronSim(expression, moment.astimezone(tz)))
-        return next(
-            (due for due in dues if due > moment), None
-        )  # in an hour that comes twice, the first may be earlier
+        dues = (due.astimezone(UTC) for due in CronSim(self.expression, moment.astimezone(tz)))
+        # In an hour that comes twice, the first of these may be earlier than the moment.
+        return next((due for due in dues if due > moment), None)
 
 
 @dataclass(frozen=True)
 class Sun:
-    """Sunrise or sunset, with an offset in seconds, on the days that a cron expression's last three fields select.
+    """Sunrise or sunset, with an offset in seconds, on selected days.
 
     A day is a date in the time zone. Days without a sunrise or sunset at the place are skipped.
     """
 
-    days: str
+    days: Days
     event: str  # "sunrise" or "sunset"
     seconds: int
     english: str
@@ -137,20 +144,17 @@ class Sun:
     def _days(self, moment: datetime, tz: tzinfo, place: Place | None) -> Iterator[tuple[date, datetime | None]]:
         from astral import Observer
         from astral.sun import sunrise, sunset
-        from cronsim import CronSim
 
         assert place is not None, "Schedule.bound refuses a schedule by the sun without a place"
         observer, find = Observer(place.latitude, place.longitude), {"sunrise": sunrise, "sunset": sunset}[self.event]
-        before = (moment - timedelta(seconds=self.seconds)).astimezone(tz).replace(tzinfo=None) - timedelta(days=1)
-        for midnight in CronSim(f"0 0 {self.days}", before):
-            if midnight > before + timedelta(days=SUN_SEARCH):
-                return
+        first = (moment - timedelta(seconds=self.seconds)).astimezone(tz).date()
+        for day in islice(self.days.since(first), SUN_SEARCH):
             try:
-                event = find(observer, midnight.date(), tzinfo=tz).astimezone(UTC).replace(microsecond=0)
+                event = find(observer, day, tzinfo=tz).astimezone(UTC).replace(microsecond=0)
             except ValueError:  # astral: this day has no such event
-                yield midnight.date(), None
+                yield day, None
             else:
-                yield midnight.date(), event + timedelta(seconds=self.seconds)
+                yield day, event + timedelta(seconds=self.seconds)
 
 
 @dataclass(frozen=True)

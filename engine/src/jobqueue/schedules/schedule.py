@@ -8,12 +8,15 @@ import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from itertools import takewhile
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 from jobqueue.database.times import utc
+from jobqueue.schedules.cron_expressions import rule_of_cron
+from jobqueue.schedules.days import START, find_holidays
 from jobqueue.schedules.phrases import rule_of
-from jobqueue.schedules.recurrence import Cron, Minutes, Period, Place, Rule, Sun
+from jobqueue.schedules.recurrence import Minutes, Period, Place, Rule, Sun
 
 POLAR = 65  # degrees; nearer to the equator the sun rises and sets each day, and no app has to import astral to know
 Overlap = Literal["skip", "queue"]
@@ -51,9 +54,13 @@ class Schedule:
         """Yield the due moments after one moment, up to and including another."""
         if isinstance(self.rule, Minutes):
             yield from self.rule.between(after, until)
-            return
-        due = self.next_after(after)
-        while due is not None and due.astimezone(UTC) <= until:
+        else:
+            yield from takewhile(lambda due: due.astimezone(UTC) <= until, self.following(after))
+
+    def following(self, moment: datetime) -> Iterator[datetime]:
+        """Yield the due moments after an aware one."""
+        due = self.next_after(moment)
+        while due is not None:
             yield due
             due = self.next_after(due)
 
@@ -134,6 +141,8 @@ def every(
     place: Where | None = None,
     grace: float | timedelta | None = None,
     overlap: Overlap = "skip",
+    holidays: str | None = None,
+    start: date | str | None = None,
 ) -> Schedule:
     """Return a schedule for a phrase in plain English.
 
@@ -142,21 +151,36 @@ def every(
         @huey.periodic_task(every("weekday at 18:00", tz="Europe/Paris"))
         def close_of_day(): ...
 
-    Other phrases: "30 seconds", "day at 07:30 and 18:00", "month on the 1st at 06:00", "last friday of the month at 17:00",
-    "sunday at sunset", "day at sunrise + 30 minutes".
+    Other phrases: "30 seconds", "daily at 7:30 and 18:00", "mon-fri at 9", "30 minutes between 9:00 and 17:00 on weekdays",
+    "last business day of the month at 17:00", "other monday", "sunday at sunset". docs/schedules.md has a table.
 
-    :param phrase: the recurrence. A leading "every" is ignored.
+    :param phrase: the recurrence. A leading "every" is ignored. A phrase without a time of day is due at midnight.
     :param tz: an IANA time zone, such as "Europe/Paris". By default the DurableHuey's.
     :param place: for sunrise and sunset: a city that astral knows, or (degrees north, degrees east). By default the
         DurableHuey's.
     :param grace: seconds, or a timedelta, within which a missed fire is still made up. By default one period, at most a day.
     :param overlap: how to treat a due moment while the previous run has not ended: "skip" it, or "queue" its job to run
         after that run.
+    :param holidays: the days that are no business days: a country ("US"), a region ("DE-BY") or a market ("NYSE") of the
+        `holidays` library, which is the extra `holidays`. By default, every Monday to Friday is a business day.
+    :param start: the day from which "2 weeks", "other monday" and the like are counted, as a date or ISO text. By default
+        Monday, 2024-01-01.
 
     Raises NotUnderstood, which lists the supported forms, for a phrase that matches none of them. Raises ValueError for an
-    impossible number, time zone, place, grace or overlap.
+    impossible number, time zone, place, grace, overlap, holidays or start, and for one of the last two that the phrase does
+    not use.
     """
-    return _schedule(rule_of(phrase), tz, place, grace, overlap)
+    rule = rule_of(
+        phrase,
+        holidays=None if holidays is None else find_holidays(holidays),
+        start=START if start is None else _date(start),
+    )
+    days = getattr(rule, "days", None)
+    if holidays is not None and (days is None or days.holidays is None):
+        raise ValueError(f"{phrase!r} has no business days, so holidays={holidays!r} has no effect. Leave it out.")
+    if start is not None and (days is None or days.step == 1):
+        raise ValueError(f"{phrase!r} does not count from a day, so start={start!r} has no effect. Leave it out.")
+    return _schedule(rule, tz, place, grace, overlap)
 
 
 def cron(
@@ -181,53 +205,7 @@ def cron(
     Raises ValueError for an expression that cronsim cannot parse, that is never due, or that has a step longer than its range,
     and for an impossible time zone, grace or overlap.
     """
-    from cronsim import CronSim, CronSimError
-
-    try:
-        simulated = CronSim(expression, datetime(2000, 1, 1))
-    except (CronSimError, ValueError) as error:  # ValueError: a number of too many digits
-        raise ValueError(
-            f"cron({expression!r}) cannot be parsed: {error}. Give minute, hour, day of the month, month and day of the "
-            "week, for example cron('0 7 * * MON-FRI')."
-        ) from error
-    _check_steps(expression)
-    english = simulated.explain()
-    if next(simulated, None) is None:
-        raise ValueError(f"cron({expression!r}) is never due: no such day comes in the next 50 years.")
-    return _schedule(Cron((expression,), english[0].lower() + english[1:]), tz, None, grace, overlap)
-
-
-CRON_FIELDS = {  # the attributes of a CronSim, and their names for people
-    "seconds": "second",
-    "minutes": "minute",
-    "hours": "hour",
-    "days": "day of the month",
-    "months": "month",
-    "weekdays": "day of the week",
-}
-
-
-def _check_steps(expression: str) -> None:
-    """Refuse a step that selects one value of its range. `*/90` minutes, for example, would be every hour."""
-    from cronsim import CronSim
-
-    fields = expression.split()
-    for place, attribute in zip(range(len(fields)), list(CRON_FIELDS)[-len(fields) :], strict=True):
-        for term in fields[place].split(","):
-            values, step, _ = term.partition("/")
-            if not step:
-                continue
-            alone = ["*"] * len(fields)
-            alone[place] = term
-            selected = getattr(CronSim(" ".join(alone), datetime(2000, 1, 1)), attribute)
-            if attribute == "weekdays":
-                selected = {day % 7 for day in selected}  # 0 and 7 are Sunday
-            first, dash, last = values.partition("-")
-            if len(selected) == 1 or (dash and first == last):
-                raise ValueError(
-                    f"cron({expression!r}): {term!r} selects a single {CRON_FIELDS[attribute]}, so its step has no effect. Leave the "
-                    "step out. For a longer period, use every(...), for example every('90 minutes')."
-                )
+    return _schedule(rule_of_cron(expression), tz, None, grace, overlap)
 
 
 def _schedule(
@@ -242,6 +220,14 @@ def _schedule(
         grace_s=None if grace is None else _grace_s(grace),
         overlap=overlap,
     )
+
+
+def _date(given: date | str) -> date:
+    """Return a date, or raise ValueError."""
+    try:
+        return date.fromisoformat(given) if isinstance(given, str) else date(given.year, given.month, given.day)
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"start={given!r} is not a day. Give a date, for example '2026-11-30'.") from None
 
 
 def _grace_s(grace: float | timedelta) -> float:

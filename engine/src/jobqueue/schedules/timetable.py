@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 
 from jobqueue.database.database import Row
 from jobqueue.database.times import utc
 from jobqueue.ledger.dependents import SET_FOLLOWER
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import NewJob
-from jobqueue.ledger.sql import CLOCK, ENDED_STATES
+from jobqueue.ledger.sql import CLOCK, ENDED_STATES, event
 from jobqueue.ledger.submitting import INSERT
 from jobqueue.schedules.schedule import Overlap, Schedule
 
@@ -52,6 +53,15 @@ UPDATE schedules SET last_due = COALESCE(:due, last_due), last_job = COALESCE(:j
 WHERE name = :name
 """
 
+# Use a range condition, since only the index of tasks has this order.
+NEEDS_FIRST_VERSION = """
+SELECT name FROM schedules
+WHERE name = :name AND paused_at IS NULL AND NOT EXISTS (SELECT 1 FROM datasets WHERE name = :name)
+  AND NOT EXISTS (SELECT 1 FROM jobs WHERE task >= :name AND task <= :name AND seq > 0)
+"""
+
+MARK_FIRST_VERSION = f"UPDATE jobs SET events = {event('first version')} WHERE id = :id"
+
 SCHEDULES = "SELECT name, last_due, last_job, paused_at, note FROM schedules"
 PAUSE_SCHEDULE = "UPDATE schedules SET paused_at = NOW WHERE name = :name AND paused_at IS NULL"
 RESUME_SCHEDULE = "UPDATE schedules SET paused_at = NULL, watermark = NOW WHERE name = :name AND paused_at IS NOT NULL"
@@ -80,7 +90,7 @@ class ScheduleStatus:
     name: str  # the periodic task's, as Huey registers it: "app.jobs.prices.refresh"
     schedule: Schedule
     last_due: datetime | None
-    last_job: str | None
+    last_job: str | None  # its job; without `last_due`, the job of a dataset's first version
     paused_at: datetime | None
     note: str  # why the last due moment was skipped, queued, made up or missed; "" if it ran as usual
     now: datetime  # the database's time, in UTC
@@ -91,12 +101,7 @@ class ScheduleStatus:
 
     def upcoming(self, n: int = 3) -> list[datetime]:
         """Return the next due moments, at most `n`."""
-        found: list[datetime] = []
-        due = self.schedule.next_after(self.now)
-        while due is not None and len(found) < n:
-            found.append(due)
-            due = self.schedule.next_after(due)
-        return found
+        return list(islice(self.schedule.following(self.now), n))
 
 
 class Timetable:
@@ -195,6 +200,23 @@ class Timetable:
         with self.database.transaction() as tx:
             if tx.one(ADVANCE_WATERMARK, name=name, watermark=watermark, due=due) is not None:
                 tx.run(NOTE_LAST_FIRE, name=name, due=None, job=None, note=note)
+
+    def make_first_version(self, name: str, job: NewJob) -> bool:
+        """Insert the job that makes a dataset's first version.
+
+        Return False if the ledger has a version or a job of the dataset, or if its schedule is paused.
+
+        :param name: the name of the dataset, which is also that of its schedule.
+        """
+        with self.database.transaction() as tx:
+            if tx.one(NEEDS_FIRST_VERSION, name=name) is None or tx.one(INSERT, turn=None, **vars(job)) is None:
+                return False
+            tx.run(MARK_FIRST_VERSION, id=job.id)
+            tx.run(
+                NOTE_LAST_FIRE, name=name, due=None, job=job.id, note="The first version did not wait for a due moment."
+            )
+        self.ledger.notify([job.queue])
+        return True
 
     # --- for people ---
 

@@ -128,12 +128,14 @@ class Submission:
     def _with_own_ids(self, head: Task) -> list[Task]:
         """Return a task and its `.then(...)` tasks. Replace each that already has a job by a copy with a new id.
 
-        Raises ValueError for an option that cannot be used.
+        Raises ValueError for an option that cannot be used, and what a task's `check_arguments` raises.
         """
         tasks: list[Task] = []
         task: Task | None = head
         while task is not None:
             check_options(task)
+            if (check := getattr(task, "check_arguments", None)) is not None:
+                check(*task.args, **task.kwargs)
             given = task
             task = self._latest.get(given.id, given)
             while task.id in self._tasks or getattr(task, "submitted", False):

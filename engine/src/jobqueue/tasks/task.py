@@ -1,18 +1,21 @@
 """Tasks: Huey's, with options for each submit, and delays that the ledger's clock counts."""
 
+import functools
+import inspect
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from huey.api import ResultGroup, Task, TaskWrapper, group
 
+from jobqueue.execution.coroutines import finished
 from jobqueue.ledger.limits import check_limit
 from jobqueue.ledger.queues import named
 from jobqueue.tasks.checks import LONGEST_NAME, check_options, in_calendar, seconds, text
 
 
 class DurableTaskWrapper(TaskWrapper):
-    """A function with `@huey.task(...)`. Beside Huey's options it takes those of `using`, and `concurrency`.
+    """A function with `@huey.task(...)`, which may be `async def`. Beside Huey's options it takes those of `using`, and `concurrency`.
 
     Example::
 
@@ -92,7 +95,14 @@ class DurableTaskWrapper(TaskWrapper):
         return task
 
     def create_task(self, func: Callable[..., Any], *args: Any, **settings: Any) -> type[Task]:
-        task_class: type[Task] = super().create_task(func, *args, **settings)
+        """Return the class of a function's tasks. Each coroutine runs in an event loop of its own."""
+
+        @functools.wraps(func)
+        def run(*given: Any, **named: Any) -> Any:
+            return finished(func(*given, **named))
+
+        runs = run if inspect.iscoroutinefunction(func) else func  # Huey refuses coroutine functions
+        task_class: type[Task] = super().create_task(runs, *args, **settings)
         task_class.function = staticmethod(func)
         return task_class
 

@@ -4,6 +4,7 @@ import errno
 import importlib
 import os
 import socket
+import sys
 from typing import Any, NoReturn
 
 import click
@@ -37,7 +38,7 @@ def run(module: str, settings: Settings) -> None:
     listening = _listen(settings)
 
     def serve(parent: int | None = None) -> None:
-        server.serve(_imported(module), listening, linger_s=settings.linger, parent=parent)
+        server.serve(import_server(module), listening, linger_s=settings.linger, parent=parent)
 
     if settings.web_concurrency == 1:
         serve()
@@ -59,7 +60,10 @@ def _listen(settings: Settings) -> socket.socket:
         _refuse(f"PORT is {port}, and {address} cannot be used: {os.strerror(error.errno or 0)}. {advice}")
 
 
-def _imported(module: str) -> Any:
+def import_server(module: str) -> Any:
+    """Return the WSGI app of this name, such as "app.web:server"."""
+    # Dash imports IPython if it is installed, for notebooks. A web process does not need it, and saves 10 MB.
+    sys.modules.setdefault("IPython", None)  # type: ignore[arg-type]
     name, _, attribute = module.partition(":")
     return getattr(importlib.import_module(name), attribute)
 

@@ -8,9 +8,9 @@ from flask.json.provider import DefaultJSONProvider
 from flask_compress import Compress
 
 from jobqueue.huey import DurableHuey
+from jobqueue.web.connections import MAX_BODY
 from jobqueue.web.probes import Probes
 from jobqueue.web.readiness import Readiness
-from jobqueue.web.server import MAX_BODY
 
 # Without HTML: a page with a secret, such as a form's token, would tell it by its length next to what a stranger put there.
 COMPRESSED = [

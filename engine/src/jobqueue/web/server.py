@@ -13,39 +13,17 @@ import time
 from typing import Any
 
 from waitress import wasyncore
-from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer, create_server
-from waitress.utilities import RequestEntityTooLarge
 
+from jobqueue.web.connections import IDLE, MAX_BODY, Connection
 from jobqueue.web.stopping import stopping
 
 THREADS = 16  # that work on requests
 CONNECTIONS = 1000  # most that are open at once, with slow and idle ones
-IDLE = 1.0  # seconds without a request after which a stopping server closes a connection
 FINISH = 20.0  # seconds for the requests that have arrived when the port is closed
 LOOK = 1.0  # seconds between two looks at the clock and at the parent
-MAX_BODY = 200_000_000  # bytes of a request: 64 MB of a callback's arguments take up to twice that as JSON
-TOO_LARGE = f"A request may have at most {MAX_BODY // 10**6} MB."
 
 logger = logging.getLogger("jobqueue.web")
-
-
-class Connection(HTTPChannel):
-    """A client's connection. Its responses ask the client to open another one when the server is stopping."""
-
-    def service(self) -> None:
-        """Answer a request, in a thread of its own."""
-        request = self.requests[0]
-        if stopping.is_set():
-            request.headers["CONNECTION"] = "close"
-        if isinstance(request.error, RequestEntityTooLarge):
-            request.error.body = TOO_LARGE
-        super().service()
-
-    def is_idle(self) -> bool:
-        """Return whether no part of a request or of a response is on its way."""
-        busy = self.requests or self.request is not None or self.total_outbufs_len
-        return not busy and time.time() > self.last_activity + IDLE
 
 
 def serve(app: Any, listening: socket.socket, *, linger_s: float, parent: int | None = None) -> None:

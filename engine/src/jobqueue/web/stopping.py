@@ -1,4 +1,4 @@
-"""Whether this process is stopping: set by the server at SIGTERM, and read by `/readyz`."""
+"""The event of a stop: the server sets it at SIGTERM, and `/readyz` reads it."""
 
 import threading
 

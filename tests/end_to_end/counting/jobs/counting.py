@@ -1,4 +1,4 @@
-"""Put among a baked app's jobs: it counts, and goes on when a test lets it."""
+"""A job for a baked app, which runs until a test lets it end."""
 
 import os
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from huey.exceptions import RetryTask
 from app.jobs import huey
 from jobqueue import current_job
 
-NOTES = Path("notes")  # by which a test and the jobs tell each other how far they are
+NOTES = Path("notes")  # folder of the files with which a test and the jobs synchronise
 RETRY = 60  # seconds: longer than any test
 
 
 def count_patiently(name: str, say: Callable[[str], None]) -> str:
-    """Says that it counts, and ends when it may. One that is named so is tried again, but much later."""
+    """Report that the job counts, and wait until it may end. A job with a name like "retry..." retries much later."""
     Path(NOTES, f"{name} runs").write_text(str(os.getpid()))
     say(f"counting {name}")
     if name.startswith("retry"):
@@ -27,7 +27,7 @@ def count_patiently(name: str, say: Callable[[str], None]) -> str:
 
 @huey.task()
 def count(name: str) -> str:
-    current_job().step("begun", bool)  # so that there is one to go on from
+    current_job().step("begun", bool)  # a saved step, so that a later attempt continues from it
     return count_patiently(name, lambda words: current_job().progress(1, 3, words))
 
 
@@ -38,7 +38,7 @@ def claimed(task: object) -> None:
 
 @huey.post_execute()
 def ending(task: object, value: object, error: object) -> None:
-    """Wait, when the task has returned and its end is not written yet."""
+    """Wait between the return of the task and the write of its end."""
     hold("ending")
 
 

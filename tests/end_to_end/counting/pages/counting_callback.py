@@ -1,4 +1,4 @@
-"""Put among a baked app's pages: the same as a background callback."""
+"""A page for a baked app: the counting job as a background callback."""
 
 from collections.abc import Callable
 from typing import Any

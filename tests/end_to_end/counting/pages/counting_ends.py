@@ -1,4 +1,4 @@
-"""Put among a baked app's pages: background callbacks without outputs, with progress of which a part stays, and of a large Store."""
+"""A page for a baked app: background callbacks without outputs, with partly unchanged progress and a large Store."""
 
 from collections.abc import Callable
 from typing import Any

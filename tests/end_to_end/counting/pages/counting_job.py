@@ -1,4 +1,4 @@
-"""Put among a baked app's pages: a job and its panel."""
+"""A page for a baked app: the counting job and its panel."""
 
 from typing import Any
 

@@ -30,7 +30,7 @@ def small_app(add: Callable[[Dash], None]) -> Callable[[Dash], None]:
 
 
 def make_apps(manager: Callable[[], BaseBackgroundCallbackManager]) -> dict[str, Dash]:
-    """The apps, each with its own manager."""
+    """Make the apps, each with its own manager."""
     made = {}
     for name, add in APPS.items():
         made[name] = app = Dash(name, background_callback_manager=manager(), suppress_callback_exceptions=True)

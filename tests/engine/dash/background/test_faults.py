@@ -6,9 +6,11 @@ import signal
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import Context
 from pathlib import Path
-from threading import Event, Thread
+from threading import Barrier, BrokenBarrierError, Event, Thread
 
 import pytest
 from dash import Dash, Input, Output, _pages, _validate, html, page_container, register_page
@@ -22,6 +24,7 @@ from jobqueue.database.database import Transaction
 from tests.engine.consumers import alive, wait_until, work
 from tests.engine.dash.background.apps import background, note, notes
 from tests.engine.dash.background.page import Call, Page
+from tests.losing import mark_lost
 
 Apps = dict[str, Dash]
 
@@ -292,6 +295,26 @@ def queue_of(app: Dash) -> DurableHuey:
     return manager.handle
 
 
+def test_two_first_calls_at_the_same_moment_are_two_jobs(
+    make_app: Callable[..., Dash], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(lambda value: value)
+    pages = [Page(app), Page(app)]
+    huey = app._background_manager.handle  # type: ignore[union-attr]
+    task, both = huey.task, Barrier(2)
+
+    def task_of_both(**options: object) -> object:
+        with suppress(BrokenBarrierError):
+            both.wait(0.2)  # for another call that registers too
+        return task(**options)
+
+    monkeypatch.setattr(huey, "task", task_of_both)
+    with ThreadPoolExecutor(2) as pool:
+        calls = [*pool.map(lambda page: page.call("out.children"), pages)]
+    assert [call.failed for call in calls] == ["", ""]
+    assert len({call.job for call in calls}) == 2
+
+
 def test_a_queued_job_outlives_an_edit_of_its_source(make_app: Callable[..., Dash]) -> None:
     def update(value: int) -> str:
         return "old"
@@ -450,7 +473,7 @@ def test_a_job_continues_where_an_attempt_stopped(make_app: Callable[..., Dash])
         runs.append(1)
         number = current_job().step("number", lambda: len(runs))
         if len(runs) == 1:
-            queue_of(app).ledger.mark_lost(str(current_job().id), str(current_job().token), "a worker")
+            mark_lost(queue_of(app).ledger, str(current_job().id), str(current_job().token), "a worker")
         return number
 
     app = make_app(update)

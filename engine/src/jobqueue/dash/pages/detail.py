@@ -30,6 +30,7 @@ from jobqueue.dash.access import Access
 from jobqueue.dash.formatting import TIME
 from jobqueue.dash.pages import detail_sections
 from jobqueue.dash.pages.refresh import SentParts
+from jobqueue.dash.pages.report import ReportFiles
 from jobqueue.dash.pages.text import link, said, spoken, unavailable
 from jobqueue.dash.panel_view import BREAKING
 from jobqueue.database.database import DatabaseUnavailable
@@ -38,7 +39,7 @@ from jobqueue.ledger.states import State as JobState
 from jobqueue.monitoring.search import Listing
 
 REFRESH_MS = 2000  # between two refreshes of a job that has not ended
-SECTIONS = ("status", "facts", "timeline", "asked", "steps", "log")
+SECTIONS = ("status", "report", "facts", "timeline", "asked", "steps", "log")
 
 
 class JobPage:
@@ -47,6 +48,7 @@ class JobPage:
     def __init__(self, access: Access) -> None:
         self.access = access
         self.huey = access.huey
+        self.report = ReportFiles(access)
 
     def register(self, app: Dash) -> None:
         """Register the page and its callbacks."""
@@ -74,6 +76,7 @@ class JobPage:
         clientside_callback(
             ClientsideFunction("jobqueue", "seen"), Output("job-updated", "children"), Input("job-seen", "data")
         )
+        self.report.register(app)
         self._served_under = f"{app.config.routes_pathname_prefix}jobs/"
         app.server.after_request(self._missing_job_is_404)
 
@@ -81,6 +84,8 @@ class JobPage:
         """Answer 404 for the page of an unknown job, for browsers and programs."""
         before, _, job_id = request.path.partition(self._served_under)
         job_id = job_id.strip("/")  # as Dash reads the address
+        if self.report.are_asked_for():
+            return response
         if response.status_code == 200 and job_id and not before and request.method in {"GET", "HEAD"}:
             try:
                 self.access.get_job(job_id)
@@ -115,6 +120,7 @@ class JobPage:
                 html.Div(id="job-trouble"),
                 html.Div(id="job-said", **spoken(live="polite")),
                 html.Div(dmc.Skeleton(height=60), id="job-status"),
+                html.Div(id="job-report"),
                 html.Div(id="job-facts"),
                 *(
                     html.Section([dmc.Title(words, order=3, size="h4", mb="xs"), html.Div(id=f"job-{section}")])
@@ -137,11 +143,13 @@ class JobPage:
             parts = self._parts(job)
             if "asked" not in sent.marks:  # arguments never change, and may take megabytes
                 parts["asked"] = detail_sections.arguments(job, self.access)
+            changed = {name: sent.changed(name, part) for name, part in parts.items()}
+            if sent.differs("report", (job.state, job.attempt)):  # a report takes a while to read
+                changed["report"] = self.report.section(job)
         except DatabaseUnavailable:
             return unavailable(), *[no_update] * (len(SECTIONS) + 1)
-        changed = [sent.changed(name, parts[name]) if name in parts else no_update for name in SECTIONS]
         told = {"at": self.access.moment(time.time(), TIME), "marks": sent.marks, "ended": job.state.ended}
-        return None, *changed, told
+        return None, *(changed.get(name, no_update) for name in SECTIONS), told
 
     def _parts(self, job: Job) -> dict[str, Component]:
         history = self.huey.history(job.id)

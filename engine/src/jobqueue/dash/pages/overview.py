@@ -19,11 +19,11 @@ from jobqueue.dash.pages import datasets, job_table, overview_layout, schedules,
 from jobqueue.dash.pages import query as queries
 from jobqueue.dash.pages.actions import ACTIONS, Actions
 from jobqueue.dash.pages.query import ROWS, Query
-from jobqueue.dash.pages.refresh import CHARTS_S, SHARED_S, SentParts, SharedAnswers
+from jobqueue.dash.pages.refresh import CHARTS_S, SHARED_S, SentParts, SharedAnswers, plain
 from jobqueue.dash.pages.text import unavailable
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.monitoring.figures import Statistics, Stretch
-from jobqueue.monitoring.search import Listing
+from jobqueue.monitoring.search import Listing, Page
 
 CONTROLS = ("tab", "state", "task", "owner", "queue", "text", "time", "window")
 FILTERS = CONTROLS[1:7]
@@ -134,7 +134,7 @@ class Overview:
             stale = of != query.window or not isinstance(drawn, int | float) or now - drawn >= CHARTS_S
             if owner is None and stale:
                 parts["rates"], drawn, of = sent.changed("rates", self._charts(query.window)), now, query.window
-            parts |= self._list(query, owner, sent)
+            parts |= self._list(query, owner, sent, SHARED_S if ctx.triggered_id == "jobs-tick" else 0.0)
         elif tab == "schedules":
             shown = schedules.show(
                 self.access.schedules(), self.huey.ledger, self._address("/{id}"), self._moment_with_day
@@ -149,12 +149,17 @@ class Overview:
         parts["seen"] = {"at": self.access.moment(now, TIME), "rates": drawn, "of": of, "told": sent.marks}
         return tiles.values(figures, len(alive)), parts
 
-    def _list(self, query: Query, owner: str | None, sent: SentParts) -> dict[str, Any]:
-        page = self.listing.page(query.filter(owner), ROWS, query.offset)
-        jobs = [job_table.describe(row, self._address(f"/{row['id']}"), operator=owner is None) for row in page.rows]
-        table = job_table.table(jobs, with_owner=owner is None)
-        return {
-            "rows": sent.changed("rows", table, key=job_table.lasting(jobs)),
+    def _list(self, query: Query, owner: str | None, sent: SentParts, shared_s: float) -> dict[str, Any]:
+        operator = owner is None
+
+        def ask() -> tuple[Page, list[dict[str, str]]]:
+            page = self.listing.page(query.filter(owner), ROWS, query.offset)
+            return page, [
+                job_table.describe(row, self._address(f"/{row['id']}"), operator=operator) for row in page.rows
+            ]
+
+        page, jobs = self._shared.get(("list", query, owner), shared_s, ask)
+        parts = {
             "listed": job_table.live(jobs),
             "list": overview_layout.visible(bool(jobs)),
             "empty": overview_layout.empty(query, page),
@@ -162,6 +167,10 @@ class Overview:
             "newest": query.page == 1,
             "oldest": not page.more,
         }
+        if sent.differs("rows", job_table.lasting(jobs)):
+            these = ("rows", owner, sent.marks["rows"])
+            parts["rows"] = self._shared.get(these, SHARED_S, lambda: plain(job_table.table(jobs, with_owner=operator)))
+        return parts
 
     def _charts(self, window: str) -> Component:
         width, count = queries.WINDOWS[window]

@@ -15,7 +15,7 @@ from jobqueue.dash.pages.text import nothing, spoken
 from jobqueue.ledger.states import State
 from jobqueue.monitoring.search import Page
 
-REFRESH_MS = 2000  # between two refreshes, so that a page says within 5 s that the database hangs
+REFRESH_MS = 2250  # between two refreshes, so that a page says within 5 s that the database hangs (see patience.READ)
 
 
 def layout(

@@ -1,5 +1,6 @@
-"""Cheap refreshes of an open page: parts that have not changed are not sent, and all browsers share their figures."""
+"""Cheap refreshes of an open page: unchanged parts are not sent, and browsers that show the same page share one answer."""
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +8,10 @@ from zlib import crc32
 
 from dash import no_update
 from dash.development.base_component import Component
+from plotly.utils import PlotlyJSONEncoder
 
 CHARTS_S = 30  # seconds between two refreshes of the charts
-SHARED_S = 2.0  # seconds for which all browsers get the same figures
+SHARED_S = 2.0  # seconds for which all browsers get the same answers
 
 
 class SentParts:
@@ -23,16 +25,17 @@ class SentParts:
     def __init__(self, marks: Any) -> None:
         self.marks = dict(marks) if isinstance(marks, dict) else {}
 
-    def changed(self, part: str, shown: Component, key: Any = None) -> Any:
-        """Return a part, or `no_update` if the page shows it already.
+    def changed(self, part: str, shown: Component) -> Any:
+        """Return a part, or `no_update` if the page shows it already."""
+        return shown if self.differs(part, shown) else no_update
 
-        :param key: compared in place of the component.
-        """
-        mark = crc32(repr(shown if key is None else key).encode())
+    def differs(self, part: str, key: Any) -> bool:
+        """Return whether the page shows a part for another key, and note that it will show the part for this one."""
+        mark = crc32(repr(key).encode())
         if self.marks.get(part) == mark:
-            return no_update
+            return False
         self.marks[part] = mark
-        return shown
+        return True
 
 
 class SharedAnswers:
@@ -50,3 +53,8 @@ class SharedAnswers:
             young = {known: kept for known, kept in self._kept.items() if now - kept[0] < CHARTS_S}
             self._kept = young | {key: (now, value)}  # a new dict, as other threads may be reading the old one
         return value
+
+
+def plain(component: Component) -> Any:
+    """Return a component as plain values, so that one that is sent several times is built and encoded once."""
+    return json.loads(json.dumps(component, cls=PlotlyJSONEncoder))

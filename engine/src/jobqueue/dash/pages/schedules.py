@@ -88,10 +88,10 @@ def _button(act: str, label: str, schedule: ScheduleStatus) -> Component:
 
 
 def _last(schedule: ScheduleStatus, states: dict[str, Row], address: str, moment: Moment) -> Component:
-    if schedule.last_due is None:
+    if schedule.last_job is None:
         return dmc.Text("Has not run yet.", size="sm", c="dimmed")
     job = states.get(schedule.last_job or "")
-    last = dmc.Text(f"Last: {moment(schedule.last_due)}", size="sm")
+    last = dmc.Text(f"Last: {moment(schedule.last_due) or 'at its first deploy'}", size="sm")
     if job is None:
         return dmc.Group([last, dmc.Text("Its job has been deleted.", size="sm", c="dimmed")], gap="xs")
     state = State(job["state"])

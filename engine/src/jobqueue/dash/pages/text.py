@@ -14,6 +14,7 @@ Moment = Callable[[datetime | float | None], str]  # writes a time, as Access.mo
 
 HAPPENED = {
     "submitted": "Submitted",
+    "first version": "To make the first version of a dataset",
     "released": "The job before it has ended",
     "abandoned": "Not run: the job before it did not succeed",
     "due": "Scheduled time reached",
