@@ -1,11 +1,12 @@
 """`worker` and `workers`: run a consumer, and list the workers of all consumers."""
 
-import logging
 from datetime import UTC, datetime
 
 import click
 
+from jobqueue import logs
 from jobqueue.cli.output import App, duration, program
+from jobqueue.telemetry import report_errors
 
 
 @click.command()
@@ -19,8 +20,8 @@ from jobqueue.cli.output import App, duration, program
 @click.pass_obj
 def worker(app: App, workers: int, queues: str | None, no_periodic: bool) -> None:
     """Run jobs until stopped. Ctrl-C or SIGTERM lets running jobs end first, SIGQUIT releases them at once."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it announces each of its plug-ins
+    logs.configure(app.settings.json_logs, app.huey.version)
+    report_errors(app.huey, app.settings)
     try:
         consumer = app.huey.create_consumer(workers=workers, queues=queues, periodic=not no_periodic)
     except ValueError as error:
