@@ -71,7 +71,7 @@ def test_a_frame_comes_back_from_csv() -> None:
 
 def test_a_frame_comes_back_from_excel() -> None:
     read = pd.read_excel(made(SALES, "xlsx"), dtype={"kind": SALES["kind"].dtype, "n": "Int64"})
-    pd.testing.assert_frame_equal(read, SALES, check_dtype=False, check_exact=True)
+    pd.testing.assert_frame_equal(read, SALES, check_dtype=False, rtol=1e-15, atol=0)
     assert openpyxl.load_workbook(made(SALES, "xlsx")).active["E2"].value == str(2**60 + 1)  # a number would be rounded
 
 
@@ -209,7 +209,7 @@ Pair = namedtuple("Pair", ["left", "right"])
         ([pd.Timestamp("2024-01-01"), np.datetime64("2024-01-01T09"), np.datetime64("NaT")], ["2024-01-01T00:00:00", "2024-01-01T09:00:00", None]),
         ([timedelta(minutes=1), pd.Timedelta("1h"), np.timedelta64(2, "s")], [60.0, 3600.0, 2.0]),
         ([Decimal("1.50"), uuid.UUID(int=1), PurePosixPath("a/b"), 1 + 2j], ["1.50", str(uuid.UUID(int=1)), "a/b", "(1+2j)"]),
-        ([b"\0\xff", {1, 1}, (1, 2), range(3), 2**70], ["AP8=", [1], [1, 2], [0, 1, 2], 2**70]),
+        ([b"\0\xff", {1}, (1, 2), range(3), 2**70], ["AP8=", [1], [1, 2], [0, 1, 2], 2**70]),
         ({1: "a", None: "b", (1, "x"): "c", date(2024, 1, 1): "d"}, {"1": "a", "null": "b", '[1, "x"]': "c", "2024-01-01": "d"}),
         ({1: "a", "1": "b"}, [[1, "a"], ["1", "b"]]),
         ([Colour.RED, Fit(0.5, None), Pair(1, float("nan"))], ["red", {"score": 0.5, "table": None}, {"left": 1, "right": None}]),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import dash
 import dash_mantine_components as dmc
@@ -269,8 +270,9 @@ class JobPanel:
 
     def files(self, job_id: str) -> Component:
         """Return the files of a job's result to choose from. Raises JobNotFound, or answers the request with a 404."""
-        address = dash.get_relative_path(f"/{FILES}")
-        return menu.choices(self.downloads, self._find(job_id), address, panel=self.name, job=job_id)
+        query = urlencode({"panel": self.name, "job": job_id})
+        address = dash.get_relative_path(f"/{FILES}?{query}&")
+        return menu.choices(self.downloads, lambda: self._find(job_id), address)
 
     def file(self, job_id: str) -> Response:
         """Return the file that the query of a request names, or answer 404."""

@@ -1,5 +1,6 @@
 """The button "Download" and what it opens: a line for each part of a result, with its formats."""
 
+from collections.abc import Callable
 from urllib.parse import urlencode
 
 import dash_mantine_components as dmc
@@ -9,10 +10,12 @@ from dash.development.base_component import Component
 from jobqueue.dash.downloads.formats import PICTURE, Part
 from jobqueue.dash.downloads.serving import Downloads
 from jobqueue.dash.panel_view import BREAKING
+from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.jobs.job import Job
 
 NOTHING = "This job returned nothing to download."
 ALL = "Everything"
+UNAVAILABLE = "The database does not answer. Try again in a moment."
 
 hooks.script([{"namespace": "jobqueue", "relative_package_path": "dash/assets/downloads.js"}])
 
@@ -24,20 +27,25 @@ def button(opens: dict[str, str], shows: dict[str, str]) -> Component:
     """
     closed = dmc.Button("Download", id=opens, variant="light", size="compact-sm")
     box = dmc.Box(dmc.Skeleton(height=24, width=160), id=shows)
-    opened = dmc.PopoverDropdown(box, maw="calc(100vw - 32px)", mah="60vh", style={"overflow": "auto"})
+    opened = dmc.PopoverDropdown(box, maw="min(400px, calc(100vw - 32px))", mah="60vh", style={"overflow": "auto"})
     return dmc.Popover([dmc.PopoverTarget(closed), opened], position="bottom-start", shadow="md", trapFocus=True)
 
 
-def choices(downloads: Downloads, job: Job, address: str, **query: str) -> Component:
-    """Return the files of a job's result as links to `address`, with `query` and the name of the file as its query."""
-    parts = downloads.parts(job)
+def choices(downloads: Downloads, find: Callable[[], Job], address: str) -> Component:
+    """Return the files of a job's result as links to `address`, whose query says which one.
+
+    :param find: returns the job, if the visitor may see it.
+    :param address: ends with "?", or with "&" after a query of its own.
+    """
+    try:
+        job = find()
+        parts = downloads.parts(job)
+    except DatabaseUnavailable:
+        return dmc.Text(UNAVAILABLE, size="sm")
     lines = []
     for number, part in enumerate(parts):
         name = part.name or (ALL if len(parts) > 1 else "")
-        addresses = {
-            kind.ending: f"{address}?{urlencode(query | {'part': str(number), 'kind': kind.ending})}"
-            for kind in part.formats
-        }
+        addresses = {kind.ending: address + urlencode({"part": number, "kind": kind.ending}) for kind in part.formats}
         lines.append(_line(downloads, job, part, name, addresses))
     return dmc.Stack(lines, gap="xs") if lines else dmc.Text(NOTHING, size="sm")
 

@@ -128,5 +128,7 @@ def _turn(size: int) -> Iterator[None]:
 def _say(sentence: str, status: int) -> Response:
     """Return a page with a sentence for the user in place of a file."""
     title = html.unescape(dash.get_app().title)
-    page = plain_page("No file", SENTENCE, title, root=dash.get_relative_path("/"), home=True, sentence=sentence)
+    page = plain_page(
+        "There is no file", SENTENCE, title, root=dash.get_relative_path("/"), home=True, sentence=sentence
+    )
     return Response(page, status, mimetype="text/html")

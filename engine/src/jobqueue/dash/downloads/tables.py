@@ -85,12 +85,13 @@ def why_no_excel(table: Any) -> str:
     if importlib.util.find_spec("xlsxwriter") is None:
         return "This app cannot make Excel files. Choose CSV, or ask its administrator to install xlsxwriter."
     frame = _as_frame(table)
-    rows, columns = len(frame), len(_heads(frame))
+    rows, heads = len(frame), _heads(frame)
     if rows >= EXCEL_ROWS:
         return f"This table has {rows:,} rows. Excel holds {EXCEL_ROWS - 1:,} below the headers. Choose CSV."
-    if columns > EXCEL_COLUMNS:
-        return f"This table has {columns:,} columns. Excel holds {EXCEL_COLUMNS:,}. Choose CSV."
-    longest = max(map(_longest, [*_columns(frame), frame.columns]))
+    if len(heads) > EXCEL_COLUMNS:
+        return f"This table has {len(heads):,} columns. Excel holds {EXCEL_COLUMNS:,}. Choose CSV."
+    texts = [frame.iloc[:, n] for n, dtype in enumerate(frame.dtypes) if dtype.kind == "O"]
+    longest = max([0, *map(len, heads), *map(_longest, [*_levels(frame), *texts])])
     if longest > EXCEL_CELL:
         return f"A text in this table has {longest:,} characters. An Excel cell holds {EXCEL_CELL:,}. Choose CSV."
     return ""
@@ -98,8 +99,6 @@ def why_no_excel(table: Any) -> str:
 
 def _longest(column: Column) -> int:
     """Return the length of the longest text in a column."""
-    if column.dtype.kind != "O" and str(column.dtype) not in ("str", "string", "category"):
-        return 0
     return max((len(value) for value in column if isinstance(value, str)), default=0)
 
 

@@ -174,12 +174,8 @@ class JobPage:
         if not clicks:
             raise PreventUpdate  # the button was added to the page
         job_id = str(ctx.triggered_id["job"])
-        try:
-            return menu.choices(
-                self.downloads, self.access.get_job(job_id), dash.get_relative_path(f"/jobs/{job_id}/result")
-            )
-        except DatabaseUnavailable:
-            return said(AGAIN, "orange")
+        address = dash.get_relative_path(f"/jobs/{job_id}/result?")
+        return menu.choices(self.downloads, lambda: self.access.get_job(job_id), address)
 
     def file(self, job_id: str) -> Response:
         """Return a file of a job's result, or 404 for a job that the visitor may not see."""
@@ -220,7 +216,7 @@ class JobPage:
         except Unreadable as error:
             return said(detail_sections.unreadable(error, self.access), "orange"), no_update, no_update
         except DatabaseUnavailable:
-            return said(AGAIN, "orange"), no_update, no_update
+            return said("The database does not answer. Try again in a moment.", "orange"), no_update, no_update
         return said(words, "orange") if words else None, time.time(), no_update
 
 
