@@ -395,3 +395,23 @@ def test_a_web_process_makes_one_large_file_at_a_time(site: Site, monkeypatch: p
         answer = site.get(large)
         assert answer.status_code == 503 and serving.BUSY in answer.text
     assert site.get(large).status_code == 200
+
+
+def test_the_menu_has_a_link_for_each_format_and_says_why_one_is_missing(site: Site) -> None:
+    job = returns(site, {"short": SALES, "long": pd.DataFrame({"t": ["x" * 32_768]}), "chart": go.Figure()})
+    shown = panel._panels["any"].files(job.id)
+    links = {link.href: link for link in shown._traverse() if hasattr(link, "href")}
+    assert [address.partition("&part=")[2] for address in links if "parquet" not in address] == [
+        "0&kind=csv", "0&kind=xlsx", "1&kind=csv", "2&kind=html", "2&kind=png", "3&kind=json"
+    ]  # fmt: skip
+    assert all(site.client.get(address, buffered=True).status_code == 200 for address in links)
+    pictures = [getattr(link, "data-picture") for link in links.values() if hasattr(link, "data-picture")]
+    assert len(pictures) == 1 and pictures[0].startswith("table-chart-") and pictures[0].endswith(".png")
+    assert "An Excel cell holds 32,767. Choose CSV." in str(shown)
+
+
+def test_a_panel_has_a_button_for_a_result_unless_it_shall_not(site: Site) -> None:
+    for value, panels in ((3, {"any"}), (None, set())):
+        job = returns(site, value)
+        views = {name: str(panel._panels[name].render(job.id).result) for name in ("any", "none")}
+        assert {name for name, shown in views.items() if "Download" in shown} == panels

@@ -12,6 +12,7 @@ import dash
 from flask import abort, request, send_file
 from werkzeug.wrappers import Response
 
+from jobqueue import codec
 from jobqueue.dash.access import Access
 from jobqueue.dash.downloads.formats import Format, Part, parts_of
 from jobqueue.dash.downloads.tables import Unfit
@@ -32,6 +33,7 @@ HEADERS = {
     "Content-Security-Policy": "sandbox; default-src 'none'",  # of a file that a browser shows nevertheless
     "X-Content-Type-Options": "nosniff",
 }
+NOTHING = codec.encode(None)[1]  # as None is stored
 BUSY = "Another large file is being made. Try again in a minute."
 SENTENCE = "<p>{{ sentence }}</p>"
 
@@ -79,9 +81,8 @@ class Downloads:
             return _say(BUSY, 503)
 
     def _row(self, job: Job) -> Row | None:
-        """Return the stored result of a job that has succeeded and returned something."""
-        row = self.access.huey.ledger.reading.result(job.id) if job.state is State.SUCCEEDED else None
-        return None if row is None or row["media_type"] in (None, ERROR) else row
+        row = self.access.huey.ledger.reading.result(job.id)
+        return row if is_offered(job, row) else None
 
     def _send(self, job: Job, part: Part, kind: Format) -> Response:
         with ExitStack() as stack:
@@ -99,6 +100,16 @@ class Downloads:
         parts = [text.strip(". ")[:LONGEST].rstrip() for text in words]
         ended = f"{job.ended_at.astimezone(self.access.huey.timezone):%Y-%m-%d-%H%M}" if job.ended_at else ""
         return "-".join(filter(None, [*parts, ended])) + f".{kind.ending}"
+
+
+def is_offered(job: Job, result: Row | None) -> bool:
+    """Return whether a job has succeeded and returned something.
+
+    :param result: the job's row of `Reading.result`.
+    """
+    if job.state is not State.SUCCEEDED or result is None or result["media_type"] in (None, ERROR):
+        return False
+    return bytes(result["body"]) != NOTHING
 
 
 def _asked_for(parts: list[Part]) -> tuple[Part, Format]:

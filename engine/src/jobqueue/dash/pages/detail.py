@@ -29,7 +29,7 @@ from werkzeug.wrappers import Response
 from jobqueue.dash import panel_view
 from jobqueue.dash.access import Access
 from jobqueue.dash.downloads import menu
-from jobqueue.dash.downloads.serving import Downloads
+from jobqueue.dash.downloads.serving import Downloads, is_offered
 from jobqueue.dash.formatting import TIME
 from jobqueue.dash.pages import detail_sections
 from jobqueue.dash.pages.refresh import SentParts
@@ -158,8 +158,9 @@ class JobPage:
                 parts["asked"] = detail_sections.arguments(job, self.access)
             changed = {name: sent.changed(name, part) for name, part in parts.items()}
             if sent.differs("report", (job.state, job.attempt)):  # a report takes a while to read
-                changed["report"] = self.report.section(job)
-                has_files = job.state is JobState.SUCCEEDED and changed["report"] is None
+                result = self.huey.ledger.reading.result(job.id)
+                changed["report"] = self.report.section(job, result)
+                has_files = is_offered(job, result) and changed["report"] is None
                 changed["files"] = self._download_button(job) if has_files else None
         except DatabaseUnavailable:
             return unavailable(), *[no_update] * (len(SECTIONS) + 1)
