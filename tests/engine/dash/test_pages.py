@@ -574,7 +574,7 @@ def test_a_file_of_a_result_is_for_those_who_may_see_the_job(site: Site) -> None
     button = {"jobs": "download", "job": job.id}
     for who, status in ((Who("ann"), 200), (Who("ben"), 404), (Who("eve", admin=True), 200), (None, 200)):
         site.who = who
-        answer = site.get(f"/jobs/{job.id}/result?part=0&kind=txt")
+        answer = site.client.get(f"/jobs/{job.id}/result?part=0&kind=txt", buffered=True)
         assert answer.status_code == status and (answer.data == b"text") is (status == 200)
         shown = site.choices(button)
         assert shown.status_code == status
