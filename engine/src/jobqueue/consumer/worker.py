@@ -19,6 +19,7 @@ from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.queues import DEFAULT
 from jobqueue.ledger.records import ClaimRequest
 from jobqueue.messages.messages import Messages
+from jobqueue.monitoring.workers import memory
 from jobqueue.notifier.notifier import Notifier
 
 IDLE = 1.0  # seconds that an idle worker waits for the notifier before it polls
@@ -33,6 +34,8 @@ class DurableWorker(Worker):
     :param name: its name within the consumer, such as "worker-1".
     :param parent: the process id of the consumer's main process.
     :param queues: the queues that it serves. None for every queue.
+    :param max_memory: the resident memory in bytes above which it claims no more jobs and ends, so that the consumer replaces
+        it. None for no limit.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class DurableWorker(Worker):
         executor: Executor,
         messages: Messages,
         notifier: Notifier,
+        max_memory: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -57,6 +61,7 @@ class DurableWorker(Worker):
         self.executor = executor
         self.messages = messages
         self.notifier = notifier
+        self.max_memory = max_memory
         self.lately: list[str] = []  # queues of its recent jobs, the latest last
         # Shared with the main process:
         self.held_token = multiprocessing.RawArray("c", TOKEN)  # of the job that it runs; empty if it runs none
@@ -149,4 +154,10 @@ class DurableWorker(Worker):
 
     @property
     def _is_worn_out(self) -> bool:
-        return bool(self.max_tasks) and self.task_count >= self.max_tasks
+        if self.max_tasks and self.task_count >= self.max_tasks:
+            return True
+        taken = 0 if self.max_memory is None else memory(os.getpid()) or 0
+        if self.max_memory is None or taken <= self.max_memory:
+            return False
+        self._logger.info("%s takes %.0f MB, so a new worker replaces it.", self.name, taken / 1e6)
+        return True

@@ -72,6 +72,7 @@ class Downloads:
         try:
             with _turn(len(row["body"])):
                 part, kind = _asked_for(parts_of(self.offered(value_of(row))))
+                del row  # the stored result may take as much memory as the value
                 if why_not := kind.why_not(part.value):
                     raise Unfit(why_not)
                 return self._send(job, part, kind)
