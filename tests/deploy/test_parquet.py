@@ -8,7 +8,7 @@ import pytest
 
 from tests.engine.consumers import environment
 
-SCRIPT = '''
+SCRIPT = """
 import io
 
 import numpy as np
@@ -47,7 +47,7 @@ for unfit in (pd.DataFrame({"mixed": [1, "x"]}), pd.DataFrame([[1, 2]], columns=
         write(unfit)
     except Unfit as error:
         print(error)
-'''
+"""
 
 
 @pytest.mark.long

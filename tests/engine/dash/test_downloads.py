@@ -139,6 +139,13 @@ def test_text_is_never_run_as_a_formula(place: str) -> None:
         assert set(NUMBERS[:3]) <= cells
 
 
+def test_integers_of_any_size_are_written() -> None:
+    frame = pd.DataFrame({"n": [10**400, -(10**15), 10**15 - 1]}, dtype=object)
+    assert str(10**400) in made(frame, "csv").read().decode()
+    sheet = openpyxl.load_workbook(made(frame, "xlsx")).active
+    assert [cell.value for cell in sheet["A"][1:]] == [str(10**400), str(-(10**15)), 10**15 - 1]
+
+
 def test_negative_numbers_stay_numbers() -> None:
     frame = pd.DataFrame({"f": [-1.5], "i": [-2], "d": [Decimal("-3.5")], "s": pd.array([-4], dtype="Int64")})
     assert made(frame, "csv").read() == b"f,i,d,s\r\n-1.5,-2,-3.5,-4\r\n"
@@ -159,10 +166,11 @@ def test_negative_numbers_stay_numbers() -> None:
         (pd.DataFrame({"x" * 32_768: [1]}), "A text in this table has 32,768 characters."),
         (pd.DataFrame({"t": pd.Categorical(["x" * 32_768])}), "A text in this table has 32,768 characters."),
         (pd.DataFrame({"t": [1]}, index=["x" * 32_768]), "A text in this table has 32,768 characters."),
+        (pd.DataFrame({"t": [["x" * 32_764]]}), "A text in this table has 32,768 characters."),
         (pd.DataFrame({"t": ["x" * 32_767]}), ""),
         (pd.DataFrame(np.zeros((1, 16_384))), ""),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_a_table_that_excel_cannot_hold_is_refused_with_a_sentence(frame: pd.DataFrame, words: str) -> None:
     why = tables.why_no_excel(frame)

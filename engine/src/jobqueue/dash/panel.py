@@ -24,6 +24,7 @@ from werkzeug.wrappers import Response
 
 from jobqueue.dash.access import Access
 from jobqueue.dash.downloads import menu
+from jobqueue.dash.downloads.formats import formats_of
 from jobqueue.dash.downloads.serving import Downloads
 from jobqueue.dash.error_text import ASK
 from jobqueue.dash.panel_view import no_such_job, not_started, out_of_touch, status, too_large
@@ -259,7 +260,7 @@ class JobPanel:
         try:
             result = self.huey.result(job.id)
             shown = self.show(result, **given)
-            if not self._download or result is None:
+            if not self._download or not formats_of(result):
                 return shown
             at = {"panel": self.name, "job": job.id}
             return [shown, dmc.Box(menu.button(at | {"files": "open"}, at | {"files": "choices"}), mt="md")]
@@ -272,17 +273,21 @@ class JobPanel:
         """Return the files of a job's result to choose from. Raises JobNotFound, or answers the request with a 404."""
         query = urlencode({"panel": self.name, "job": job_id})
         address = dash.get_relative_path(f"/{FILES}?{query}&")
-        return menu.choices(self.downloads, lambda: self._find(job_id), address)
+        return menu.choices(self.downloads, lambda: self._find_offered(job_id), address)
 
     def file(self, job_id: str) -> Response:
         """Return the file that the query of a request names, or answer 404."""
         try:
-            job = self._find(job_id)
+            return self.downloads.answer(self._find_offered(job_id))
         except JobNotFound:
             abort(404)
+
+    def _find_offered(self, job_id: str) -> Job:
+        """Return a job whose result this panel offers as files. Raises JobNotFound, or answers the request with a 404."""
+        job = self._find(job_id)
         if not self._download or not self._is_of_task(job):
-            abort(404)
-        return self.downloads.answer(job)
+            raise JobNotFound(f"The panel {self.name!r} offers no files of job {job_id!r}.")
+        return job
 
     def _buttons(self, job: Job) -> list[Component]:
         if not job.state.ended:

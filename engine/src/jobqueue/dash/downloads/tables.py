@@ -90,16 +90,17 @@ def why_no_excel(table: Any) -> str:
         return f"This table has {rows:,} rows. Excel holds {EXCEL_ROWS - 1:,} below the headers. Choose CSV."
     if len(heads) > EXCEL_COLUMNS:
         return f"This table has {len(heads):,} columns. Excel holds {EXCEL_COLUMNS:,}. Choose CSV."
+    levels = [level for level in _levels(frame) if level.dtype.kind == "O"]
     texts = [frame.iloc[:, n] for n, dtype in enumerate(frame.dtypes) if dtype.kind == "O"]
-    longest = max([0, *map(len, heads), *map(_longest, [*_levels(frame), *texts])])
+    longest = max([0, *map(len, heads), *map(_longest, [*levels, *texts])])
     if longest > EXCEL_CELL:
         return f"A text in this table has {longest:,} characters. An Excel cell holds {EXCEL_CELL:,}. Choose CSV."
     return ""
 
 
 def _longest(column: Column) -> int:
-    """Return the length of the longest text in a column."""
-    return max((len(value) for value in column if isinstance(value, str)), default=0)
+    """Return the length of the longest text in a column of objects."""
+    return max((len(str(value)) for value in column), default=0)
 
 
 def write_excel(table: Any, file: IO[bytes], name: str = "") -> None:
@@ -131,9 +132,7 @@ def _cell_writer(book: Any, sheet: Any) -> Callable[[int, int, Any], object]:
                 return None
             case bool():
                 return sheet.write_boolean(row, column, cell)
-            case int() | float() | Decimal() if math.isfinite(cell) and (
-                type(cell) is not int or abs(cell) < EXCEL_INT
-            ):
+            case int() | float() | Decimal() if _fits(cell):
                 return sheet.write_number(row, column, cell)
             case datetime() if cell.tzinfo is None and cell.year >= EXCEL_YEAR:
                 return sheet.write_datetime(row, column, cell, as_["moment"])
@@ -149,6 +148,11 @@ def _cell_writer(book: Any, sheet: Any) -> Callable[[int, int, Any], object]:
         return sheet.write_string(row, column, text, as_text if _is_formula(text) else None)
 
     return write
+
+
+def _fits(number: int | float | Decimal) -> bool:
+    """Return whether Excel keeps a number."""
+    return abs(number) < EXCEL_INT if isinstance(number, int) else math.isfinite(number)
 
 
 def _sheet_name(name: str) -> str:
@@ -169,7 +173,7 @@ def write_parquet(table: Any, file: IO[bytes], name: str = "") -> None:
     """Write a table as Parquet, with dtypes and index. Raises Unfit for a table with values that Parquet has no type for."""
     try:
         _as_frame(table).to_parquet(file, engine="pyarrow")
-    except (NotImplementedError, TypeError, ValueError) as error:  # pyarrow's errors inherit from these
+    except (NotImplementedError, OverflowError, TypeError, ValueError) as error:  # pyarrow's errors inherit from these
         reason = ". ".join(str(part).strip(". ") for part in error.args)
         raise Unfit(f"Parquet cannot hold this table. {reason}. Choose CSV or Excel.") from error
 

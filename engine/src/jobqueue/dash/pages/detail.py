@@ -43,7 +43,6 @@ from jobqueue.monitoring.search import Listing
 
 REFRESH_MS = 2000  # between two refreshes of a job that has not ended
 SECTIONS = ("status", "report", "files", "facts", "timeline", "asked", "steps", "log")
-AGAIN = "The database does not answer. Try again in a moment."
 
 
 class JobPage:
