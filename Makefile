@@ -94,12 +94,12 @@ scale: venv
 	$(BIN)/python -m pytest tests/scale
 
 deploy: venv
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m 'long and not alone' tests/template tests/deploy \
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 2 --dist loadfile -m 'long and not alone' tests/template tests/deploy \
 	  tests/test_servers.py
 
-# These need the whole machine. Pushes under load are in deploy-test alone: they fail on a machine that has not two cores for them.
+# These need the whole machine. The rehearsal of pushes is among them, with fewer pushes than in deploy-test.
 alone: venv
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m 'long and alone' -k 'not test_pushes_' \
+	$(CHROMIUM_FOUND) && PUSHES=4 $(BIN)/python -m pytest -m 'long and alone' \
 	  tests/engine tests/end_to_end tests/template tests/deploy
 
 PUSHES ?= 10

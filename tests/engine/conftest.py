@@ -32,6 +32,7 @@ ON_BOTH = (
     "schedules",
     "tasks/test_chains.py",
     "tasks/test_many.py",
+    "telemetry/test_metrics.py",
 )
 
 

@@ -50,7 +50,7 @@ def test_ten_deploys_lose_no_job_and_count_no_attempt(
     assert exits == (0,) * DEPLOYS
     assert max(took) < GRACE + 1
 
-    wait_until(lambda: all(job.state.ended for job in huey.jobs(limit=len(jobs))))
+    wait_until(lambda: all(job.state.ended for job in huey.jobs(limit=len(jobs))), timeout=60)
     assert [job() for job in jobs] == list(range(len(jobs)))
     ended = [job.get_job() for job in jobs]
     assert {(job.state, job.losses, job.attempt - job.returns) for job in ended} == {(State.SUCCEEDED, 0, 1)}

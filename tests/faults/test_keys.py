@@ -119,6 +119,7 @@ while True:
 """
 
 
+@pytest.mark.parametrize("storage", ["sqlite"], indirect=True)  # messages are signed before any database has them
 @pytest.mark.parametrize(
     "rotation", [pytest.param(name, marks=pytest.mark.long if name == ANOTHER_ORDER else ()) for name in ROTATIONS]
 )

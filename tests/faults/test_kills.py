@@ -87,8 +87,8 @@ def test_restart_after_killing_everything_ends_all_jobs(
     wait_until(lambda: notes(Path(path)))
     consumer.kill_all()
     meanwhile = tasks.quick(1)
-    begun = time.monotonic()
     start(workers=2)
+    begun = time.monotonic()
     assert meanwhile.get(blocking=True, timeout=5) == 1
     assert handle.get(blocking=True, timeout=10) == 2
     assert time.monotonic() - begun < LEASE * 2 + 4

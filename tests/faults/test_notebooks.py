@@ -21,7 +21,10 @@ from tests.engine.reports.processes import START, family_of_print, lives
 from tests.faults.conftest import KIT, SETTINGS, all_have_ended
 from tests.storages import Storage
 
-pytestmark = pytest.mark.long
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.parametrize("storage", ["sqlite"], indirect=True),  # what ends a kernel knows no database
+]
 
 GONE = 1  # second after which nothing of an ended job lives
 

@@ -17,6 +17,7 @@ from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.states import State
 from jobqueue.monitoring.figures import Statistics
 from jobqueue.monitoring.search import DAY, Filter, Listing
+from jobqueue.monitoring.snapshot import snapshot
 from tests import statements
 from tests.scale import filling
 from tests.scale.conftest import Say
@@ -28,6 +29,7 @@ from tests.servers import fresh_database
 
 JOBS = {"postgres": 1_000_000, "sqlite": 100_000}
 AT_ONCE = 0.3  # seconds
+LOOK = 0.02  # seconds
 ROWS = 25
 TIMES = 3
 
@@ -68,6 +70,9 @@ PLANS: dict[str, set[str]] = {
     "OF_OWNER": {"jobs_of_owner", "handles_of_owner", "jobs (id)"},
     "ENDED_IN_EACH": {"jobs_ended"},
     "SOME_ENDED": {"jobs_ended"},
+    "OPEN_JOBS": {"jobs_of_state", "jobs_held", "jobs_due", "jobs_queued"},
+    "RECENTLY_ENDED": {"jobs_ended"},
+    "SURROUNDINGS": {"jobs_held", "jobs (id)", "datasets (name)", "dataset_versions (name, version)"},
 }
 SEARCHES_NOTHING = {"WORD_INDEX"}
 PARTS = {"FOUND", "FOUND_BY_TEXT", "NEWEST_ERRORS", "ERRORS_BY_WORDS"}
@@ -140,6 +145,14 @@ def test_figures_answer_quickly(filled: Filled, say: Say) -> None:
     assert max(took.values()) < AT_ONCE, took
 
 
+@pytest.mark.alone
+def test_a_look_for_metrics_takes_20_ms_of_the_database(filled: Filled, say: Say) -> None:
+    snapshot(filled.ledger.database, lease_s=15)
+    took = median(lambda: snapshot(filled.ledger.database, lease_s=15))
+    say(f"{filled.name}, {JOBS[filled.name]:,} jobs: a look for /metrics {1000 * took:.1f} ms")
+    assert took < LOOK
+
+
 def test_every_statement_of_the_page_uses_its_index(filled: Filled) -> None:
     assert {name for name in statements.LISTING if not name.startswith("_")} == PLANS.keys() | SEARCHES_NOTHING | PARTS
     listing, figures = Listing(filled.metered.database), Statistics(filled.metered.database)
@@ -148,6 +161,7 @@ def test_every_statement_of_the_page_uses_its_index(filled: Filled) -> None:
         for wanted in FILTERS:
             listing.page(wanted, ROWS)
         figures.figures(), figures.figures(ANN), figures.stretches(time.time(), 1800, 2)
+        snapshot(filled.metered.database, lease_s=15)
         listing.states(["job-00000001"]), listing.steps("job-00000001", 5)
     for execution in executions:
         used[execution.name] |= execution.searches.keys()

@@ -8,6 +8,7 @@ from dash import Dash, hooks
 from flask import Flask, redirect, request
 from jobqueue.dash import Errors, HueyManager
 from jobqueue.dash import pages as jobs_pages
+from jobqueue.telemetry import watch
 from jobqueue.web.preparing import prepare
 from werkzeug.wrappers import Response
 
@@ -63,3 +64,4 @@ if debugging:
 else:  # the dev tools need inline scripts, which the headers forbid
     accounts.harden(server, app)
 prepare(app, huey)  # probes, compression and limits
+watch(server, huey, settings)  # a line for each request, /metrics, and errors

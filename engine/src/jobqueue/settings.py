@@ -32,7 +32,7 @@ MAKE_A_KEY = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 USE_POSTGRES = "Set it to a Postgres database: postgresql://user:password@host/name"
 
 URLS = ("database_url", "redis_url")  # they may hold a password
-KEYS = ("secret_key", "secret_key_fallbacks")
+KEYS = ("secret_key", "secret_key_fallbacks", "metrics_token", "sentry_dsn")
 BASE, ROUTES, REQUESTS = "dash_url_base_pathname", "dash_routes_pathname_prefix", "dash_requests_pathname_prefix"
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     unknown_after: float = Field(default=UNKNOWN_AFTER, ge=1)  # seconds that a job may wait for code with its task
     keep_days: float = Field(default=KEEP_DAYS, ge=0)  # days that an ended job is kept; 0: for ever
     keep_jobs: int = Field(default=KEEP_JOBS, ge=0)  # the newest jobs that are kept, however old; 0: all
+    log_format: Literal["text", "json"] | None = None  # by default JSON in production, text elsewhere
+    metrics_token: str | None = None  # that Prometheus sends to read /metrics; without it there is no such address
+    sentry_dsn: str | None = None  # where errors are sent, besides the log
     auth: Literal["off", "accounts"] | None = None  # by default accounts in production, off elsewhere
     submits: int = Field(default=30, ge=1)  # jobs that one user may submit in a minute
     proxies: int | None = Field(default=None, ge=0)  # in front of the app; by default 1 in production, else 0
@@ -117,6 +120,10 @@ class Settings(BaseSettings):
     def accounts(self) -> bool:
         """Return whether users have to log in."""
         return self.production if self.auth is None else self.auth == "accounts"
+
+    @property
+    def json_logs(self) -> bool:
+        return self.production if self.log_format is None else self.log_format == "json"
 
     @property
     def trusted_proxies(self) -> int:

@@ -195,8 +195,9 @@ def test_a_user_is_told_of_the_limit_of_jobs_per_minute(
 
 
 def test_actions_are_logged_with_user_and_time(
-    people: None, queue: DurableHuey, capsys: pytest.CaptureFixture[str]
+    people: None, queue: DurableHuey, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as in a process whose logging is not configured
     login.log_acts()
     try:
         ann, eve = Browser("ann"), Browser("eve")

@@ -319,8 +319,9 @@ def _local(path: str) -> str:
 
 
 def log_acts() -> None:
-    """Write who did what, and when, to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
-    acts.addHandler(handler)
+    """Log who did what, and when: to standard error in a process whose logging is not configured."""
     acts.setLevel(logging.INFO)
+    if not acts.hasHandlers():
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+        acts.addHandler(handler)

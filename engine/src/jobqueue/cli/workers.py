@@ -1,11 +1,12 @@
 """`worker` and `workers`: run a consumer, and list the workers of all consumers."""
 
-import logging
 from datetime import UTC, datetime
 
 import click
 
+from jobqueue import logs
 from jobqueue.cli.output import App, duration, program
+from jobqueue.telemetry import report_errors
 
 
 @click.command()
@@ -33,8 +34,8 @@ def worker(
     app: App, workers: int, queues: str | None, max_jobs: int | None, max_memory: int | None, no_periodic: bool
 ) -> None:
     """Run jobs until stopped. Ctrl-C or SIGTERM lets running jobs end first, SIGQUIT releases them at once."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it announces each of its plug-ins
+    logs.configure(app.settings.json_logs, app.huey.version)
+    report_errors(app.huey, app.settings)
     try:
         consumer = app.huey.create_consumer(
             workers=workers, queues=queues, max_tasks=max_jobs, max_memory_mb=max_memory, periodic=not no_periodic

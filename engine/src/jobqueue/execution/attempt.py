@@ -1,5 +1,6 @@
 """An attempt at a job: the claimed row, Huey's report of how it went, and the outcome to write."""
 
+import contextlib
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -7,11 +8,12 @@ from huey import signals
 from huey.api import Task
 from huey.exceptions import TaskException, TaskTimeout
 
-from jobqueue import codec
+from jobqueue import codec, logs
 from jobqueue.database.database import Row
 from jobqueue.execution.current_job import ClaimedJob
 from jobqueue.ledger.records import NewJob, NewVersion, Outcome, Retry, error_result
 from jobqueue.ledger.states import State
+from jobqueue.ledger.submitting import request_of
 from jobqueue.text import WITHIN, formatted, said, shown, type_name
 
 # The signals with which Huey reports how an attempt went.
@@ -64,7 +66,9 @@ class Attempt:
 
     def __init__(self, row: Row, token: str, job: ClaimedJob) -> None:
         self.id: str = row["id"]
+        self.name: str = row["task"]  # the task's full name
         self.queue: str = row["queue"]
+        self.request: str | None = request_of(row["first_event"])
         self.is_followed = row["follower"] is not None
         self.is_fired = row["due_at"] is not None  # by a schedule
         # A follower takes this job's value. A schedule's next run is no such follower: it only waits for the end.
@@ -87,6 +91,10 @@ class Attempt:
         self.version: NewVersion | None = None  # the dataset version that this job made
         self.submitted: list[NewJob] = []
         self.deleted: list[str] = []
+
+    def bound(self) -> contextlib.AbstractContextManager[None]:
+        """Add the job to the lines that the block logs."""
+        return logs.bound(job=self.id, task=self.name, attempt=self.job.attempt, queue=self.queue, request=self.request)
 
     def handles(self, task: Any) -> bool:
         """Return whether a task is this job's error handler, set with `.error(...)`."""

@@ -229,7 +229,9 @@ class Executor:
         value, executed = None, Executed()
         before = current_attempt.set(attempt)
         now = self._messages.from_epoch(attempt.now)
-        with working_for(attempt.job), logged(self._ledger(), attempt.job, attempt.now):
+        with attempt.bound(), working_for(attempt.job), logged(self._ledger(), attempt.job, attempt.now):
+            began = time.monotonic()
+            logger.info("Job %s starts, attempt %s.", attempt.id, attempt.job.attempt)
             try:
                 value = self._host.execute_as_huey(task, now)
             except BaseException as error:  # not the task's: for example, a hook that exits
@@ -244,6 +246,7 @@ class Executor:
                         value = None
                         attempt.free()
                     executed = self._finish(attempt, outcome, next_request or (lambda: None))
+                    _log_end(attempt, outcome, time.monotonic() - began)
                 finally:
                     current_attempt.reset(before)
         return Executed(value, executed.next, executed.claim_in_doubt)
@@ -391,6 +394,12 @@ class Executor:
             level = logging.INFO if attempt.claim_lost else logging.WARNING
             logger.log(level, "Job %s ended elsewhere, so the outcome of this attempt is dropped.", attempt.id)
             return False
+
+
+def _log_end(attempt: Attempt, outcome: Outcome | None, duration_s: float) -> None:
+    status = "interrupted" if outcome is None else "retried" if outcome.retry is not None else str(outcome.state)
+    figures = {"status": status, "duration": round(duration_s, 3)}
+    logger.info("Job %s: %s after %.3f s.", attempt.id, status, duration_s, extra=figures)
 
 
 def _member_value(member: Row) -> Any:

@@ -8,6 +8,7 @@ from datetime import datetime
 from jobqueue.database.database import Row
 from jobqueue.database.times import utc
 from jobqueue.ledger.states import State
+from jobqueue.ledger.submitting import request_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class Event:
     state: State | None = None  # the state in which an attempt ended
     error: str = ""  # a sentence for people; "" if nothing went wrong
     traceback: str = ""  # of the error; of a long one only the end
+    request: str | None = None  # the id of the request that submitted the job
 
 
 def events(row: Row) -> list[Event]:
@@ -30,7 +32,7 @@ def events(row: Row) -> list[Event]:
 
 
 def _events(created_at: float, lines: str) -> Iterator[Event]:
-    yield Event(name="submitted", at=utc(created_at), attempt=0)
+    yield Event(name="submitted", at=utc(created_at), attempt=0, request=request_of(lines))
     claimed: dict[int, dict[str, str]] = {}  # host and worker of each attempt
     for line in lines.split("\n"):
         try:
@@ -38,6 +40,8 @@ def _events(created_at: float, lines: str) -> Iterator[Event]:
         except ValueError:  # the first line, if it was cut off
             continue
         texts = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        if name == "submitted":
+            continue
         if name == "claimed":
             claimed[attempt] = texts
         where = claimed.get(attempt, {})

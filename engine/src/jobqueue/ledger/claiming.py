@@ -9,7 +9,7 @@ from typing import Any
 from jobqueue.database.database import Database, Row, Transaction
 from jobqueue.ledger.limits import ConcurrencyLimits
 from jobqueue.ledger.records import ClaimRequest
-from jobqueue.ledger.sql import FLOW, QUEUES, event
+from jobqueue.ledger.sql import FIRST_EVENT, FLOW, QUEUES, event
 
 # A line is the queued jobs of one queue and one task; with a limit for owners, of one owner too. A claim compares the first jobs of
 # the lines. So it takes one index lookup for each line, however many jobs wait, and however many are of tasks that the worker does
@@ -64,7 +64,7 @@ SET state = 'running', attempt = attempt + 1, token = :token, consumer = :consum
     lease_until = NOW + :lease, events = {event("claimed", attempt="attempt + 1", host=":host", worker=":worker")}
 WHERE {{provided}}seq = ({{next}})
 RETURNING id, task, queue, owner, follower, message, attempt, retries, retry_delay, expires_at, follows, chord_size,
-          due_at,
+          due_at, {FIRST_EVENT},
           NOW AS now,
           EXISTS (SELECT 1 FROM entries WHERE key IN ('r:' || id, 'rt:' || task)) AS revoked
 """

@@ -42,6 +42,7 @@ class NewJob:
     expires_in: float | None = None
     retries: int = 0
     retry_delay: float = 0  # seconds
+    request: str | None = None  # the id of the request that submits it, for logs
     # Dependencies.
     follower: str | None = None  # the id of the job that waits for this one
     chord_index: int | None = None  # the place among the members of a chord

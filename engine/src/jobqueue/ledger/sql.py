@@ -24,9 +24,17 @@ def event(name: str, *, attempt: str = "attempt", **texts: str) -> str:
 
     Example: `event("ended", error=":error")`.
     """
-    pairs = "".join(f"""',"{key}",' || QUOTED({text}) || """ for key, text in texts.items())
-    return f"""LAST(events, {_EVENTS_KEPT}) || '["{name}",' || NOW || ',' || ({attempt}) || {pairs}']\n'"""
+    return f"LAST(events, {_EVENTS_KEPT}) || {_line(name, attempt, **texts)}"
 
+
+def _line(name: str, attempt: str, **texts: str) -> str:
+    pairs = "".join(f"""',"{key}",' || QUOTED({text}) || """ for key, text in texts.items())
+    return f"""'["{name}",' || NOW || ',' || ({attempt}) || {pairs}']\n'"""
+
+
+# The first line of `events`, if a request submitted the job. Earlier versions take it for one more submit, and log no request.
+SUBMITTED = f"CASE WHEN CAST(:request AS text) IS NULL THEN '' ELSE {_line('submitted', '0', request=':request')} END"
+FIRST_EVENT = "substr(events, 1, 300) AS first_event"
 
 CLOCK = "SELECT NOW AS now"
 ENDED_STATES = "('succeeded', 'failed', 'cancelled')"

@@ -1,11 +1,13 @@
 """Insert submitted jobs: their turns among the jobs of other owners, and the handles of unique jobs."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from jobqueue.database.database import Transaction
 from jobqueue.ledger.records import NewJob
-from jobqueue.ledger.sql import FLOW, OPEN_STATES
+from jobqueue.ledger.sql import FLOW, OPEN_STATES, SUBMITTED
+from jobqueue.logs import well_formed
 
 # Owners take turns within a queue and a priority; the lowest turn is claimed first. Jobs without an owner count as jobs of one
 # owner. The turn of a new job is the greater of two:
@@ -39,11 +41,11 @@ SELECT max(turn) FROM (
 INSERT_EACH = f"""
 INSERT INTO jobs (id, task, queue, turn, state, priority, owner, message, run_at, queued_at, expires_at, retries,
                   retry_delay, attempt, losses, returns, follower,
-                  chord_index, counted, pending, follows, chord_size, note, error, created_at, unique_key)
+                  chord_index, counted, pending, follows, chord_size, note, error, created_at, unique_key, events)
 SELECT :id, :task, :queue, COALESCE(:turn, ({TURN})),
        CASE WHEN :pending > 0 THEN 'waiting' WHEN due > NOW THEN 'scheduled' ELSE 'queued' END,
        :priority, :owner, :message, due, NOW, COALESCE(:expires_at, NOW + :expires_in), :retries, :retry_delay,
-       0, 0, 0, :follower, :chord_index, FALSE, :pending, :follows, :chord_size, '', '', NOW, :unique_key
+       0, 0, 0, :follower, :chord_index, FALSE, :pending, :follows, :chord_size, '', '', NOW, :unique_key, {SUBMITTED}
 FROM (SELECT COALESCE(:run_at, NOW + :run_in) AS due) AS start
 WHERE TRUE
 ON CONFLICT DO NOTHING
@@ -117,3 +119,12 @@ def _insert_shared(tx: Transaction, job: NewJob) -> None:
             tx.run(DELETE_UNUSED_RUN, id=job.id)
         tx.run(POINT_HANDLE_AT_RUN, id=job.handle, run=run["id"])
         return
+
+
+def request_of(events: str) -> str | None:
+    """Return the id of the request that submitted a job, or None if no request did. `events`: at least the first line."""
+    try:
+        name, _, _, *pairs = json.loads(events.partition("\n")[0])
+    except ValueError:  # no event yet, or a line that was cut off
+        return None
+    return well_formed(pairs[1]) if name == "submitted" else None

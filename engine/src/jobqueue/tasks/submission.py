@@ -17,6 +17,7 @@ from jobqueue.database.times import utc
 from jobqueue.execution.current_job import current_job
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.ledger.records import NewJob
+from jobqueue.logs import request_id
 from jobqueue.messages.messages import Messages, in_seconds
 from jobqueue.tasks.checks import check_options, in_calendar
 from jobqueue.tasks.options import SubmitOptions
@@ -217,6 +218,7 @@ class Submission:
             expires_at=self._messages.to_epoch(task.expires_resolved) if task.expires and not relative else None,
             retries=int(task.retries),
             retry_delay=in_seconds(task.retry_delay),
+            request=request_id(),
             **links,
         )
 

@@ -2,7 +2,6 @@
 
 import errno
 import importlib
-import logging
 import os
 import socket
 import sys
@@ -10,6 +9,8 @@ from typing import Any, NoReturn
 
 import click
 
+from jobqueue import logs
+from jobqueue.monitoring.workers import code_version
 from jobqueue.settings import BAD_PORT, Settings
 from jobqueue.web import processes, server
 
@@ -33,8 +34,7 @@ def web_command(settings: Settings, module: str = MODULE) -> click.Command:
 
 def run(module: str, settings: Settings) -> None:
     """Serve the WSGI app of this name, such as "app.web:server", until SIGTERM. Exit with 2 if the port cannot be used."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it announces each of its plug-ins
+    logs.configure(settings.json_logs, code_version())
     listening = _listen(settings)
 
     def serve(parent: int | None = None) -> None:

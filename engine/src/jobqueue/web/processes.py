@@ -1,13 +1,15 @@
 """Serve in several processes (WEB_CONCURRENCY). They die with the first process, which starts those again that were killed."""
 
+import logging
 import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 
 from jobqueue.consumer.processes import die_with_parent
+
+logger = logging.getLogger("jobqueue.web")
 
 AGAIN = 1.0  # seconds until a process that was killed is started again
 
@@ -59,7 +61,7 @@ def _serve(serve: Callable[[int], None], parent: int) -> int:
     except SystemExit as exit:
         return exit.code if isinstance(exit.code, int) else 1
     except BaseException:
-        traceback.print_exc()
+        logger.exception("A web process cannot serve.")
         return 1
     finally:
         sys.stdout.flush()

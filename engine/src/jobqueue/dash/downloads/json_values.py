@@ -29,8 +29,8 @@ def plain(value: Any) -> Any:
             return _number(value)
         case Mapping():
             return _object(value)
-        case tuple(_fields=names):
-            return dict(zip(names, map(plain, value), strict=True))
+        case tuple() if hasattr(value, "_fields"):
+            return dict(zip(value._fields, map(plain, value), strict=True))
         case list() | tuple() | set() | frozenset() | range():
             return [plain(item) for item in value]
         case bytes():
