@@ -273,21 +273,20 @@ class JobPanel:
         """Return the files of a job's result to choose from. Raises JobNotFound, or answers the request with a 404."""
         query = urlencode({"panel": self.name, "job": job_id})
         address = dash.get_relative_path(f"/{FILES}?{query}&")
-        return menu.choices(self.downloads, lambda: self._find_offered(job_id), address)
+        return menu.choices(self.downloads, lambda: self._offered(job_id), address)
 
     def file(self, job_id: str) -> Response:
         """Return the file that the query of a request names, or answer 404."""
         try:
-            return self.downloads.answer(self._find_offered(job_id))
+            job = self._offered(job_id)
         except JobNotFound:
-            abort(404)
+            job = None
+        return abort(404) if job is None else self.downloads.answer(job)
 
-    def _find_offered(self, job_id: str) -> Job:
-        """Return a job whose result this panel offers as files. Raises JobNotFound, or answers the request with a 404."""
+    def _offered(self, job_id: str) -> Job | None:
+        """Return a job, or None if this panel does not offer its result. Raises JobNotFound, or answers with a 404."""
         job = self._find(job_id)
-        if not self._download or not self._is_of_task(job):
-            raise JobNotFound(f"The panel {self.name!r} offers no files of job {job_id!r}.")
-        return job
+        return job if self._download and self._is_of_task(job) else None
 
     def _buttons(self, job: Job) -> list[Component]:
         if not job.state.ended:

@@ -31,15 +31,16 @@ def button(opens: dict[str, str], shows: dict[str, str]) -> Component:
     return dmc.Popover([dmc.PopoverTarget(closed), opened], position="bottom-start", shadow="md", trapFocus=True)
 
 
-def choices(downloads: Downloads, find: Callable[[], Job], address: str) -> Component:
+def choices(downloads: Downloads, find: Callable[[], Job | None], address: str) -> Component:
     """Return the files of a job's result as links to `address`, whose query says which one.
 
-    :param find: returns the job, if the visitor may see it.
+    :param find: returns the job. None for one that offers no files.
     :param address: ends with "?", or with "&" after a query of its own.
     """
     try:
         job = find()
-        parts = downloads.parts(job)
+        if job is None or not (parts := downloads.parts(job)):
+            return dmc.Text(NOTHING, size="sm")
     except DatabaseUnavailable:
         return dmc.Text(UNAVAILABLE, size="sm")
     lines = []
@@ -47,7 +48,7 @@ def choices(downloads: Downloads, find: Callable[[], Job], address: str) -> Comp
         name = part.name or (ALL if len(parts) > 1 else "")
         addresses = {kind.ending: address + urlencode({"part": number, "kind": kind.ending}) for kind in part.formats}
         lines.append(_line(downloads, job, part, name, addresses))
-    return dmc.Stack(lines, gap="xs") if lines else dmc.Text(NOTHING, size="sm")
+    return dmc.Stack(lines, gap="xs")
 
 
 def _line(downloads: Downloads, job: Job, part: Part, name: str, addresses: dict[str, str]) -> Component:
