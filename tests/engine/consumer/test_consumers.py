@@ -197,10 +197,9 @@ def worker(tmp_path: Path) -> Iterator[Start]:
         yield start
 
 
-@pytest.mark.parametrize("by", ["option", "setting"])
-def test_worker_process_is_replaced_after_max_jobs(module: Any, worker: Start, by: str) -> None:
+def test_worker_process_is_replaced_after_max_jobs(module: Any, worker: Start) -> None:
     handles = [module.whoami() for _ in range(6)]
-    worker("--max-jobs", "2") if by == "option" else worker(WORKER_MAX_JOBS="2")
+    worker("--max-jobs", "2")
     pids = [handle.get(blocking=True, timeout=20)[0] for handle in handles]
     assert pids[::2] == pids[1::2] and len(set(pids)) == 3
     assert {(job.attempt, job.losses, job.returns) for job in module.huey.jobs()} == {(1, 0, 0)}
@@ -209,7 +208,7 @@ def test_worker_process_is_replaced_after_max_jobs(module: Any, worker: Start, b
 @pytest.mark.long
 def test_worker_process_that_leaks_is_replaced_between_jobs(module: Any, worker: Start, tmp_path: Path) -> None:
     handles = [module.leak() for _ in range(8)]
-    worker("--max-memory", "230")
+    worker(WORKER_MAX_MEMORY="230")
     ran = [handle.get(blocking=True, timeout=20) for handle in handles]
     replaced = [before != after for (before, _), (after, _) in zip(ran, ran[1:], strict=False)]
     assert replaced == [megabytes > 230 for _, megabytes in ran[:-1]] and any(replaced) and not replaced[0]
