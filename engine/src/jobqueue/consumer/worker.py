@@ -1,6 +1,7 @@
 """A worker: it claims a job, runs it and writes its end. Without a job it waits for the notifier."""
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import sys
@@ -21,6 +22,8 @@ from jobqueue.ledger.records import ClaimRequest
 from jobqueue.messages.messages import Messages
 from jobqueue.monitoring.workers import memory
 from jobqueue.notifier.notifier import Notifier
+
+logger = logging.getLogger("jobqueue.consumer")
 
 IDLE = 1.0  # seconds that an idle worker waits for the notifier before it polls
 YIELD = 0.25  # seconds that a worker ignores notifications after it passed one on to workers with other code
@@ -100,6 +103,8 @@ class DurableWorker(Worker):
         while task is not None:
             task = self._next_after(self._execute(task))
         if self._is_worn_out:
+            taken = (memory(os.getpid()) or 0) / 1e6
+            logger.info("%s is replaced: it has run %s jobs, and takes %.0f MB.", self.name, self.task_count, taken)
             raise WorkerRecycle
 
     def _request(self) -> ClaimRequest:
@@ -156,8 +161,4 @@ class DurableWorker(Worker):
     def _is_worn_out(self) -> bool:
         if self.max_tasks and self.task_count >= self.max_tasks:
             return True
-        taken = 0 if self.max_memory is None else memory(os.getpid()) or 0
-        if self.max_memory is None or taken <= self.max_memory:
-            return False
-        self._logger.info("%s takes %.0f MB, so a new worker replaces it.", self.name, taken / 1e6)
-        return True
+        return self.max_memory is not None and (memory(os.getpid()) or 0) > self.max_memory
