@@ -191,6 +191,8 @@ def test_production_refuses(monkeypatch: pytest.MonkeyPatch, variables: dict[str
         ({"WORKERS": "0"}, "WORKERS is '0'"),
         ({"QUEUES": "heavy:0"}, "QUEUES cannot be used: 'heavy:0'"),
         ({"PER_OWNER": "0"}, "PER_OWNER is '0'"),
+        ({"WORKER_MAX_JOBS": "0"}, "WORKER_MAX_JOBS is '0'"),
+        ({"WORKER_MAX_MEMORY": "1 GB"}, "WORKER_MAX_MEMORY is '1 GB'"),
         ({"TIMEZONE": "Europe/Pariss"}, "TIMEZONE cannot be used: 'Europe/Pariss' is not a time zone.*'Europe/Paris'"),
         (
             {"PLACE": "Montreel"},

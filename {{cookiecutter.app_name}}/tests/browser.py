@@ -88,6 +88,9 @@ def _part(declared: dict[str, str], at: Any, *value: Any) -> Any:
     if not declared["id"].startswith("{"):
         return {"id": declared["id"], "property": name} | ({"value": value[0]} if value else {})
     pattern = json.loads(declared["id"])
+    if ["MATCH"] in pattern.values():  # a part of one panel, or of a job's page
+        one = pattern | {key: next(iter(at), {}).get(key) for key in pattern if pattern[key] == ["MATCH"]}
+        return {"id": one, "property": name} | ({"value": value[0]} if value else {})
     pages = "panels" in pattern  # a part of the page, not of a panel
     ids = [
         pattern | {key: "page" if pages else one.get(key) for key in pattern if pattern[key] == ["ALL"]}

@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     timezone: str = "UTC"  # of the pages, and the default of schedules, as "Europe/Paris"
     place: Annotated[Where | None, NoDecode] = None  # default location of schedules: a city, or "45.5, -73.57"
     worker_grace: float = Field(default=GRACE, ge=0)  # seconds that running jobs may go on after SIGTERM
+    worker_max_jobs: int | None = Field(default=None, ge=1)  # jobs after which a worker process is replaced
+    worker_max_memory: int | None = Field(default=None, ge=1)  # megabytes of memory above which it is, after a job
     lease: float = Field(default=LEASE, ge=1)  # seconds after which the jobs of a silent consumer go to others
     max_arguments: int = Field(default=MAX_ARGUMENTS, ge=1)  # bytes of a job's arguments
     max_result: int = Field(default=MAX_RESULT, ge=1)  # bytes of a job's result, or of a step's value

@@ -164,6 +164,14 @@ def test_worker_refuses_malformed_queues_in_a_sentence(run: Run, queues: str, mo
     assert result.output.startswith("Error: ") and "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("option", ["--max-jobs", "--max-memory", "--workers"])
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_worker_refuses_limits_that_are_no_numbers_above_zero(run: Run, option: str, value: str) -> None:
+    result = run("worker", option, value)
+    assert result.exit_code == 2
+    assert f"Error: Invalid value for '{option}': " in result.output and "Traceback" not in result.output
+
+
 @pytest.fixture
 def refresh(queue: DurableHuey) -> Iterator[TaskWrapper]:
     task = queue.periodic_task(every("weekday at 18:00", tz="America/New_York"), name="refresh")(lambda: "fresh")

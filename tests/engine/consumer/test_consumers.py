@@ -36,6 +36,15 @@ def add(a, b):
 def whoami():
     return [os.getpid(), current_job().id]
 
+kept = []
+
+@huey.task()
+def leak():
+    import psutil
+
+    kept.append(b"x" * 50_000_000)
+    return [os.getpid(), psutil.Process().memory_info().rss / 1e6]
+
 @huey.task()
 def collect_garbage():
     import psutil
@@ -84,6 +93,16 @@ def never():
 @huey.periodic_task(lambda moment: 1 / 0)
 def broken():
     note("broken")
+"""
+
+COMMANDS = """
+from queue_of_tests import huey
+
+from jobqueue.cli import commands
+from jobqueue.settings import Settings
+
+if __name__ == "__main__":
+    commands(huey, Settings())()
 """
 
 Start = Callable[..., ConsumerProcess]
@@ -160,6 +179,46 @@ def test_worker_is_replaced_after_max_tasks(module: Any, huey_consumer: Start, k
     huey_consumer("-k", kind, "-M", "2")
     assert [module.add(i, 0).get(blocking=True, timeout=10) for i in range(5)] == list(range(5))
     assert notes(module).count("shutdown") >= 2
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Start]:
+    """`python -m app worker ...`, with settings as keyword arguments."""
+    (tmp_path / "app_of_tests.py").write_text(COMMANDS)
+    with ExitStack() as stack:
+
+        def start(*options: str, **settings: str) -> ConsumerProcess:
+            command = ["-m", "app_of_tests", "worker", "--workers", "1", *options]
+            log = tmp_path / "consumer.log"
+            return stack.enter_context(
+                consumer_process(command, log, env=environment(tmp_path, **settings), cwd=tmp_path)
+            )
+
+        yield start
+
+
+def test_worker_process_is_replaced_after_max_jobs(module: Any, worker: Start) -> None:
+    handles = [module.whoami() for _ in range(6)]
+    worker("--max-jobs", "2")
+    pids = [handle.get(blocking=True, timeout=20)[0] for handle in handles]
+    assert pids[::2] == pids[1::2] and len(set(pids)) == 3
+    assert {(job.attempt, job.losses, job.returns) for job in module.huey.jobs()} == {(1, 0, 0)}
+
+
+@pytest.mark.long
+def test_worker_process_that_leaks_is_replaced_between_jobs(module: Any, worker: Start, tmp_path: Path) -> None:
+    handles = [module.leak() for _ in range(8)]
+    worker(WORKER_MAX_MEMORY="230")
+    ran = [handle.get(blocking=True, timeout=20) for handle in handles]
+    replaced = [before != after for (before, _), (after, _) in zip(ran, ran[1:], strict=False)]
+    assert replaced == [megabytes > 230 for _, megabytes in ran[:-1]] and any(replaced) and not replaced[0]
+    assert {(job.state, job.attempt, job.losses, job.returns) for job in module.huey.jobs()} == {("succeeded", 1, 0, 0)}
+    assert "worker-1 is replaced: it has run " in (tmp_path / "consumer.log").read_text()
+
+
+def test_max_memory_is_refused_for_threads_which_share_a_process(module: Any) -> None:
+    with pytest.raises(ValueError, match="these workers are threads of one process. Remove it, or use processes"):
+        module.huey.create_consumer(worker_type="thread", max_memory_mb=100)
 
 
 def test_idle_consumer_starts_a_submitted_job_immediately(module: Any, huey_consumer: Start) -> None:

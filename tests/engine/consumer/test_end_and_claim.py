@@ -23,7 +23,7 @@ MakeWorker = Callable[..., DurableWorker]
 
 @pytest.fixture
 def make_worker(huey: DurableHuey) -> MakeWorker:
-    def make(max_tasks: int | None = None) -> DurableWorker:
+    def make(max_tasks: int | None = None, max_memory: int | None = None) -> DurableWorker:
         return DurableWorker(
             consumer="consumer",
             name="worker",
@@ -39,6 +39,7 @@ def make_worker(huey: DurableHuey) -> MakeWorker:
             max_delay=0.01,
             backoff=1,
             max_tasks=max_tasks,
+            max_memory=max_memory,
         )
 
     return make
@@ -83,6 +84,17 @@ def test_worker_at_its_task_limit_claims_no_job_with_its_last_end(huey: DurableH
         make_worker(max_tasks=2).loop()
     assert [handle.state for handle in handles] == [State.SUCCEEDED, State.SUCCEEDED, State.QUEUED]
     assert handles[2].get_job().attempt == 0
+
+
+def test_worker_above_its_memory_limit_claims_no_job_with_its_last_end(
+    huey: DurableHuey, make_worker: MakeWorker
+) -> None:
+    nothing = huey.task(name="nothing")(lambda: None)
+    handles = [nothing() for _ in range(2)]
+    with pytest.raises(WorkerRecycle):
+        make_worker(max_memory=1_000_000).loop()
+    assert [handle.state for handle in handles] == [State.SUCCEEDED, State.QUEUED]
+    assert handles[1].get_job().attempt == 0
 
 
 def test_unreadable_next_job_fails_and_the_worker_continues(huey: DurableHuey, make_worker: MakeWorker) -> None:

@@ -85,6 +85,18 @@ class Site:
             },
         )
 
+    def choices(self, button: dict[str, str]) -> TestResponse:
+        """Press the button "Download" of a job's page."""
+        outputs = {"id": button | {"jobs": "choices"}, "property": "children"}
+        (name,) = [name for name in self.app.callback_map if '"jobs":"choices"' in name]
+        body = {
+            "output": name,
+            "outputs": outputs,
+            "inputs": [{"id": button, "property": "n_clicks", "value": 1}],
+            "changedPropIds": [f"{dash._utils.stringify_id(button)}.n_clicks"],
+        }
+        return self.client.post("/_dash-update-component", json=body)
+
     def overview(self, **given: Any) -> dict[str, Any]:
         response = self.call("jobs-trouble.children", given, 0, None, None)
         assert response.status_code == 200
@@ -534,3 +546,38 @@ def test_strangers_get_404_for_each_file_of_a_report(site: Site) -> None:
     only_pdf = reported(site, Report("analysis_pdf", None, None, b"%PDF-"))
     assert "Iframe" not in section(site, only_pdf)
     assert [site.get(f"/jobs/{only_pdf.id}/report.{kind}").status_code for kind in FILES] == [404, 404, 200]
+
+
+# --- files of results ---
+
+
+def files(site: Site, job: JobHandle) -> str:
+    return str(site.call("job-trouble.children", 0, None, job.id, None).get_json()["response"].get("job-files"))
+
+
+def returns(site: Site, value: Any) -> JobHandle:
+    task = site.huey.task(name="returns")(lambda: value)
+    try:
+        handle: JobHandle = task.using(owner="ann")()
+        return handle
+    finally:
+        task.unregister()
+
+
+def test_a_job_that_returned_something_offers_its_files(site: Site) -> None:
+    assert "Download" in files(site, returns(site, "text")) and "Download" not in files(site, delayed(site))
+    assert "Download" not in files(site, reported(site, REPORT)) and "Download" not in files(site, returns(site, None))
+
+
+def test_a_file_of_a_result_is_for_those_who_may_see_the_job(site: Site) -> None:
+    job = returns(site, "text")
+    button = {"jobs": "download", "job": job.id}
+    for who, status in ((Who("ann"), 200), (Who("ben"), 404), (Who("eve", admin=True), 200), (None, 200)):
+        site.who = who
+        answer = site.client.get(f"/jobs/{job.id}/result?part=0&kind=txt", buffered=True)
+        assert answer.status_code == status and (answer.data == b"text") is (status == 200)
+        shown = site.choices(button)
+        assert shown.status_code == status
+        assert status == 404 or f"/jobs/{job.id}/result?part=0&kind=txt" in str(shown.get_json())
+    assert site.get("/jobs/unknown/result?part=0&kind=txt").status_code == 404
+    assert site.get(f"/jobs/{job.id}/result").status_code == 404

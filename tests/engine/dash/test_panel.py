@@ -44,7 +44,7 @@ def shown(panels: list[html.Div]) -> tuple[list[dict[str, str]], list[dict[str, 
 
 def test_show_gets_the_result_and_the_arguments_of_the_layout(huey: DurableHuey, make_panel: Any) -> None:
     double = huey.task()(lambda n: 2 * n)
-    as_paragraph = make_panel(show=lambda value, unit: html.P(f"{value} {unit}"))
+    as_paragraph = make_panel(show=lambda value, unit: html.P(f"{value} {unit}"), download=False)
     view = as_paragraph.render(double(4).id, unit="apples")
     assert view.result.children == "8 apples" and view.seen["ended"]
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import dash
 import dash_mantine_components as dmc
-from dash import Input, Output, State, callback, ctx, dcc, html, no_update
+from dash import Input, Output, State, callback, dcc, html
 from dash.development.base_component import Component
 from jobqueue import DatabaseUnavailable, Job, JobHandle, Unreadable
 from jobqueue import State as JobState
@@ -44,7 +44,6 @@ def layout(job: Any = None, beside: Any = None, **_: object) -> Component:
             ),
             dcc.Store(id="analysis-ids", data={"job": job, "beside": beside}),
             dcc.Interval(id="analysis-tick", interval=5000),
-            dcc.Download(id="analysis-download"),
         ]
     )
 
@@ -168,7 +167,7 @@ def report(result: dict[str, Any], beside: Any = None) -> Component:
     return html.Div([note, results.report(result, jobs.result(other.id))])
 
 
-panel = jobs.panel(__name__, task=analyse, show=report, title=heading)
+panel = jobs.panel(__name__, task=analyse, show=report, title=heading, download=results.files)
 FORM = [State(f"analysis-{field}", "value") for field in FIELDS]
 
 
@@ -212,22 +211,6 @@ def list_past(_: int | None, ids: dict[str, Any]) -> tuple[Component | None, boo
         return past(ids["job"], ids["beside"]), job is None or job.state.ended
     except DatabaseUnavailable:
         return out_of_touch(), False
-
-
-@callback(
-    Output("analysis-download", "data"),
-    *[Input(f"analysis-get-{what}", "n_clicks") for what in results.DOWNLOADS],
-    State("analysis-ids", "data"),
-    prevent_initial_call=True,
-)
-def download(*arguments: Any) -> Any:
-    *clicks, ids = arguments
-    job = find(ids["job"])
-    if not any(clicks) or job is None or job.state is not JobState.SUCCEEDED:
-        return no_update
-    what = str(ctx.triggered_id).removeprefix("analysis-get-")
-    text = results.as_file(what, jobs.result(job.id), request.in_words(asked(job) or DEFAULTS))
-    return {"content": text, "filename": f"analysis-{job.id[:8]}-{what}.{results.DOWNLOADS[what].suffix}"}
 
 
 def address(job_id: str, beside: str | None = None) -> str:

@@ -1,14 +1,6 @@
 """The result of an analysis as charts, a table and files. A part of the analysis page."""
 
-import csv
-import html as text
-import io
-import itertools
-import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -19,7 +11,6 @@ from dash.development.base_component import Component
 from app.portfolio import figures, statistics
 from app.portfolio.universe import INDEX_NAME
 
-FORMULA = ("=", "+", "-", "@")  # first characters of a spreadsheet formula
 THIS, BESIDE = "This analysis", "Compared with"
 ROWS = {
     "cagr": ("Growth per year (CAGR)", "{:.1%}"),
@@ -31,26 +22,8 @@ ROWS = {
 }
 
 
-@dataclass(frozen=True)
-class Download:
-    label: str
-    suffix: str
-
-
-DOWNLOADS = {
-    "weights": Download("Weights (CSV)", "csv"),
-    "statistics": Download("Statistics (CSV)", "csv"),
-    "returns": Download("Daily returns (CSV)", "csv"),
-    "charts": Download("Charts (HTML)", "html"),
-}
-
-
 def report(result: dict[str, Any], beside: dict[str, Any] | None = None) -> Component:
     """Return four charts and the statistics of an analysis. Two analyses are compared over the days that both cover."""
-    buttons = [
-        dmc.Button(download.label, id=f"analysis-get-{what}", variant="default", size="compact-sm")
-        for what, download in DOWNLOADS.items()
-    ]
     drawn = [
         dmc.GridCol(
             dcc.Graph(id=f"analysis-{name}", figure=chart, config={"displaylogo": False, "responsive": True}),
@@ -62,7 +35,6 @@ def report(result: dict[str, Any], beside: dict[str, Any] | None = None) -> Comp
         [
             dmc.TableScrollContainer(_table(compare(result, beside)), minWidth=320),
             dmc.Grid(drawn, gutter="lg"),
-            dmc.Group(buttons, gap="xs"),
         ],
         mt="md",
     )
@@ -94,18 +66,19 @@ def compare(result: dict[str, Any], beside: dict[str, Any] | None = None) -> dic
     return {name: statistics.summary(returns, turnover.get(name, math.nan)) for name, returns in lines.items()}
 
 
-def as_file(what: str, result: dict[str, Any], title: str) -> str:
-    """Return the text of a download."""
-    if what == "weights":
-        rows = ([start, *weights.round(6)] for start, weights in zip(result["starts"], result["weights"], strict=True))
-        return csv_of(["from", *result["assets"]], rows)
-    if what == "returns":
-        columns = (result["days"], result["portfolio"].round(8), result["index"].round(8))
-        return csv_of(["day", "portfolio", "index"], zip(*columns, strict=True))
-    if what == "statistics":
-        table = compare(result)
-        return csv_of(["statistic", *table], ([name, *(column[name] for column in table.values())] for name in ROWS))
-    return _page(title, charts(result))
+def files(result: dict[str, Any]) -> dict[str, Any]:
+    """Return what people can download: tables and charts by name. Only a download loads pandas into the web process."""
+    import pandas as pd
+
+    daily = {"portfolio": result["portfolio"].round(8), "index": result["index"].round(8)}
+    tables = {
+        "Weights": pd.DataFrame(
+            result["weights"].round(6), pd.Index(result["starts"], name="from"), columns=result["assets"]
+        ),
+        "Statistics": pd.DataFrame(compare(result)).rename_axis("statistic"),
+        "Daily returns": pd.DataFrame(daily, pd.Index(result["days"], name="day")),
+    }
+    return tables | {f"Chart: {chart['layout']['title']['text']}": chart for chart in charts(result).values()}
 
 
 def _lines(result: dict[str, Any], beside: dict[str, Any] | None) -> tuple[figures.Days, dict[str, figures.Floats]]:
@@ -129,26 +102,3 @@ def _table(columns: dict[str, dict[str, float]]) -> Component:
         cells = [dmc.TableTd("–" if math.isnan(value) else form.format(value), ta="right") for value in values]
         rows.append(dmc.TableTr([dmc.TableTd(label), *cells]))
     return dmc.Table([dmc.TableThead(head), dmc.TableTbody(rows)])
-
-
-def csv_of(head: list[str], rows: Iterable[Iterable[Any]]) -> str:
-    """Return rows as CSV. A text that a spreadsheet would run as a formula gets an apostrophe in front."""
-    written = io.StringIO()
-    writer = csv.writer(written)
-    for row in itertools.chain([head], rows):
-        writer.writerow(
-            f"'{cell}" if isinstance(cell, str) and cell.lstrip().startswith(FORMULA) else cell for cell in row
-        )
-    return written.getvalue()
-
-
-def _page(title: str, drawn: dict[str, figures.Chart]) -> str:
-    """Return a page that works offline: Plotly's script is in it."""
-    script = files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
-    data = json.dumps(list(drawn.values())).replace("<", "\\u003c")
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{text.escape(title)}</title><h1>{text.escape(title)}</h1>"
-        f"<script>{script}</script><script>"
-        f"for (const chart of {data}) Plotly.newPlot(document.body.appendChild(document.createElement('div')), chart);"
-        "</script>"
-    )

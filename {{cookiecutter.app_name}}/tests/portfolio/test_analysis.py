@@ -1,6 +1,5 @@
 """The analysis: its job and its page."""
 
-import csv
 import uuid
 from typing import Any
 
@@ -21,6 +20,7 @@ SMALL: dict[str, Any] = {
     "cap": 0.6,
 }
 WINDOWS = 22
+CHARTS = ("Growth of 1", "Drawdown", "Weights", "Return in each year")
 
 
 @pytest.fixture
@@ -136,15 +136,11 @@ def test_past_analyses_are_listed_newest_first(done: JobHandle) -> None:
 
 def test_downloads_have_the_results_of_the_job(done: JobHandle) -> None:
     result = done.get()
-    weights = list(csv.reader(results.as_file("weights", result, "").splitlines()))
-    assert weights[0] == ["from", "AAPL", "JNJ", "XOM"] and len(weights) == WINDOWS + 1
-    assert [float(weight) for weight in weights[1][1:]] == pytest.approx(result["weights"][0], abs=1e-6)
-    returns = list(csv.reader(results.as_file("returns", result, "").splitlines()))
-    assert returns[1][0] == str(result["days"][0]) and len(returns) == len(result["days"]) + 1
-    assert results.as_file("statistics", result, "").startswith("statistic,This analysis,S&P 500")
-
-
-def test_the_page_of_charts_works_offline_and_shows_its_title_as_text(done: JobHandle) -> None:
-    html = results.as_file("charts", done.get(), "<b>")
-    assert "<h1>&lt;b&gt;</h1>" in html and "Growth of 1" in html
-    assert "<script src" not in html and "<html lang=en>" in html
+    files = results.files(result)
+    assert list(files) == ["Weights", "Statistics", "Daily returns", *(f"Chart: {name}" for name in CHARTS)]
+    weights, returns = files["Weights"], files["Daily returns"]
+    assert list(weights) == ["AAPL", "JNJ", "XOM"] and len(weights) == WINDOWS
+    assert weights.iloc[0].tolist() == pytest.approx(result["weights"][0], abs=1e-6)
+    assert returns.index[0] == result["days"][0] and len(returns) == len(result["days"])
+    assert list(files["Statistics"]) == ["This analysis", "S&P 500"] and "sharpe" in files["Statistics"].index
+    assert "Download" in str(page.panel.render(done.id).result)

@@ -36,10 +36,15 @@ class Commands(click.Group):
 
 def commands(huey: DurableHuey, settings: Settings) -> click.Group:
     """Return the group of all commands for a queue. Add an app's own with `add_command`."""
-    defaults = {"worker": {"workers": settings.workers, "queues": settings.queues}}
+    of_worker = {
+        "workers": settings.workers,
+        "queues": settings.queues,
+        "max_jobs": settings.worker_max_jobs,
+        "max_memory": settings.worker_max_memory,
+    }
     group = Commands(
         help="Run the worker, look after jobs and schedules, and check that all is well.",
-        context_settings={"obj": App(huey, settings), "default_map": defaults},
+        context_settings={"obj": App(huey, settings), "default_map": {"worker": of_worker}},
     )
     for command in (worker, workers, jobs, schedules, datasets, check, doctor, promote, demote):
         group.add_command(command)

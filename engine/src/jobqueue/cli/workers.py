@@ -16,14 +16,30 @@ from jobqueue.telemetry import report_errors
     metavar="NAME[:N],...",
     help="Serve only these queues; NAME:N by at most N of the workers.  [default: every queue]",
 )
+@click.option(
+    "--max-jobs",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Replace a worker process after N jobs.  [default: never]",
+)
+@click.option(
+    "--max-memory",
+    metavar="MB",
+    type=click.IntRange(min=1),
+    help="Replace a worker process that takes more megabytes when a job has ended.  [default: never]",
+)
 @click.option("--no-periodic", is_flag=True, help="Leave schedules to other consumers.")
 @click.pass_obj
-def worker(app: App, workers: int, queues: str | None, no_periodic: bool) -> None:
+def worker(
+    app: App, workers: int, queues: str | None, max_jobs: int | None, max_memory: int | None, no_periodic: bool
+) -> None:
     """Run jobs until stopped. Ctrl-C or SIGTERM lets running jobs end first, SIGQUIT releases them at once."""
     logs.configure(app.settings.json_logs, app.huey.version)
     report_errors(app.huey, app.settings)
     try:
-        consumer = app.huey.create_consumer(workers=workers, queues=queues, periodic=not no_periodic)
+        consumer = app.huey.create_consumer(
+            workers=workers, queues=queues, max_tasks=max_jobs, max_memory_mb=max_memory, periodic=not no_periodic
+        )
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     consumer.run()

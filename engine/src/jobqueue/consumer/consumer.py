@@ -34,6 +34,7 @@ from jobqueue.execution.job_log import pass_on_info
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.queues import parse, share_out
 from jobqueue.monitoring.connections import ConnectionPlan
+from jobqueue.monitoring.workers import memory
 from jobqueue.notifier.notifier import Notifier
 
 logger = logging.getLogger("jobqueue.consumer")
@@ -43,6 +44,7 @@ SWEEP = 1.0  # seconds between two sweeps
 RECONNECT = 1.0  # seconds between two attempts to register while the database does not answer
 GIVE_UP = 60.0  # seconds after which a new consumer exits if only a person can end its database's problem
 NO_DATABASE = 3  # its exit code then
+MEGABYTE = 1_000_000  # bytes
 CLEAN_UP = 0.5  # seconds in which interrupted workers may clean up before they are killed
 
 
@@ -53,19 +55,35 @@ class DurableConsumer(Consumer):
     still run then are released. SIGQUIT or a second SIGINT ends the grace period at once. SIGHUP drains and restarts.
 
     :param queues: the queues that its workers serve. See DurableHuey.create_consumer.
+    :param max_tasks: jobs after which a worker is replaced by a new one. None for no limit.
+    :param max_memory_mb: the resident memory of a worker process in megabytes (1,000,000 bytes). A worker that has more when a
+        job has ended is replaced. None for no limit.
     :param shutdown_timeout: the grace period in seconds. By default the huey's `grace_s`.
     """
 
     worker_class = DurableWorker
     worker_threads: list[tuple[DurableWorker, Any]]
 
-    def __init__(self, huey: Any, queues: str | Sequence[str] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        huey: Any,
+        queues: str | Sequence[str] | None = None,
+        *,
+        max_memory_mb: int | None = None,
+        **options: Any,
+    ) -> None:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         served = parse(queues)
         self.queues = list(served) or None  # None for every queue
         self._queues_of_workers = share_out(served, options.get("workers", 1))
         self._worker_number = 0
+        self._max_memory = None if max_memory_mb is None else max_memory_mb * MEGABYTE
         super().__init__(huey, **options)
+        if max_memory_mb is not None and not self.environment.forks:
+            raise ValueError(
+                "max_memory_mb (WORKER_MAX_MEMORY, --max-memory) replaces worker processes, and these workers are threads of one "
+                "process. Remove it, or use processes: worker_type='process'."
+            )
         self.grace_s = huey.grace_s if self.shutdown_timeout is None else self.shutdown_timeout
         self._reminder = Reminder(logger)
         self._started = False  # the workers were started
@@ -209,6 +227,12 @@ class DurableConsumer(Consumer):
                 planned = ConnectionPlan(*connections, self.workers, listens=self.huey.redis_url is None)
                 plan = f" {planned} {planned.advice}".rstrip()
         logger.info("Consumer %s starts %s %s workers.%s", self.id, self.workers, self.worker_type, plan)
+        taken = memory(os.getpid()) or 0
+        if self._max_memory is not None and taken > self._max_memory:
+            logger.warning(
+                "Each worker takes %.0f MB before its first job, so it is replaced after every job. Raise WORKER_MAX_MEMORY.",
+                taken / MEGABYTE,
+            )
 
     def _start(self, process: Any) -> None:
         if self.environment.forks:
@@ -242,6 +266,7 @@ class DurableConsumer(Consumer):
             max_delay=IDLE,
             backoff=self.backoff,
             max_tasks=self.max_tasks,
+            max_memory=self._max_memory,
         )
 
     def _live_workers(self) -> list[tuple[DurableWorker, Any]]:

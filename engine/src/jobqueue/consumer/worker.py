@@ -1,6 +1,7 @@
 """A worker: it claims a job, runs it and writes its end. Without a job it waits for the notifier."""
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import sys
@@ -19,7 +20,10 @@ from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.queues import DEFAULT
 from jobqueue.ledger.records import ClaimRequest
 from jobqueue.messages.messages import Messages
+from jobqueue.monitoring.workers import memory
 from jobqueue.notifier.notifier import Notifier
+
+logger = logging.getLogger("jobqueue.consumer")
 
 IDLE = 1.0  # seconds that an idle worker waits for the notifier before it polls
 YIELD = 0.25  # seconds that a worker ignores notifications after it passed one on to workers with other code
@@ -33,6 +37,8 @@ class DurableWorker(Worker):
     :param name: its name within the consumer, such as "worker-1".
     :param parent: the process id of the consumer's main process.
     :param queues: the queues that it serves. None for every queue.
+    :param max_memory: the resident memory in bytes above which it claims no more jobs and ends, so that the consumer replaces
+        it. None for no limit.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class DurableWorker(Worker):
         executor: Executor,
         messages: Messages,
         notifier: Notifier,
+        max_memory: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -57,6 +64,7 @@ class DurableWorker(Worker):
         self.executor = executor
         self.messages = messages
         self.notifier = notifier
+        self.max_memory = max_memory
         self.lately: list[str] = []  # queues of its recent jobs, the latest last
         # Shared with the main process:
         self.held_token = multiprocessing.RawArray("c", TOKEN)  # of the job that it runs; empty if it runs none
@@ -95,6 +103,8 @@ class DurableWorker(Worker):
         while task is not None:
             task = self._next_after(self._execute(task))
         if self._is_worn_out:
+            taken = (memory(os.getpid()) or 0) / 1e6
+            logger.info("%s is replaced: it has run %s jobs, and takes %.0f MB.", self.name, self.task_count, taken)
             raise WorkerRecycle
 
     def _request(self) -> ClaimRequest:
@@ -149,4 +159,6 @@ class DurableWorker(Worker):
 
     @property
     def _is_worn_out(self) -> bool:
-        return bool(self.max_tasks) and self.task_count >= self.max_tasks
+        if self.max_tasks and self.task_count >= self.max_tasks:
+            return True
+        return self.max_memory is not None and (memory(os.getpid()) or 0) > self.max_memory

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import dash
 import dash_mantine_components as dmc
@@ -19,8 +20,12 @@ from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 from flask import abort, current_app, has_request_context
 from huey.api import TaskWrapper
+from werkzeug.wrappers import Response
 
 from jobqueue.dash.access import Access
+from jobqueue.dash.downloads import menu
+from jobqueue.dash.downloads.formats import formats_of
+from jobqueue.dash.downloads.serving import Downloads
 from jobqueue.dash.error_text import ASK
 from jobqueue.dash.panel_view import no_such_job, not_started, out_of_touch, status, too_large
 from jobqueue.dash.result_view import by_type
@@ -37,6 +42,8 @@ from jobqueue.text import ERROR, TITLE, said
 Start = TypeVar("Start", bound=Callable[..., Any])
 
 logger = logging.getLogger("jobqueue.panel")
+
+FILES = "_panels/result"  # path of the panels' files
 
 _panels: dict[str, "JobPanel"] = {}
 
@@ -62,6 +69,8 @@ class JobPanel:
     :param title: makes the panel's heading from a Job.
     :param address: address of a page that shows the new job after "Run again" or `start`. `{id}` stands for its id. A path
         that begins with a slash is one within the app, without its URL prefix: `/hello?job={id}`.
+    :param download: offer the result as files, below it: True, False, or a function that returns the value to offer in place of
+        the result, such as a dict of DataFrames and figures by name.
     :param pdf: a task that prints the page, from `huey.page_report`, with the job's id as its only parameter `job`. The button
         "PDF" submits it and shows its job. A host without Chromium shows no button.
 
@@ -78,6 +87,7 @@ class JobPanel:
         show: Callable[..., Component] | None = None,
         title: Callable[[Job], str] | None = None,
         address: str = "?job={id}",
+        download: bool | Callable[[Any], Any] = True,
         pdf: TaskWrapper | None = None,
     ) -> None:
         if name in _panels:
@@ -91,6 +101,8 @@ class JobPanel:
         self.title = title
         self.address = address
         self.pdf = pdf
+        self.downloads = Downloads(self.access, None if isinstance(download, bool) else download)
+        self._download = bool(download)
         self._restricted = access is not None
         self._starts = False
         self._laid_out = False
@@ -244,13 +256,37 @@ class JobPanel:
             title = said(self.title(job), TITLE) if self.title else ""
         return " · ".join(filter(None, [title, self.access.whose(job)]))
 
-    def _result(self, job: Job, given: dict[str, Any]) -> Component:
+    def _result(self, job: Job, given: dict[str, Any]) -> Component | list[Component]:
         try:
-            return self.show(self.huey.result(job.id), **given)
+            result = self.huey.result(job.id)
+            shown = self.show(result, **given)
+            if not self._download or not formats_of(result):
+                return shown
+            at = {"panel": self.name, "job": job.id}
+            return [shown, dmc.Box(menu.button(at | {"files": "open"}, at | {"files": "choices"}), mt="md")]
         except Exception:
             logger.exception("The result of job %s cannot be shown.", job.id)
             words = f"The result is saved, but this page cannot show it. {ASK}"
             return dmc.Alert(words, title="The result cannot be shown", color="red", mt="md")
+
+    def files(self, job_id: str) -> Component:
+        """Return the files of a job's result to choose from. Raises JobNotFound, or answers the request with a 404."""
+        query = urlencode({"panel": self.name, "job": job_id})
+        address = dash.get_relative_path(f"/{FILES}?{query}&")
+        return menu.choices(self.downloads, lambda: self._offered(job_id), address)
+
+    def file(self, job_id: str) -> Response:
+        """Return the file that the query of a request names, or answer 404."""
+        try:
+            job = self._offered(job_id)
+        except JobNotFound:
+            job = None
+        return abort(404) if job is None else self.downloads.answer(job)
+
+    def _offered(self, job_id: str) -> Job | None:
+        """Return a job, or None if this panel does not offer its result. Raises JobNotFound, or answers with a 404."""
+        job = self._find(job_id)
+        return job if self._download and self._is_of_task(job) else None
 
     def _buttons(self, job: Job) -> list[Component]:
         if not job.state.ended:

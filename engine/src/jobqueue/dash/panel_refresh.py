@@ -1,4 +1,4 @@
-"""The callbacks that all panels of a page share: one refreshes them, one does what their buttons say.
+"""What all panels share: the callbacks that refresh them and do what their buttons say, and the address of their files.
 
 A page refreshes its panels less often while nothing changes or its tab is hidden, and not at all once their jobs have
 ended.
@@ -7,10 +7,13 @@ ended.
 import time
 from typing import Any
 
-from dash import ALL, Input, Output, State, callback, clientside_callback, ctx, dcc, hooks, html, no_update
+from dash import ALL, MATCH, Input, Output, State, callback, clientside_callback, ctx, dcc, hooks, html, no_update
+from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
+from flask import abort, request
+from werkzeug.wrappers import Response
 
-from jobqueue.dash.panel import PanelView, as_new, panel_of
+from jobqueue.dash.panel import FILES, PanelView, as_new, panel_of
 from jobqueue.jobs.job import JobNotFound
 
 REFRESH_MS = 1000  # between two refreshes while something changes
@@ -96,6 +99,29 @@ def act(
         address = None  # the refresh says so
     again = [as_new(data) if at == own else data for at, data in zip(ids, seen, strict=True)]
     return again, [(n or 0) + 1 for n in ticks], [address or no_update] * len(ticks)
+
+
+@callback(
+    Output({"panel": MATCH, "job": MATCH, "files": "choices"}, "children"),
+    Input({"panel": MATCH, "job": MATCH, "files": "open"}, "n_clicks"),
+    prevent_initial_call=True,
+)
+def show_files(clicks: int | None) -> Component:
+    """Show the files of a result that can be downloaded."""
+    if not clicks:
+        raise PreventUpdate  # the button was added to the page
+    pressed: dict[str, str] = ctx.triggered_id
+    return panel_of(pressed).files(pressed["job"])
+
+
+@hooks.route(FILES)
+def serve_file() -> Response:
+    """Answer with a file of a panel's result."""
+    try:
+        panel = panel_of(request.args.to_dict())
+    except LookupError:
+        abort(404)
+    return panel.file(request.args.get("job", ""))
 
 
 # A page refreshes new panels until the server says that it need not, even if the first answer is lost. A tab that is seen

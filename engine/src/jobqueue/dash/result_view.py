@@ -6,6 +6,7 @@ import dash_mantine_components as dmc
 from dash import dcc
 from dash.development.base_component import Component
 
+from jobqueue.dash.downloads.tables import head, only_counts
 from jobqueue.dash.panel_view import as_text
 
 ROWS, COLUMNS = 200, 50  # of a frame that are shown
@@ -34,10 +35,10 @@ def frame_table(frame: Any) -> Component:
     """Return a table of a frame's first rows and columns. An index that only counts the rows is left out."""
     shown = frame.iloc[:ROWS, :COLUMNS]
     levels = shown.index.nlevels
-    counts = shown.index.name is None and list(shown.index) == list(range(len(shown)))
+    counts = only_counts(shown.index)
     numbers = [kind.kind in "iufc" for kind in shown.dtypes]
     heads = [
-        dmc.TableTh(_head(name), ta="right" if right else "left") for name, right in zip(shown, numbers, strict=True)
+        dmc.TableTh(head(name), ta="right" if right else "left") for name, right in zip(shown, numbers, strict=True)
     ]
     rows = [
         [dmc.TableTd(_cell(cell), ta="right" if right else "left") for cell, right in zip(row, numbers, strict=True)]
@@ -45,7 +46,7 @@ def frame_table(frame: Any) -> Component:
     ]
     if not counts:
         names = shown.index.names
-        heads = [*(dmc.TableTh("" if name is None else _head(name)) for name in names), *heads]
+        heads = [*(dmc.TableTh("" if name is None else head(name)) for name in names), *heads]
         labels = shown.index if levels > 1 else ((label,) for label in shown.index)
         rows = [
             [*(dmc.TableTd(_cell(part), fw=500) for part in label), *row]
@@ -72,10 +73,6 @@ def _left_out(rows: int, columns: int) -> str:
         if count > most
     ]
     return f"These are {' and '.join(parts)}." if parts else ""
-
-
-def _head(name: Any) -> str:
-    return " · ".join(map(str, name)) if isinstance(name, tuple) else str(name)
 
 
 def _cell(value: Any) -> str:

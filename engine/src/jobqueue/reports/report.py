@@ -10,6 +10,7 @@ from huey.utils import Error
 
 from jobqueue import codec
 from jobqueue.codec.values import Keep, Read
+from jobqueue.database.database import Row
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import ERROR
 from jobqueue.ledger.results import value_of
@@ -76,7 +77,11 @@ def report_of(ledger: Ledger, job_id: str) -> Report | None:
 
     Return None for a job without a report. The caller checks who may see the job.
     """
-    row = ledger.reading.result(job_id)
+    return report_in(ledger.reading.result(job_id))
+
+
+def report_in(row: Row | None) -> Report | None:
+    """Return the report in a row of `Reading.result`, as `report_of` does."""
     if row is None or (row["media_type"] != ERROR and TAG not in (row["body"] or b"")):
         return None  # other results may be large, and slow to decode
     value = value_of(row)

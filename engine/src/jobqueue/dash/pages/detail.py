@@ -8,6 +8,7 @@ import dash
 import dash_mantine_components as dmc
 from dash import (
     ALL,
+    MATCH,
     ClientsideFunction,
     Dash,
     Input,
@@ -22,11 +23,13 @@ from dash import (
 )
 from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
-from flask import request
+from flask import abort, request
 from werkzeug.wrappers import Response
 
 from jobqueue.dash import panel_view
 from jobqueue.dash.access import Access
+from jobqueue.dash.downloads import menu
+from jobqueue.dash.downloads.serving import Downloads, is_offered
 from jobqueue.dash.formatting import TIME
 from jobqueue.dash.pages import detail_sections
 from jobqueue.dash.pages.refresh import SentParts
@@ -39,7 +42,7 @@ from jobqueue.ledger.states import State as JobState
 from jobqueue.monitoring.search import Listing
 
 REFRESH_MS = 2000  # between two refreshes of a job that has not ended
-SECTIONS = ("status", "report", "facts", "timeline", "asked", "steps", "log")
+SECTIONS = ("status", "report", "files", "facts", "timeline", "asked", "steps", "log")
 
 
 class JobPage:
@@ -49,6 +52,7 @@ class JobPage:
         self.access = access
         self.huey = access.huey
         self.report = ReportFiles(access)
+        self.downloads = Downloads(access)
 
     def register(self, app: Dash) -> None:
         """Register the page and its callbacks."""
@@ -73,18 +77,25 @@ class JobPage:
             State("job-next", "data"),
             prevent_initial_call=True,
         )(self.act)
+        callback(
+            Output({"jobs": "choices", "job": MATCH}, "children"),
+            Input({"jobs": "download", "job": MATCH}, "n_clicks"),
+            prevent_initial_call=True,
+        )(self.choices)
         clientside_callback(
             ClientsideFunction("jobqueue", "seen"), Output("job-updated", "children"), Input("job-seen", "data")
         )
         self.report.register(app)
         self._served_under = f"{app.config.routes_pathname_prefix}jobs/"
+        self._files = f"{self._served_under}<job_id>/result"
+        app.server.add_url_rule(self._files, self._files, self.file)
         app.server.after_request(self._missing_job_is_404)
 
     def _missing_job_is_404(self, response: Response) -> Response:
         """Answer 404 for the page of an unknown job, for browsers and programs."""
         before, _, job_id = request.path.partition(self._served_under)
         job_id = job_id.strip("/")  # as Dash reads the address
-        if self.report.are_asked_for():
+        if self.report.are_asked_for() or request.endpoint == self._files:
             return response
         if response.status_code == 200 and job_id and not before and request.method in {"GET", "HEAD"}:
             try:
@@ -121,6 +132,7 @@ class JobPage:
                 html.Div(id="job-said", **spoken(live="polite")),
                 html.Div(dmc.Skeleton(height=60), id="job-status"),
                 html.Div(id="job-report"),
+                html.Div(id="job-files"),
                 html.Div(id="job-facts"),
                 *(
                     html.Section([dmc.Title(words, order=3, size="h4", mb="xs"), html.Div(id=f"job-{section}")])
@@ -145,11 +157,32 @@ class JobPage:
                 parts["asked"] = detail_sections.arguments(job, self.access)
             changed = {name: sent.changed(name, part) for name, part in parts.items()}
             if sent.differs("report", (job.state, job.attempt)):  # a report takes a while to read
-                changed["report"] = self.report.section(job)
+                result = self.huey.ledger.reading.result(job.id)
+                changed["report"] = self.report.section(job, result)
+                has_files = is_offered(job, result) and changed["report"] is None
+                changed["files"] = self._download_button(job) if has_files else None
         except DatabaseUnavailable:
             return unavailable(), *[no_update] * (len(SECTIONS) + 1)
         told = {"at": self.access.moment(time.time(), TIME), "marks": sent.marks, "ended": job.state.ended}
         return None, *(changed.get(name, no_update) for name in SECTIONS), told
+
+    def _download_button(self, job: Job) -> Component:
+        return menu.button({"jobs": "download", "job": job.id}, {"jobs": "choices", "job": job.id})
+
+    def choices(self, clicks: int | None) -> Component:
+        """Return the files of a job's result to choose from."""
+        if not clicks:
+            raise PreventUpdate  # the button was added to the page
+        job_id = str(ctx.triggered_id["job"])
+        address = dash.get_relative_path(f"/jobs/{job_id}/result?")
+        return menu.choices(self.downloads, lambda: self.access.get_job(job_id), address)
+
+    def file(self, job_id: str) -> Response:
+        """Return a file of a job's result, or 404 for a job that the visitor may not see."""
+        try:
+            return self.downloads.answer(self.access.get_job(job_id))
+        except JobNotFound:
+            abort(404)
 
     def _parts(self, job: Job) -> dict[str, Component]:
         history = self.huey.history(job.id)

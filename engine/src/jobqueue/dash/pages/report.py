@@ -16,10 +16,11 @@ from werkzeug.wrappers import Response
 
 from jobqueue.dash.access import Access
 from jobqueue.dash.panel_view import BREAKING
+from jobqueue.database.database import Row
 from jobqueue.jobs.job import Job, JobNotFound
 from jobqueue.kernel import NOTEBOOKS, in_kernel
 from jobqueue.ledger.states import State
-from jobqueue.reports.report import POLICY, report_of
+from jobqueue.reports.report import POLICY, report_in, report_of
 
 SANDBOX = "allow-scripts"  # never allow-same-origin: the scripts would act as the user
 MIMETYPES = {"html": "text/html; charset=utf-8", "ipynb": "application/x-ipynb+json", "pdf": "application/pdf"}
@@ -63,9 +64,12 @@ class ReportFiles:
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
-    def section(self, job: Job) -> Component | None:
-        """Return the report of a job with links to its files. Return None for a job without one."""
-        report = report_of(self.access.huey.ledger, job.id)
+    def section(self, job: Job, result: Row | None) -> Component | None:
+        """Return the report of a job with links to its files. Return None for a job without one.
+
+        :param result: the job's row of `Reading.result`.
+        """
+        report = report_in(result)
         if report is None:
             return None
         has = {"pdf": report.pdf, "html": report.html, "ipynb": report.notebook}  # without the 5 MB of plotly.js
