@@ -26,7 +26,7 @@ from jobqueue.database.database import DatabaseUnavailable, Row
 from jobqueue.jobs.job import Job, JobNotFound
 from jobqueue.ledger.states import State
 from jobqueue.monitoring.own_jobs import News, news
-from jobqueue.text import TITLE, said
+from jobqueue.text import TITLE, is_storable, said
 
 ADDRESS = "_jobs/mine"  # below the app's URL prefix
 LATEST_S = 3600.0  # seconds after its end in which a job is told of
@@ -94,7 +94,7 @@ class JobNotices:
     def _news(self) -> News:
         viewer = self.access.viewer()
         within = min(max(request.args.get("within", 0.0, float), 0.0), LATEST_S)
-        ids = request.args.getlist("id")[:MOST_IDS]
+        ids = [job_id for job_id in request.args.getlist("id")[:MOST_IDS] if is_storable(job_id)]
         found = news(self.access.huey.ledger.database, ids if viewer is None else viewer.name, within)
         # A background callback belongs to its page, which shows its end.
         ended = [row for row in found.ended if not row["task"].startswith("callback.")]
