@@ -21,7 +21,8 @@ ROOTS = (KIT, KIT / "engine" / "src" / "jobqueue", KIT / "{{cookiecutter.app_nam
 PROMISES = {
     "durability.md": 11,
     "dash.md": 11,
-    "jobs.md": 2,
+    "jobs.md": 6,
+    "notify.md": 3,
     "submitting.md": 4,
     "security.md": 31,
 }

@@ -13,27 +13,28 @@ from jobqueue.ledger.states import State
 NEWEST = 100  # jobs of an owner that are read, and as many handles
 SOON = 60  # seconds; a job that starts within them counts as active
 
-# The members of a chord are many, and its callback tells of them. A job that did not run has one before it that tells why.
+# The members of a chord are many, and its callback tells of their success. A job that did not run has one before it that tells why.
 _NEWS = f"""
 SELECT id, task, state, ended_at, NOW - ended_at AS age_s FROM ({{own}}) AS own
 WHERE state IN ('queued', 'running') OR (state = 'scheduled' AND run_at < NOW + {SOON})
    OR (ended_at > NOW - :within
-       AND (state = 'failed' OR (state = 'succeeded' AND chord_index IS NULL)
-            OR (state = 'cancelled' AND reason <> 'Not run: ')))
+       AND (state = 'failed' OR (state = 'cancelled' AND reason <> 'Not run: ')
+            OR (state = 'succeeded' AND (chord_index IS NULL OR NOT EXISTS (
+                SELECT 1 FROM jobs AS callback WHERE callback.id = own.follower AND chord_size > 1)))))
 ORDER BY ended_at
 """
 
-_OF_JOB = "id, task, state, run_at, ended_at, chord_index, substr(error, 1, 9) AS reason"
+_OF_JOB = "id, task, state, run_at, ended_at, chord_index, follower, substr(error, 1, 9) AS reason"
 _OF_HANDLE = f"""
 handles.id, jobs.task, {STATE_OF_HANDLE} AS state, jobs.run_at, COALESCE(handles.let_go_at, jobs.ended_at) AS ended_at,
-jobs.chord_index, substr(jobs.error, 1, 9) AS reason
+jobs.chord_index, jobs.follower, substr(jobs.error, 1, 9) AS reason
 """.strip()
 
 # With a range condition only the index of owners has this order.
 NEWS_OF_OWNER = _NEWS.format(
     own=f"""
     SELECT {_OF_JOB}
-    FROM (SELECT id, task, state, run_at, ended_at, chord_index, error, unique_key FROM jobs
+    FROM (SELECT id, task, state, run_at, ended_at, chord_index, follower, error, unique_key FROM jobs
           WHERE owner >= :owner AND owner <= :owner AND seq > 0 ORDER BY owner DESC, seq DESC LIMIT :newest) AS newest
     WHERE unique_key IS NULL
     UNION ALL
