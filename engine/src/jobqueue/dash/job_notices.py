@@ -35,6 +35,8 @@ MOST_NOTICES = 3  # at once; more jobs share one
 SHOWN_MS = 20_000  # milliseconds for which a notice of a success is shown. Other notices stay
 LONGEST = 300  # characters of a sentence
 
+IDLE = {"base": "none", "sm": "flex"}  # how the entry is displayed without active jobs: a phone has the menu alone
+
 hooks.script([{"namespace": "jobqueue", "relative_package_path": "dash/assets/job_notices.js"}])
 
 
@@ -57,7 +59,8 @@ def my_jobs(access: Access) -> Component:
         href=dash.get_relative_path("/jobs") + query,
         underline="never",
         c="inherit",
-        style={"display": "flex", "alignItems": "center", "gap": 6},
+        display=IDLE,
+        style={"alignItems": "center", "gap": 6},
         **asks,
     )
 

@@ -112,7 +112,8 @@
     if (jobs === active) return;
     active = jobs;
     const words = `My jobs${jobs ? `, ${jobs} active` : ""}`;
-    window.dash_clientside.set_props("my-jobs", { "aria-label": words, title: words });
+    const display = jobs ? "flex" : { base: "none", sm: "flex" }; // a phone shows active jobs alone, as job_notices.py has it
+    window.dash_clientside.set_props("my-jobs", { "aria-label": words, title: words, display });
     window.dash_clientside.set_props("my-jobs-active", { children: String(jobs), display: jobs ? "inline-flex" : "none" });
   }
 
