@@ -120,6 +120,12 @@ def test_owner_on_another_page_is_told_within_three_seconds_once_and_nobody_else
     expect(notices(told)).to_have_count(1)
     expect(notices(told)).to_contain_text("fetch")
 
+    ben.context.clear_cookies()  # the end of a session loses no form that is filled in
+    ben.get_by_label("Your name").fill("typed")
+    hears(ben)
+    hears(ben)
+    expect(ben.get_by_label("Your name")).to_have_value("typed")
+
 
 def test_hidden_tab_asks_for_nothing_and_tells_when_it_is_seen(users: RunningApp, tabs: Tabs) -> None:
     app, page = users, tabs.open(f"{users.url}/hello")

@@ -17,7 +17,6 @@
   const MOST_IDS = 20; // jobs that a browser asks for
   const NOTICES = "notices"; // the id of the layout's NotificationContainer, as errors.py has it
 
-  const ask = window.fetch.bind(window); // without the app's own handling of refusals, which may reload the page
   let timer;
   let due = Infinity; // when the next request is sent
   let used = Date.now(); // when somebody last touched the page
@@ -97,12 +96,17 @@
     return active || Date.now() - used < SOON ? SOON : RARELY;
   }
 
-  async function answer(query) {
+  // Not with fetch: an app may answer a refusal of that with a reload, in which a form that somebody fills in is lost.
+  function answer(query) {
     const pairs = Object.entries(query).flatMap(([name, values]) => [values].flat().map((value) => [name, value]));
-    const address = `${entry().dataset.news}?${new URLSearchParams(pairs)}`;
-    const response = await ask(address, { signal: AbortSignal.timeout(SILENCE) });
-    if (response.status !== 200) throw new Error("no news");
-    return response.json();
+    return new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest();
+      request.open("GET", `${entry().dataset.news}?${new URLSearchParams(pairs)}`);
+      request.responseType = "json";
+      request.timeout = SILENCE;
+      request.onloadend = () => (request.status === 200 && request.response ? resolve(request.response) : reject(new Error("no news")));
+      request.send();
+    });
   }
 
   // Without HTTPS a browser has no locks, and two tabs may rarely tell of one end.
