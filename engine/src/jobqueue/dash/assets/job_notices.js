@@ -152,5 +152,5 @@
     const link = target.closest && target.closest('a[id^="ended:"]');
     if (link) window.dash_clientside.set_props(NOTICES, { hideNotifications: [link.id] });
   });
-  plan(0);
+  plan(SOON / 2); // the page's own requests come first
 })();
