@@ -8,7 +8,7 @@ from types import ModuleType
 
 from jobqueue import ledger, monitoring, schedules
 from jobqueue.dash import callback_updates
-from jobqueue.monitoring import figures, search, snapshot
+from jobqueue.monitoring import figures, own_jobs, search, snapshot
 
 SQL = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE)\b")
 
@@ -41,7 +41,7 @@ def by_name() -> dict[str, str]:
 
 
 BY_NAME = by_name()
-LISTING = of(search).keys() | of(figures).keys() | of(snapshot).keys()  # what people see of all jobs
+LISTING = set[str]().union(*map(of, (search, figures, snapshot, own_jobs)))  # what people see of jobs
 
 
 def __getattr__(name: str) -> str:

@@ -16,6 +16,7 @@ from jobqueue.database.database import Database
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.states import State
 from jobqueue.monitoring.figures import Statistics
+from jobqueue.monitoring.own_jobs import NEWEST, news
 from jobqueue.monitoring.search import DAY, Filter, Listing
 from jobqueue.monitoring.snapshot import snapshot
 from tests import statements
@@ -68,6 +69,8 @@ PLANS: dict[str, set[str]] = {
     "FAILED_SINCE": {"jobs_ended"},
     "WAITS_SINCE": {"jobs_queued"},
     "OF_OWNER": {"jobs_of_owner", "handles_of_owner", "jobs (id)"},
+    "NEWS_OF_OWNER": {"jobs_of_owner", "handles_of_owner", "jobs (id)"},
+    "NEWS_OF_IDS": {"jobs (id)", "handles (id)"},
     "ENDED_IN_EACH": {"jobs_ended"},
     "SOME_ENDED": {"jobs_ended"},
     "OPEN_JOBS": {"jobs_of_state", "jobs_held", "jobs_due", "jobs_queued"},
@@ -162,6 +165,7 @@ def test_every_statement_of_the_page_uses_its_index(filled: Filled) -> None:
             listing.page(wanted, ROWS)
         figures.figures(), figures.figures(ANN), figures.stretches(time.time(), 1800, 2)
         snapshot(filled.metered.database, lease_s=15)
+        news(filled.metered.database, ANN, 60), news(filled.metered.database, ["job-00000001"], 60)
         listing.states(["job-00000001"]), listing.steps("job-00000001", 5)
     for execution in executions:
         used[execution.name] |= execution.searches.keys()
@@ -170,6 +174,17 @@ def test_every_statement_of_the_page_uses_its_index(filled: Filled) -> None:
     for name, indexes in PLANS.items():
         assert used[name] <= indexes, name
         assert not scanned[name] & {"jobs", "steps"}, name
+
+
+def test_news_of_an_owner_read_their_newest_jobs_alone(filled: Filled) -> None:
+    with metered() as executions:
+        for owner in (ANN, "owner-5", "nobody"):
+            news(filled.metered.database, owner, 3600)
+    assert [execution.name for execution in executions] == ["NEWS_OF_OWNER"] * 3
+    for execution in executions:
+        assert execution.rows <= 3 * NEWEST + 10  # jobs, handles, and the handles' runs
+        assert execution.blocks <= 10 * NEWEST
+        assert execution.steps <= 30_000  # of SQLite's virtual machine
 
 
 def median(ask: Callable[[], object]) -> float:

@@ -8,7 +8,7 @@ from dash import ALL, Input, Output, clientside_callback, html
 from dash.development.base_component import Component
 from jobqueue.dash.errors import NOTICES
 
-from app.access import accounts
+from app.access import accounts, jobs
 from app.settings import project
 
 WIDE = "sm"  # Mantine's width (768 pixels) from which the header has room for the pages' names
@@ -27,6 +27,7 @@ def layout() -> Component:
                 dmc.Group([link_to(page, w="auto") for page in pages()], gap=4, wrap="nowrap", visibleFrom=WIDE),
                 style={"overflowX": "auto", "minWidth": 0},  # many pages
             ),
+            jobs.my_jobs(),
             *account(),
             toggle,
         ],

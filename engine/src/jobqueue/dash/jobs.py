@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from dash.development.base_component import Component
+
 from jobqueue.dash.access import Access
+from jobqueue.dash.job_notices import my_jobs
 from jobqueue.dash.panel import JobPanel
 
 
@@ -25,3 +28,10 @@ class Jobs(Access):
         :param options: as for JobPanel: task, show, title.
         """
         return JobPanel(self.huey, name, access=self, **options)
+
+    def my_jobs(self) -> Component:
+        """Return the entry "My jobs" of a header, and tell visitors when their jobs end, on whatever page is open.
+
+        The layout needs a `dmc.NotificationContainer(id=NOTICES)`, and the app the jobs page.
+        """
+        return my_jobs(self)

@@ -336,6 +336,11 @@ def panel_of(at: dict[str, str]) -> JobPanel:
     return panel
 
 
+def panel_of_task(task: str) -> JobPanel | None:
+    """Return the first panel that shows results of the task with this full name."""
+    return next((panel for panel in _panels.values() if panel.task == task), None)
+
+
 def _in_development() -> bool:
     """Return whether the reader writes the app: they read the queue's errors with their remedies."""
     return has_request_context() and bool(current_app.debug)

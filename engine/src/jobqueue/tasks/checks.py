@@ -4,8 +4,10 @@ SQLite stores any type in any column. Postgres refuses other types, NUL, and tex
 checked before a database sees it. Each error names the option, and says what was given and what to give.
 """
 
+import difflib
+import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from numbers import Integral, Real
@@ -14,12 +16,47 @@ from typing import Any
 from huey.api import Task
 
 from jobqueue.ledger.queues import named
+from jobqueue.schedules.schedule import every
 from jobqueue.tasks.options import SubmitOptions
 from jobqueue.text import is_storable
 
 LONGEST_ID, LONGEST_OWNER, LONGEST_NAME = 255, 500, 1000  # bytes in UTF-8; Postgres indexes them together in 2,700
 MOST_RETRIES = 2**31 - 1
 CENTURY = 36525 * 24 * 3600.0  # seconds; a longer delay is a mistake
+
+# The options of Huey's decorators, as it passes them on where they are defaults, and those of this queue.
+DEFAULTS = ("retries", "retry_delay", "retry_backoff", "priority", "expires", "timeout")
+OPTIONS = (*DEFAULTS, "context", "name", "owner", "queue", "unique", "cache_for", "concurrency", "max_arguments")
+OF_SUBMIT = (*DEFAULTS, "id")  # of `task.schedule`, beside the time
+OF_SCHEDULES = tuple(inspect.signature(every).parameters)[1:]
+# Attributes that the engine's own decorators set, each with the names of what that decorator takes itself.
+INTERNAL: Mapping[str, tuple[str, ...]] = {
+    "task_base": (),
+    "validate_datetime": (),
+    "schedule": (),
+    "makes_dataset": ("stale_after", "keep", "as_of"),
+    "makes_pdf": ("code", "pdf"),
+    "check_arguments": (),
+    "keep_result": (),
+}
+
+
+def check_names(where: str, given: Collection[str], known: Collection[str] = OPTIONS) -> None:
+    """Refuse options that do not exist. Raises TypeError, which names the nearest that does.
+
+    :param where: the task, for the message.
+    :param given: the names, as Huey passes them on.
+    """
+    internal = [name for name in INTERNAL if name in given]
+    taken = [*known, *(name for kind in internal for name in INTERNAL[kind])]
+    for name in given:
+        if name in known or name in INTERNAL or name.removeprefix("default_") in DEFAULTS:
+            continue
+        if name in OF_SCHEDULES:
+            raise TypeError(f"{where}: {name} is an option of its schedule. Write every(..., {name}=...).")
+        near = difflib.get_close_matches(name, taken, n=1)
+        advice = f"Did you mean {near[0]}?" if near else f"Its options are {', '.join(sorted(taken))}."
+        raise TypeError(f"{where}: there is no option {name}. {advice}")
 
 
 def check_options(task: Task) -> None:

@@ -11,7 +11,7 @@ from huey.api import ResultGroup, Task, TaskWrapper, group
 from jobqueue.execution.coroutines import finished
 from jobqueue.ledger.limits import check_limit
 from jobqueue.ledger.queues import named
-from jobqueue.tasks.checks import LONGEST_NAME, check_options, in_calendar, seconds, text
+from jobqueue.tasks.checks import LONGEST_NAME, OF_SUBMIT, check_names, check_options, in_calendar, seconds, text
 
 
 class DurableTaskWrapper(TaskWrapper):
@@ -27,11 +27,12 @@ class DurableTaskWrapper(TaskWrapper):
     :param max_arguments: the most bytes of a job's arguments, in place of the queue's limit. Arguments that take more than
         the queue's limit are stored compressed.
 
-    Raises ValueError for an option that no submit could use, such as `retries="3"`, for an invalid name of the task or the
-    queue, and for a concurrency or max_arguments below 1.
+    Raises TypeError for an option that does not exist. Raises ValueError for one that no submit could use, such as
+    `retries="3"`, for an invalid name of the task or the queue, and for a concurrency or max_arguments below 1.
     """
 
     def __init__(self, huey: Any, func: Any, **options: Any) -> None:
+        check_names(f"The task {options.get('name') or func.__name__}", options)
         if "queue" in options:
             named(options["queue"])
         concurrency = check_limit("concurrency", options.get("concurrency"))
@@ -70,7 +71,7 @@ class DurableTaskWrapper(TaskWrapper):
         :param eta: a datetime.
         :param delay: seconds, or a timedelta.
 
-        Raises ValueError without a time.
+        Raises ValueError without a time, and TypeError for an option that does not exist.
         """
         return self.huey.enqueue(self._scheduled(args, kwargs, eta, delay, options))
 
@@ -85,6 +86,7 @@ class DurableTaskWrapper(TaskWrapper):
             args = None
         if kwargs is not None and not isinstance(kwargs, dict):
             raise ValueError("schedule() kwargs argument must be a dict.")
+        check_names("schedule()", options, OF_SUBMIT)
         when = {"eta": eta} if delay is None else {"delay": delay}
         task = self.s(**when)
         for name, value in options.items():

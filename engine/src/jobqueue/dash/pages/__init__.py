@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dash import Dash, hooks
 
 from jobqueue.dash.access import Access, Viewer
+from jobqueue.dash.job_notices import JobNotices
 from jobqueue.dash.pages.detail import JobPage
 from jobqueue.dash.pages.overview import Overview
 from jobqueue.huey import DurableHuey
@@ -27,3 +28,4 @@ def add(app: Dash, huey: DurableHuey, viewer: Callable[[], Viewer | None] = lamb
     access = Access(huey, viewer)
     Overview(access).register(order)
     JobPage(access).register(app)
+    JobNotices(access).register(app)
