@@ -10,6 +10,7 @@ from huey.exceptions import TaskException, TaskTimeout
 from jobqueue import codec
 from jobqueue.database.database import Row
 from jobqueue.execution.current_job import ClaimedJob
+from jobqueue.files.file import naming
 from jobqueue.ledger.records import NewJob, NewVersion, Outcome, Retry, error_result
 from jobqueue.ledger.states import State
 from jobqueue.text import WITHIN, formatted, said, shown, type_name
@@ -84,9 +85,16 @@ class Attempt:
         self.failure: dict[str, Any] | None = None  # Huey's metadata of the error
         self.retry: Retry | None = None
         self.value: tuple[str, bytes] | None = None
+        self.files: list[str] = []  # the ids of the files in the value
         self.version: NewVersion | None = None  # the dataset version that this job made
         self.submitted: list[NewJob] = []
         self.deleted: list[str] = []
+
+    def keep(self, value: Any) -> None:
+        """Encode the task's value, to be saved with the end. Raises ResultNotEncodable."""
+        with naming() as files:
+            self.value = codec.encode(value, self.job.max_result)
+        self.files = sorted(files)
 
     def handles(self, task: Any) -> bool:
         """Return whether a task is this job's error handler, set with `.error(...)`."""
@@ -113,6 +121,7 @@ class Attempt:
         elif self.signal == signals.SIGNAL_COMPLETE:
             outcome.result = self.value
             outcome.version = self.version
+            outcome.files = self.files
         elif self.signal == signals.SIGNAL_REVOKED:
             outcome.state, outcome.error = State.CANCELLED, "Revoked before it ran."
         elif self.signal == signals.SIGNAL_EXPIRED:
