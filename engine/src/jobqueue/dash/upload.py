@@ -23,7 +23,7 @@ from jobqueue.dash.formatting import size
 from jobqueue.files.pieces import PIECE
 from jobqueue.files.refusals import FileMissing, FileRefused, FileTooLarge, WrongOffset
 
-ADDRESS = "/jobs/files"
+ADDRESS = "/_files"
 OFFSET = "Upload-Offset"  # the header with the place of a piece in its file
 STATUS = {FileMissing: 404, WrongOffset: 409, FileTooLarge: 413}
 
@@ -32,7 +32,7 @@ hooks.stylesheet([{"namespace": "jobqueue", "relative_package_path": "dash/asset
 
 
 class Uploads:
-    """The addresses of uploads: `POST /jobs/files` begins one, and `/jobs/files/<id>` takes its pieces (PATCH).
+    """The addresses of uploads: `POST /_files` begins one, and `/_files/<id>` takes its pieces (PATCH).
 
     GET there tells how many bytes are stored, and DELETE cancels. Every answer is JSON with `id` and `received`, or `error`.
     """
@@ -94,7 +94,7 @@ def drop_zone(id: str, label: str, accept: str, limit: int) -> Component:
     hint = f"Drop it here, or press to choose it. Up to {size(limit)}."
     data = {"data-upload": id, "data-accept": accept, "data-limit": str(limit), "data-piece": str(PIECE)}
     zone = html.Button(
-        [html.Span(label, className="upload-label"), html.Span(hint, id=part("hint"), className="upload-hint")],
+        [html.Span(label, className="upload-label"), html.Span(hint, className="upload-hint")],
         id=part("zone"),
         type="button",
         className="upload-zone",

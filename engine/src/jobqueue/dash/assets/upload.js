@@ -51,7 +51,7 @@
   async function take(zone, files) {
     const { upload: id, accept, limit } = zone.dataset;
     if (uploads.has(id) || !files.length) return;
-    const show = (part, props) => isThere(zone) && window.dash_clientside.set_props({ part, upload: id }, props);
+    const show = (part, props) => zone.isConnected && window.dash_clientside.set_props({ part, upload: id }, props);
     const say = (said, trouble) => {
       show("said", { children: said });
       show("trouble", { children: trouble });
@@ -70,10 +70,11 @@
     show("progress", { value: "0" });
     show("sent", { children: `0 of ${size(file.size)}` });
     show("running", { hidden: false });
+    say(`Uploading ${file.name}`, "");
     try {
       const stored = await upload.run();
       say(`${file.name} is uploaded (${size(file.size)}).`, "");
-      if (isThere(zone)) window.dash_clientside.set_props(id, { data: stored });
+      if (zone.isConnected) window.dash_clientside.set_props(id, { data: stored });
     } catch (error) {
       if (error instanceof Cancelled) say("The upload is cancelled.", "");
       else if (error instanceof Refused) say("", error.message);
@@ -191,10 +192,6 @@
     } catch {
       return {};
     }
-  }
-
-  function isThere(zone) {
-    return zone.isConnected;
   }
 
   // As text.size in Python: 12 bytes, 1.5 kB, 64 MB, 1.02 GB.
