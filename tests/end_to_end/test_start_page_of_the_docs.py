@@ -53,7 +53,10 @@ def run(folder: Path, command: list[str]) -> str:
 
 @pytest.mark.long
 def test_commands_of_the_start_page_work(app: RunningApp) -> None:
-    assert paste_files(app.folder) == ["app/jobs/primes.py", "app/pages/primes.py"]
+    assert paste_files(app.folder) == [
+        *("app/jobs/primes.py", "app/pages/primes.py"),
+        *("app/jobs/summary.py", "app/pages/summary.py"),
+    ]
     ran, output = 0, ""
     for info, text in blocks():
         if info == "sh run":

@@ -21,6 +21,7 @@ ROOTS = (KIT, KIT / "engine" / "src" / "jobqueue", KIT / "{{cookiecutter.app_nam
 PROMISES = {
     "durability.md": 11,
     "dash.md": 11,
+    "files.md": 8,
     "jobs.md": 2,
     "submitting.md": 4,
     "security.md": 31,

@@ -34,7 +34,8 @@ hooks.stylesheet([{"namespace": "jobqueue", "relative_package_path": "dash/asset
 class Uploads:
     """The addresses of uploads: `POST /_files` begins one, and `/_files/<id>` takes its pieces (PATCH).
 
-    GET there tells how many bytes are stored, and DELETE cancels. Every answer is JSON with `id` and `received`, or `error`.
+    GET there tells how many bytes are stored, and DELETE cancels. Every answer is JSON. A refusal has the sentence for the user as
+    `error`.
     """
 
     def __init__(self, access: Access) -> None:
@@ -92,16 +93,23 @@ def drop_zone(id: str, label: str, accept: str, limit: int) -> Component:
         return {"upload": id, "part": name}
 
     hint = f"Drop it here, or press to choose it. Up to {size(limit)}."
-    data = {"data-upload": id, "data-accept": accept, "data-limit": str(limit), "data-piece": str(PIECE)}
+    data: dict[str, Any] = {
+        "data-upload": id,
+        "data-accept": accept,
+        "data-limit": str(limit),
+        "data-piece": str(PIECE),
+        "data-address": dash.get_relative_path(ADDRESS),
+    }
     zone = html.Button(
         [html.Span(label, className="upload-label"), html.Span(hint, className="upload-hint")],
         id=part("zone"),
         type="button",
         className="upload-zone",
     )
+    name: dict[str, Any] = {"aria-label": "Upload"}
     running = html.Div(
         [
-            html.Progress(id=part("progress"), value="0", max="1", **{"aria-label": "Upload"}),
+            html.Progress(id=part("progress"), value="0", max="1", **name),
             html.Span(id=part("sent"), className="upload-sent"),
             html.Button("Cancel", id=part("cancel"), type="button", className="upload-cancel"),
         ],
@@ -111,5 +119,4 @@ def drop_zone(id: str, label: str, accept: str, limit: int) -> Component:
     )
     said = html.Div(id=part("said"), className="upload-said", role="status")
     trouble = html.Div(id=part("trouble"), className="upload-trouble", role="alert")
-    address = {"data-address": dash.get_relative_path(ADDRESS)}
-    return html.Div([zone, running, said, trouble, dcc.Store(id=id)], className="upload", **data, **address)
+    return html.Div([zone, running, said, trouble, dcc.Store(id=id)], className="upload", **data)

@@ -146,10 +146,12 @@ class Files:
             self._stored.complete(file_id, digest.hexdigest())
         return self.get(file_id)
 
-    def discard(self, file_id: Any) -> None:
-        """Delete an upload that is not complete. Raises FileMissing."""
-        if self._row(file_id)["state"] == "incomplete":
-            self._stored.delete(file_id)
+    def discard(self, file_id: Any) -> bool:
+        """Delete an upload. Return False if it is complete already. Raises FileMissing."""
+        if self._row(file_id)["state"] == "complete":
+            return False
+        self._stored.delete(file_id)
+        return True
 
     # ---
 

@@ -229,7 +229,7 @@ class Submission:
         if len(message) > limit:
             raise ArgumentsTooLarge(
                 f"The arguments of {name} take {len(message):,} bytes, more than the limit of {limit:,} (max_arguments). "
-                "Save large data to a file or a table, and pass its name.",
+                "Save large data with huey.files.save(...), and pass the File.",
                 len(message),
                 limit,
             )
