@@ -217,6 +217,20 @@ def test_a_piece_counts_once_and_only_where_the_last_one_ended(huey: DurableHuey
     assert huey.files.get(file_id).open().read() == b"abcdef"
 
 
+@pytest.mark.parametrize("ask", ["received", "append"])
+def test_a_file_whose_last_piece_lost_its_process_is_completed_when_the_browser_asks(
+    huey: DurableHuey, ask: str
+) -> None:
+    file_id = huey.files.begin("a.txt", 6)
+    huey.ledger.files.append(file_id, 0, b"abcdef")  # and the process dies
+    if ask == "received":
+        assert huey.files.received(file_id) == 6
+    else:
+        with pytest.raises(WrongOffset):
+            huey.files.append(file_id, 0, b"abcdef")
+    assert huey.files.get(file_id).sha256 == hashlib.sha256(b"abcdef").hexdigest()
+
+
 def test_of_pieces_that_come_at_once_one_is_stored(huey: DurableHuey) -> None:
     def send() -> None:
         barrier.wait()

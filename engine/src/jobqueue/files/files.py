@@ -116,17 +116,23 @@ class Files:
         return self._begin(name, None, size)
 
     def received(self, file_id: Any) -> int:
-        """Return how many bytes of an upload are stored. The next piece begins there. Raises FileMissing."""
-        return int(self._row(file_id)["size"])
+        """Return how many bytes of an upload are stored. The next piece begins there. Raises FileMissing.
+
+        A process that died may have stored the last piece and no more. So this completes a file whose bytes are all stored.
+        """
+        row = self._row(file_id)
+        if row["size"] == row["expected"]:
+            self.finish(file_id)
+        return int(row["size"])
 
     def append(self, file_id: Any, offset: int, piece: bytes) -> int:
         """Append a piece to an upload. Return how many bytes are stored now. With the last piece the file is complete.
 
         Raises FileMissing, WrongOffset, and FileTooLarge for more bytes than `begin` was told.
         """
-        row = self._row(file_id)
-        if row["state"] != "incomplete" or row["expected"] is None:
-            raise WrongOffset(row["name"], offset, row["size"])
+        row, stored = self._row(file_id), self.received(file_id)
+        if row["expected"] is None or stored == row["expected"]:
+            raise WrongOffset(row["name"], offset, stored)
         if offset + len(piece) > row["expected"]:
             raise FileTooLarge(row["name"], row["expected"])
         received = self._stored.append(file_id, offset, piece)
