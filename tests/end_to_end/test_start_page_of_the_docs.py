@@ -94,6 +94,7 @@ def test_pages_from_the_start_page_count_primes_and_summarise_a_file(
     watched.get_by_role("button", name="Summarise").click()
     expect(watched.get_by_text("Choose a file first. It may take at most 200 MB.")).to_be_visible()
     for content, words in UPLOADS.items():
+        watched.goto(f"{app.url}/summary")  # a second click within a second of a start counts as the same
         with watched.expect_file_chooser() as chooser:
             watched.get_by_role("button", name="A CSV file with a header").press("Enter")
         chooser.value.set_files({"name": "data.csv", "mimeType": "text/csv", "buffer": content})
