@@ -99,7 +99,7 @@ FAULTS: dict[str, tuple[Callable[[PostgresServer], object], dict[str, str]]] = {
     ),
     "old schema": (
         lambda server: run(
-            server, "UPDATE alembic_version SET version_num = '0009'", "UPDATE alembic_version SET version_num = '0010'"
+            server, "UPDATE alembic_version SET version_num = '0010'", "UPDATE alembic_version SET version_num = '0011'"
         ),
         {"schema": "older than this release"},
     ),

@@ -53,7 +53,10 @@ def run(folder: Path, command: list[str]) -> str:
 
 @pytest.mark.long
 def test_commands_of_the_start_page_work(app: RunningApp) -> None:
-    assert paste_files(app.folder) == ["app/jobs/primes.py", "app/pages/primes.py"]
+    assert paste_files(app.folder) == [
+        *("app/jobs/primes.py", "app/pages/primes.py"),
+        *("app/jobs/summary.py", "app/pages/summary.py"),
+    ]
     ran, output = 0, ""
     for info, text in blocks():
         if info == "sh run":
@@ -75,7 +78,9 @@ def test_start_page_bakes_an_app_with_the_readmes_commands() -> None:
     assert f"```sh\n{next(blocks())[1]}```" in readme
 
 
-def test_page_from_the_start_page_counts_primes(app: RunningApp, watched: Page) -> None:
+def test_pages_from_the_start_page_count_primes_and_summarise_a_file(
+    app: RunningApp, watched: Page, tmp_path: Path
+) -> None:
     paste_files(app.folder)
     app.start()
     watched.goto(f"{app.url}/primes")
@@ -84,6 +89,28 @@ def test_page_from_the_start_page_counts_primes(app: RunningApp, watched: Page) 
     assert "?job=" in watched.url
     watched.reload()
     expect(watched.get_by_text("41,538 primes")).to_be_visible()
+
+    watched.goto(f"{app.url}/summary")
+    watched.get_by_role("button", name="Summarise").click()
+    expect(watched.get_by_text("Choose a file first. It may take at most 200 MB.")).to_be_visible()
+    for content, words in UPLOADS.items():
+        watched.goto(f"{app.url}/summary")  # a second click within a second of a start counts as the same
+        with watched.expect_file_chooser() as chooser:
+            watched.get_by_role("button", name="A CSV file with a header").press("Enter")
+        chooser.value.set_files({"name": "data.csv", "mimeType": "text/csv", "buffer": content})
+        if content:
+            expect(watched.get_by_text("data.csv is uploaded")).to_be_visible()
+            watched.get_by_role("button", name="Summarise").click()
+        expect(watched.get_by_text(words).first).to_be_visible(timeout=10_000)
+    expect(watched.locator(".js-plotly-plot")).to_be_visible()
+
+
+UPLOADS = {  # and what the page says
+    b"": "data.csv is empty. Choose a file with content.",
+    "été,prix\n1,2\n".encode("latin-1"): "data.csv is not a CSV file in UTF-8 with a table. 'utf-8' codec",
+    b"\n": "data.csv is not a CSV file in UTF-8 with a table. No columns to parse from file",
+    b"ticker,price\nAAPL,1.5\nMSFT,2.5\n": "price",
+}
 
 
 @pytest.mark.parametrize("app", ["blank"], indirect=True)

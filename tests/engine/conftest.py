@@ -26,6 +26,7 @@ ON_BOTH = (
     "database",
     "datasets",
     "execution/test_ends.py",
+    "files/test_keeping.py",
     "ledger",
     "monitoring",
     "notifier",

@@ -71,6 +71,7 @@ PLANS: dict[str, set[str]] = {
     "PRUNE": BY_ID | {"handles_of_job"},
     "PRUNE_RESULTS": {"results (job_id)"},
     "PRUNE_STEPS": {"steps (job_id, name)"},
+    "PRUNE_FILE_NAMES": {"files_of_job"},
     "PRUNE_LOGS": {"logs (job_id)"},
     "PRUNE_HANDLES": {"handles_of_job"},
     "PRUNE_UPDATES": {"callback_updates (job_id, name)"},

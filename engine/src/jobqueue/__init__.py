@@ -9,6 +9,8 @@ from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.datasets.dataset import Dataset, DatasetInfo, EmptyDataset, NotReady, VersionNotFound
 from jobqueue.execution.current_job import SubmitRefused, current_job
 from jobqueue.execution.job_log import LogLine
+from jobqueue.files.file import File
+from jobqueue.files.refusals import EmptyFile, FileMissing, FileRefused, FileTooLarge
 from jobqueue.huey import DurableHuey
 from jobqueue.interrupts import ClaimLost
 from jobqueue.jobs.handle import JobHandle
@@ -36,7 +38,12 @@ __all__ = [
     "DatasetInfo",
     "DurableHuey",
     "EmptyDataset",
+    "EmptyFile",
     "Event",
+    "File",
+    "FileMissing",
+    "FileRefused",
+    "FileTooLarge",
     "Job",
     "JobHandle",
     "JobNotFound",

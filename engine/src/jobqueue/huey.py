@@ -23,6 +23,7 @@ from jobqueue.datasets.cache import DatasetCache
 from jobqueue.datasets.dataset import KEEP, Dataset, Moment
 from jobqueue.execution.executor import Executor
 from jobqueue.execution.job_log import LogLine
+from jobqueue.files.files import MAX_FILE
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.jobs.history import Event
 from jobqueue.jobs.job import Job
@@ -88,6 +89,7 @@ class DurableHuey(ReportTasks):
     :param per_owner: the number of jobs of one owner that may run at once, across all consumers. None for no limit.
     :param max_arguments: the most bytes of a job's arguments.
     :param max_result: the most bytes of a job's result, or of a step's value.
+    :param max_file: the most bytes of one file of `huey.files`.
     :param keep_days: days after its end for which a job and its result are kept. 0 or None for no limit.
     :param keep_jobs: the number of the newest jobs that are kept. 0 or None for no limit.
     :param version: the version of the code, which `workers` reports. By default the commit that the host's environment names.
@@ -95,8 +97,7 @@ class DurableHuey(ReportTasks):
     :param place: the default place for schedules by the sun: a city that astral knows, or (degrees north, degrees east).
     :param huey_kwargs: Huey's own options: results, store_intermediate_errors, utc, immediate.
 
-    Raises ValueError for an invalid database_url, redis_url, per_owner or timezone. The first use opens the database; before that nothing
-    touches the disk or the network.
+    Raises ValueError for an invalid database_url, redis_url, per_owner or timezone. Nothing opens the database before its first use.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class DurableHuey(ReportTasks):
         per_owner: int | None = None,
         max_arguments: int = MAX_ARGUMENTS,
         max_result: int = MAX_RESULT,
+        max_file: int = MAX_FILE,
         keep_days: float | None = KEEP_DAYS,
         keep_jobs: int | None = KEEP_JOBS,
         version: str | None = None,
@@ -134,6 +136,7 @@ class DurableHuey(ReportTasks):
         self.limits = ConcurrencyLimits(per_owner=check_limit("per_owner", per_owner))
         self.max_arguments = max_arguments
         self.max_result = max_result
+        self.max_file = max_file
         self.keep_days = keep_days
         self.keep_jobs = keep_jobs
         self.version = version or code_version()

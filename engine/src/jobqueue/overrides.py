@@ -18,10 +18,11 @@ from huey.api import Huey, Task, TaskWrapper
 from huey.constants import EmptyData
 from huey.utils import Error
 
-from jobqueue import codec
 from jobqueue.execution.attempt import REPORTS, Attempt, current_attempt, describe, ending_attempt
+from jobqueue.execution.current_job import current_job
 from jobqueue.execution.executor import Executor
 from jobqueue.execution.retry import next_retry
+from jobqueue.files.files import Files
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.kernel import in_kernel
 from jobqueue.ledger.ledger import Ledger
@@ -42,12 +43,19 @@ class LedgerHuey(Huey):
     storage: LedgerStorage
     executor: Executor
     messages: Messages
+    max_file: int
     _immediate_lock: threading.RLock
 
     @property
     def ledger(self) -> Ledger:
         """The ledger. In immediate mode it is another one, in memory."""
         return self.storage.ledger
+
+    @property
+    def files(self) -> Files:
+        """The files of the calling user or job: `file = huey.files.save(contents, filename)`, to be a job's argument or result."""
+        job = current_job()
+        return Files(self.ledger.files, self.max_file, job, job.owner)
 
     def get_task_wrapper_class(self) -> type[TaskWrapper]:
         return DurableTaskWrapper
@@ -139,7 +147,7 @@ class LedgerHuey(Huey):
         elif isinstance(data, Error):
             attempt.failure = dict(data.metadata)
         elif getattr(self.put_result, "__func__", None) is not LedgerHuey.put_result:
-            attempt.value = codec.encode(data, attempt.job.max_result)  # which an override may have changed
+            attempt.keep(data)  # which an override may have changed
 
     def _abort_chord_member(self, task: Task, value: Any) -> None:
         """Note the final error, which Huey passes on here even if it keeps no results. The ledger counts chord members."""

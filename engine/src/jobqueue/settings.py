@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from jobqueue.consumer.pruner import KEEP_DAYS, KEEP_JOBS
 from jobqueue.database.database import dialect_of
+from jobqueue.files.files import MAX_FILE
 from jobqueue.huey import GRACE, LEASE, MAX_ARGUMENTS, MAX_RESULT, UNKNOWN_AFTER
 from jobqueue.ledger.queues import parse
 from jobqueue.notifier.circuit_breaker import checked
@@ -79,6 +80,7 @@ class Settings(BaseSettings):
     lease: float = Field(default=LEASE, ge=1)  # seconds after which the jobs of a silent consumer go to others
     max_arguments: int = Field(default=MAX_ARGUMENTS, ge=1)  # bytes of a job's arguments
     max_result: int = Field(default=MAX_RESULT, ge=1)  # bytes of a job's result, or of a step's value
+    max_file: int = Field(default=MAX_FILE, ge=1)  # bytes of a file that a user uploads, or a job saves
     unknown_after: float = Field(default=UNKNOWN_AFTER, ge=1)  # seconds that a job may wait for code with its task
     keep_days: float = Field(default=KEEP_DAYS, ge=0)  # days that an ended job is kept; 0: for ever
     keep_jobs: int = Field(default=KEEP_JOBS, ge=0)  # the newest jobs that are kept, however old; 0: all
@@ -132,7 +134,7 @@ class Settings(BaseSettings):
     def for_queue(self) -> dict[str, Any]:
         """Return the arguments of DurableHuey that these settings give: `DurableHuey("app", **settings.for_queue())`."""
         same = {"database_url", "redis_url", "secret_key", "secret_key_fallbacks", "timezone", "place", "max_arguments",
-                "max_result", "per_owner", "keep_days", "keep_jobs"}  # fmt: skip
+                "max_result", "max_file", "per_owner", "keep_days", "keep_jobs"}  # fmt: skip
         return {name: getattr(self, name) for name in same} | {
             "lease_s": self.lease,
             "renew_s": self.lease / 3,

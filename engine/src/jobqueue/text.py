@@ -166,12 +166,16 @@ def _converted(
 
 
 def _size(text: str) -> str:
-    size: float = len(text.encode("utf-8", "replace"))
+    return size(len(text.encode("utf-8", "replace")))
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in words: 12 bytes, 1.5 kB, 64 MB, 1.02 GB."""
     for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.0f} GB"
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.2f} GB"
 
 
 _brief = reprlib.Repr()

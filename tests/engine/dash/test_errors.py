@@ -11,7 +11,7 @@ from flask import redirect
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from jobqueue import DatabaseUnavailable, DurableHuey, JobNotFound, SubmitRefused
+from jobqueue import DatabaseUnavailable, DurableHuey, FileRefused, JobNotFound, SubmitRefused
 from jobqueue.dash import Access, Errors
 from jobqueue.dash.callback_updates import CALL
 
@@ -77,8 +77,9 @@ def call(client: FlaskClient, error: Exception, **options: Any) -> TestResponse:
         (ValueError(SECRET), "Something went wrong"),
         (DatabaseUnavailable(SECRET), "The database does not answer"),
         (SubmitRefused("Wait a minute."), "Wait a minute."),
+        (FileRefused("Choose a file first."), "Choose a file first."),
     ],
-    ids=["mistake", "database", "refused"],
+    ids=["mistake", "database", "refused", "file"],
 )
 @pytest.mark.parametrize("headers", [{}, {CALL: "1"}], ids=["plain", "background"])
 def test_an_error_in_a_callback_is_a_notice_without_details(

@@ -15,7 +15,7 @@ from dash._utils import AttributeDict
 from flask import Flask
 from werkzeug.exceptions import NotFound
 
-from jobqueue import DurableHuey, JobHandle, JobNotFound, QueueUnavailable, State, SubmitRefused
+from jobqueue import DurableHuey, FileRefused, JobHandle, JobNotFound, QueueUnavailable, State, SubmitRefused
 from jobqueue.dash import Access, panel, panel_refresh
 from jobqueue.dash.panel import JobPanel
 from jobqueue.dash.panel_refresh import REFRESH_MS, SLOWEST_MS
@@ -269,9 +269,10 @@ def refuse(error: Exception) -> JobHandle:
     ("start", "words"),
     [
         (lambda *_: refuse(SubmitRefused("Choose a name.")), "Choose a name."),
+        (lambda *_: refuse(FileRefused("Choose a file.")), "Choose a file."),
         (lambda *_: refuse(QueueUnavailable("no route")), "The queue does not answer. Try again in a moment."),
     ],
-    ids=["refused", "unavailable"],
+    ids=["refused", "file", "unavailable"],
 )
 def test_a_job_that_is_not_started_leaves_an_error_beside_the_panel(make_page: Any, start: Any, words: str) -> None:
     changed = make_page(start).press(1, "ann")

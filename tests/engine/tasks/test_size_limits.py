@@ -39,7 +39,7 @@ SUBMITS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("way", SUBMITS)
 def test_submit_of_too_large_arguments_accepts_nothing(huey: DurableHuey, echo: Any, way: str) -> None:
-    with pytest.raises(ArgumentsTooLarge, match=r"10,000 \(max_arguments\).*pass its name"):
+    with pytest.raises(ArgumentsTooLarge, match=r"10,000 \(max_arguments\).*pass the File"):
         SUBMITS[way](echo)
     assert huey.jobs() == []
 

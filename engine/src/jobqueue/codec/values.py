@@ -58,8 +58,8 @@ def encode(value: Any, max_bytes: float = math.inf) -> tuple[str, bytes]:
     size = sum(LENGTH.size + len(part) for part in (tree, *writer.parts))
     if size > max_bytes:
         raise ResultTooLarge(
-            f"The value takes {size:,} bytes; the limit for a result or a step is {max_bytes:,} (max_result). Save it to a "
-            "file or a table of your own, and return its name."
+            f"The value takes {size:,} bytes; the limit for a result or a step is {max_bytes:,} (max_result). Save it "
+            "with huey.files.save(...), and return the File."
         )
     return TREE, b"".join(LENGTH.pack(len(part)) + part for part in (tree, *writer.parts))
 

@@ -1,4 +1,4 @@
-"""The pruner: it deletes old jobs with everything that belongs to them.
+"""The pruner: it deletes old jobs with everything that belongs to them, and files that no job names.
 
 A job is old when it ended `keep_days` ago, or when `keep_jobs` newer jobs exist. Every consumer prunes in small batches with
 pauses between them. Batches are small because they share the database's processors and disk with the workers, and no batch
@@ -57,13 +57,20 @@ class Pruner:
         return deleted
 
     def batches(self) -> Iterator[int]:
-        """Go through the history once, oldest first. Yield the number of jobs that each batch deleted."""
+        """Go through the jobs and then the files once, oldest first. Yield the number of jobs that each batch deleted."""
         oldest = yield from self._oldest_kept()
         after: int | None = 0
         while after is not None:
             after, deleted = self._retention.prune_jobs(after, BATCH, self._keep_s, oldest)
             yield deleted
         while self._retention.prune_entries(BATCH) == BATCH:
+            yield 0
+        after = 0
+        while after is not None:
+            after, unused = self._retention.files.next_unused(after)
+            for file_id in unused:
+                while self._retention.files.delete_batch(file_id):
+                    yield 0
             yield 0
 
     def _oldest_kept(self) -> Generator[int, None, int]:

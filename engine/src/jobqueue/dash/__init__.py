@@ -1,7 +1,8 @@
 """The Dash face: background callbacks, job panels, the jobs page and errors in words.
 
 `HueyManager` runs background callbacks as jobs. `JobPanel` shows a job on any page. `Jobs` makes panels for the jobs that a
-visitor may see. `pages.add` adds `/jobs` to an app. `Errors` says in words why a callback or page failed.
+visitor may see, and drop zones for files. `by_type` shows a result. `pages.add` adds `/jobs` to an app. `Errors` says in words why
+a callback or page failed.
 """
 
 from dash import hooks
@@ -16,8 +17,9 @@ from jobqueue.dash.errors import Errors
 from jobqueue.dash.jobs import Jobs
 from jobqueue.dash.manager import HueyManager
 from jobqueue.dash.panel import JobPanel
+from jobqueue.dash.result_view import by_type
 
-__all__ = ["Access", "Errors", "HueyManager", "JobPanel", "Jobs", "found_after_reload", "pages"]
+__all__ = ["Access", "Errors", "HueyManager", "JobPanel", "Jobs", "by_type", "found_after_reload", "pages"]
 
 # Repeats requests of background callbacks and panels while the web process is away.
 hooks.script([{"namespace": "jobqueue", "relative_package_path": "dash/assets/reconnect.js"}])

@@ -15,6 +15,7 @@ from huey.api import TaskWrapper
 from jobqueue.dash.formatting import DATE_AND_TIME, moment
 from jobqueue.datasets.dataset import Dataset
 from jobqueue.execution.job_log import LogLine
+from jobqueue.files.files import Files
 from jobqueue.huey import DurableHuey
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.jobs.history import Event
@@ -56,6 +57,12 @@ class Access:
     def sees_all(self) -> bool:
         """Return whether the visitor may see everything. They read texts for operators, others read texts for users."""
         return self.owner is None
+
+    @property
+    def files(self) -> Files:
+        """The visitor's files: `jobs.files.get(data)` of an upload, and `jobs.files.save(contents, filename)`."""
+        viewer = self.viewer()
+        return self.huey.files if viewer is None else self.huey.files.of(viewer.name)
 
     def discover(self) -> None:
         """Import all tasks. A web process has imported only those of its pages."""

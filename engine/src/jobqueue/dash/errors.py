@@ -29,6 +29,7 @@ from jobqueue.dash.panel_view import no_such_job, too_large
 from jobqueue.database import patience
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.execution.current_job import SubmitRefused
+from jobqueue.files.refusals import FileRefused
 from jobqueue.jobs.job import JobNotFound
 from jobqueue.plain_page import plain_page
 from jobqueue.tasks.submission import ArgumentsTooLarge
@@ -42,7 +43,7 @@ PAGES = "<path:path>"  # Dash's endpoint for pages, after the app's prefix
 MISSING = '<p>Check the address, or go to <a href="{{ root }}">the first page</a>.</p>'
 UNAVAILABLE = '<p>{{ message }}</p><p><a href="">Try again</a></p>'
 
-IN_WORDS = (ArgumentsTooLarge, DatabaseUnavailable, SubmitRefused)  # exceptions with words of their own
+IN_WORDS = (ArgumentsTooLarge, DatabaseUnavailable, FileRefused, SubmitRefused)  # exceptions with words of their own
 
 logger = logging.getLogger("jobqueue.dash.errors")
 
@@ -83,7 +84,7 @@ class Errors:
             abort(404)
         if self.debug and not isinstance(error, IN_WORDS):
             raise error
-        if not isinstance(error, SubmitRefused | DatabaseUnavailable):  # the database has logged why
+        if not isinstance(error, SubmitRefused | FileRefused | DatabaseUnavailable):  # the database has logged why
             logger.error("A callback failed.", exc_info=error)
         if CALL in request.headers:  # a background callback, for which Dash ignores set_props here
             abort(_as_answer(error))
@@ -169,6 +170,8 @@ def in_words(error: Exception) -> dict[str, str]:
         title, message = "The database does not answer", "Running jobs are not affected. Try again in a moment."
     elif isinstance(error, SubmitRefused):
         title, message = "Not started", said(error, ERROR)
+    elif isinstance(error, FileRefused):
+        title, message = "The file cannot be used", said(error, ERROR)
     elif isinstance(error, ArgumentsTooLarge):
         title, message = "Not started", too_large(error)
     else:

@@ -2,6 +2,8 @@
 
 from datetime import datetime, tzinfo
 
+from jobqueue import text
+
 DATE_AND_TIME = "%Y-%m-%d %H:%M:%S"
 WITH_WEEKDAY = "%a %Y-%m-%d %H:%M:%S"
 TIME = "%H:%M:%S"
@@ -60,13 +62,7 @@ def zone_name(at: datetime) -> str:
 
 def size(count: float | None) -> str:
     """Return a size: 12 bytes, 1.5 kB, 64 MB, 1.02 GB. Return "" for None."""
-    if count is None:
-        return ""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.2f} GB"
+    return "" if count is None else text.size(count)
 
 
 def plural(number: int, word: str) -> str:

@@ -32,6 +32,7 @@ from jobqueue.dash.result_view import by_type
 from jobqueue.dash.status_text import AHEAD_AT_MOST, Glance, glance
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.execution.current_job import SubmitRefused
+from jobqueue.files.refusals import FileRefused
 from jobqueue.huey import DurableHuey
 from jobqueue.jobs.job import Job, JobNotFound
 from jobqueue.ledger.states import State as JobState
@@ -153,8 +154,8 @@ class JobPanel:
                 return greet(name)
 
         The page then shows that job, with its id in the address. A function that returns None starts none. An error is
-        shown above the panel where the queue does not answer, or where the function raises SubmitRefused, whose message
-        is for the user. The component of the first Input is disabled meanwhile, so that a double click starts one job.
+        shown above the panel where the queue does not answer, or where the function raises SubmitRefused or FileRefused,
+        whose message is for the user. The component of the first Input is disabled meanwhile, so that a double click starts one job.
 
         :param dependencies: Inputs and States, as for `dash.callback`.
         :param in_place: show the job in this panel and leave the address alone, for a job that the page does not need
@@ -200,7 +201,7 @@ class JobPanel:
         """Return an error to show, if any, and the handle of the job, if any."""
         try:
             return None, function(*args)
-        except SubmitRefused as error:
+        except (SubmitRefused, FileRefused) as error:
             return not_started(said(error, ERROR)), None
         except ArgumentsTooLarge as error:
             logger.warning("A job cannot be started: %s", error)

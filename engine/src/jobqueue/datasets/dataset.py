@@ -26,6 +26,7 @@ from jobqueue.datasets.single_flight import SingleFlight
 from jobqueue.execution.attempt import current_attempt
 from jobqueue.execution.coroutines import finished
 from jobqueue.execution.current_job import current_job
+from jobqueue.files.file import naming
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import NewVersion
@@ -192,7 +193,12 @@ class Dataset(Generic[T]):
         attempt = current_attempt.get()
         if attempt is None:
             return value
-        media_type, body = codec.encode(value, attempt.job.max_result)
+        with naming() as files:
+            media_type, body = codec.encode(value, attempt.job.max_result)
+        if files:  # it would be deleted with its job, while the version is kept
+            raise codec.ResultNotEncodable(
+                f"{self.name} returned a File, which a dataset cannot keep. Return its content."
+            )
         attempt.version = NewVersion(
             name=self.name,
             keep=self.keep,

@@ -11,6 +11,7 @@ from huey.exceptions import TaskException, TaskTimeout
 from jobqueue import codec, logs
 from jobqueue.database.database import Row
 from jobqueue.execution.current_job import ClaimedJob
+from jobqueue.files.file import naming
 from jobqueue.ledger.records import NewJob, NewVersion, Outcome, Retry, error_result
 from jobqueue.ledger.states import State
 from jobqueue.ledger.submitting import request_of
@@ -88,6 +89,7 @@ class Attempt:
         self.failure: dict[str, Any] | None = None  # Huey's metadata of the error
         self.retry: Retry | None = None
         self.value: tuple[str, bytes] | None = None
+        self.files: list[str] = []  # the ids of the files in the value
         self.version: NewVersion | None = None  # the dataset version that this job made
         self.submitted: list[NewJob] = []
         self.deleted: list[str] = []
@@ -95,6 +97,12 @@ class Attempt:
     def bound(self) -> contextlib.AbstractContextManager[None]:
         """Add the job to the lines that the block logs."""
         return logs.bound(job=self.id, task=self.name, attempt=self.job.attempt, queue=self.queue, request=self.request)
+
+    def keep(self, value: Any) -> None:
+        """Encode the task's value, to be saved with the end. Raises ResultNotEncodable."""
+        with naming() as files:
+            self.value = codec.encode(value, self.job.max_result)
+        self.files = sorted(files)
 
     def handles(self, task: Any) -> bool:
         """Return whether a task is this job's error handler, set with `.error(...)`."""
@@ -121,6 +129,7 @@ class Attempt:
         elif self.signal == signals.SIGNAL_COMPLETE:
             outcome.result = self.value
             outcome.version = self.version
+            outcome.files = self.files
         elif self.signal == signals.SIGNAL_REVOKED:
             outcome.state, outcome.error = State.CANCELLED, "Revoked before it ran."
         elif self.signal == signals.SIGNAL_EXPIRED:

@@ -183,6 +183,10 @@ class ClaimedJob(CurrentJob):
                 time.sleep(pause)
                 pause = min(pause * 2, AGAIN)
 
+    def read_file(self, file_id: str, offset: int) -> bytes:
+        """Return the bytes of a file from an offset to the end of its piece. Raises FileMissing."""
+        return self.patiently(lambda: self._ledger.files.read(file_id, offset))
+
     def _saved_steps(self) -> set[str]:
         if self._saved is None:
             self._saved = (

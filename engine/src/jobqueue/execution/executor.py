@@ -25,6 +25,7 @@ from jobqueue.execution import closed_files
 from jobqueue.execution.attempt import Attempt, TaskExited, current_attempt, describe
 from jobqueue.execution.current_job import ClaimedJob, working_for
 from jobqueue.execution.job_log import logged
+from jobqueue.files.file import readable
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import ClaimRequest, FenceRefused, NewVersion, Outcome, error_result
 from jobqueue.ledger.results import value_of
@@ -163,7 +164,7 @@ class Executor:
         job = ClaimedJob(self._ledger(), row["id"], token, row["attempt"], row["owner"], self._max_result)
         attempt = Attempt(row, token, job)
         try:
-            with holding(token), working_for(job), self._host.limit_time(READ_WITHIN):
+            with holding(token), working_for(job), readable(job.read_file), self._host.limit_time(READ_WITHIN):
                 task = self._read(job, row)
         except DatabaseUnavailable:
             with contextlib.suppress(DatabaseUnavailable):
@@ -229,7 +230,8 @@ class Executor:
         value, executed = None, Executed()
         before = current_attempt.set(attempt)
         now = self._messages.from_epoch(attempt.now)
-        with attempt.bound(), working_for(attempt.job), logged(self._ledger(), attempt.job, attempt.now):
+        logging_to = logged(self._ledger(), attempt.job, attempt.now)
+        with attempt.bound(), working_for(attempt.job), readable(attempt.job.read_file), logging_to:
             began = time.monotonic()
             logger.info("Job %s starts, attempt %s.", attempt.id, attempt.job.attempt)
             try:
@@ -261,12 +263,12 @@ class Executor:
             value = type(task).execute(task)
             kept = not isinstance(task, PeriodicTask) or getattr(task, "keep_result", False)
             if attempt.value_is_wanted or (self._host.results and kept):
-                attempt.value = codec.encode(value, self._max_result)
+                attempt.keep(value)
             elif (
                 self._host.results and not attempt.is_fired
             ):  # a periodic task that a person started, perhaps from a page
                 with contextlib.suppress(codec.ResultNotEncodable):
-                    attempt.value = codec.encode(value, self._max_result)
+                    attempt.keep(value)
             return value
         except BaseException as error:
             attempt.raised = self._failure(attempt, task, error)

@@ -10,6 +10,7 @@ from huey.exceptions import ResultTimeout
 from huey.utils import Error
 
 from jobqueue.execution.job_log import LogLine
+from jobqueue.files.file import readable
 from jobqueue.jobs import waiting
 from jobqueue.jobs.history import Event
 from jobqueue.jobs.job import Job, Progress
@@ -141,7 +142,8 @@ class JobHandle(Result):
         if self._result is EmptyData:
             row = self.huey.ledger.reading.result(self.id)
             if row is not None and (row["body"] is not None or row["state"] == State.SUCCEEDED):
-                value = value_of(row)
+                with readable(self.huey.ledger.files.read):
+                    value = value_of(row)
                 if isinstance(value, Error) and value.metadata["task_id"] == row["id"]:
                     value.metadata["task_id"] = self.id  # a handle does not show the id of a run that it shares
                 if not State(row["state"]).ended:

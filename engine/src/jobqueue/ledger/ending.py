@@ -9,6 +9,7 @@ from typing import Any
 
 from jobqueue import text
 from jobqueue.database.database import Row, Transaction
+from jobqueue.files.stored import name_files
 from jobqueue.ledger.claiming import CLAIM_STATEMENT, NEXT
 from jobqueue.ledger.dataset_versions import save_version
 from jobqueue.ledger.dependents import after_end
@@ -72,6 +73,7 @@ def end_attempt(tx: Transaction, job_id: str, token: str, outcome: Outcome, one_
     if outcome.version is not None:  # before the job's row is locked
         save_version(tx, job_id, outcome.version)
     row = (_end_step_by_step if one_writer else _end_and_save)(tx, job_id, token, outcome)
+    name_files(tx, job_id, outcome.files)
     insert(tx, outcome.submitted)
     ready = [job.queue for job in outcome.submitted]
     if outcome.retry is None:

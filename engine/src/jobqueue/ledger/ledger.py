@@ -7,6 +7,7 @@ themselves, with their SQL, are in the modules that this one imports.
 from collections.abc import Sequence
 
 from jobqueue.database.database import Database, Row
+from jobqueue.files.stored import StoredFiles
 from jobqueue.ledger import ending, releasing, shared_runs
 from jobqueue.ledger.attempts import Attempts
 from jobqueue.ledger.claiming import claim_next
@@ -35,7 +36,7 @@ class Ledger:
     :param notify: called with the queue of each job that may be ready to run, after the commit. It must not raise.
 
     These parts have their own methods: `attempts` (writes of running attempts), `consumers` (leases and sweeps), `entries` (Huey's
-    keys and counters), `reading` (queries), `retention` (pruning) and `versions` (datasets).
+    keys and counters), `files` (the files of jobs), `reading` (queries), `retention` (pruning) and `versions` (datasets).
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Ledger:
         self.attempts = Attempts(database)
         self.consumers = Consumers(database, notify, max_losses)
         self.entries = Entries(database)
+        self.files = StoredFiles(database)
         self.reading = Reading(database)
         self.retention = Retention(database)
         self.versions = DatasetVersions(database)
@@ -63,8 +65,10 @@ class Ledger:
 
         A job whose id is known was submitted before, and stays as it is. A unique job shares the open run with its key. If it has
         `cache_for`, it also shares a run that succeeded within that time.
+
+        :raises FileMissing: if a file in the arguments is not stored any more. No job is accepted then.
         """
-        single_statement = len(jobs) == 1 and jobs[0].handle is None
+        single_statement = len(jobs) == 1 and jobs[0].handle is None and not jobs[0].files
         with self.database.statement() if single_statement else self.database.transaction() as tx:
             insert(tx, jobs)
         self.notify([job.queue for job in jobs])
@@ -210,4 +214,6 @@ class Ledger:
 
     def _fits_one_statement(self, outcome: Outcome) -> bool:
         """Return whether an outcome can be written in one statement. With one writer there is no round trip to save."""
-        return not (self.database.dialect.one_writer or outcome.retry or outcome.submitted or outcome.version)
+        return not (
+            self.database.dialect.one_writer or outcome.retry or outcome.submitted or outcome.version or outcome.files
+        )

@@ -53,6 +53,7 @@ class NewJob:
     handle: str | None = None  # the id of the handle
     unique_key: str | None = None
     cache_for: float | None = None  # seconds for which a successful run is shared instead of running again
+    files: Sequence[str] = ()  # the ids of the files in its arguments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,7 @@ class Outcome:
     submitted: list[NewJob] = field(default_factory=list)  # jobs that the attempt submitted at its end
     deleted: list[str] = field(default_factory=list)  # Huey's entries to delete, such as revocations
     version: NewVersion | None = None
+    files: Sequence[str] = ()  # the ids of the files in its result
 
 
 def error_result(

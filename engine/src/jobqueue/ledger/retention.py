@@ -1,6 +1,7 @@
 """Delete old jobs with everything that belongs to them, and expired entries."""
 
 from jobqueue.database.database import Database
+from jobqueue.files.stored import StoredFiles
 from jobqueue.ledger.sql import ENDED_STATES
 
 STEP_BACK = """
@@ -39,6 +40,7 @@ PRUNE_STEPS = "DELETE FROM steps WHERE job_id IN EACH(:ids)"
 PRUNE_HANDLES = "DELETE FROM handles WHERE job_id IN EACH(:ids)"
 PRUNE_UPDATES = "DELETE FROM callback_updates WHERE job_id IN EACH(:ids)"
 PRUNE_ANSWERS = "DELETE FROM callback_answers WHERE job_id IN EACH(:ids)"
+PRUNE_FILE_NAMES = "DELETE FROM job_files WHERE job_id IN EACH(:ids)"  # the sweep of files deletes those without a name
 PRUNE_LOGS = "DELETE FROM logs WHERE job_id IN EACH(:ids)"
 PRUNE_REVOCATIONS = "DELETE FROM entries WHERE key IN EACH(:keys)"
 
@@ -54,10 +56,11 @@ EXPIRED_KEPT = 24 * 3600  # seconds that an entry is kept after its expiry
 
 
 class Retention:
-    """The deletion of old rows of one database, a limited number at a time."""
+    """The deletion of old rows of one database, a limited number at a time. `files` deletes unused files likewise."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.files = StoredFiles(database)
 
     def step_back(self, before: int, count: int) -> tuple[int, int | None]:
         """Step back over at most `count` jobs before `before`, by `seq`. Return how many there are, and the oldest's `seq`."""
@@ -86,6 +89,7 @@ class Retention:
                 tx.run(PRUNE_RESULTS, ids=ids)
                 tx.run(PRUNE_STEPS, ids=ids)
                 tx.run(PRUNE_LOGS, ids=ids)
+                tx.run(PRUNE_FILE_NAMES, ids=ids)
                 tx.run(PRUNE_HANDLES, ids=ids)
                 tx.run(PRUNE_UPDATES, ids=ids)
                 tx.run(PRUNE_ANSWERS, ids=ids)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobqueue.database.database import Transaction
+from jobqueue.files.stored import name_files
 from jobqueue.ledger.records import NewJob
 from jobqueue.ledger.sql import FLOW, OPEN_STATES, SUBMITTED
 from jobqueue.logs import well_formed
@@ -80,6 +81,8 @@ def insert(tx: Transaction, jobs: Sequence[NewJob]) -> None:
     """Insert jobs. Leave out those whose id is known.
 
     Jobs of one queue, priority and owner take consecutive turns, so only the first of them needs a query for its turn.
+
+    :raises FileMissing: if a file in the arguments is not stored any more. The caller's transaction then changes nothing.
     """
     turns: dict[tuple[str, float, str | None], int] = {}  # the last turn of each queue, priority and owner
     batch: list[dict[str, Any]] = []  # jobs whose turn is known, to insert in one round trip
@@ -99,6 +102,8 @@ def insert(tx: Transaction, jobs: Sequence[NewJob]) -> None:
     # Take the locks of runs in the order of their keys, so that two transactions with the same keys do not deadlock.
     for job in sorted((job for job in jobs if job.handle is not None), key=lambda job: job.unique_key or ""):
         _insert_shared(tx, job)
+    for job in sorted((job for job in jobs if job.files), key=lambda job: sorted(job.files)):  # for the same reason
+        name_files(tx, job.id, job.files)
 
 
 def _insert_shared(tx: Transaction, job: NewJob) -> None:

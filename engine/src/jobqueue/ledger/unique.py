@@ -13,6 +13,7 @@ from typing import Any
 
 from jobqueue import codec
 from jobqueue.codec import structures
+from jobqueue.files.file import File
 
 
 def key_of(task: str, function: Callable[..., Any] | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
@@ -60,6 +61,8 @@ def _canonical(value: Any) -> Any:
         return {"dict": sorted(items, key=lambda item: json.dumps(item[0]))}
     if kind in (set, frozenset):
         return {"set": sorted((_canonical(item) for item in value), key=json.dumps)}
+    if kind is File:  # another upload of the same content is an equal argument
+        return {"file": [value.name, value.sha256]}
     try:
         tag, write = structures.how_to_write(kind)
         if write is not None:

@@ -15,6 +15,7 @@ from huey.api import ChordResult, ResultGroup, Task, chord, group
 
 from jobqueue.database.times import utc
 from jobqueue.execution.current_job import current_job
+from jobqueue.files.file import naming
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.ledger.records import NewJob
 from jobqueue.logs import request_id
@@ -202,7 +203,8 @@ class Submission:
         alone = copy.copy(task)  # the jobs that follow it have rows of their own
         alone.on_complete = alone.chord_config = None
         alone.id, alone.revoke_id = run_id, f"r:{run_id}"
-        message = self._message(alone, name)
+        with naming() as files:
+            message = self._message(alone, name)
         return NewJob(
             id=run_id,
             handle=None if unique_key is None else task.id,
@@ -210,6 +212,7 @@ class Submission:
             cache_for=None if options.cache_for is None else in_seconds(options.cache_for),
             task=name,
             message=message,
+            files=sorted(files),
             queue=options.queue,
             priority=float(task.priority or 0),
             run_in=None if options.run_in is None else in_seconds(options.run_in),
@@ -228,7 +231,7 @@ class Submission:
         if len(message) > limit:
             raise ArgumentsTooLarge(
                 f"The arguments of {name} take {len(message):,} bytes, more than the limit of {limit:,} (max_arguments). "
-                "Save large data to a file or a table, and pass its name.",
+                "Save large data with huey.files.save(...), and pass the File.",
                 len(message),
                 limit,
             )

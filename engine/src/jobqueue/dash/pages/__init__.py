@@ -11,6 +11,7 @@ from jobqueue.dash.access import Access, Viewer
 from jobqueue.dash.job_notices import JobNotices
 from jobqueue.dash.pages.detail import JobPage
 from jobqueue.dash.pages.overview import Overview
+from jobqueue.dash.upload import Uploads
 from jobqueue.huey import DurableHuey
 
 hooks.script([{"namespace": "jobqueue", "relative_package_path": "dash/assets/jobs.js"}])
@@ -19,7 +20,7 @@ hooks.stylesheet([{"namespace": "jobqueue", "relative_package_path": "dash/asset
 
 
 def add(app: Dash, huey: DurableHuey, viewer: Callable[[], Viewer | None] = lambda: None, order: int = 1000) -> None:
-    """Add both pages to an app that uses pages and has not answered a request yet.
+    """Add both pages, and the addresses of uploads, to an app that uses pages and has not answered a request yet.
 
     :param viewer: returns the visitor of the current request: their `name`, whose jobs are theirs, and `admin`, who may
         see and do all. None where nobody has to log in, which permits all.
@@ -29,3 +30,4 @@ def add(app: Dash, huey: DurableHuey, viewer: Callable[[], Viewer | None] = lamb
     Overview(access).register(order)
     JobPage(access).register(app)
     JobNotices(access).register(app)
+    Uploads(access).register(app)
