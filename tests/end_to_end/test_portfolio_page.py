@@ -53,8 +53,9 @@ def test_analysis_from_form_to_four_charts_survives_a_reload(desk: Page, app: Ru
     for figure in ("Sharpe", "Sortino", "drawdown", "Volatility", "Turnover", "CAGR"):
         expect(desk.get_by_role("cell", name=re.compile(figure, re.IGNORECASE)).first).to_be_visible()
 
-    with desk.expect_download() as download:
-        desk.get_by_role("button", name=re.compile("weights", re.IGNORECASE)).click()
+    desk.get_by_role("button", name="Download", exact=True).click()
+    with desk.expect_download(timeout=SLOW) as download:
+        desk.get_by_role("link", name="CSV").first.click()
     download.value.save_as(tmp_path / "weights.csv")
     rows = list(csv.reader((tmp_path / "weights.csv").read_text().splitlines()))
     assert len(rows) == 1 + 123

@@ -20,7 +20,7 @@ from jobqueue.reports.page import PRINTED_FOR
 HELLO, FRONTIER, ANALYSIS = "app.pages.hello", "app.pages.frontier", "app.pages.analysis"
 PAGE = "_pages_content.children"
 PAST = "analysis-past.children"
-DOWNLOAD = "analysis-download.data"
+FILES = '{"job":["MATCH"],"jobs":"choices"}.children'
 
 SMALL = {"assets": ["AAPL", "JNJ", "XOM"], "risk": "variance", "training": 2520, "rebalance": 252, "cap": 0.6}
 SECRET = "Zanzibar"  # in Ann's job, and in what it returned
@@ -40,7 +40,7 @@ LOOKS: dict[str, Callable[[Browser, str], Any]] = {
     "cancelling": lambda ben, job: ben.press("cancel", HELLO, job),
     "trying it again": lambda ben, job: ben.press("retry", ANALYSIS, job),
     "running it again under its own id": lambda ben, job: ben.press("again", ANALYSIS, job, job),
-    "downloading": lambda ben, job: ben.call(DOWNLOAD, None, None, None, 1, {"job": job, "beside": None}),
+    "the files of its result": lambda ben, job: ben.call(FILES, 1, at=[{"job": job}]),
 }
 
 

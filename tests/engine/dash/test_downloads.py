@@ -3,6 +3,7 @@
 import enum
 import io
 import json
+import os
 import uuid
 import zipfile
 from collections import namedtuple
@@ -25,6 +26,7 @@ from werkzeug.http import parse_options_header
 
 from jobqueue import DurableHuey
 from jobqueue.dash import Access, panel
+from jobqueue.dash.background import MODULE
 from jobqueue.dash.downloads import serving, tables
 from jobqueue.dash.downloads.formats import MOST_PARTS, formats_of, parts_of
 from jobqueue.dash.downloads.json_values import plain
@@ -358,6 +360,29 @@ def test_a_file_is_named_after_task_part_and_time(site: Site, part: str, name: s
     kind, options = parse_options_header(header)
     assert (kind, options["filename"]) == ("attachment", f"{name}-{ended:%Y-%m-%d-%H%M}.csv")
     assert header.isascii()
+
+
+def test_a_stored_file_is_itself_until_it_is_gone(site: Site) -> None:
+    """The file is of several pieces, and its name is one that a header cannot hold."""
+    content = os.urandom(2_500_000)
+    stored = site.huey.files.save(content, 'Übersicht "Q3".pdf')
+    job = returns(site, {"report": stored, "pages": 3})
+    answer = site.get(job, "file")
+    assert (answer.status_code, answer.data) == (200, content)
+    assert "filename*=UTF-8''%C3%9Cbersicht%20%20Q3%20.pdf" in answer.headers["Content-Disposition"]
+    site.huey.ledger.files.delete(stored.id)
+    gone = site.get(job, "file")
+    assert gone.status_code == 422 and "Upload it again" in gone.text
+
+
+def test_a_background_callback_offers_nothing(site: Site) -> None:
+    def callback() -> str:
+        return "for its page"
+
+    callback.__module__ = MODULE
+    job = site.huey.task()(callback)()
+    assert job.get() == "for its page"
+    assert site.get(job, "txt").status_code == 404
 
 
 def test_strangers_and_unknown_files_get_404(site: Site) -> None:

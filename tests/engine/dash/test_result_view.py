@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from jobqueue import File
 from jobqueue.dash.result_view import COLUMNS, ROWS, by_type
 
 
@@ -34,6 +35,10 @@ def test_of_a_large_frame_the_first_rows_and_columns_are_shown() -> None:
     shown = by_type(pd.DataFrame({number: range(1000) for number in range(60)}))
     assert len(cells(shown)) == ROWS + 1 and len(cells(shown)[0]) == COLUMNS
     assert shown.children[1].children == "These are the first 200 of 1,000 rows and the first 50 of 60 columns."
+
+
+def test_a_stored_file_is_shown_by_name_and_size() -> None:
+    assert by_type(File("id", "sales.csv", 1500, "text/csv", "")).children == "sales.csv (1.5 kB)"
 
 
 def test_an_empty_frame_says_so() -> None:

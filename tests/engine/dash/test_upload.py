@@ -1,19 +1,18 @@
 """The addresses of uploads: they take pieces from any process, refuse in a sentence, and leave nothing of what they refuse."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import dash
 import pytest
-from dash import Dash
+from dash import Dash, html
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from jobqueue import DurableHuey
-from jobqueue.dash import Jobs, pages
-from jobqueue.dash.upload import ADDRESS, OFFSET
+from jobqueue.dash import Access, Jobs
+from jobqueue.dash.upload import ADDRESS, OFFSET, Uploads
 from jobqueue.files.pieces import PIECE
 from tests.engine.conftest import HueyFactory
 from tests.engine.files.rows import rows
@@ -45,13 +44,13 @@ class Site:
 
 
 @pytest.fixture
-def site(make_huey: HueyFactory) -> Iterator[Site]:
-    app = Dash("uploads", use_pages=True, pages_folder="")
+def site(make_huey: HueyFactory) -> Site:
+    app = Dash("uploads")
+    app.layout = html.Div()
     huey = make_huey(max_file=LIMIT)
     site = Site(huey, app.server.test_client())
-    pages.add(app, huey, viewer=lambda: site.who)
-    yield site
-    dash.page_registry.clear()
+    Uploads(Access(huey, lambda: site.who)).register(app)
+    return site
 
 
 def test_a_file_comes_in_pieces_and_is_then_the_visitors(site: Site) -> None:

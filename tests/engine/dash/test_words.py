@@ -28,7 +28,11 @@ from tests.waiting import wait_until
 
 DASH = Path(jobqueue.dash.__file__).parent
 KIT = Path(__file__).parents[3]
-PAGES = [*DASH.rglob("*.py"), *KIT.glob("{{cookiecutter.app_name}}/app/pages/*.py")]
+FILES = DASH / "downloads"  # for programs, which read ISO 8601
+PAGES = [
+    *(path for path in DASH.rglob("*.py") if path.parent != FILES),
+    *KIT.glob("{{cookiecutter.app_name}}/app/pages/*.py"),
+]
 FOR_USERS = [
     *(DASH / f"{name}.py" for name in ("errors", "panel", "panel_view", "status_text")),
     DASH / "pages" / "text.py",

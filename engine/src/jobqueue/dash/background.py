@@ -17,6 +17,7 @@ from jobqueue.execution.coroutines import finished
 from jobqueue.execution.current_job import SubmitRefused, current_job
 from jobqueue.huey import DurableHuey
 
+MODULE = "callback"  # of the tasks of background callbacks
 LONGEST_NAME = 900  # bytes of a task's name in UTF-8
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -42,6 +43,11 @@ def found_after_reload(function: Function) -> Function:
     """
     function.found_after_reload = True  # type: ignore[attr-defined]
     return function
+
+
+def is_callback(task: str) -> bool:
+    """Return whether a task, by its full name, is a background callback. Its result is for its page alone."""
+    return task.startswith(f"{MODULE}.")
 
 
 def task_name(callback_id: str) -> str:

@@ -18,6 +18,7 @@ from plotly.utils import PlotlyJSONEncoder
 from werkzeug.exceptions import Unauthorized
 
 from jobqueue.dash.access import Access, Viewer
+from jobqueue.dash.background import is_callback
 from jobqueue.dash.formatting import plural
 from jobqueue.dash.panel import panel_of_task
 from jobqueue.dash.panel_view import BREAKING, COLOURS
@@ -100,7 +101,7 @@ class JobNotices:
         ids = [job_id for job_id in request.args.getlist("id")[:MOST_IDS] if is_storable(job_id)]
         found = news(self.access.huey.ledger.database, ids if viewer is None else viewer.name, within)
         # A background callback belongs to its page, which shows its end.
-        ended = [row for row in found.ended if not row["task"].startswith("callback.")]
+        ended = [row for row in found.ended if not is_callback(row["task"])]
         return News(active=found.active, ended=ended)
 
     def _notices(self, current: News, keys: list[str]) -> list[dict[str, Any]]:

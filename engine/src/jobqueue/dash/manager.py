@@ -28,7 +28,7 @@ from huey.api import TaskWrapper
 from werkzeug.datastructures import ImmutableMultiDict
 
 from jobqueue.dash import callback_updates, request_context
-from jobqueue.dash.background import Background, run, task_name
+from jobqueue.dash.background import MODULE, Background, run, task_name
 from jobqueue.dash.call_context import pack, unpack
 from jobqueue.dash.callback_updates import CALL, KEPT, TOLD, CallbackSnapshot, Concealed
 from jobqueue.dash.dash_setup import call_at_once, mend_polls, setting_up
@@ -143,7 +143,7 @@ class HueyManager(BaseBackgroundCallbackManager):
             request = request_context.decrypt(context.encrypted, self._secrets(request_context.PURPOSE))
             return run(self.handle, background, args, unpack(context.reveal(), args) | request)
 
-        job.__module__ = "callback"
+        job.__module__ = MODULE
         job.background = background  # type: ignore[attr-defined]
         return job
 

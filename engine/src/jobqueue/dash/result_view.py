@@ -8,6 +8,7 @@ from dash.development.base_component import Component
 
 from jobqueue.dash.downloads.tables import head, only_counts
 from jobqueue.dash.panel_view import as_text
+from jobqueue.text import size
 
 ROWS, COLUMNS = 200, 50  # of a frame that are shown
 COLUMN_WIDTH = 110  # pixels; a narrower screen scrolls sideways
@@ -16,7 +17,7 @@ MISSING = ("nan", "NaT", "<NA>", "None")
 
 
 def by_type(value: Any) -> Component:
-    """Return a DataFrame or Series as a table, a Plotly figure as a chart, and anything else as text.
+    """Return a DataFrame or Series as a table, a Plotly figure as a chart, a File as its name, and anything else as text.
 
     Neither pandas nor Plotly is imported here: a result of their types has been decoded with them.
     """
@@ -28,6 +29,8 @@ def by_type(value: Any) -> Component:
             return frame_table(value.to_frame(value.name if value.name is not None else "Value"))
         case "plotly", "Figure":
             return dcc.Graph(figure=value.update_layout(paper_bgcolor=TRANSPARENT))
+        case "jobqueue", "File":
+            return as_text(f"{value.name} ({size(value.size)})")
     return as_text(value)
 
 
@@ -46,7 +49,7 @@ def frame_table(frame: Any) -> Component:
     ]
     if not counts:
         names = shown.index.names
-        heads = [*(dmc.TableTh("" if name is None else head(name)) for name in names), *heads]
+        heads = [*(dmc.TableTd() if name is None else dmc.TableTh(head(name)) for name in names), *heads]
         labels = shown.index if levels > 1 else ((label,) for label in shown.index)
         rows = [
             [*(dmc.TableTd(_cell(part), fw=500) for part in label), *row]
@@ -57,7 +60,9 @@ def frame_table(frame: Any) -> Component:
         striped=True,
         **{"aria-label": "Result"},
     )
-    parts = [dmc.TableScrollContainer(table, minWidth=COLUMN_WIDTH * len(heads), maxHeight=500)]
+    focus = {"viewportProps": {"tabIndex": 0}}  # the keyboard scrolls what has the focus
+    width = COLUMN_WIDTH * len(heads)
+    parts = [dmc.TableScrollContainer(table, minWidth=width, maxHeight=500, scrollAreaProps=focus)]
     if said := _left_out(*frame.shape):
         parts.append(dmc.Text(said, size="sm", c="dimmed"))
     return dmc.Stack(parts, gap="xs", mt="md")

@@ -45,8 +45,9 @@ class Uploads:
         """Serve the addresses below the app's URL prefix."""
         at = app.config.routes_pathname_prefix.rstrip("/") + ADDRESS
         app.server.add_url_rule(at, at, self._begin, methods=["POST"])
-        one = f"{at}/<file_id>"
-        app.server.add_url_rule(one, one, self._on_file, methods=["GET", "PATCH", "DELETE"])
+        for method, view in {"GET": self._received, "PATCH": self._append, "DELETE": self._discard}.items():
+            one = f"{at}/<file_id>"
+            app.server.add_url_rule(one, f"{method} {one}", view, methods=[method])
 
     def _begin(self) -> tuple[Response, int]:
         match request.get_json(silent=True):
@@ -54,12 +55,10 @@ class Uploads:
                 return _answer(lambda: {"id": self.access.files.begin(name, count), "received": 0})
         return jsonify(error='Send {"name": text, "size": bytes} as JSON.'), 400
 
-    def _on_file(self, file_id: str) -> tuple[Response, int]:
-        files = self.access.files
-        if request.method == "DELETE":
-            return _answer(lambda: {"deleted": files.discard(file_id)})
-        if request.method == "GET":
-            return _answer(lambda: {"received": files.received(file_id)})
+    def _received(self, file_id: str) -> tuple[Response, int]:
+        return _answer(lambda: {"received": self.access.files.received(file_id)})
+
+    def _append(self, file_id: str) -> tuple[Response, int]:
         offset = request.headers.get(OFFSET, "")
         if not re.fullmatch("[0-9]{1,15}", offset):
             return jsonify(error=f"Send the piece's offset in the header {OFFSET}."), 400
@@ -68,7 +67,10 @@ class Uploads:
             piece = request.get_data(cache=False)
         except RequestEntityTooLarge:
             return jsonify(error=f"A piece may have at most {PIECE:,} bytes."), 413
-        return _answer(lambda: {"received": files.append(file_id, int(offset), piece)})
+        return _answer(lambda: {"received": self.access.files.append(file_id, int(offset), piece)})
+
+    def _discard(self, file_id: str) -> tuple[Response, int]:
+        return _answer(lambda: {"deleted": self.access.files.discard(file_id)})
 
 
 def _answer(act: Callable[[], dict[str, Any]]) -> tuple[Response, int]:

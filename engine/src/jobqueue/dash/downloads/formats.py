@@ -1,12 +1,14 @@
 """The files that a result can become: its parts, and the formats of each."""
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import IO, Any
 
 from jobqueue.dash.downloads import tables
 from jobqueue.dash.downloads.json_values import write_json
+from jobqueue.files import File
 from jobqueue.reports.report import Report
 from jobqueue.text import TITLE, said
 
@@ -108,6 +110,11 @@ def _write_bytes(content: bytes, file: IO[bytes], name: str) -> None:
     file.write(content)
 
 
+def _write_file(stored: File, file: IO[bytes], name: str) -> None:
+    with stored.open() as content:
+        shutil.copyfileobj(content, file)
+
+
 PICTURE = "png"  # a format that the browser makes
 TABLE = (
     Format("csv", "CSV", "text/csv; charset=utf-8", tables.write_csv),
@@ -126,6 +133,7 @@ CHART = (
 )
 TEXT = (Format("txt", "Text", "text/plain; charset=utf-8", _write_text),)
 BYTES = (Format("bin", "File", "application/octet-stream", _write_bytes),)
+FILE = (Format("file", "File", "application/octet-stream", _write_file),)
 JSON = (Format("json", "JSON", "application/json", write_json),)
 
 # The first that a value is. Anything else is JSON.
@@ -134,4 +142,5 @@ KINDS: list[tuple[Callable[[Any], bool], tuple[Format, ...]]] = [
     (is_figure, CHART),
     (lambda value: type(value) is str, TEXT),
     (lambda value: type(value) is bytes, BYTES),
+    (lambda value: type(value) is File, FILE),
 ]

@@ -14,9 +14,12 @@ from werkzeug.wrappers import Response
 
 from jobqueue import codec
 from jobqueue.dash.access import Access
+from jobqueue.dash.background import is_callback
 from jobqueue.dash.downloads.formats import Format, Part, parts_of
 from jobqueue.dash.downloads.tables import Unfit
 from jobqueue.database.database import Row
+from jobqueue.files import File, FileRefused
+from jobqueue.files.file import readable
 from jobqueue.jobs.job import Job
 from jobqueue.ledger.records import ERROR
 from jobqueue.ledger.results import value_of
@@ -57,7 +60,7 @@ class Downloads:
     def parts(self, job: Job) -> list[Part]:
         """Return the parts that a job's result offers, of a job that the visitor may see."""
         row = self._row(job)
-        return [] if row is None else parts_of(self.offered(value_of(row)))
+        return [] if row is None else self._parts(row)
 
     def answer(self, job: Job) -> Response:
         """Return the file that the request's query names, such as `?part=0&kind=csv`, or answer 404.
@@ -71,15 +74,19 @@ class Downloads:
             abort(404)
         try:
             with _turn(len(row["body"])):
-                part, kind = _asked_for(parts_of(self.offered(value_of(row))))
+                part, kind = _asked_for(self._parts(row))
                 del row  # the stored result may take as much memory as the value
                 if why_not := kind.why_not(part.value):
                     raise Unfit(why_not)
                 return self._send(job, part, kind)
-        except Unfit as error:
+        except (Unfit, FileRefused) as error:
             return _say(str(error), 422)
         except Busy:
             return _say(BUSY, 503)
+
+    def _parts(self, row: Row) -> list[Part]:
+        with readable(self.access.huey.ledger.files.read):
+            return parts_of(self.offered(value_of(row)))
 
     def _row(self, job: Job) -> Row | None:
         row = self.access.huey.ledger.reading.result(job.id)
@@ -96,7 +103,9 @@ class Downloads:
             return response
 
     def name(self, job: Job, part: Part, kind: Format) -> str:
-        """Return the name of a file: "analyse-weights-2026-11-29-1403.csv", in the queue's time zone."""
+        """Return the name of a file: "analyse-weights-2026-11-29-1403.csv", in the queue's time zone. A stored file keeps its own."""
+        if isinstance(part.value, File):
+            return NOT_IN_NAMES.sub(" ", part.value.name)
         words = (" ".join(NOT_IN_NAMES.sub(" ", text).split()) for text in (job.name, part.name))
         parts = [text.strip(". ")[:LONGEST].rstrip() for text in words]
         ended = f"{job.ended_at.astimezone(self.access.huey.timezone):%Y-%m-%d-%H%M}" if job.ended_at else ""
@@ -104,11 +113,13 @@ class Downloads:
 
 
 def is_offered(job: Job, result: Row | None) -> bool:
-    """Return whether a job has succeeded and returned something.
+    """Return whether a job has succeeded and returned something. A background callback returns nothing for people.
 
     :param result: the job's row of `Reading.result`.
     """
-    if job.state is not State.SUCCEEDED or result is None or result["media_type"] in (None, ERROR):
+    if job.state is not State.SUCCEEDED or is_callback(job.task):
+        return False
+    if result is None or result["media_type"] in (None, ERROR):
         return False
     return bytes(result["body"]) != NOTHING
 
