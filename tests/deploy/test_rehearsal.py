@@ -11,7 +11,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +34,7 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.long, pytest.mark.alone]
 
 PUSHES = int(os.environ.get("PUSHES", "10"))
+KILLS = {3 * PUSHES // 10, 7 * PUSHES // 10}  # pushes that kill the old release at the switch
 USERS = 20
 FAILS = 0.5  # seconds from a kill until the last request that may fail begins
 FAILS_SOON = 5.0  # seconds that a request may take to fail
@@ -129,23 +129,13 @@ def settings(postgres: PostgresServer, valkey: ValkeyServer) -> Iterator[dict[st
         yield {"DATABASE_URL": url.replace("postgresql:", "postgres:"), "REDIS_URL": redis_url}
 
 
-@dataclass(frozen=True)
-class Rehearsal:
-    """Pushes under load, and those among them that kill the old release at the switch. `job_s` is the length of a job."""
-
-    pushes: int
-    kills: set[int]
-    job_s: float
-
-
 def test_pushes_under_load_lose_nothing(
     source: Path, tmp_path: Path, environments: Path, settings: dict[str, str]
 ) -> None:
     many = {"WORKERS": str(USERS + 5), "QUEUES": f"beats,default:{USERS + 4}"}
     with hosted(source, tmp_path, environments, settings | many) as pushed:
         assert_accepted(pushed)
-        kills = {3 * PUSHES // 10, 7 * PUSHES // 10}
-        rehearse(pushed, settings["DATABASE_URL"], Rehearsal(PUSHES, kills, job_s=3.0))
+        rehearse(pushed, settings["DATABASE_URL"], job_s=3.0)
 
 
 def test_pushes_without_redis_and_with_twenty_connections_lose_nothing(
@@ -160,22 +150,25 @@ def test_pushes_without_redis_and_with_twenty_connections_lose_nothing(
             pushed.host.set(WORKERS=advice[1], QUEUES=f"beats,default:{int(advice[1]) - 1}")
             assert_accepted(pushed)
             pushed.host.wait_for_retired()  # it had more workers
-            rehearse(pushed, url, Rehearsal(3, kills={1}, job_s=0.5))
+            rehearse(pushed, url, job_s=0.5)
             logs = [log.read_text() for log in pushed.host.folder.glob("releases/*/*.log")]
             assert not [
                 line for log in logs for line in log.splitlines() if "connections" in line and "WARNING" in line
             ]
 
 
-def rehearse(pushed: Pushed, url: str, rehearsal: Rehearsal) -> None:
-    """Push under load. Check that every request was answered, and every job, callback and fire succeeded once."""
-    with Load(pushed.port, accounts(url), rehearsal.job_s) as answers:
-        for number in range(rehearsal.pushes):
-            pushed.kill_at_the_switch(number in rehearsal.kills)
+def rehearse(pushed: Pushed, url: str, job_s: float) -> None:
+    """Push under load. Check that every request was answered, and every job, callback and fire succeeded once.
+
+    :param job_s: the length of a job in seconds.
+    """
+    with Load(pushed.port, accounts(url), job_s) as answers:
+        for number in range(PUSHES):
+            pushed.kill_at_the_switch(number in KILLS)
             assert_accepted(pushed)
     events = pushed.host.events()
     kills = [event["at"] for event in events if event["what"] == "killed"]
-    assert len(kills) == len(rehearsal.kills)
+    assert len(kills) == len(KILLS)
     assert "killed late" not in {event["what"] for event in events}
     after_kills = [  # seconds from a kill to the begin of a request that failed; one that was on its way began before
         min((failure.began - kill for kill in kills if failure.ended > kill), default=math.inf)

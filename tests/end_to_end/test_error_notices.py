@@ -45,6 +45,7 @@ pytestmark = pytest.mark.parametrize("app", ["blank"], indirect=True)
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.parametrize("auth", ["off", "accounts"])
 def test_pages_say_within_five_seconds_that_the_database_hangs(
     app: RunningApp, page: Page, fresh_postgres: str, auth: str
