@@ -105,7 +105,7 @@ def test_every_page_works_within_the_security_headers(app: RunningApp, watched: 
     expect(watched.get_by_text("There is no such page")).to_be_visible()
     watched.goto(f"{app.url}/")
     watched.get_by_role("link", name="open").first.click()
-    watched.get_by_role("button", name="Download").click(timeout=SLOW)
+    watched.get_by_role("button", name="Download", exact=True).click(timeout=SLOW)
     with watched.expect_download(timeout=SLOW) as weights:
         watched.get_by_role("link", name="CSV").first.click(timeout=SLOW)
     assert weights.value.suggested_filename.startswith("analyse-Weights-")

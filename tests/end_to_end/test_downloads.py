@@ -72,7 +72,7 @@ def test_result_is_downloaded_by_its_owner_alone(
     page = watched
     page.goto(f"{app.url}/sales?job={job_id}")
     log_in(page, "ann")
-    page.get_by_role("button", name="Download").click(timeout=SLOW)
+    page.get_by_role("button", name="Download", exact=True).click(timeout=SLOW)
 
     csv, excel = (save(page, link, tmp_path) for link in ("CSV", "Excel"))
     assert csv.name.startswith("sales-By region-") and csv.suffix == ".csv" and excel.suffix == ".xlsx"
@@ -86,7 +86,7 @@ def test_result_is_downloaded_by_its_owner_alone(
     ]
 
     page.goto(f"{app.url}/jobs/{job_id}")
-    page.get_by_role("button", name="Download").press("Enter", timeout=SLOW)
+    page.get_by_role("button", name="Download", exact=True).press("Enter", timeout=SLOW)
     expect(page.get_by_role("link", name="PNG")).to_be_visible(timeout=SLOW)
     assert save(page, "CSV", tmp_path).read_bytes() == csv.read_bytes()
     assert save(page, "PNG", tmp_path).read_bytes().startswith(PNG)  # on a page without a chart

@@ -83,7 +83,7 @@ class Desk:
 
     def is_logged(self, user: str, action: str) -> None:
         """Wait until the log has a line with the time, the user and the action."""
-        line = re.compile(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ jobqueue\.acts: {user} {action}")
+        line = re.compile(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ INFO jobqueue\.acts: {user} {action}")
         wait_until(lambda: line.search(self.app.log.read_text()), f"{line.pattern} is logged")
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from app.portfolio.universe import SYMBOLS
 from jobqueue import DurableHuey
 from tests.end_to_end.running import RunningApp, wait_until
 
 ANALYSE = "app.jobs.analysis.analyse"
+MINE = SYMBOLS[:18]  # of an uploaded file
 SLOW = 60_000  # milliseconds that an analysis may take on a busy machine
 
 
@@ -37,6 +39,12 @@ def percent(bar: Locator) -> float:
 
 
 def test_analysis_from_form_to_four_charts_survives_a_reload(desk: Page, app: RunningApp, tmp_path: Path) -> None:
+    with desk.expect_file_chooser() as chooser:
+        desk.get_by_role("button", name="Or take the assets from a file").click()
+    chooser.value.set_files(
+        {"name": "mine.csv", "mimeType": "text/csv", "buffer": "\n".join(["ticker", *MINE]).encode()}
+    )
+    expect(desk.get_by_text("mine.csv is uploaded")).to_be_visible(timeout=SLOW)
     fill(desk, "Training window", "504")
     fill(desk, "Rebalanced every", "63")
     start(desk)
@@ -58,7 +66,7 @@ def test_analysis_from_form_to_four_charts_survives_a_reload(desk: Page, app: Ru
         desk.get_by_role("link", name="CSV").first.click()
     download.value.save_as(tmp_path / "weights.csv")
     rows = list(csv.reader((tmp_path / "weights.csv").read_text().splitlines()))
-    assert len(rows) == 1 + 123
+    assert rows[0] == ["from", *MINE] and len(rows) == 1 + 123
     assert all(abs(sum(map(float, row[1:])) - 1) < 1e-4 for row in rows[1:])
 
     elsewhere = desk.context.browser.new_context().new_page()  # type: ignore[union-attr]

@@ -9,9 +9,10 @@ from urllib.parse import urlencode
 
 import dash
 import dash_mantine_components as dmc
-from dash import Input, Output, State, callback, dcc, html
+from dash import Input, Output, State, callback, dcc, html, no_update
 from dash.development.base_component import Component
-from jobqueue import DatabaseUnavailable, Job, JobHandle, Unreadable
+from dash.exceptions import PreventUpdate
+from jobqueue import DatabaseUnavailable, FileRefused, Job, JobHandle, Unreadable
 from jobqueue import State as JobState
 from jobqueue.dash.panel_view import out_of_touch
 
@@ -23,6 +24,7 @@ from app.portfolio.universe import DAYS_PER_YEAR, FIRST_DAY, LAST_DAY, SYMBOLS
 
 PATH = "/analysis"
 FIELDS = ("assets", "risk", "training", "rebalance", "cap")
+LARGEST = 100_000  # bytes of a file with assets that are read
 DEFAULTS = {"assets": list(SYMBOLS), "risk": "cvar", "training": 1260, "rebalance": 21, "cap": 1.0}
 
 dash.register_page(__name__, path=PATH, name="Analysis", order=0)
@@ -62,6 +64,7 @@ def form(values: dict[str, Any]) -> Component:
                     clearable=True,
                     maxDropdownHeight=300,
                 ),
+                jobs.upload("analysis-file", "Or take the assets from a file", accept=".csv"),
                 dmc.RadioGroup(
                     dmc.Group([dmc.Radio(label=label, value=risk) for risk, label in request.RISKS.items()]),
                     id="analysis-risk",
@@ -177,6 +180,22 @@ def read(values: tuple[Any, ...]) -> dict[str, Any]:
     if isinstance(wanted["cap"], int | float):
         wanted["cap"] /= 100
     return wanted
+
+
+@callback(
+    Output("analysis-assets", "value"),
+    Output("analysis-assets", "error", allow_duplicate=True),
+    Input("analysis-file", "data"),
+    prevent_initial_call=True,
+)
+def take_assets(data: Any) -> tuple[Any, str | None]:
+    """Choose the assets that the uploaded file names."""
+    if data is None:  # another file is on its way
+        raise PreventUpdate
+    try:
+        return request.assets_in(jobs.files.get(data).open().read(LARGEST)), None
+    except (FileRefused, ValueError) as error:
+        return no_update, str(error)
 
 
 @callback(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from app.portfolio.universe import DAYS, DAYS_PER_YEAR, SYMBOLS
 
 RISKS = {"cvar": "CVaR at 95 %", "variance": "Variance"}
 MIN_TRAINING = 60  # days. With fewer, twenty assets are fitted to noise
+TICKERS = ("ticker", "symbol", "asset")  # names of the column with the assets in a file
 WHOLE_NUMBER = "Enter a whole number of trading days."
 
 
@@ -41,6 +43,26 @@ def errors(assets: Any, risk: Any, training: Any, rebalance: Any, cap: Any) -> d
             f"Allow {100 / len(assets):.4g} % or more, or choose more assets."
         )
     return {field: message for field, message in found.items() if message}
+
+
+def assets_in(content: bytes) -> list[str]:
+    """Return the assets that a CSV file names, in its column "ticker", "symbol" or "asset", or else in its first column.
+
+    Raises ValueError with a sentence for the user if it is no such file, or names an asset without prices.
+    """
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+        rows = list(csv.reader(lines, delimiter=";" if lines and ";" in lines[0] else ","))
+    except (UnicodeDecodeError, csv.Error):
+        raise ValueError("This is not a CSV file in UTF-8. Save the table as CSV, and choose that file.") from None
+    heads = [cell.strip().lower() for cell in rows[0]] if rows else []
+    column = next((heads.index(name) for name in TICKERS if name in heads), None)
+    listed = rows if column is None else rows[1:]
+    cells = (row[column or 0].strip().upper() for row in listed if len(row) > (column or 0))
+    assets = list(dict.fromkeys(cell for cell in cells if cell))
+    if error := _assets(assets):
+        raise ValueError(error)
+    return assets
 
 
 def in_words(request: dict[str, Any]) -> str:

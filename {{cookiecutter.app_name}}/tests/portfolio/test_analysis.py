@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dash import no_update
 from jobqueue import DurableHuey, JobHandle
 
 from app.jobs.analysis import analyse
@@ -84,6 +85,14 @@ def test_wrong_input_is_refused_beside_its_field(queue: DurableHuey, changes: di
     assert [name for name, error in errors.items() if error] == [field]
     assert page.start(1, str(uuid.uuid4()), *values.values()) is None
     assert queue.jobs() == []
+
+
+def test_an_uploaded_file_chooses_the_assets_or_says_why_not(queue: DurableHuey) -> None:
+    assets, unknown = (queue.files.save(f"ticker\n{name}".encode(), "mine.csv") for name in ("AAPL", "TSLA"))
+    assert page.take_assets(assets.id) == (["AAPL"], None)
+    for file_id, words in ((unknown.id, "There are no prices of TSLA."), ("gone", "Upload it again.")):
+        value, error = page.take_assets(file_id)
+        assert value is no_update and error is not None and words in error
 
 
 def test_a_form_that_is_sent_twice_makes_one_job(queue: DurableHuey) -> None:

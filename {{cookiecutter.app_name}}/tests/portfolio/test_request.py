@@ -47,6 +47,27 @@ def test_a_wrong_value_is_refused_with_its_field(changes: dict[str, object], fie
     assert words in found[field]
 
 
+@pytest.mark.parametrize(
+    ("content", "assets"),
+    [
+        (b"ticker,weight\nAAPL,0.5\nKO,0.5\n", ["AAPL", "KO"]),
+        ("\ufeffName;Symbol\r\nApple; aapl\r\n\r\nCoca-Cola;KO\r\nagain;KO\r\n".encode(), ["AAPL", "KO"]),
+        (b"AAPL\nKO", ["AAPL", "KO"]),
+        (b"", "Choose at least one asset."),
+        (b"ticker\n", "Choose at least one asset."),
+        (b"AAPL\nTSLA", "There are no prices of TSLA. Choose from: AAPL,"),
+        (b"PK\x03\x04\xff", "This is not a CSV file in UTF-8."),
+    ],
+    ids=range(7),
+)
+def test_the_assets_of_a_file_are_read_or_it_is_refused(content: bytes, assets: list[str] | str) -> None:
+    if isinstance(assets, list):
+        assert request.assets_in(content) == assets
+    else:
+        with pytest.raises(ValueError, match=f"^{assets}"):
+            request.assets_in(content)
+
+
 @pytest.mark.parametrize("changes", [{"cap": 0.05}, {"training": DAYS - 21}, {"assets": ["AAPL"]}], ids=str)
 def test_limits_are_accepted(changes: dict[str, object]) -> None:
     assert request.errors(**(SENSIBLE | changes)) == {}

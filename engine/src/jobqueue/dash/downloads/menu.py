@@ -25,10 +25,16 @@ def button(opens: dict[str, str], shows: dict[str, str]) -> Component:
 
     A callback on the clicks of `opens` fills `shows` with `choices`. So a large result is read only if somebody wants a file.
     """
-    closed = dmc.Button("Download", id=opens, variant="light", size="compact-sm")
+    closed = dmc.Button("Download", id=opens, variant="light", size="compact-sm", **{"aria-haspopup": "true"})
     box = dmc.Box(dmc.Skeleton(height=24, width=160), id=shows)
     opened = dmc.PopoverDropdown(box, maw="min(400px, calc(100vw - 32px))", mah="60vh", style={"overflow": "auto"})
-    return dmc.Popover([dmc.PopoverTarget(closed), opened], position="bottom-start", shadow="md", trapFocus=True)
+    return dmc.Popover(
+        [dmc.PopoverTarget(closed), opened],
+        position="bottom-start",
+        shadow="md",
+        trapFocus=True,
+        withRoles=False,  # it would give the roles to a box around the button
+    )
 
 
 def choices(downloads: Downloads, find: Callable[[], Job | None], address: str) -> Component:
