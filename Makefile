@@ -81,13 +81,13 @@ check: venv
 # Redis holds no job: it wakes workers. So beside the tests that break it, a few of each kind of kill run with it.
 WITH_REDIS := $(addprefix tests/faults/test_,torture.py kills.py stops.py cancels.py)
 
-# The engine's tests that `make test` runs on SQLite alone run here on Postgres too. Tests of faults wait more than they compute, so
-# three at a time are not too many for two cores.
+# The engine's tests that `make test` runs on SQLite alone run here on Postgres too. Tests of faults wait for half of their time, and
+# those in a browser for a quarter, so more than two at a time are not too many for two cores.
 faults: venv
 	$(BIN)/python -m pytest -n 2 tests/engine --storages postgres -k postgres
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadgroup tests/faults --storages sqlite,postgres
-	$(BIN)/python -m pytest -n 3 $(WITH_REDIS) --storages postgres+valkey
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'long and not alone' tests/engine tests/end_to_end
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 4 --dist loadgroup tests/faults --storages sqlite,postgres
+	$(BIN)/python -m pytest -n 4 $(WITH_REDIS) --storages postgres+valkey
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadgroup -m 'long and not alone' tests/engine tests/end_to_end
 
 # Minutes, and gigabytes of disk.
 scale: venv
