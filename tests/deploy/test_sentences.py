@@ -211,7 +211,9 @@ def test_web_keeps_serving_and_says_in_a_sentence_that_it_cannot_use_the_databas
     assert [log_in(address) for _ in range(3)] == [503, 503, 503]
     assert readiness(address) == ran.row.name
     said = ran.said("web").removeprefix(started)
-    others = [line for line in said.splitlines() if " jobqueue.requests: " not in line]  # each request has a line of its own
+    others = [
+        line for line in said.splitlines() if " jobqueue.requests: " not in line
+    ]  # each request has a line of its own
     assert said.count(ran.row.words) == 1 and len(others) <= 3, said
     assert SECRET not in ran.said("web")
     assert is_up(address)
