@@ -85,8 +85,8 @@ WITH_REDIS := $(addprefix tests/faults/test_,torture.py kills.py stops.py cancel
 # those in a browser for a quarter, so more than two at a time are not too many for two cores.
 faults: venv
 	$(BIN)/python -m pytest -n 2 tests/engine --storages postgres -k postgres
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 4 --dist loadgroup tests/faults --storages sqlite,postgres
-	$(BIN)/python -m pytest -n 4 $(WITH_REDIS) --storages postgres+valkey
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadgroup tests/faults --storages sqlite,postgres
+	$(BIN)/python -m pytest -n 3 $(WITH_REDIS) --storages postgres+valkey
 	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadgroup -m 'long and not alone' tests/engine tests/end_to_end
 
 # Minutes, and gigabytes of disk.
