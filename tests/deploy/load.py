@@ -153,7 +153,7 @@ class User:
         if not response[in_text(own["seen"])]["data"].get("ended"):
             return None
         result = response[in_text(own["result"])]["children"]
-        return str(result["props"]["children"] if result else response[in_text(own["status"])])
+        return str(result[0]["props"]["children"] if result else response[in_text(own["status"])])  # the download is below it
 
     def run_a_background_callback(self) -> None:
         number = next(self.numbers)
