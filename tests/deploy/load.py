@@ -153,7 +153,10 @@ class User:
         if not response[in_text(own["seen"])]["data"].get("ended"):
             return None
         result = response[in_text(own["result"])]["children"]
-        return str(result[0]["props"]["children"] if result else response[in_text(own["status"])])  # the download is below it
+        if not result:
+            return str(response[in_text(own["status"])])
+        shown, _ = result  # the download is below it
+        return str(shown["props"]["children"])
 
     def run_a_background_callback(self) -> None:
         number = next(self.numbers)
