@@ -23,6 +23,7 @@ OUTPUTS = ("market-state.children", "market-charts.children")
 MORE = 0.1  # seconds by which a silent Redis may delay the page
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_market_page_shows_prices_without_redis_and_workers(
     app: RunningApp, watched: Page, fresh_postgres: str, valkey: ValkeyServer
