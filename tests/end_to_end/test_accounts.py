@@ -105,8 +105,8 @@ def test_every_page_works_within_the_security_headers(app: RunningApp, watched: 
     expect(watched.get_by_text("There is no such page")).to_be_visible()
     watched.goto(f"{app.url}/")
     watched.get_by_role("link", name="open").first.click()
-    expect(watched.locator(".js-plotly-plot")).to_have_count(4, timeout=SLOW)
-    expect(watched.locator(".js-plotly-plot .main-svg").nth(-1)).to_be_visible(timeout=SLOW)  # charts move what is below
+    expect(watched.locator(".js-plotly-plot")).to_have_count(4, timeout=SLOW)  # charts move what is below
+    expect(watched.locator(".js-plotly-plot .main-svg").nth(-1)).to_be_visible(timeout=SLOW)
     watched.get_by_role("button", name="Download", exact=True).click(timeout=SLOW)
     with watched.expect_download(timeout=SLOW) as weights:
         watched.get_by_role("link", name="CSV").first.click(timeout=SLOW)
