@@ -20,7 +20,7 @@ from tests.moved_clock import moved_clock
 from tests.storages import Storage
 
 HOUR = 3600.0  # seconds
-SOON = 30.0  # seconds: enough for a busy machine, and much less than an hour
+SOON = 5.0  # seconds: enough for a busy machine, and much less than an hour
 ANOTHER_CLOCK = Path(__file__).with_name("another_clock")
 
 

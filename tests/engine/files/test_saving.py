@@ -1,4 +1,4 @@
-"""What may be saved as a file, under which name, and what a user reads about anything else."""
+"""Tests of saving files: contents of each form, their names, and the sentence for a user when contents are refused."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What all panels share: the callbacks that refresh them and do what their buttons say, and the address of their files.
+"""Callbacks that all panels share: they refresh panels and act on their buttons. Also the address of the panels' files.
 
 A page refreshes its panels less often while nothing changes or its tab is hidden, and not at all once their jobs have
 ended.

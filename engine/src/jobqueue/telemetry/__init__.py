@@ -1,4 +1,4 @@
-"""What operators watch an app by: a line for each request, metrics of the ledger, and errors.
+"""Telemetry for operators: a line for each request, metrics of the ledger, and errors.
 
 All of it is WSGI and Huey's signals, so it works under any web server, and with accounts on or off. Nothing here imports Dash or
 Flask. `watch` installs it in a web process, `errors.report_errors` in a worker.
