@@ -306,6 +306,8 @@ def fill(app: RunningApp, prices_url: str) -> Filled:
         wait_until(lambda: huey.jobs(task="app.jobs.market.prices", state=State.SUCCEEDED))
         ids |= submit(app, REST)
         wait_until(lambda: (huey.get_job(ids["running"]).done or 0) > 100)
+        for worker in huey.workers():
+            psutil.Process(worker.pid).nice(19)  # an analysis runs on, and the browser goes first
     finally:
         huey.storage.close()
     return Filled(**ids)

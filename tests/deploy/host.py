@@ -83,9 +83,10 @@ class Host:
         self.write("settings.json", settings)
         self.write("nginx/upstream", "return 503;\n")
 
-    def set(self, **settings: str) -> None:
-        """Change settings of the app. They hold from the next push on."""
-        self.write("settings.json", self.read("settings.json") | settings)
+    def set(self, **settings: str | None) -> None:
+        """Change settings of the app, or remove those that are None. They hold from the next push on."""
+        changed = self.read("settings.json") | settings
+        self.write("settings.json", {name: value for name, value in changed.items() if value is not None})
 
     def deploy(self, commit: str) -> None:
         """Build the commit and start it beside the old release. Switch when it answers. Raises Refused, and changes nothing then."""
@@ -192,14 +193,12 @@ class Host:
             if process.poll() is not None:
                 raise Refused(f"{end_of_log(place, name)}{name} has ended with {process.poll()}")
 
-    def run(self, command: str) -> str:
-        """Run a command beside the running release, such as `heroku run`. Return what it prints."""
+    def run(self, command: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+        """Run a command beside the running release, such as `heroku run`. The options are those of subprocess.run."""
         running = self.running()
         assert running is not None
         place = Path(running.place)
-        return subprocess.run(
-            command, shell=True, cwd=place, env=self.variables(place), stdout=subprocess.PIPE, text=True
-        ).stdout  # fmt: skip
+        return subprocess.run(command, shell=True, cwd=place, env=self.variables(place), text=True, **options)
 
     # --- switch ---
 

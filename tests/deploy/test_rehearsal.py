@@ -1,16 +1,11 @@
 """git push, rehearsed: pushes of a baked app under load lose nothing, and a push that cannot work is refused."""
 
-import json
 import math
 import os
 import re
-import shutil
-import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,13 +14,11 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from engine import wheel
 from jobqueue import DurableHuey
 from jobqueue.accounts.users import Users
-from tests import nginx
-from tests.baking import Bake, with_programs
-from tests.deploy.host import Host, Release
+from tests.deploy.host import Release
 from tests.deploy.load import Load
+from tests.deploy.pushing import KEY, PRODUCTION, Pushed, assert_accepted, hosted
 from tests.end_to_end.running import PASSWORD
 from tests.proxy import Proxy
 from tests.servers import HOST, PostgresServer, ValkeyServer, fresh_database
@@ -38,87 +31,7 @@ KILLS = {3 * PUSHES // 10, 7 * PUSHES // 10}  # pushes that kill the old release
 USERS = 20
 FAILS = 0.5  # seconds from a kill until the last request that may fail begins
 FAILS_SOON = 5.0  # seconds that a request may take to fail
-KEY = "k3yTh4tNobodyGuesses-0123456789abcdefg"
-LINES = """
-        location / {{
-            include {folder}/upstream;
-            proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-            proxy_set_header X-Forwarded-Proto https;
-        }}
-"""
-
-
-class Pushed:
-    """An app in a clone of its owner, and the host that it is pushed to."""
-
-    def __init__(self, clone: Path, host: Host, port: int) -> None:
-        self.clone, self.host, self.port = clone, host, port
-
-    def push(self) -> subprocess.CompletedProcess[str]:
-        """Commit what has changed, and push it. The result has what git printed."""
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--allow-empty", "--message", "A change")
-        return subprocess.run(
-            ["git", "push", "host", "main"],
-            cwd=self.clone, env=with_programs(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-
-    def commit(self) -> str:
-        return self.git("rev-parse", "HEAD").strip()
-
-    def served(self) -> str:
-        """Return the commit of the release that nginx sends requests to, or "" from one that is stopping or gone."""
-        with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"http://{HOST}:{self.port}/readyz") as answer:
-            return str(json.load(answer)["release"])
-        return ""
-
-    def kill_at_the_switch(self, yes: bool) -> None:
-        """Let the next pushes kill the old release, or end it as hosts do."""
-        flag = self.host.folder / "kill at the switch"
-        flag.touch() if yes else flag.unlink(missing_ok=True)
-
-    def git(self, *arguments: str) -> str:
-        return subprocess.check_output(["git", *arguments], cwd=self.clone, text=True)
-
-
-@pytest.fixture(scope="module")
-def source(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A baked app with the page and the jobs of the rehearsal, and a wheel of the engine as it is now."""
-    app = tmp_path_factory.mktemp("source") / "blank"
-    shutil.copytree(bake("blank"), app)
-    shutil.copytree(Path(__file__).with_name("pushed"), app / "app", dirs_exist_ok=True)
-    for old in app.glob("vendor/*.whl"):
-        old.unlink()
-    built = wheel.build(app / "vendor")
-    wheel.pin(app / "requirements.txt", built)
-    return app
-
-
-@pytest.fixture(scope="module")
-def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python environments of all hosts: the first push installs, others have the same requirements."""
-    return tmp_path_factory.mktemp("environments")
-
-
-@contextmanager
-def hosted(source: Path, folder: Path, environments: Path, settings: dict[str, str]) -> Iterator[Pushed]:
-    """Run a host with nginx before it, and a clone of the app that can be pushed to it."""
-    host = Host(folder / "host")
-    host.folder.mkdir()
-    host.folder.joinpath("environments").symlink_to(environments)
-    host.create({"APP_ENV": "production", "SECRET_KEY": KEY, "SUBMITS": "1000"} | settings)
-    clone = shutil.copytree(source, folder / "clone")
-    with nginx.running(host.folder / "nginx", LINES.format(folder=host.folder / "nginx")) as port:
-        pushed = Pushed(clone, host, port)
-        pushed.git("init", "--quiet", "--initial-branch", "main")
-        pushed.git("config", "user.name", "Ann")
-        pushed.git("config", "user.email", "ann@example.com")
-        pushed.git("remote", "add", "host", str(host.repository))
-        try:
-            yield pushed
-        finally:
-            host.stop()
+MANY_SUBMITS = PRODUCTION | {"SUBMITS": "1000"}  # a user of the load starts jobs faster than a person
 
 
 @pytest.fixture
@@ -126,7 +39,7 @@ def settings(postgres: PostgresServer, valkey: ValkeyServer) -> Iterator[dict[st
     """Return the settings that a host's add-ons make. Redis has a certificate that nobody has signed."""
     with fresh_database(postgres.url) as url, Proxy(valkey.port, tls="redis") as tls:
         redis_url = f"rediss://:{valkey.password}@{HOST}:{tls.port}"
-        yield {"DATABASE_URL": url.replace("postgresql:", "postgres:"), "REDIS_URL": redis_url}
+        yield MANY_SUBMITS | {"DATABASE_URL": url.replace("postgresql:", "postgres:"), "REDIS_URL": redis_url}
 
 
 def test_pushes_under_load_lose_nothing(
@@ -143,9 +56,11 @@ def test_pushes_without_redis_and_with_twenty_connections_lose_nothing(
 ) -> None:
     """Push with as many workers as `doctor` names. More than 20 connections are refused."""
     with small_database(postgres) as url:
-        with hosted(source, tmp_path, environments, {"DATABASE_URL": url, "WORKERS": "9"}) as pushed:
+        with hosted(source, tmp_path, environments, MANY_SUBMITS | {"DATABASE_URL": url, "WORKERS": "9"}) as pushed:
             assert_accepted(pushed)
-            advice = re.search(r"Set WORKERS to (\d+)", pushed.host.run("python -m app doctor"))
+            advice = re.search(
+                r"Set WORKERS to (\d+)", pushed.host.run("python -m app doctor", capture_output=True).stdout
+            )
             assert advice is not None
             pushed.host.set(WORKERS=advice[1], QUEUES=f"beats,default:{int(advice[1]) - 1}")
             assert_accepted(pushed)
@@ -201,12 +116,6 @@ def ended_jobs(url: str) -> list[dict[str, Any]]:
         running = f"SELECT 1 {until_now} AND state NOT IN ('succeeded', 'failed', 'cancelled')"
         wait_until(lambda: not connection.execute(running, now).fetchall(), 60)
         return connection.execute(f"SELECT id, task, state, due_at, losses, events {until_now}", now).fetchall()
-
-
-def assert_accepted(pushed: Pushed) -> None:
-    push = pushed.push()
-    assert push.returncode == 0, push.stdout
-    wait_until(lambda: pushed.served() == pushed.commit())  # nginx starts other processes for it
 
 
 def accounts(url: str) -> list[str]:

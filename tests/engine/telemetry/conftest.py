@@ -29,6 +29,24 @@ def greet(name):
 def fail(name):
     raise ValueError("no such price")
 
+@huey.task(retries=1)
+def fail_once(name):
+    if current_job().attempt == 1:
+        raise ValueError("no price yet")
+
+@huey.task(timeout=0.1)
+def take_too_long(name):
+    time.sleep(60)
+
+@huey.task()
+def hold():
+    while True:
+        time.sleep(0.01)
+
+@huey.task(queue="heavy")
+def die(name):
+    os.kill(os.getpid(), signal.SIGKILL)
+
 @huey.task(queue="heavy")
 def die_once(name):
     if current_job().attempt == 1:

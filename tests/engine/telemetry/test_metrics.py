@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from werkzeug.test import Client
 
-from jobqueue import DurableHuey
+from jobqueue import DurableHuey, State
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.telemetry import metrics
 from jobqueue.telemetry.metrics import MetricsAddress
@@ -76,39 +76,61 @@ def test_metrics_are_unavailable_while_the_database_is(huey: DurableHuey, monkey
     assert len(looks) == 1
 
 
+AT_THE_END = {"jobqueue_jobs": "NULL", "jobqueue_ended_jobs": "NOT NULL"}  # ended_at
+
+
 @pytest.mark.long
 def test_metrics_agree_with_the_ledger_after_jobs_of_all_outcomes(module: Any, start_consumer: StartConsumer) -> None:
+    """End 502 jobs in every way, and look while others are in each state before the end. Nine workers die on the way."""
     huey: DurableHuey = module.huey
-    huey.enqueue_many([task.s(str(n)) for n in range(240) for task in (module.greet, module.fail)])
-    deaths = [module.die_once(str(n)) for n in range(2)]
+    submitted = {
+        module.greet: 240, module.fail: 230, module.fail_once: 10, module.take_too_long: 3, module.die_once: 3, module.die: 2
+    }  # fmt: skip
+    huey.enqueue_many([task.s(str(n)) for task, count in submitted.items() for n in range(count)])
     for n in range(10):
         module.greet.schedule((str(n),), delay=9999).cancel()
         module.greet.schedule((str(n),), delay=9999)
-    module.greet.s("1").then(module.greet)
+    huey.enqueue(module.fail.s("Ann").then(module.greet).then(module.greet))
     with start_consumer():
-        wait_until(
-            lambda: not ledger(huey, "state IN ('queued', 'running')") and all(map(has_ended, deaths)), timeout=120
-        )
-        wait_until(lambda: sum(scraped(huey)["jobqueue_workers"].values()) == 2)
+        wait_until(lambda: count(huey, "ended_at IS NOT NULL") == 501, timeout=120)
+        cancelled = module.hold()
+        wait_until(lambda: cancelled.state is State.RUNNING)
+        cancelled.cancel()
+        held = [*huey.enqueue(module.hold.s().then(module.greet)), module.hold()]
+        wait_until(lambda: count(huey, "state = 'running'") == 2)
+        huey.enqueue_many([module.greet.s(str(n)) for n in range(4)])
+        wait_until(lambda: sum(scraped(huey)["jobqueue_busy_workers"].values()) == 2)
         seen = scraped(huey)
-        workers = huey.workers()
-    assert seen["jobqueue_jobs"] == ledger(huey, "ended_at IS NULL")
-    assert seen["jobqueue_ended_jobs"] == ledger(huey, "ended_at IS NOT NULL")
-    of_outcome = Counter[str]()
-    for (_, state, _), count in seen["jobqueue_ended_jobs"].items():
-        of_outcome[state] += int(count)
-    assert of_outcome == {"succeeded": 242, "failed": 240, "cancelled": 10}
-    assert seen["jobqueue_lost_attempts"] == {("heavy", "queue_to_watch.die_once"): 2}
-    assert sum(seen["jobqueue_busy_workers"].values()) == 0 and len(workers) == 2
+        expected = {name: ledger(huey, f"ended_at IS {end}") for name, end in AT_THE_END.items()}
+        for handle in held:
+            handle.cancel()  # or the consumer would wait for it when it stops
+    assert {name: seen[name] for name in expected} == expected
+    assert of_states(seen["jobqueue_ended_jobs"]) == {"succeeded": 253, "failed": 236, "cancelled": 13}
+    assert of_states(seen["jobqueue_jobs"]) == {"scheduled": 10, "waiting": 1, "running": 2, "queued": 4}
+    assert seen["jobqueue_lost_attempts"] == {
+        ("heavy", "queue_to_watch.die_once"): 3, ("heavy", "queue_to_watch.die"): 6
+    }  # fmt: skip
+    assert sum(seen["jobqueue_workers"].values()) == 2
     assert seen["jobqueue_window_seconds"] == {(): 300}
     ran = {task: count for (bound, task), count in seen["jobqueue_run_seconds_bucket"].items() if bound == "+Inf"}
     assert ran == {
-        "queue_to_watch.greet": 240, "queue_to_watch.fail": 240, "queue_to_watch.die_once": 2
+        f"queue_to_watch.{task}": count
+        for task, count in {
+            "greet": 240, "fail": 231, "fail_once": 10, "take_too_long": 3, "die_once": 3, "die": 2, "hold": 1
+        }.items()
     }  # fmt: skip
 
 
-def has_ended(handle: Any) -> bool:
-    return bool(handle.state.ended)
+def of_states(jobs: dict[tuple[str, ...], float]) -> dict[str, int]:
+    """Return the sum of each state's jobs."""
+    found = Counter[str]()
+    for (_, state, _), number in jobs.items():
+        found[state] += int(number)
+    return dict(found)
+
+
+def count(huey: DurableHuey, condition: str) -> float:
+    return sum(ledger(huey, condition).values())
 
 
 def ledger(huey: DurableHuey, condition: str) -> dict[tuple[str, ...], float]:
