@@ -1,13 +1,14 @@
 # make demo     bake the portfolio example to build/ and run it, on http://localhost:8050 (PORT and HOST change that)
 # make app      make an app of your own. It asks for the title, and puts the app beside this folder, or in OUTPUT=FOLDER
 # make test     the quick tests, for while you work: each part of the kit, and each promise once
-# make check    all that CI runs: lint, test, faults, scale, deploy and alone, with the time of each. For before a merge
+# make check    all that CI runs: lint, quick, faults, scale, deploy and alone, with the time of each. For before a merge
 # make lint     style (ruff), types (mypy) and the engine's layers (import-linter)
+# make quick    the quick tests without those that measure time, and without the promises, which are tests of faults
 # make faults   the tests that kill processes, and the engine's on Postgres; the long end-to-end tests
 # make scale    what an operation reads with a million finished jobs, and with a hundred thousand that wait
 # make deploy   install the engine, an app and the kit in empty environments, as users and hosts do; needs a package index
 # make deploy-test  rehearse PUSHES=10 pushes of an app to a host under load, and pushes that are refused: six minutes
-# make alone    the long tests that need the whole machine
+# make alone    the tests that measure time, and need the whole machine
 # make wheel    build the engine into the template, and pin it there: before you commit a change of the engine
 # make lock     pin the newest versions of all that the examples and the kit need
 # make soak     the torture among the faults N=10 times: prints round, seed and pytest's closing line (pytest --seed 7 takes
@@ -69,14 +70,15 @@ OUTPUT ?= ..
 app: venv
 	$(BIN)/cookiecutter --output-dir "$(OUTPUT)" .
 
-# Two at a time. Those that measure time run at the end, with nothing beside them.
-test: venv
-	@$(CHROMIUM_FOUND) && set -x && \
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not long and not alone' --ignore=tests/faults --ignore=tests/scale && \
-	$(BIN)/python -m pytest -m 'not long and (alone or promise)' --ignore=tests/scale
+test: quick
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m 'not long and (alone or promise)' --ignore=tests/scale
 
+quick: venv
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not long and not alone' --ignore=tests/faults --ignore=tests/scale
+
+# The rest of `test` is in other parts: the promises in faults, the tests that measure time in alone.
 check: venv
-	@bin/check lint test faults scale,deploy alone
+	@bin/check lint quick faults scale,deploy alone
 
 # Redis holds no job: it wakes workers. So beside the tests that break it, a few of each kind of kill run with it.
 WITH_REDIS := $(addprefix tests/faults/test_,torture.py kills.py stops.py cancels.py)
@@ -84,9 +86,9 @@ WITH_REDIS := $(addprefix tests/faults/test_,torture.py kills.py stops.py cancel
 # The engine's tests that `make test` runs on SQLite alone run here on Postgres too. Tests of faults wait for half of their time, and
 # those in a browser for a quarter, so more than two at a time are not too many for two cores.
 faults: venv
-	$(BIN)/python -m pytest -n 2 tests/engine --storages postgres -k postgres
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadgroup tests/faults --storages sqlite,postgres
-	$(BIN)/python -m pytest -n 3 $(WITH_REDIS) --storages postgres+valkey
+	$(BIN)/python -m pytest -n 3 tests/engine --storages postgres -k postgres
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 4 --dist loadgroup tests/faults --storages sqlite,postgres
+	$(BIN)/python -m pytest -n 4 $(WITH_REDIS) --storages postgres+valkey
 	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadgroup -m 'long and not alone' tests/engine tests/end_to_end
 
 # Minutes, and gigabytes of disk.
@@ -97,9 +99,9 @@ deploy: venv
 	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 2 --dist loadfile -m 'long and not alone' tests/template tests/deploy \
 	  tests/test_servers.py
 
-# These need the whole machine. The rehearsal of pushes is among them, with fewer pushes than in deploy-test.
+# One at a time, with nothing beside it. The rehearsal of pushes is among them, with fewer pushes than in deploy-test.
 alone: venv
-	$(CHROMIUM_FOUND) && PUSHES=4 $(BIN)/python -m pytest -m 'long and alone' \
+	$(CHROMIUM_FOUND) && PUSHES=4 $(BIN)/python -m pytest -m alone \
 	  tests/engine tests/end_to_end tests/template tests/deploy
 
 PUSHES ?= 10
@@ -170,4 +172,4 @@ lock: venv
 	  --extra dev --extra lab --constraint build/lock/constraints.txt -o requirements.txt
 	$(UV_COMPILE) benchmarks/requirements.in -o benchmarks/requirements.txt
 
-.PHONY: help venv demo app test check lint faults scale deploy alone deploy-test wheel lock soak bench notebooks screenshots
+.PHONY: help venv demo app test quick check lint faults scale deploy alone deploy-test wheel lock soak bench notebooks screenshots
