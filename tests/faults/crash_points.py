@@ -124,9 +124,10 @@ def install(folder: Path) -> None:
             file = _file(folder, place, key)
             with suppress(FileNotFoundError):
                 act = file.read_text()
+                if when == "after":
+                    record()  # first, because a test may kill this process once the file is gone
                 file.unlink()
                 if when == "after":
-                    record()
                     if act == "loses the answer":
                         raise DatabaseUnavailable("The answer was lost.")
                     if here.claimed:

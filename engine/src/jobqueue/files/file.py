@@ -1,6 +1,7 @@
 """`File`: a stored file as a job's argument or result. It is pickled and encoded as a name with an id, never with its content."""
 
 import contextlib
+import errno
 import io
 import tempfile
 from collections.abc import Callable, Iterator
@@ -107,7 +108,8 @@ class _Stream(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._file.size}[whence]
         if at < 0:
-            raise ValueError(f"{self._file!r} has no byte at {at:,}. Seek to an offset of 0 or more.")
+            # As files on a disk do. zipfile relies on it with files that are shorter than it looks for.
+            raise OSError(errno.EINVAL, f"{self._file!r} has no byte at {at:,}. Seek to an offset of 0 or more.")
         self._at = at
         return at
 
