@@ -1,7 +1,9 @@
-"""Tests of the upload page of docs/start.md in Chromium: production settings, accounts, two web processes, Postgres."""
+"""Tests of the upload page of docs/start.md in Chromium: production, accounts, two web processes, two worker machines, Postgres."""
 
 import contextlib
+import os
 import secrets
+import shutil
 import signal
 import threading
 import time
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
@@ -17,8 +20,10 @@ from jobqueue import DurableHuey
 from jobqueue.consumer.pruner import Pruner
 from jobqueue.database.database import Row
 from tests.end_to_end.running import PASSWORD, RunningApp, log_in, wait_until
+from tests.end_to_end.test_downloads import save
 from tests.end_to_end.test_production import run, workers_of
 from tests.end_to_end.test_start_page_of_the_docs import paste_files
+from tests.engine.consumers import ConsumerProcess, consumer_process
 from tests.engine.files.rows import rows
 
 pytestmark = [pytest.mark.long, pytest.mark.parametrize("app", ["blank"], indirect=True)]
@@ -36,6 +41,16 @@ def settings(app: RunningApp, fresh_postgres: str) -> dict[str, str]:
     settings = {"APP_ENV": "production", "SECRET_KEY": key, "DATABASE_URL": fresh_postgres, "WEB_CONCURRENCY": "2"}
     app.start(**settings)
     return settings
+
+
+@pytest.fixture
+def second(app: RunningApp, settings: dict[str, str], tmp_path: Path) -> Iterator[ConsumerProcess]:
+    """Yield the consumer of a second machine for workers, with a folder of its own."""
+    folder = shutil.copytree(app.folder, tmp_path / "second")
+    log = tmp_path / "second.log"
+    with consumer_process(["-m", "app", "worker"], log, cwd=folder, env=os.environ | settings) as consumer:
+        wait_until(consumer.worker_pids, "the second machine has workers")
+        yield consumer
 
 
 @pytest.fixture
@@ -57,40 +72,51 @@ def csv(path: Path, size: int) -> Path:
     return path
 
 
-def test_a_large_file_is_uploaded_and_its_job_is_shown(
-    app: RunningApp, settings: dict[str, str], huey: DurableHuey, tmp_path: Path, watched: Page, browser: Browser
+def test_a_large_file_goes_from_its_upload_to_its_table_and_its_download(
+    app: RunningApp,
+    settings: dict[str, str],
+    second: ConsumerProcess,
+    huey: DurableHuey,
+    tmp_path: Path,
+    watched: Page,
+    browser: Browser,
 ) -> None:
+    wait_until(lambda: len({worker.consumer for worker in huey.workers()}) == 2, "both machines have registered")
+    workers = [*workers_of(app), *map(psutil.Process, second.worker_pids())]
     file = csv(tmp_path / "prices.csv", 50 * MB)
     add_users(app, settings, "ann", "ben")
     watched.goto(f"{app.url}/summary")
     log_in(watched, "ann")
     size = file.stat().st_size
-    with peak_memory(webs_of(app)) as web, peak_memory(workers_of(app)) as worker:
+    with peak_memory(webs_of(app)) as web, peak_memory(workers) as worker:
         choose(watched, file)
         expect(watched.get_by_text(f"Uploading {file.name}")).to_be_visible()
         expect(watched.get_by_text(f"{file.name} is uploaded (50 MB).")).to_be_visible(timeout=SLOW)
         watched.get_by_role("button", name="Summarise").click()
         expect(watched.get_by_role("table", name="Result")).to_contain_text("price", timeout=SLOW)
-        expect(watched.locator(".js-plotly-plot")).to_be_visible()
+        expect(watched.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+        watched.get_by_role("button", name="Download", exact=True).click()
+        excel = watched.get_by_role("link", name="Excel", exact=True)
+        address = str(excel.get_attribute("href"))
+        assert pd.read_excel(save(watched, "Excel", tmp_path))["column"].tolist() == ["price", "weight", "volume"]
     for name, memory in (("web", web), ("worker", worker)):
         print(f"{name}: {max(memory) / MB:.0f} MB more for a file of {size / MB:.0f} MB")
         assert max(memory) < 3 * size
 
-    address = watched.url
     (job,) = huey.jobs()
     (stored,) = huey.get_job(job.id).args
     stranger = browser.new_context().new_page()
-    stranger.goto(address)
+    stranger.goto(watched.url)
     log_in(stranger, "ben")
     expect(stranger.get_by_text("No such job")).to_be_visible()
-    for path in (f"/_files/{stored.id}", f"/jobs/{job.id}"):
+    for path in (f"/_files/{stored.id}", f"/jobs/{job.id}", address):
         assert stranger.context.request.get(app.url + path).status == 404
     assert watched.context.request.get(f"{app.url}/_files/{stored.id}").json() == {"received": size}
 
     watched.get_by_role("button", name="Run again").click()
     wait_until(lambda: huey.jobs()[0].id != job.id and huey.jobs()[0].state == "running", "the job runs again")
-    for process in workers_of(app):
-        process.send_signal(signal.SIGKILL)
+    for process in workers:
+        process.kill()
     wait_until(lambda: huey.jobs()[0].state.ended, "the job ends")
     assert (huey.jobs()[0].state, huey.jobs()[0].attempt) == ("succeeded", 2)
     expect(watched.get_by_role("table", name="Result")).to_contain_text("price", timeout=SLOW)

@@ -22,7 +22,7 @@ ROOTS = (KIT, KIT / "engine" / "src" / "jobqueue", KIT / "{{cookiecutter.app_nam
 PROMISES = {
     "durability.md": 11,
     "dash.md": 11,
-    "files.md": 8,
+    "files.md": 10,
     "jobs.md": 6,
     "notify.md": 3,
     "submitting.md": 4,
