@@ -27,6 +27,7 @@ def test_greeting_survives_a_reload(app: RunningApp, watched: Page) -> None:
     app.start()
     greet(watched, app)
     expect(watched.get_by_text("thinking about ann")).to_be_visible()
+    expect(watched.get_by_label("Your name")).to_have_value("ann")
     watched.reload()
     expect(watched.get_by_text("Hello, ann!")).to_be_visible(timeout=15_000)
     expect(watched.get_by_role("progressbar")).to_have_count(0)

@@ -24,15 +24,24 @@ class Side(Enum):
 """
 # By parameter: the field, and the argument that the page passes.
 FIELDS = {
-    "rows: int": ('dmc.NumberInput(id="sales-rows", label="Rows", allowDecimal=False, maw=300)', "rows=int(rows)"),
+    "rows: int": (
+        'dmc.NumberInput( id="sales-rows", label="Rows", allowDecimal=False, maw=300, persistence=True, persistence_type="memory"',
+        "rows=int(rows)",
+    ),
     "rate: float = RATE": (
-        'dmc.NumberInput(id="sales-rate", label="Rate", value=RATE, maw=300)',
+        'dmc.NumberInput( id="sales-rate", label="Rate", value=RATE, maw=300, persistence=True, persistence_type="memory"',
         "rate=float(rate)",
     ),
     "n: int = None": ("dmc.NumberInput(", 'n=None if n in ("", None) else int(n)'),
     "n=3": ("value=3, allowDecimal=False", "n=int(n)"),
-    'job: str = "{x}"': ('dmc.TextInput(id="sales-job", label="Job", value="{x}", maw=300)', "job=job"),
-    "fast: bool = True": ('dmc.Switch(id="sales-fast", label="Fast", checked=True, maw=300)', "fast=fast"),
+    'job: str = "{x}"': (
+        'dmc.TextInput( id="sales-job", label="Job", value="{x}", maw=300, persistence=True, persistence_type="memory"',
+        "job=job",
+    ),
+    "fast: bool = True": (
+        'dmc.Switch( id="sales-fast", label="Fast", checked=True, maw=300, persistence=True, persistence_type="memory"',
+        "fast=fast",
+    ),
     "date: date = date(2024, 1, 2)": (
         "value=datetime.date(2024, 1, 2)",
         "date=datetime.date.fromisoformat(date)",

@@ -26,7 +26,14 @@ panel = jobs.panel(__name__, task=efficient_frontier, show=chart)
 def layout(job: str | None = None, **_: str) -> dmc.Stack:
     symbols = list(SYMBOLS)
     assets = dmc.MultiSelect(
-        id="frontier-assets", label="Assets", data=symbols, value=symbols, searchable=True, clearable=True
+        id="frontier-assets",
+        label="Assets",
+        data=symbols,
+        value=symbols,
+        searchable=True,
+        clearable=True,
+        persistence=True,
+        persistence_type="memory",
     )
     return dmc.Stack(
         [

@@ -15,7 +15,9 @@ panel = jobs.panel(__name__, task=greet)
 
 def layout(job: str | None = None, **_: str) -> dmc.Stack:
     """Show the job that the address names, as in /hello?job=<id>."""
-    name = dmc.TextInput(id="hello-name", label="Your name", value="world", maw=300)
+    name = dmc.TextInput(
+        id="hello-name", label="Your name", value="world", maw=300, persistence=True, persistence_type="memory"
+    )
     button = dmc.Button("Say hello", id="hello-start", w="fit-content")
     return dmc.Stack([dmc.Title("Hello", order=2), name, button, panel(job)])
 

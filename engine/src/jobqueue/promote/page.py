@@ -10,6 +10,7 @@ from jobqueue.promote.notebook import Statement, parameters
 from jobqueue.promote.refusal import Refused
 from jobqueue.promote.writing import formatted
 
+KEPT = 'persistence=True, persistence_type="memory"'  # a field keeps what the user typed when the page shows the job
 DATE = re.compile(r"^(\w+\.)?date\b")
 
 
@@ -38,7 +39,7 @@ class Parameter(NamedTuple):
         :param options: the sources of its arguments. One that is empty is left out.
         """
         given = "".join(f", {name}={value}" for name, value in options.items() if value)
-        return f'dmc.{made}(id="{self.id}", label="{_words(self.name)}"{given}, maw=300)'
+        return f'dmc.{made}(id="{self.id}", label="{_words(self.name)}"{given}, maw=300, {KEPT})'
 
 
 def page_module(root: Path, module: str, task: ast.FunctionDef, kind: str, taken: Sequence[Statement]) -> str:
