@@ -52,9 +52,9 @@ class Desk:
         """Return the app's settings at the host."""
         return dict(self.pushed.host.read("settings.json"))
 
-    def serves(self, commit: str) -> bool:
-        wait_until(self.pushed.served)  # "" while nginx starts other processes for the switch
-        return self.pushed.served() == commit
+    def wait_for(self, commit: str) -> None:
+        """Wait until the host serves this commit. nginx starts other processes for a switch."""
+        wait_until(lambda: self.pushed.served() == commit)
 
     def admins(self) -> list[str]:
         huey = DurableHuey("desk", self.database_url)
@@ -78,7 +78,7 @@ def desk(source: Path, fresh_postgres: str, tmp_path: Path, environments: Path) 
 
 def test_heroku_from_nothing_to_an_account_and_to_a_new_key(desk: Desk) -> None:
     desk.types(*HEROKU, *PREBOOT)
-    assert desk.serves(desk.pushed.commit())
+    desk.wait_for(desk.pushed.commit())
     assert desk.admins() == ["ann"]
     old_key = desk.settings()["SECRET_KEY"]
     assert len(old_key) == 64
@@ -96,15 +96,15 @@ def test_heroku_from_nothing_to_an_account_and_to_a_new_key(desk: Desk) -> None:
 def test_dokku_from_nothing_to_an_account_and_back_to_an_older_release(desk: Desk) -> None:
     desk.types(*PLUGINS, *CREATE, *PUSH, *ACCOUNT)
     first = desk.pushed.commit()
-    assert desk.serves(first)
+    desk.wait_for(first)
     assert desk.admins() == ["ann"]
     assert DOCTOR[1] in ACCOUNT
     desk.pushed.save()
     desk.types(PUSH[-1])
-    assert desk.serves(desk.pushed.commit())
+    desk.wait_for(desk.pushed.commit())
     (force,) = OLDER
     desk.types(force.replace("1a2b3c4", first))
-    assert desk.serves(first)
+    desk.wait_for(first)
     assert desk.pushed.git("ls-remote", "dokku", "main").split()[0] == first
 
 

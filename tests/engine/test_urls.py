@@ -142,6 +142,7 @@ def test_no_password_of_a_database_is_printed(url: str) -> None:
 @example(f"unix://ann:/{CORE}")
 @example(f"unix://ann:pw/{CORE}/app")
 @example(f"unix://ann:/{CORE}#")
+@example(f"unix://ann:/\t{CORE}")
 def test_no_password_of_redis_is_printed(url: str) -> None:
     with everything_printed() as printed:
         printed += settings_with("REDIS_URL", url)

@@ -47,6 +47,17 @@ def sqlite_path(url: str) -> str | None:
     return re.split(rf"{_OPTIONS.pattern}[^/]*$", found["path"])[0] if found else None
 
 
+def stripped(url: str) -> str:
+    """Return the URL of a server without spaces and line ends around it.
+
+    :raises ValueError: for a control character inside, which parsers of URLs leave out.
+    """
+    url = url.strip()
+    if not url.isprintable():
+        raise ValueError("The URL has a control character.")
+    return url
+
+
 def without_secrets(text: object, url: str) -> str:
     """Return a text, such as an error of a driver, without the passwords and the unknown options of a URL."""
     hidden = str(text).replace(url, printable(url))

@@ -164,7 +164,7 @@ def test_a_sqlite_url_with_escapes_is_refused_where_the_decoded_file_exists(tmp_
     assert Database(f"sqlite:///{escaped}").path == escaped
 
 
-@pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "postgresql+asyncpg://user:secret@host/db", "secret"])
+@pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "mssql+pyodbc://user:secret@host/db", "secret"])
 def test_an_unsupported_database_is_refused_without_showing_the_password(url: str) -> None:
     with pytest.raises(ValueError, match="SQLite and Postgres are supported: ") as refusal:
         DurableHuey("tests", url)

@@ -146,9 +146,10 @@ def test_a_redis_key_of_another_type_breaks_nothing(notifier: RedisNotifier, cli
     assert notifier.check() == ""
 
 
-def test_a_self_signed_certificate_of_redis_is_accepted(fresh_valkey: str) -> None:
+@pytest.mark.parametrize("option", ["", "?ssl_cert_reqs=none", "?ssl_cert_reqs=CERT_NONE"])
+def test_a_self_signed_certificate_of_redis_is_accepted(fresh_valkey: str, option: str) -> None:
     with Proxy(urlsplit(fresh_valkey).port or 0, tls="redis") as proxy:
-        notifier = through(proxy, fresh_valkey, "rediss")
+        notifier = through(proxy, f"{fresh_valkey}{option}", "rediss")
         assert notifier.check() == ""
         notifier.notify(["default"])
         begun = time.monotonic()

@@ -15,7 +15,6 @@ They are written once, in SQL that the dialects (`sqlite.py`, `postgres.py`) tra
 import contextlib
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,16 +25,15 @@ import sqlalchemy as sa
 
 from jobqueue import interrupts
 from jobqueue.database import patience
+from jobqueue.database.database_url import parse_url
 from jobqueue.database.pool import AllInUse, Pool
 from jobqueue.database.problems import UNREACHABLE, Problem, Reminder, classify
 from jobqueue.text import is_storable
-from jobqueue.urls import printable, sqlite_path
+from jobqueue.urls import printable
 
 logger = logging.getLogger("jobqueue.database")
 
 MEMORY = "sqlite://"
-MAX_PORT = 65_535
-_HAS_NO_PASSWORD = re.compile(r"(\[[^\]]*\]|[^:/]*)(:\d*)?(/.*)?")  # host, port and database
 Row = Mapping[str, Any]
 
 
@@ -409,40 +407,11 @@ def dialect_of(url: str) -> Dialect:
 
     :raises ValueError: for an unsupported or unreadable URL. The message does not contain the password.
     """
-    try:
-        url.encode()
-        path = sqlite_path(url)
-        parsed = sa.make_url(_with_plain_at_signs(url)) if path is None else sa.URL.create("sqlite", database=path)
-    except (sa.exc.ArgumentError, ValueError):
-        raise ValueError(f"database_url is not a valid URL. {_ENCODE} {_FORMS}") from None
+    parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         from jobqueue.database.sqlite import SQLite
 
         return SQLite(parsed)
-    if parsed.drivername not in ("postgres", "postgresql", "postgresql+psycopg"):
-        raise ValueError(f"database_url is {printable(url)!r}. {_FORMS}")
-    in_the_password = "@" in (parsed.host or "") or (parsed.port or 0) > MAX_PORT
-    if in_the_password or (parsed.username is None and "@" in (parsed.database or "")):
-        raise ValueError(f"database_url is not a valid URL. {_ENCODE} {_FORMS}")
     from jobqueue.database.postgres import Postgres
 
     return Postgres(parsed)
-
-
-_FORMS = "SQLite and Postgres are supported: sqlite:////abs/path.sqlite or postgresql://user:password@host/name"
-_ENCODE = "Percent-encode special characters of the password, such as @ as %40."
-
-
-def _with_plain_at_signs(url: str) -> str:
-    """Escape unescaped @ characters. The last @ before the path separates the password from the host.
-
-    :raises ValueError: if they could be in the password or in an option.
-    """
-    scheme, separator, rest = url.partition("://")
-    address, question, query = rest.partition("?")
-    user, at, host = address.rpartition("@")
-    if "@" in query and (at or _HAS_NO_PASSWORD.fullmatch(address)):
-        if at or not all("=" in option for option in query.split("&")):
-            raise ValueError("Several parts have an @.")
-        query = query.replace("@", "%40")
-    return f"{scheme}{separator}{user.replace('@', '%40')}{at}{host}{question}{query}"

@@ -6,12 +6,13 @@ Redis holds no data that is not in the database too, so every caller can do with
 import contextlib
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from jobqueue.urls import without_secrets
+from jobqueue.urls import stripped, without_secrets
 
 logger = logging.getLogger("jobqueue.breaker")
 
@@ -86,12 +87,12 @@ class CircuitBreaker:
 
 
 def checked(url: str) -> str:
-    """Return the URL of a Redis server.
+    """Return the URL of a Redis server, without spaces around it.
 
     :raises ValueError: for another URL, or one whose password may have been read as another part. The message does not contain it.
     """
     try:
-        url.encode()
+        url = stripped(url)
         parts = urlsplit(url)
         known = parts.scheme in ("redis", "rediss", "unix") and (parts.port or 0) >= 0
     except ValueError:  # its message quotes a part of the URL
@@ -107,6 +108,8 @@ def checked(url: str) -> str:
 def _redis_client(url: str, connect_s: float, answer_s: float) -> Any:
     """Return a client without retries.
 
+    The option `ssl_cert_reqs` may be in the form of the ssl module, as Celery wants it: `CERT_NONE`.
+
     It does not verify certificates, because hosting providers use self-signed ones and no data from Redis is trusted.
     """
     from redis import Redis
@@ -115,7 +118,7 @@ def _redis_client(url: str, connect_s: float, answer_s: float) -> Any:
 
     unverified = {"ssl_cert_reqs": "none"} if url.startswith("rediss://") and "ssl_cert_reqs" not in url else {}
     return Redis.from_url(
-        url,
+        re.sub(r"(?<=[?&]ssl_cert_reqs=)CERT_(\w+)", lambda found: found[1].lower(), url),
         socket_connect_timeout=connect_s,
         socket_timeout=answer_s,
         retry=Retry(NoBackoff(), 0),
