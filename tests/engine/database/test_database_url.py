@@ -60,7 +60,8 @@ def test_the_engine_connects_with_each_form(fresh_postgres: str) -> None:
     user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
     hosts = f"127.0.0.1:{free_port()},{parts.hostname}:{parts.port}"  # nothing listens on the first
     options = "pgbouncer=true&ssl=false&target_session_attrs=read-write"
-    huey = DurableHuey("forms", f" postgres+asyncpg://{user}{hosts}{parts.path}?{options}\n")
+    url = f" postgres+asyncpg://{user}{hosts}{parts.path}?{options}\n"
+    huey = DurableHuey("forms", url, secret_key="a key for tests")
     try:
         huey.migrate()
 

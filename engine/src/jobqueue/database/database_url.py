@@ -10,13 +10,11 @@ MAX_PORT = 65_535
 POSTGRES_PORT = "5432"
 
 # Options of other drivers and tools. They say how these use a pooler, and libpq refuses what it does not know.
-OF_OTHERS = {"pgbouncer", "connection_limit", "pool_timeout", "supa", "statement_cache_size", "prepared_statement_cache_size"}  # fmt: skip
-SSL_MODES = {
-    "true": "require",
-    "1": "require",
-    "false": "disable",
-    "0": "disable",
-}  # `ssl` of other drivers -> `sslmode`
+OF_OTHERS = {
+    "pgbouncer", "connection_limit", "pool_timeout", "supa", "statement_cache_size", "prepared_statement_cache_size"
+}  # fmt: skip
+# `ssl` of other drivers -> `sslmode`
+SSL_MODES = {"true": "require", "1": "require", "false": "disable", "0": "disable"}
 
 _POSTGRES = re.compile(r"postgres(ql)?(\+\w+)?")
 _HAS_NO_PASSWORD = re.compile(r"(\[[^\]]*\]|[^:/]*)(:\d*)?(/.*)?")  # host, port and database
