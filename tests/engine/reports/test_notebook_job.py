@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,7 +102,15 @@ def test_jobs_run_shows_the_progress_by_cells_and_saves_the_report(
     )
 
 
-@pytest.mark.usefixtures("running_loop")
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt. A program that a shell runs in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("running_loop", "interruptible")
 def test_interrupted_cell_that_runs_a_report_leaves_no_kernel(tasks: SimpleNamespace, tmp_path: Path) -> None:
     note = tmp_path / "note"
     here = threading.get_ident()
