@@ -1,7 +1,7 @@
 """The commands of docs/deploy.md, read from that page: from nothing to an app with an account, to a new key, to an older release.
 
 test_backup.py runs those that back up and restore. Two kinds are run nowhere: `heroku releases` and `rollback`, which only Heroku has,
-and the comparison of web servers, which measures.
+and the two commands that measure.
 """
 
 import json
@@ -24,9 +24,7 @@ pytestmark = pytest.mark.long
 
 PAGE = baking.KIT.joinpath("docs", "deploy.md").read_text()
 BLOCKS = [block.splitlines() for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)]
-(HEROKU, PREBOOT, PLUGINS, CREATE, PUSH, ACCOUNT, CHECK, BENCHMARK, DOCTOR, RELEASES, OLDER, KEYS, BACK_UP, RESTORE) = (
-    BLOCKS
-)
+HEROKU, PREBOOT, PLUGINS, CREATE, PUSH, ACCOUNT, CHECK, MEMORY, SERVERS, DOCTOR, RELEASES, OLDER, KEYS, *BACKUP = BLOCKS
 NEW_KEY = "4n0therKeyTh4tNobodyGuesses-0123456789"
 
 
