@@ -15,8 +15,6 @@ from tests.deploy.host import Host
 from tests.servers import HOST
 from tests.waiting import wait_until
 
-KEY = "k3yTh4tNobodyGuesses-0123456789abcdefg"
-PRODUCTION = {"APP_ENV": "production", "SECRET_KEY": KEY}
 LINES = """
         location / {{
             include {folder}/upstream;

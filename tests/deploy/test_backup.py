@@ -12,12 +12,12 @@ import pytest
 from jobqueue import DurableHuey, State
 from tests import baking
 from tests.baking import Bake
+from tests.deploy.web_process import KEY
 from tests.engine.consumers import consumer_process, wait_until
 from tests.servers import PROGRAMS, fresh_database, shared_postgres
 
 pytestmark = pytest.mark.long
 
-KEY = "k3yTh4tNobodyGuesses-0123456789abcdefg"
 COMMANDS = re.findall(r"^pg_\w+ .*$", baking.KIT.joinpath("docs/deploy.md").read_text(), re.MULTILINE)
 SUBMIT = """
 import sys

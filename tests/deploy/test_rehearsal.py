@@ -18,7 +18,8 @@ from jobqueue import DurableHuey
 from jobqueue.accounts.users import Users
 from tests.deploy.host import Release
 from tests.deploy.load import Load
-from tests.deploy.pushing import KEY, PRODUCTION, Pushed, assert_accepted, hosted
+from tests.deploy.pushing import Pushed, assert_accepted, hosted
+from tests.deploy.web_process import KEY, PRODUCTION
 from tests.end_to_end.running import PASSWORD
 from tests.proxy import Proxy
 from tests.servers import HOST, PostgresServer, ValkeyServer, fresh_database

@@ -16,7 +16,8 @@ from tests.servers import free_port
 from tests.waiting import wait_until
 
 STARTS_IN = 60  # seconds
-PRODUCTION = {"APP_ENV": "production", "SECRET_KEY": "k3yTh4tNobodyGuesses-0123456789abcdefg"}
+KEY = "k3yTh4tNobodyGuesses-0123456789abcdefg"
+PRODUCTION = {"APP_ENV": "production", "SECRET_KEY": KEY}
 
 
 class WebProcess:
