@@ -31,6 +31,13 @@ def wait_until(condition: Callable[[], object], what: str | Callable[[], str], t
     return found
 
 
+def answers(url: str) -> bool:
+    """Return whether a server answers a request with 200."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1) as response:
+        return bool(response.status == 200)
+    return False
+
+
 class RunningApp:
     """A baked app in its own folder. `start` runs its Procfile until it answers. `kill` kills all its processes.
 
@@ -70,9 +77,7 @@ class RunningApp:
         return self.honcho is not None and self.honcho.poll() is not None
 
     def answers(self) -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=1) as response:
-            return bool(response.status == 200)
-        return False
+        return answers(f"{self.url}/health")
 
     def processes(self) -> list[psutil.Process]:
         """Return all of the app's processes, with honcho."""

@@ -18,7 +18,7 @@ from playwright.sync_api import Page, expect
 
 from jobqueue import DurableHuey, State
 from tests import baking
-from tests.end_to_end.running import WAIT, RunningApp, free_port, wait_until
+from tests.end_to_end.running import WAIT, RunningApp, answers, free_port, wait_until
 
 SECONDS = WAIT * 1000  # milliseconds, for Playwright
 HELLO = """
@@ -74,9 +74,8 @@ def jupyterlab(folder: Path, base_url: str) -> Iterator[str]:
         )
     try:
         address = f"http://127.0.0.1:{port}{base_url}"
-        wait_until(
-            lambda: "is running at" in (folder / "lab.log").read_text(), lambda: (folder / "lab.log").read_text()
-        )
+        # Its log says "is running at" before it listens.
+        wait_until(lambda: answers(f"{address}api"), lambda: (folder / "lab.log").read_text())
         yield address
     finally:
         family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]

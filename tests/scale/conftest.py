@@ -3,14 +3,17 @@
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from jobqueue.database.database import Database
+from jobqueue.ledger.ledger import Ledger
+from tests.scale import filling
 from tests.scale.growth import DATABASES, GROWTHS, Pair, Side
-from tests.servers import FAST, MEMORY, PostgresServer, fresh_database
+from tests.servers import FAST, MEMORY, PostgresServer, fresh_database, template_database
 
 Say = Callable[[str], None]
 ROOM = 4 * 1024**3  # bytes: a million jobs in SQLite, and as much again while they are written
@@ -36,10 +39,22 @@ def pair(request: pytest.FixtureRequest, postgres: str) -> Iterator[Pair]:
             # In memory, because commits would wait for the disk, which these tests do not measure.
             folder = stack.enter_context(TemporaryDirectory(dir=MEMORY if roomy(MEMORY) else None))
             urls = [f"sqlite:///{folder}/{name}.sqlite" for name in ("small", "large")]
+            for url, finished in zip(urls, growth.finished, strict=True):
+                finish(url, finished)
         else:
-            urls = [stack.enter_context(fresh_database(postgres)) for _ in range(2)]
+            urls = [stack.enter_context(finished_jobs(postgres, finished)) for finished in growth.finished]
         sides = [stack.enter_context(closing(Side(url, growth, size))) for size, url in enumerate(urls)]
         yield Pair(f"{database}, {growth.name}", growth, *sides)
+
+
+def finished_jobs(postgres: str, count: int) -> AbstractContextManager[str]:
+    """Yield the URL of a new database with so many finished jobs. It is a copy, because a million take half a minute."""
+    return fresh_database(postgres, template_database(postgres, f"finished_{count}", lambda url: finish(url, count)))
+
+
+def finish(url: str, count: int) -> None:
+    with closing(Database(url)) as database:
+        filling.finish(Ledger(database), count)
 
 
 def roomy(folder: Path) -> bool:

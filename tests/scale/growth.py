@@ -31,9 +31,8 @@ class Growth:
     state: State | None = None
     task: str = ""
 
-    def fill(self, ledger: Ledger, size: int) -> None:
-        """Fill the small ledger (size 0) or the large one (size 1)."""
-        filling.finish(ledger, self.finished[size])
+    def pile_up(self, ledger: Ledger, size: int) -> None:
+        """Add the waiting jobs of the small ledger (size 0) or of the large one (size 1) to its finished ones."""
         if self.state is not None:
             filling.pile_up(ledger, self.waiting[size], self.state, self.task)
         for _ in range(QUEUED):
@@ -50,12 +49,15 @@ DATABASES = ["sqlite", "postgres"]
 
 
 class Side:
-    """A filled ledger, which is restored after each operation."""
+    """A filled ledger, which is restored after each operation.
+
+    :param url: a database with the finished jobs.
+    """
 
     def __init__(self, url: str, growth: Growth, size: int) -> None:
         self.ledger = Ledger(Database(url))
         self.metered = metered_ledger(url)
-        growth.fill(self.ledger, size)
+        growth.pile_up(self.ledger, size)
         self.heights = {} if self.ledger.database.dialect.one_writer else heights(self.ledger)
         with self.ledger.database.statement() as tx:
             row = tx.one("SELECT (SELECT max(seq) FROM jobs) AS job, (SELECT max(seq) FROM handles) AS handle")

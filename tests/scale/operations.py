@@ -172,7 +172,7 @@ def unmade(ledger: Ledger) -> None:
     """A dataset without a version or a job."""
     Timetable(ledger).register({NEW_DATASET: "every hour"})
     with ledger.database.statement() as tx:
-        tx.run("DELETE FROM jobs WHERE task = :task", task=NEW_DATASET)
+        tx.run("DELETE FROM jobs WHERE task = :task AND seq > 0", task=NEW_DATASET)
 
 
 def update_writer(ledger: Ledger, held: tuple[str, str]) -> callbacks.UpdateWriter:
@@ -441,14 +441,17 @@ def unique(key: str | None = None) -> NewJob:
     return new(handle=secrets.token_hex(16), unique_key=key, cache_for=HOUR)
 
 
+FORCE_STATE = """
+UPDATE jobs SET state = :state, ended_at = NOW WHERE id = (SELECT job_id FROM handles WHERE id = :handle)
+"""
+
+
 def shared(ledger: Ledger, state: State = State.QUEUED, others: int = 0) -> NewJob:
     """Make a handle and its run in this state, which `others` other handles share. Return the handle's job."""
     job = unique()
     ledger.submit([job, *(unique(job.unique_key) for _ in range(others))])
     with ledger.database.statement() as tx:
-        tx.run(
-            "UPDATE jobs SET state = :state, ended_at = NOW WHERE unique_key = :key", state=state, key=job.unique_key
-        )
+        tx.run(FORCE_STATE, state=state, handle=job.handle)
     return job
 
 

@@ -21,12 +21,11 @@ from jobqueue.monitoring.search import DAY, Filter, Listing
 from jobqueue.monitoring.snapshot import snapshot
 from tests import statements
 from tests.scale import filling
-from tests.scale.conftest import Say
+from tests.scale.conftest import Say, finish, finished_jobs
 from tests.scale.filling import ANN, RARE
 from tests.scale.growth import QUEUED
 from tests.scale.meter import metered, metered_ledger
 from tests.scale.operations import submitted
-from tests.servers import fresh_database
 
 JOBS = {"postgres": 1_000_000, "sqlite": 100_000}
 AT_ONCE = 0.3  # seconds
@@ -94,12 +93,12 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         if request.param == "sqlite":
             folder: Path = tmp_path_factory.mktemp("listing")
             url = f"sqlite:///{folder}/jobs.sqlite"
+            finish(url, JOBS[request.param])
         else:
-            url = stack.enter_context(fresh_database(request.getfixturevalue("postgres")))
+            url = stack.enter_context(finished_jobs(request.getfixturevalue("postgres"), JOBS[request.param]))
         ledger, metered_one = Ledger(Database(url)), metered_ledger(url)
         for one in (ledger, metered_one):
             stack.enter_context(closing(one.database))
-        filling.finish(ledger, JOBS[request.param])
         for _ in range(QUEUED):
             submitted(ledger)
         yield Filled(request.param, ledger, metered_one)
