@@ -259,6 +259,12 @@ class Server:
         wait_until(lambda: all(map(is_gone, family)))
 
 
+def nobody() -> dict[str, Any]:
+    """Return an account without rights, as arguments of subprocess.Popen."""
+    account = pwd.getpwnam("nobody")
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
 class PostgresServer(Server):
     """A Postgres. By default it is durable, as on a host: commits survive `stop("immediate")`, which is a crash."""
 
@@ -272,8 +278,7 @@ class PostgresServer(Server):
         self.data = self.folder / "data"
         self.programs = PROGRAMS
         if os.geteuid() == 0:  # Postgres refuses to run as root
-            nobody = pwd.getpwnam("nobody")
-            self.account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            self.account = nobody()
             self.give(self.folder)
 
     @property

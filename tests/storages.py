@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from fcntl import LOCK_EX, flock
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import pytest
 
 from jobqueue.database.database import Database
+from tests.pgbouncer import Mode, on_server, shared_pgbouncer
 from tests.servers import fresh_database, fresh_redis, shared_postgres, shared_valkey, template_database
 
 
@@ -70,11 +71,22 @@ def postgres_and_valkey(folder: Path, run: Path, empty: bool) -> Iterator[Storag
         yield Storage(database_url, redis_url)
 
 
+def through_pgbouncer(mode: Mode) -> "MakeStorage":
+    @contextmanager
+    def make(folder: Path, run: Path, empty: bool) -> Iterator[Storage]:
+        with postgres_database(run, empty) as database_url:
+            yield Storage(on_server(shared_pgbouncer(run, shared_postgres(run), mode), database_url))
+
+    return make
+
+
 # Name -> a function that takes the test's folder, the run's folder, and whether the database has no tables.
-STORAGES: dict[str, Callable[[Path, Path, bool], AbstractContextManager[Storage]]] = {
+MakeStorage = Callable[[Path, Path, bool], AbstractContextManager[Storage]]
+STORAGES: dict[str, MakeStorage] = {
     "sqlite": sqlite,
     "postgres": postgres,
     "postgres+valkey": postgres_and_valkey,
+    **{f"pgbouncer-{mode}": through_pgbouncer(mode) for mode in get_args(Mode) if mode != "statement"},
 }
 
 

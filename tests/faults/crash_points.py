@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from jobqueue.database import sqlite
 from jobqueue.database.database import Database, DatabaseUnavailable
 from jobqueue.ledger.attempts import Attempts
 from jobqueue.ledger.consumers import Consumers
@@ -216,7 +217,7 @@ def _key(first: Any = "", *_: Any) -> str:
 def _names(database: Database) -> dict[str, str]:
     """Return the names of statements by their text in this database's dialect."""
     named = {database.dialect.compile(sql): name for name, sql in named_statements().items()}
-    return named | {database.dialect.begin: "BEGIN"}
+    return named | {sqlite.BEGIN: "BEGIN"}
 
 
 def named_statements() -> dict[str, str]:

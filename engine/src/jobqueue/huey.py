@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,6 +76,9 @@ class DurableHuey(ReportTasks):
         `sqlite:////abs/path.sqlite`. By default a SQLite file under var/ in the working directory.
     :param redis_url: `redis://` or `rediss://`. Redis wakes idle workers and caches datasets. Without it, Postgres wakes the
         workers; with SQLite they poll.
+    :param database_pooling: the pooler before the database: "direct", "session", "transaction" or "transaction-unprepared" (see
+        `jobqueue.database.pooling`). By default each process finds out.
+    :param database_direct_url: the same database without the pooler, for LISTEN and migrations.
     :param tasks_in: the package whose modules define the tasks. A consumer imports all of them.
     :param dash_app: the module that makes the Dash app. A consumer imports it if the app has background callbacks: if its
         source names a HueyManager, and a module in its folder has a callback with `background=`.
@@ -108,6 +112,8 @@ class DurableHuey(ReportTasks):
         *,
         tasks_in: str | None = None,
         dash_app: str | None = None,
+        database_pooling: str = "auto",
+        database_direct_url: str | None = None,
         secret_key: str | None = None,
         secret_key_fallbacks: Sequence[str] = (),
         lease_s: float = LEASE,
@@ -128,17 +134,13 @@ class DurableHuey(ReportTasks):
     ) -> None:
         self.database_url = database_url or f"sqlite:///{Path('var', name).absolute()}.sqlite"
         self.redis_url = redis_url
-        self.lease_s = lease_s
-        self.renew_s = renew_s
-        self.grace_s = grace_s
+        self._open_database = partial(Database, pooling=database_pooling, direct_url=database_direct_url)
+        self.lease_s, self.renew_s, self.grace_s = lease_s, renew_s, grace_s
         self.max_losses = max_losses
         self.unknown_after_s = unknown_after_s
         self.limits = ConcurrencyLimits(per_owner=check_limit("per_owner", per_owner))
-        self.max_arguments = max_arguments
-        self.max_result = max_result
-        self.max_file = max_file
-        self.keep_days = keep_days
-        self.keep_jobs = keep_jobs
+        self.max_arguments, self.max_result, self.max_file = max_arguments, max_result, max_file
+        self.keep_days, self.keep_jobs = keep_days, keep_jobs
         self.version = version or code_version()
         self.timezone = find_zone(timezone)
         self.place = place
@@ -189,7 +191,7 @@ class DurableHuey(ReportTasks):
         return self._storage_on(MEMORY)
 
     def _storage_on(self, database_url: str) -> LedgerStorage:
-        database = Database(database_url)
+        database = self._open_database(database_url)
         notifier = notifier_for(database, self.redis_url, self.name)
         ledger = Ledger(database, self.max_losses, self.limits, notifier.notify)
         cache = DatasetCache(self.redis_url, self.name) if self.redis_url and not database.in_memory else None
@@ -210,10 +212,8 @@ class DurableHuey(ReportTasks):
 
     def check(self, workers: int = 2) -> list[Check]:
         """Check the database, its connections for so many workers, Redis, the key and the workers. Errors are findings too."""
-        listens = self.redis_url is None
-        return health_checks(
-            self.ledger, self.storage.notifier, self.serializer, lease_s=self.lease_s, listens=listens, workers=workers
-        )
+        keys, notifier, listens = self.serializer, self.storage.notifier, self.redis_url is None
+        return health_checks(self.ledger, notifier, keys, lease_s=self.lease_s, listens=listens, workers=workers)
 
     # --- tasks, schedules and datasets ---
 

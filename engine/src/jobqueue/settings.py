@@ -32,7 +32,7 @@ LINGER = 5.0  # seconds
 MAKE_A_KEY = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 USE_POSTGRES = "Set it to a Postgres database: postgresql://user:password@host/name"
 
-URLS = ("database_url", "redis_url")  # they may hold a password
+URLS = ("database_url", "database_direct_url", "redis_url")  # they may hold a password
 KEYS = ("secret_key", "secret_key_fallbacks", "metrics_token", "sentry_dsn")
 BASE, ROUTES, REQUESTS = "dash_url_base_pathname", "dash_routes_pathname_prefix", "dash_requests_pathname_prefix"
 
@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     app_env: Literal["development", "production"] = "development"
     dyno: str | None = None  # Heroku sets it; the app is then in production
     database_url: str | None = None  # by default a SQLite file under var/ in the working directory
+    database_pooling: Literal["auto", "direct", "session", "transaction", "transaction-unprepared"] = "auto"
+    database_direct_url: str | None = None  # the same database without a pooler, for LISTEN and migrations
     redis_url: str | None = None  # wakes idle workers; without it the database does
     secret_key: str | None = None  # signs messages; in development one is made beside the SQLite file
     secret_key_fallbacks: Annotated[tuple[str, ...], NoDecode] = ()  # earlier keys, comma separated, that still verify
@@ -133,7 +135,7 @@ class Settings(BaseSettings):
 
     def for_queue(self) -> dict[str, Any]:
         """Return the arguments of DurableHuey that these settings give: `DurableHuey("app", **settings.for_queue())`."""
-        same = {"database_url", "redis_url", "secret_key", "secret_key_fallbacks", "timezone", "place", "max_arguments",
+        same = {"database_url", "database_pooling", "database_direct_url", "redis_url", "secret_key", "secret_key_fallbacks", "timezone", "place", "max_arguments",
                 "max_result", "max_file", "per_owner", "keep_days", "keep_jobs"}  # fmt: skip
         return {name: getattr(self, name) for name in same} | {
             "lease_s": self.lease,
@@ -146,11 +148,11 @@ class Settings(BaseSettings):
         """Return the URL prefix as arguments of Dash: `Dash(__name__, **settings.for_dash())`."""
         return {name.removeprefix("dash_"): getattr(self, name) for name in (BASE, ROUTES, REQUESTS)}
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_direct_url")
     @classmethod
-    def _check_database(cls, url: str | None) -> str | None:
-        if url is not None:
-            dialect_of(url)
+    def _check_database(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is not None and dialect_of(url).one_writer and info.field_name == "database_direct_url":
+            raise ValueError("it is a SQLite file, which has no pooler. Set it to a Postgres database, or remove it")
         return url
 
     @field_validator("redis_url")
@@ -246,7 +248,10 @@ def load_or_exit(settings: type[SettingsT]) -> SettingsT:
 def _sentence(problem: ErrorDetails) -> str:
     match problem:
         case {
-            "loc": ("database_url" | "redis_url" | "queues" | "timezone" | "place" as field, *_),
+            "loc": (
+                "database_url" | "database_direct_url" | "redis_url" | "queues" | "timezone" | "place" as field,
+                *_,
+            ),
             "ctx": {"error": error},
         }:
             return f"{field.upper()} cannot be used: {error}"

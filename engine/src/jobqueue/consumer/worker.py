@@ -26,6 +26,8 @@ from jobqueue.notifier.notifier import Notifier
 logger = logging.getLogger("jobqueue.consumer")
 
 IDLE = 1.0  # seconds that an idle worker waits for the notifier before it polls
+POLL = 0.1  # the same shortly after a job, if notifications do not arrive
+SHORTLY = 60.0  # seconds
 YIELD = 0.25  # seconds that a worker ignores notifications after it passed one on to workers with other code
 TOKEN = 32  # characters in a token
 
@@ -71,6 +73,7 @@ class DurableWorker(Worker):
         self.requested_token = multiprocessing.RawArray("c", TOKEN)  # of its last request for a job
         self.deadline = multiprocessing.RawValue("d", 0.0)  # its job's timeout, by time.monotonic(); 0 for none
         self.made_at = time.monotonic()
+        self._worked_at = float("-inf")  # time.monotonic() at the end of its last job
         self._reminder = Reminder(self._logger)
         self.claim_in_doubt = False  # a claim was sent without an answer, so the database may have given it a job
         self.notified = False  # this worker, and no other, was notified since its last claim
@@ -96,12 +99,13 @@ class DurableWorker(Worker):
             if for_other_code:  # only other code knows the queued task: notify its workers, and stay out of their way
                 self.notifier.notify(self.queues or [DEFAULT])
                 self.stop_flag.wait(YIELD)
-            self.notified = self.notifier.wait(IDLE, self.stop_flag.wait, self.queues)
+            self.notified = self.notifier.wait(self._patience, self.stop_flag.wait, self.queues)
             return
         self.notified = False
         self.delay = self.default_delay
         while task is not None:
             task = self._next_after(self._execute(task))
+        self._worked_at = time.monotonic()
         if self._is_worn_out:
             taken = (memory(os.getpid()) or 0) / 1e6
             logger.info("%s is replaced: it has run %s jobs, and takes %.0f MB.", self.name, self.task_count, taken)
@@ -152,6 +156,11 @@ class DurableWorker(Worker):
             with contextlib.suppress(DatabaseUnavailable):
                 self.ledger.release(self.consumer, self.name)
         super().shutdown()
+
+    @property
+    def _patience(self) -> float:
+        """Return the seconds to wait for the notifier before the next claim."""
+        return IDLE if self.notifier.hears or time.monotonic() > self._worked_at + SHORTLY else POLL
 
     @property
     def _is_orphan(self) -> bool:

@@ -58,7 +58,9 @@ class Dialect(Protocol):
 
     url: sa.URL
     path: Path | None  # the SQLite file; None on Postgres and in memory
-    begin: str  # the statement that begins a transaction
+    direct: "Dialect"  # the same database without a pooler, if there is a way
+    pooling: str | None  # the pooler, by its name in `jobqueue.database.pooling`; None while it is not known
+    keeps_session: bool  # whether a connection keeps its settings, and hears notifications
     connections: str  # a statement that returns `used` and `most` connections; empty if they are unlimited
     pool_size: int  # the most connections of a process
     pool_timeout: float  # seconds that a thread waits for a free connection
@@ -73,6 +75,10 @@ class Dialect(Protocol):
 
     def bind(self, params: dict[str, Any]) -> dict[str, Any]:
         """Return a statement's parameters in the types that the driver takes."""
+        ...
+
+    def begin(self, cursor: Any) -> None:
+        """Begin a transaction."""
         ...
 
     def connect(self) -> Any:
@@ -165,11 +171,13 @@ class Database:
     """The ledger's database. It connects at the first use.
 
     :param url: `sqlite:////abs/path.sqlite`, `sqlite://` for a database in memory, or `postgresql://user:password@host/name`.
+    :param pooling: the pooler before Postgres, by its name in `jobqueue.database.pooling`, or "auto" to find out.
+    :param direct_url: the same Postgres without the pooler.
     :raises ValueError: for any other URL. The message does not contain the password.
     """
 
-    def __init__(self, url: str) -> None:
-        self._dialect = dialect_of(url)
+    def __init__(self, url: str, pooling: str = "auto", direct_url: str | None = None) -> None:
+        self._dialect = dialect_of(url, pooling, direct_url)
         self._pool: Pool | None = None
         self._pid = os.getpid()
         self._opening = threading.Lock()
@@ -211,6 +219,22 @@ class Database:
         """Return the SQLite file, or None on Postgres and in memory."""
         return self._dialect.path
 
+    @property
+    def pooling(self) -> str | None:
+        """Return the pooler by its name in `jobqueue.database.pooling`. None on SQLite, and before the first connection."""
+        return self._dialect.pooling
+
+    @property
+    def direct_address(self) -> str | None:
+        """Return the direct URL as it may be printed, or None."""
+        direct = self._dialect.direct
+        return None if direct is self._dialect else printable(direct.url.render_as_string(hide_password=False))
+
+    @property
+    def can_listen(self) -> bool:
+        """Return whether a connection of `connect` would hear notifications. A pooler in transaction mode passes none on."""
+        return self._dialect.direct.keeps_session
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Open a transaction. Commit it at the end of the block, or roll it back if the block raises.
@@ -221,7 +245,7 @@ class Database:
         """
         with patience.waiting(patience.WRITE), self._cursor() as cursor:
             try:
-                cursor.execute(self._dialect.begin)
+                self._dialect.begin(cursor)
                 yield Transaction(self._dialect, cursor)
             except BaseException:
                 with contextlib.suppress(*self._dialect.errors):
@@ -272,13 +296,13 @@ class Database:
                     pool.give_back(connection)
 
     def connect(self, *statements: str) -> Any:
-        """Return a driver connection outside the pool. The caller closes it. Each statement on it commits by itself.
+        """Return a driver connection outside the pool, and past a pooler if there is a direct URL. The caller closes it. Each statement on it commits by itself.
 
         :param statements: executed on the new connection.
         :raises DatabaseUnavailable: if the database does not answer.
         """
         try:
-            connection = self._dialect.connect()
+            connection = self._dialect.direct.connect()
             try:
                 for statement in statements:
                     connection.execute(statement)
@@ -402,16 +426,19 @@ class Database:
             raise DatabaseUnavailable(problem.sentence, problem) from None
 
 
-def dialect_of(url: str) -> Dialect:
-    """Return the dialect for a database URL, in any form that hosting providers use.
+def dialect_of(url: str, pooling: str = "auto", direct_url: str | None = None) -> Dialect:
+    """Return the dialect for a database URL, in any form that hosting providers use. SQLite has no pooler.
 
-    :raises ValueError: for an unsupported or unreadable URL. The message does not contain the password.
+    :raises ValueError: for an unsupported or unreadable URL, or an unknown pooling. The message does not contain the password.
     """
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         from jobqueue.database.sqlite import SQLite
 
         return SQLite(parsed)
+    from jobqueue.database.pooling import Pooling
     from jobqueue.database.postgres import Postgres
 
-    return Postgres(parsed)
+    return Postgres(
+        parsed, None if pooling == "auto" else Pooling(pooling), None if direct_url is None else parse_url(direct_url)
+    )

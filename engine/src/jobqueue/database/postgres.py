@@ -24,6 +24,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from jobqueue.database import patience
+from jobqueue.database.pooling import Pooling, find_pooling, refuse_early_commits
 
 SILENCE = 10.0  # seconds in which no data moves after which a connection counts as broken
 GONE = 15  # seconds after which the system gives up a connection whose peer does not even acknowledge
@@ -46,6 +47,9 @@ SELECT set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE s
        set_config('tcp_user_timeout', %(gone)s, false)
 FROM pg_settings WHERE name = 'synchronous_commit'
 """
+
+# The same for a transaction behind a pooler that gives the connection to another client after it.
+_LOCAL = f"SET LOCAL idle_in_transaction_session_timeout = '{HELD}s'; SET LOCAL lock_timeout = '{HELD}s'"
 
 # The server counts a client as idle until the whole of its next statement has arrived.
 _IDLE = "SET LOCAL idle_in_transaction_session_timeout = '{seconds}s'"
@@ -140,8 +144,6 @@ def _limits() -> dict[str, int]:
 class Postgres:
     """The Postgres dialect: SQL translation, connections, and the meaning of errors."""
 
-    begin = "BEGIN"
-    connections = _USED
     pool_size = CONNECTIONS
     one_writer = False
     errors: tuple[type[Exception], ...] = (psycopg.Error,)
@@ -149,8 +151,10 @@ class Postgres:
     no_table: type[Exception] = psycopg.errors.UndefinedTable
     path: Path | None = None
 
-    def __init__(self, url: sa.URL) -> None:
+    def __init__(self, url: sa.URL, pooling: Pooling | None = None, direct: sa.URL | None = None) -> None:
         self.url = url.set(drivername="postgresql+psycopg")
+        self.pooling = pooling  # None until the first connection finds out
+        self.direct = self if direct is None else Postgres(direct)
         self.pool_timeout = SILENCE  # waiting for a connection takes no longer than waiting for an answer
 
     @staticmethod
@@ -174,24 +178,49 @@ class Postgres:
         """Return the parameters in the types that the driver takes."""
         return params
 
+    @property
+    def connections(self) -> str:
+        """Return a statement that counts connections. Behind a pooler its connections count, which it opens and limits itself."""
+        return _USED if self.pooling in (None, Pooling.DIRECT) else ""
+
+    @property
+    def keeps_session(self) -> bool:
+        """Return whether a connection keeps its settings and its LISTEN. True while nothing is known."""
+        return self.pooling is None or self.pooling.keeps_session
+
+    def begin(self, cursor: Any) -> None:
+        """Begin a transaction."""
+        cursor.execute("BEGIN")
+        if not self.keeps_session:
+            cursor.connection.execute(_LOCAL, prepare=False)
+
     def connect(self) -> Connection:
-        """Open a connection outside any pool."""
-        from_url = self.url.translate_connect_args(username="user", database="dbname")
-        timeout = max(2, int(patience.at_most(CONNECT)))  # the driver takes whole seconds, and no fewer than two
-        arguments: dict[str, Any] = {"connect_timeout": timeout, **_limits(), **from_url, **self.url.query}
+        """Open a connection outside the pool of this process."""
+        connection = self._open()
         try:
-            connection = Connection.connect(autocommit=True, **arguments)
-        except psycopg.ProgrammingError:  # its message quotes the option, which may be a part of a password
-            raise psycopg.OperationalError(
-                "libpq does not know an option of the URL, or refuses its value. Check the part of the URL after the question mark."
-            ) from None
-        try:
-            connection.prepare_threshold = 0  # prepare at once: a process repeats a small set of statements
-            connection.execute(_SESSION, {"held": f"{HELD}s", "gone": f"{GONE}s"})
+            if self.pooling is None:
+                self.pooling = find_pooling(connection, self._open)
+            # If at all, prepare at once: a process repeats a small set of statements.
+            connection.prepare_threshold = None if self.pooling is Pooling.UNPREPARED else 0
+            if self.keeps_session:
+                connection.execute(_SESSION, {"held": f"{HELD}s", "gone": f"{GONE}s"})
+            else:
+                refuse_early_commits(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _open(self) -> Connection:
+        from_url = self.url.translate_connect_args(username="user", database="dbname")
+        timeout = max(2, int(patience.at_most(CONNECT)))  # the driver takes whole seconds, and no fewer than two
+        arguments: dict[str, Any] = {"connect_timeout": timeout, **_limits(), **from_url, **self.url.query}
+        try:
+            return Connection.connect(autocommit=True, **arguments)
+        except psycopg.ProgrammingError:  # its message quotes the option, which may be a part of a password
+            raise psycopg.OperationalError(
+                "libpq does not know an option of the URL, or refuses its value. Check the part of the URL after the question mark."
+            ) from None
 
     @staticmethod
     def watch(connection: Connection, on_transfer: Callable[[], object]) -> None:
@@ -232,7 +261,7 @@ class Postgres:
         """Open a transaction that holds the migration lock. Commit it at the end of the block."""
         engine = sa.create_engine(
             "postgresql+psycopg://",  # the engine prints its URL
-            creator=self.connect,
+            creator=self.direct.connect,
             isolation_level="AUTOCOMMIT",
             poolclass=sa.NullPool,
             use_native_hstore=False,  # saves a query in each process

@@ -17,18 +17,21 @@ READ_ONLY = "read-only"
 NO_RIGHTS = "no rights"
 TOO_MANY = "too many connections"
 UNREACHABLE = "unreachable"
-_LASTING = {"wrong password", "no such role", "no such database", NO_RIGHTS, "pooler"}
+POOLER = "pooler"
+STATEMENT_POOLING = "statement pooling"
+EARLY_COMMITS = "early commits"
+_LASTING = {"wrong password", "no such role", "no such database", NO_RIGHTS, POOLER, STATEMENT_POOLING, EARLY_COMMITS}
 
 # By SQLSTATE, and by the text of a failed connection, for which the driver has no SQLSTATE.
 _BY_STATE = {
     "25006": READ_ONLY,
-    "26000": "pooler",
+    "26000": POOLER,
     "28000": "wrong password",
     "28P01": "wrong password",
     "3D000": "no such database",
     "3F000": NO_RIGHTS,
     "42501": NO_RIGHTS,
-    "42P05": "pooler",
+    "42P05": POOLER,
     "53300": TOO_MANY,
 }
 _BY_TEXT = {
@@ -37,6 +40,8 @@ _BY_TEXT = {
     r'database ".*" does not exist': "no such database",
     r"permission denied for database": NO_RIGHTS,
     r"too many (clients|connections)|remaining connection slots|no more connections allowed": TOO_MANY,
+    r"not allowed in statement pooling": STATEMENT_POOLING,
+    r"synchronous_commit is off": EARLY_COMMITS,
     r"attempt to write a readonly database": READ_ONLY,
 }
 _SENTENCES = {
@@ -45,9 +50,17 @@ _SENTENCES = {
     "no such database": "{where} has no such database. Create it, or correct DATABASE_URL.",
     NO_RIGHTS: 'The role "{role}" lacks a right on {where}: {text}. {advice}',
     READ_ONLY: "{where} is read-only, as a standby is after a failover. Point DATABASE_URL at the primary, or end the read-only mode.",
-    "pooler": (
+    POOLER: (
         "{where} is a pooler that changes the connection between two statements: {text}. "
-        "Use its session mode, or the direct address of the database."
+        "Set DATABASE_POOLING to transaction-unprepared, or use its session mode."
+    ),
+    STATEMENT_POOLING: (
+        "{where} is a pooler in statement mode, which allows no transactions. Set its pool_mode to transaction or session."
+    ),
+    EARLY_COMMITS: (
+        "{where} is a pooler in transaction mode, and {text}. Each client would have to turn it on, which such a pooler "
+        "prevents, so a job could be lost. Run, as the role of this app: ALTER ROLE CURRENT_USER SET synchronous_commit = on; "
+        "and restart the pooler."
     ),
     TOO_MANY: (
         "{where} accepts no more connections: {text}. Lower WORKERS, stop other clients, or raise the limit of the database."

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import sqlalchemy as sa
 
+BEGIN = "BEGIN IMMEDIATE"
 CONNECTIONS = 40  # most connections of a process: usually one for each thread
 BUSY_TIMEOUT = 10  # seconds that a statement waits for another writer of the file
 POOL_TIMEOUT = 30.0  # seconds that a thread waits for a connection of another thread
@@ -22,8 +23,9 @@ _NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 class SQLite:
     """The SQLite dialect: SQL translation, connections, and the meaning of errors."""
 
-    begin = "BEGIN IMMEDIATE"
     connections = ""
+    keeps_session = True
+    pooling = None
     pool_size = CONNECTIONS
     pool_timeout = POOL_TIMEOUT
     one_writer = True  # so callers read first, and write only if there is something to change
@@ -38,6 +40,7 @@ class SQLite:
             self._refuse_escapes(self.path)
             url = url.set(database=str(self.path))
         self.url = url
+        self.direct = self
         self._memory: sqlite3.Connection | None = None
 
     @staticmethod
@@ -67,6 +70,11 @@ class SQLite:
     def bind(params: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters in the types that the driver takes: lists become JSON."""
         return {name: json.dumps(value) if isinstance(value, list) else value for name, value in params.items()}
+
+    @staticmethod
+    def begin(cursor: sqlite3.Cursor) -> None:
+        """Begin a transaction that may write."""
+        cursor.execute(BEGIN)
 
     def connect(self) -> sqlite3.Connection:
         """Open a connection outside any pool. A database in memory has a single connection, which this returns each time."""
@@ -114,7 +122,7 @@ class SQLite:
         with self._locked(), engine.connect() as connection:
             if self.path is not None:
                 connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-            connection.exec_driver_sql(self.begin)
+            connection.exec_driver_sql(BEGIN)
             yield connection
             connection.exec_driver_sql("COMMIT")
 

@@ -6,13 +6,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobqueue.database import migrations
-from jobqueue.database.database import DatabaseUnavailable
+from jobqueue.database.database import Database, DatabaseUnavailable
 from jobqueue.database.problems import UNREACHABLE
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.states import State
 from jobqueue.monitoring.connections import ConnectionPlan
 from jobqueue.notifier.notifier import Notifier
 
+POOLERS = {
+    "session": "in session mode, which changes nothing for this app",
+    "transaction": "in transaction mode, which knows prepared statements",
+    "transaction-unprepared": "in transaction mode, which knows no prepared statements, so the database works three times as hard. "
+    "PgBouncer knows them from 1.21, with max_prepared_statements",
+}
+NOT_HEARD = (
+    "Notifications do not arrive: idle workers look for jobs ten times a second shortly after a job, then once a second. To start "
+    "jobs at once, set REDIS_URL, or DATABASE_DIRECT_URL to the address without the pooler"
+)
 FULL = 0.9  # fraction of the database's connections; more in use is a warning
 
 
@@ -64,6 +74,7 @@ def _checks(
         return
     newer = f", newer than {migrations.HEAD} of this release, which works with it" if schema > migrations.HEAD else ""
     yield Check("database", True, f"{ledger.database.address}, schema {schema}{newer}")
+    yield from _pooler(ledger.database, listens)
     if connections is not None:
         plan = ConnectionPlan(*connections, workers, listens)
         crowded = "Use a database with more connections, or start fewer workers and web processes."
@@ -95,3 +106,21 @@ def _checks(
             "queues", False, f"no consumer serves {', '.join(unserved)}, where jobs are queued",
             "Add it to QUEUES or `worker --queues`. Without these settings, workers serve every queue.",
         )  # fmt: skip
+
+
+def _pooler(database: Database, listens: bool) -> Iterator[Check]:
+    """Say which pooler is before the database, if any, and check the way past it."""
+    if database.pooling in POOLERS:
+        told = [f"a pooler {POOLERS[database.pooling]}", *([NOT_HEARD] if listens and not database.can_listen else [])]
+        yield Check("pooler", True, ". ".join(told))
+    if database.direct_address is not None:
+        try:
+            database.connect().close()
+        except DatabaseUnavailable as error:
+            yield Check("direct database", False, str(error), "Check DATABASE_DIRECT_URL.")
+        else:
+            behind = "leads to a pooler in transaction mode, too"
+            detail = database.direct_address if database.can_listen else behind
+            yield Check(
+                "direct database", database.can_listen, detail, "Set DATABASE_DIRECT_URL to the database itself."
+            )

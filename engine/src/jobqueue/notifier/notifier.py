@@ -42,6 +42,7 @@ class Notifier:
     A producer calls `notify`, an idle worker `wait`. The remaining methods are for a consumer's main process.
     """
 
+    hears = True  # whether notifications arrive; otherwise workers poll more often after a job
     sees_commits = False  # whether `wait` also returns after any commit, so that a wait for a result can use it
 
     def notify(self, queues: Sequence[str]) -> None:
@@ -157,6 +158,10 @@ class PostgresNotifier(Notifier):
         self._wakeups: Any = None  # a semaphore that the main process shares with its workers
         self._workers = 0
 
+    @property
+    def hears(self) -> bool:  # type: ignore[override]
+        return self._database.can_listen
+
     def notify(self, queues: Sequence[str]) -> None:
         if not queues:
             return
@@ -185,7 +190,7 @@ class PostgresNotifier(Notifier):
         self._wakeups = self._wakeups or multiprocessing.Semaphore(0)
 
     def listen(self) -> None:
-        if self.sockets:
+        if self.sockets or not self.hears:
             return
         try:
             connection = self._database.connect(f"LISTEN {CHANNEL}")
