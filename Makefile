@@ -74,22 +74,25 @@ test: quick
 	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -m 'not long and (alone or promise)' --ignore=tests/scale
 
 quick: venv
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not long and not alone' --ignore=tests/faults --ignore=tests/scale
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadgroup -m 'not long and not alone' --ignore=tests/faults --ignore=tests/scale
 
 # The rest of `test` is in other parts: the promises in faults, the tests that measure time in alone.
 check: venv
 	@bin/check lint quick faults scale,deploy alone
 
-# Redis holds no job: it wakes workers. So beside the tests that break it, a few of each kind of kill run with it.
-WITH_REDIS := $(addprefix tests/faults/test_,torture.py kills.py stops.py cancels.py)
+# Redis holds no job: it wakes workers. A pooler only passes statements on. So beside the tests that break them, a few of each kind of
+# kill run with both.
+UNPREPARED := $(addprefix tests/faults/test_,kills.py cancels.py)
+PREPARED := $(addprefix tests/faults/test_,torture.py stops.py)
 
 # The engine's tests that `make test` runs on SQLite alone run here on Postgres too. Tests of faults wait for half of their time, and
-# those in a browser for a quarter, so more than two at a time are not too many for two cores.
+# those in a browser for a quarter or more, so more than two at a time are not too many for two cores.
 faults: venv
 	$(BIN)/python -m pytest -n 3 tests/engine --storages postgres -k postgres
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 4 --dist loadgroup tests/faults --storages sqlite,postgres
-	$(BIN)/python -m pytest -n 4 $(WITH_REDIS) --storages postgres+valkey
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadgroup -m 'long and not alone' tests/engine tests/end_to_end
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 4 --dist loadgroup -m 'not alone' tests/faults --storages sqlite,postgres
+	$(BIN)/python -m pytest -n 4 $(UNPREPARED) --storages pgbouncer-transaction-unprepared+valkey
+	$(BIN)/python -m pytest -n 4 $(PREPARED) --storages pgbouncer-transaction+valkey
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 4 --dist loadgroup -m 'long and not alone' tests/engine tests/end_to_end
 
 # Minutes, and gigabytes of disk.
 scale: venv
@@ -102,7 +105,7 @@ deploy: venv
 # One at a time, with nothing beside it. The rehearsal of pushes is among them, with fewer pushes than in deploy-test.
 alone: venv
 	$(CHROMIUM_FOUND) && PUSHES=4 $(BIN)/python -m pytest -m alone \
-	  tests/engine tests/end_to_end tests/template tests/deploy
+	  tests/engine tests/faults tests/end_to_end tests/template tests/deploy
 
 PUSHES ?= 10
 deploy-test: venv

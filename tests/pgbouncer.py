@@ -13,12 +13,14 @@ import tempfile
 from fcntl import LOCK_EX, flock
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from tests.servers import HOST, Server, nobody, shared_server
 
 Mode = Literal["session", "transaction", "transaction-unprepared", "statement"]
+
+CLIENT_MODES: list[Mode] = [mode for mode in get_args(Mode) if mode != "statement"]  # that the engine works through
 
 NEWEST_DEBIAN = "trixie"
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")

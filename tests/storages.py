@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from fcntl import LOCK_EX, flock
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import pytest
 
 from jobqueue.database.database import Database
-from tests.pgbouncer import Mode, on_server, shared_pgbouncer
+from tests.pgbouncer import CLIENT_MODES, Mode, on_server, shared_pgbouncer
 from tests.servers import fresh_database, fresh_redis, shared_postgres, shared_valkey, template_database
 
 
@@ -71,13 +71,14 @@ def postgres_and_valkey(folder: Path, run: Path, empty: bool) -> Iterator[Storag
         yield Storage(database_url, redis_url)
 
 
-def through_pgbouncer(mode: Mode) -> "MakeStorage":
+def through_pgbouncer(mode: Mode, make: "MakeStorage") -> "MakeStorage":
     @contextmanager
-    def make(folder: Path, run: Path, empty: bool) -> Iterator[Storage]:
-        with postgres_database(run, empty) as database_url:
-            yield Storage(on_server(shared_pgbouncer(run, shared_postgres(run), mode), database_url))
+    def made(folder: Path, run: Path, empty: bool) -> Iterator[Storage]:
+        with make(folder, run, empty) as storage:
+            pooler = shared_pgbouncer(run, shared_postgres(run), mode)
+            yield storage._replace(database_url=on_server(pooler, storage.database_url))
 
-    return make
+    return made
 
 
 # Name -> a function that takes the test's folder, the run's folder, and whether the database has no tables.
@@ -86,7 +87,8 @@ STORAGES: dict[str, MakeStorage] = {
     "sqlite": sqlite,
     "postgres": postgres,
     "postgres+valkey": postgres_and_valkey,
-    **{f"pgbouncer-{mode}": through_pgbouncer(mode) for mode in get_args(Mode) if mode != "statement"},
+    **{f"pgbouncer-{mode}": through_pgbouncer(mode, postgres) for mode in CLIENT_MODES},
+    **{f"pgbouncer-{mode}+valkey": through_pgbouncer(mode, postgres_and_valkey) for mode in CLIENT_MODES},
 }
 
 

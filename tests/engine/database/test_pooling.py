@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import get_args
 from urllib.parse import urlsplit
 
 import psycopg
@@ -14,14 +13,13 @@ from jobqueue import DatabaseUnavailable, DurableHuey
 from jobqueue.database.database import Database
 from jobqueue.settings import Settings
 from tests.engine.consumers import work
-from tests.pgbouncer import Mode, PgBouncerServer, on_server, shared_pgbouncer
+from tests.pgbouncer import CLIENT_MODES, Mode, PgBouncerServer, on_server, shared_pgbouncer
 from tests.servers import shared_postgres
 
-CLIENTS = [mode for mode in get_args(Mode) if mode != "statement"]
 FAR = 8  # connections of a pooler to one database
 
 
-@pytest.mark.parametrize("mode", CLIENTS)
+@pytest.mark.parametrize("mode", CLIENT_MODES)
 @pytest.mark.parametrize("deals", ["the last used", "in turn"])
 def test_each_pooler_is_found(shared: Path, fresh_postgres: str, mode: Mode, deals: str) -> None:
     with PgBouncerServer(shared_postgres(shared), mode, server_round_robin=int(deals == "in turn")) as pooler:
@@ -77,7 +75,7 @@ def test_a_pooler_in_statement_mode_is_refused_in_a_sentence(shared: Path, fresh
     assert refused.value.problem is not None and refused.value.problem.lasts
 
 
-@pytest.mark.parametrize("mode", CLIENTS)
+@pytest.mark.parametrize("mode", CLIENT_MODES)
 def test_a_server_that_commits_early_is_turned_on_or_refused(shared: Path, fresh_postgres: str, mode: Mode) -> None:
     name = urlsplit(fresh_postgres).path[1:]
     with psycopg.connect(fresh_postgres, autocommit=True) as connection:

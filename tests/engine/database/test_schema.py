@@ -190,7 +190,8 @@ def test_a_file_that_is_not_a_database_is_unavailable(tmp_path: Path) -> None:
 
 def test_each_check_passes_or_gives_a_remedy(huey: DurableHuey) -> None:
     checks = {check.name: check for check in huey.check()}
-    of_servers = {"connections": True} if huey.ledger.database.path is None else {}
+    direct = huey.ledger.database.pooling == "direct"
+    of_servers = {} if huey.ledger.database.path else {"connections" if direct else "pooler": True}
     of_servers |= {"redis": True} if huey.redis_url else {}
     assert {name: check.ok for name, check in checks.items()} == of_servers | {
         "database": True,

@@ -45,6 +45,7 @@ class Outage:
     def begin(self) -> None:
         tx = self.stack.enter_context(self.other.ledger.database.transaction())
         if not self.other.ledger.database.dialect.one_writer:
+            tx.run("SET LOCAL idle_in_transaction_session_timeout = 0")
             tx.run("LOCK TABLE jobs IN EXCLUSIVE MODE")
 
     def end(self) -> None:

@@ -170,5 +170,5 @@ def test_metrics_name_waits_fires_and_datasets(huey: DurableHuey) -> None:
     assert 7 <= seen["jobqueue_last_fire_age_seconds"]["app.beat",] < 30
     (age,) = seen["jobqueue_dataset_age_seconds"].values()
     assert 0 <= age < 30
-    on_postgres = not huey.ledger.database.dialect.one_writer
+    on_postgres = huey.ledger.database.pooling == "direct"
     assert ("jobqueue_connections" in seen) is on_postgres

@@ -49,7 +49,7 @@ FROM pg_settings WHERE name = 'synchronous_commit'
 """
 
 # The same for a transaction behind a pooler that gives the connection to another client after it.
-_LOCAL = f"SET LOCAL idle_in_transaction_session_timeout = '{HELD}s'; SET LOCAL lock_timeout = '{HELD}s'"
+_LOCAL = "SET LOCAL idle_in_transaction_session_timeout = '{held}s'; SET LOCAL lock_timeout = '{held}s'"
 
 # The server counts a client as idle until the whole of its next statement has arrived.
 _IDLE = "SET LOCAL idle_in_transaction_session_timeout = '{seconds}s'"
@@ -192,7 +192,7 @@ class Postgres:
         """Begin a transaction."""
         cursor.execute("BEGIN")
         if not self.keeps_session:
-            cursor.connection.execute(_LOCAL, prepare=False)
+            cursor.connection.execute(_LOCAL.format(held=HELD), prepare=False)
 
     def connect(self) -> Connection:
         """Open a connection outside the pool of this process."""
