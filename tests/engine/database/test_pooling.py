@@ -53,6 +53,25 @@ def test_a_busy_pooler_is_found(shared: Path, fresh_postgres: str) -> None:
                 other.join()
 
 
+def test_a_pooler_that_was_mistaken_for_another_is_found_at_its_first_error(shared: Path, fresh_postgres: str) -> None:
+    with PgBouncerServer(shared_postgres(shared), "transaction-unprepared", default_pool_size=1) as pooler:
+        url = on_server(pooler.url, fresh_postgres)
+        with closing(Database(url, pooling="session")) as database:
+            with pytest.raises(DatabaseUnavailable, match="Set DATABASE_POOLING to transaction-unprepared"):
+                database.check()
+            database.check()
+            assert database.pooling == "transaction-unprepared"
+
+
+def test_a_pooler_with_a_single_connection_is_found(shared: Path, fresh_postgres: str) -> None:
+    with (
+        PgBouncerServer(shared_postgres(shared), "transaction", default_pool_size=1) as pooler,
+        closing(Database(on_server(pooler.url, fresh_postgres))) as database,
+    ):
+        database.check()
+        assert database.pooling == "transaction"
+
+
 def test_a_named_pooling_is_taken_without_asking(fresh_postgres: str) -> None:
     with closing(Database(fresh_postgres, pooling="transaction")) as database:
         database.check()

@@ -5,13 +5,17 @@ clients, LISTEN would hear nothing, and a prepared statement is known only if th
 """
 
 import contextlib
+import secrets
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
 import psycopg
 
-ROUNDS = 3  # of questions; a pooler that deals its connections in turn shows itself in the second
+ROUNDS = 5  # of questions; a pooler that deals its connections in turn shows itself in the second
+OF_DRIVER = "_pg3_"  # names of its prepared statements. A pooler that knows them gives them names of its own
+PREPARED = "SELECT name FROM pg_prepared_statements WHERE statement LIKE %s"
+UNKNOWN = (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName)  # of a prepared statement
 
 
 class Pooling(StrEnum):
@@ -28,29 +32,58 @@ class Pooling(StrEnum):
         return self in (Pooling.DIRECT, Pooling.SESSION)
 
 
-def find_pooling(one: psycopg.Connection[Any], connect: Callable[[], psycopg.Connection[Any]]) -> Pooling:
-    """Find out what a new connection leads to. In an app's transactions behind a pooler, expect any of the server's processes.
+def find_pooling(connection: psycopg.Connection[Any], connect: Callable[[], psycopg.Connection[Any]]) -> Pooling:
+    """Find out what a new connection leads to.
 
     A direct connection is told the id of its server process at its start. A pooler tells an id of its own.
 
-    :param one: a connection that has executed nothing yet, in autocommit.
+    :param connection: one that has executed nothing yet, in autocommit.
     :param connect: opens another one.
     :raises psycopg.ProtocolViolation: for a pooler in statement mode, which allows no transactions.
     """
-    if _server_process(one, prepare=False) == one.info.backend_pid:
+    if connection.execute("SELECT pg_backend_pid()").fetchone() == (connection.info.backend_pid,):
         return Pooling.DIRECT
-    one.execute("BEGIN")
-    one.execute("ROLLBACK")
+    with connection.transaction():  # statement pooling refuses it
+        pass
     with contextlib.closing(connect()) as other:
         try:
-            seen = [(asked, _server_process(asked, prepare=True)) for asked in (one, one, other) * ROUNDS]
-        except (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName):
-            for connection in (one, other):  # they were prepared on connections of others
-                connection.execute("DEALLOCATE ALL")
+            return _find_pooler(_Client(connection), _Client(other))
+        except UNKNOWN:
+            for asked in (connection, other):  # they were prepared on connections that others use too
+                asked.execute("DEALLOCATE ALL")
             return Pooling.UNPREPARED
-    of_one = {process for connection, process in seen if connection is one}
-    shared = of_one & {process for connection, process in seen if connection is other}
-    return Pooling.TRANSACTION if shared or len(of_one) > 1 else Pooling.SESSION
+
+
+class _Client:
+    """A client of a pooler, which asks for its server process by a prepared statement."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+        self.mark = secrets.token_hex(8)  # in the statement, because other clients prepare others under the same name
+        self.met: list[int] = []  # server processes; the statement was prepared in the first
+
+    def ask(self) -> None:
+        row = self.connection.execute(f"SELECT pg_backend_pid(), '{self.mark}'", prepare=True).fetchone()
+        if row is None or row[1] != self.mark:
+            raise psycopg.errors.InvalidSqlStatementName("the prepared statement is another client's")
+        self.met.append(row[0])
+
+    @property
+    def moves(self) -> bool:
+        """Return whether its statement was known in a process other than that in which it was prepared."""
+        return len(set(self.met)) > 1
+
+
+def _find_pooler(one: _Client, other: _Client) -> Pooling:
+    for client in (one, one, other) * ROUNDS:
+        client.ask()
+    if not one.moves and not other.moves:
+        if one.met[0] != other.met[0]:
+            return Pooling.SESSION
+        found = other.connection.execute(PREPARED, [f"%{one.mark}%"], prepare=False).fetchall()
+        renamed = [name for (name,) in found if not name.startswith(OF_DRIVER)]
+        return Pooling.TRANSACTION if renamed else Pooling.UNPREPARED
+    return Pooling.TRANSACTION
 
 
 def refuse_early_commits(connection: psycopg.Connection[Any]) -> None:
@@ -60,9 +93,3 @@ def refuse_early_commits(connection: psycopg.Connection[Any]) -> None:
     """
     if connection.execute("SHOW synchronous_commit").fetchone() == ("off",):
         raise psycopg.OperationalError("synchronous_commit is off")
-
-
-def _server_process(connection: psycopg.Connection[Any], *, prepare: bool) -> int:
-    row = connection.execute("SELECT pg_backend_pid()", prepare=prepare).fetchone()
-    assert row is not None
-    return int(row[0])

@@ -7,6 +7,7 @@ SILENCE seconds without. The server waits HELD seconds for a client that holds l
 
 import fcntl
 import functools
+import logging
 import math
 import re
 import select
@@ -24,7 +25,9 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from jobqueue.database import patience
-from jobqueue.database.pooling import Pooling, find_pooling, refuse_early_commits
+from jobqueue.database.pooling import UNKNOWN, Pooling, find_pooling, refuse_early_commits
+
+logger = logging.getLogger("jobqueue.database")
 
 SILENCE = 10.0  # seconds in which no data moves after which a connection counts as broken
 GONE = 15  # seconds after which the system gives up a connection whose peer does not even acknowledge
@@ -76,8 +79,7 @@ _AT_FAULT = (
     psycopg.errors.TransactionTimeout,
     psycopg.errors.InsufficientPrivilege,
     psycopg.errors.InvalidSchemaName,
-    psycopg.errors.DuplicatePreparedStatement,
-    psycopg.errors.InvalidSqlStatementName,
+    *UNKNOWN,
 )
 
 
@@ -276,7 +278,14 @@ class Postgres:
             yield connection
             connection.exec_driver_sql("COMMIT")
 
-    @staticmethod
-    def at_fault(error: BaseException) -> bool:
-        """Return whether the database caused the error, rather than a wrong statement or value."""
+    def at_fault(self, error: BaseException) -> bool:
+        """Return whether the database caused the error, rather than a wrong statement or value.
+
+        After an error about a prepared statement, connections prepare none: this pooler was mistaken for another, or replaced by one.
+        """
+        if isinstance(error, UNKNOWN) and self.pooling is not Pooling.UNPREPARED:
+            logger.warning(
+                "The pooler changes the connection between two statements, so from now on none is prepared: %s", error
+            )
+            self.pooling = Pooling.UNPREPARED
         return isinstance(error, _AT_FAULT) and not isinstance(error, psycopg.errors.ProgramLimitExceeded)
