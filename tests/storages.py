@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from jobqueue.database.database import Database
+from tests.hosted import hosted_database
 from tests.pgbouncer import CLIENT_MODES, Mode, on_server, shared_pgbouncer
 from tests.servers import fresh_database, fresh_redis, shared_postgres, shared_valkey, template_database
 
@@ -71,6 +72,14 @@ def postgres_and_valkey(folder: Path, run: Path, empty: bool) -> Iterator[Storag
         yield Storage(database_url, redis_url)
 
 
+@contextmanager
+def hosted(folder: Path, run: Path, empty: bool) -> Iterator[Storage]:
+    with hosted_database(shared_postgres(run), "the queue") as (database_url,):
+        if not empty:
+            migrate(database_url)
+        yield Storage(database_url)
+
+
 def through_pgbouncer(mode: Mode, make: "MakeStorage") -> "MakeStorage":
     @contextmanager
     def made(folder: Path, run: Path, empty: bool) -> Iterator[Storage]:
@@ -87,6 +96,7 @@ STORAGES: dict[str, MakeStorage] = {
     "sqlite": sqlite,
     "postgres": postgres,
     "postgres+valkey": postgres_and_valkey,
+    "hosted": hosted,
     **{f"pgbouncer-{mode}": through_pgbouncer(mode, postgres) for mode in CLIENT_MODES},
     **{f"pgbouncer-{mode}+valkey": through_pgbouncer(mode, postgres_and_valkey) for mode in CLIENT_MODES},
 }

@@ -70,9 +70,11 @@ def test_a_schema_newer_than_this_code_is_used_without_change(huey: DurableHuey,
 
 @pytest.mark.parametrize("storage", ["postgres"], indirect=True)
 def test_a_migration_may_wait_longer_than_other_transactions(huey: DurableHuey) -> None:
-    query = "SELECT current_setting('idle_in_transaction_session_timeout') AS idle, current_setting('lock_timeout') AS locked"
-    with huey.ledger.database.dialect.migrating() as connection:
-        assert tuple(connection.exec_driver_sql(query).one()) == ("1min", "0")
+    names = ("idle_in_transaction_session_timeout", "lock_timeout", "statement_timeout")
+    query = f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}"
+    database = Database(f"{huey.database_url}?options=-cstatement_timeout%3D2s")
+    with database.dialect.migrating() as connection:
+        assert tuple(connection.exec_driver_sql(query).one()) == ("1min", "0", "0")
     with huey.ledger.database.statement() as tx:
         assert dict(tx.one(query) or {}) == {"idle": "5s", "locked": "5s"}
 

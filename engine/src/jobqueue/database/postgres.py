@@ -273,6 +273,7 @@ class Postgres:
             driver.patient = True  # another process may hold the lock, and migrating a large table takes long
             connection.exec_driver_sql("BEGIN")
             connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # hosts may set one
             connection.exec_driver_sql(_IDLE.format(seconds=STARVED))
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
             yield connection

@@ -29,7 +29,8 @@ from jobqueue.notifier.circuit_breaker import CircuitBreaker
 logger = logging.getLogger("jobqueue.notifier")
 
 POLL_INTERVAL = 0.05  # seconds between two reads of the SQLite file's version
-CHANNEL = "jobqueue"  # of LISTEN and NOTIFY
+# The channel of LISTEN and NOTIFY, in SQL. Apps in two schemas of one database do not wake each other.
+CHANNEL = "CASE current_schema() WHEN 'public' THEN 'jobqueue' ELSE left('jobqueue ' || current_schema(), 63) END"
 ANSWER = 0.15  # seconds to wait for Redis' answer; `notify` takes at most this plus the breaker's CONNECT
 WAIT_SLICE = 0.25  # seconds that a worker blocks on Redis before it checks its stop flag
 MAX_KEPT = 64  # notifications that Redis keeps; more workers are rarely idle at once
@@ -167,7 +168,7 @@ class PostgresNotifier(Notifier):
             return
         try:
             with self._database.statement() as tx:
-                tx.one(f"SELECT pg_notify('{CHANNEL}', '')")
+                tx.one(f"SELECT pg_notify({CHANNEL}, '')")
         except DatabaseUnavailable as error:
             self._reminder.warn(
                 "Cannot send a notification, so idle workers find the job within a second: %s", error, about=error.name
@@ -193,7 +194,10 @@ class PostgresNotifier(Notifier):
         if self.sockets or not self.hears:
             return
         try:
-            connection = self._database.connect(f"LISTEN {CHANNEL}")
+            with self._database.statement() as tx:
+                row = tx.one(f"SELECT quote_ident({CHANNEL}) AS channel")
+            assert row is not None
+            connection = self._database.connect(f"LISTEN {row['channel']}")
         except DatabaseUnavailable as error:
             self._reminder.warn(
                 "Cannot listen for notifications, so idle workers find jobs within a second: %s",
