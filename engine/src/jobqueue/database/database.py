@@ -17,15 +17,16 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 
 from jobqueue import interrupts
 from jobqueue.database import patience
 from jobqueue.database.database_url import parse_url
+from jobqueue.database.dialect import Dialect
 from jobqueue.database.pool import AllInUse, Pool
 from jobqueue.database.problems import UNREACHABLE, Problem, Reminder, classify
 from jobqueue.text import is_storable
@@ -51,70 +52,6 @@ class DatabaseUnavailable(Exception):
     def name(self) -> str:
         """Return the name of the problem."""
         return UNREACHABLE if self.problem is None else self.problem.name
-
-
-class Dialect(Protocol):
-    """The differences between databases."""
-
-    url: sa.URL
-    path: Path | None  # the SQLite file; None on Postgres and in memory
-    direct: "Dialect"  # the same database without a pooler, if there is a way
-    pooling: str | None  # the pooler, by its name in `jobqueue.database.pooling`; None while it is not known
-    keeps_session: bool  # whether a connection keeps its settings, and hears notifications
-    connections: str  # a statement that returns `used` and `most` connections; empty if they are unlimited
-    pool_size: int  # the most connections of a process
-    pool_timeout: float  # seconds that a thread waits for a free connection
-    one_writer: bool  # whether only one transaction may write at a time
-    errors: tuple[type[Exception], ...]
-    taken: type[Exception]  # raised when a unique index refuses a row
-    no_table: type[Exception]  # raised for a missing table, possibly for other reasons too
-
-    def compile(self, sql: str) -> str:
-        """Return a statement in this database's SQL."""
-        ...
-
-    def bind(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Return a statement's parameters in the types that the driver takes."""
-        ...
-
-    def begin(self, cursor: Any) -> None:
-        """Begin a transaction."""
-        ...
-
-    def connect(self) -> Any:
-        """Open a connection outside any pool. Each statement on it commits by itself."""
-        ...
-
-    def usable(self, connection: Any) -> bool:
-        """Return whether an idle connection still works."""
-        ...
-
-    def watch(self, connection: Any, on_transfer: Callable[[], object]) -> None:
-        """Have `on_transfer` called, once, in a statement on this connection that moves data for long."""
-        ...
-
-    def cursor(self, connection: Any) -> Any:
-        """Return a cursor whose rows are mappings."""
-        ...
-
-    def sending(self, cursor: Any, size: int) -> contextlib.AbstractContextManager[None]:
-        """Execute a statement in the block.
-
-        :param size: bytes of its parameters.
-        """
-        ...
-
-    def has_database(self) -> bool:
-        """Return whether the database exists, without creating it."""
-        ...
-
-    def migrating(self) -> contextlib.AbstractContextManager[sa.Connection]:
-        """Open a transaction that holds the migration lock. Commit it at the end of the block."""
-        ...
-
-    def at_fault(self, error: BaseException) -> bool:
-        """Return whether the database caused an error, rather than a wrong statement or value."""
-        ...
 
 
 class Transaction:
