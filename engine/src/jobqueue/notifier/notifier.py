@@ -166,6 +166,8 @@ class PostgresNotifier(Notifier):
     def notify(self, queues: Sequence[str]) -> None:
         if not queues:
             return
+        if self._wakeups is not None and not self.hears:
+            self.wake_all()  # of this consumer; others look by themselves
         try:
             with self._database.statement() as tx:
                 tx.one(f"SELECT pg_notify({CHANNEL}, '')")
