@@ -80,18 +80,17 @@ quick: venv
 check: venv
 	@bin/check lint quick faults scale,deploy alone
 
-# Redis holds no job: it wakes workers. A pooler only passes statements on. So beside the tests that break them, a few of each kind of
-# kill run with both.
-UNPREPARED := $(addprefix tests/faults/test_,kills.py cancels.py)
-PREPARED := $(addprefix tests/faults/test_,torture.py stops.py)
+# Redis holds no job: it wakes workers. A pooler passes statements on. So beside the tests that break them, each kind of kill runs with
+# one of them. All run by `make soak TESTS=tests/faults STORAGES=hosted`, and so on.
 
 # The engine's tests that `make test` runs on SQLite alone run here on Postgres too. Tests of faults wait for half of their time, and
 # those in a browser for a quarter or more, so more than two at a time are not too many for two cores.
 faults: venv
 	$(BIN)/python -m pytest -n 3 tests/engine --storages postgres -k postgres
 	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 4 --dist loadgroup -m 'not alone' tests/faults --storages sqlite,postgres
-	$(BIN)/python -m pytest -n 4 $(UNPREPARED) --storages pgbouncer-transaction-unprepared+valkey
-	$(BIN)/python -m pytest -n 4 $(PREPARED) --storages pgbouncer-transaction+valkey
+	$(BIN)/python -m pytest -n 4 tests/faults/test_torture.py tests/faults/test_cancels.py --storages pgbouncer-transaction-unprepared+valkey
+	$(BIN)/python -m pytest -n 2 tests/faults/test_stops.py --storages pgbouncer-transaction+valkey
+	$(BIN)/python -m pytest -n 2 tests/faults/test_kills.py --storages hosted
 	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 4 --dist loadgroup -m 'long and not alone' tests/engine tests/end_to_end
 
 # Minutes, and gigabytes of disk.
