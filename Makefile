@@ -78,7 +78,7 @@ quick: venv
 
 # The rest of `test` is in other parts: the promises in faults, the tests that measure time in alone.
 check: venv
-	@bin/check lint quick faults scale,deploy alone
+	@bin/check lint,quick faults scale,deploy alone
 
 # Redis holds no job: it wakes workers. A pooler passes statements on. So beside the tests that break them, each kind of kill runs with
 # one of them. All run by `make soak TESTS=tests/faults STORAGES=hosted`, and so on.
@@ -88,10 +88,9 @@ check: venv
 faults: venv
 	$(BIN)/python -m pytest -n 3 tests/engine --storages postgres -k postgres
 	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 4 --dist loadgroup -m 'not alone' tests/faults --storages sqlite,postgres
-	$(BIN)/python -m pytest -n 4 tests/faults/test_torture.py tests/faults/test_cancels.py --storages pgbouncer-transaction-unprepared+valkey
-	$(BIN)/python -m pytest -n 2 tests/faults/test_stops.py --storages pgbouncer-transaction+valkey
-	$(BIN)/python -m pytest -n 2 tests/faults/test_kills.py --storages hosted
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 4 --dist loadgroup -m 'long and not alone' tests/engine tests/end_to_end
+	$(BIN)/python -m pytest -n 4 tests/faults --storages pgbouncer-transaction-unprepared,pgbouncer-transaction+valkey,hosted \
+	  -k '(torture or cancels) and unprepared or stops and valkey or kills and hosted'
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadgroup -m 'long and not alone' tests/engine tests/end_to_end
 
 # Minutes, and gigabytes of disk.
 scale: venv
@@ -103,7 +102,7 @@ deploy: venv
 
 # One at a time, with nothing beside it. The rehearsal of pushes is among them, with fewer pushes than in deploy-test.
 alone: venv
-	$(CHROMIUM_FOUND) && PUSHES=4 $(BIN)/python -m pytest -m alone \
+	$(CHROMIUM_FOUND) && PUSHES=3 $(BIN)/python -m pytest -m alone \
 	  tests/engine tests/faults tests/end_to_end tests/template tests/deploy
 
 PUSHES ?= 10

@@ -24,7 +24,7 @@ CLIENT_MODES: list[Mode] = [mode for mode in get_args(Mode) if mode != "statemen
 
 NEWEST_DEBIAN = "trixie"
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
-UNPACKED = Path(tempfile.gettempdir()) / f"pgbouncer-{NEWEST_DEBIAN}"
+UNPACKED = Path(__file__).parents[1] / "build" / f"pgbouncer-{NEWEST_DEBIAN}"
 PACKAGES = ["pgbouncer", "libc6", "libcares2", "libevent-2.1-7t64", "libpam0g", "libssl3t64", "libsystemd0", "libaudit1", "libcap-ng0",
             "libcap2", "libzstd1", "zlib1g", "libgcc-s1"]  # fmt: skip
 
@@ -80,7 +80,7 @@ class PgBouncerServer(Server):
         return on_server(f"//{HOST}:{self.port}", self.postgres.geturl())
 
     def command(self) -> list[str]:
-        return [*program(), str(self.configuration)]
+        return [*program(self.folder), str(self.configuration)]
 
 
 @cache
@@ -95,21 +95,28 @@ def on_server(pooler: str, database_url: str) -> str:
     return parts._replace(netloc=f"{parts.username}:{parts.password}@{at.hostname}:{at.port}").geturl()
 
 
-@cache
-def program() -> list[str]:
-    """Return the command of a PgBouncer that knows prepared statements."""
+def program(folder: Path) -> list[str]:
+    """Return the command of a PgBouncer that knows prepared statements. If it was unpacked, copy it into this folder.
+
+    Only root may be able to read the kit's own folder.
+    """
     system = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if system is not None and version(system) >= (1, 21):
         return [system]
     if not shutil.which("apt-get") or not SOURCES.exists():
-        raise RuntimeError("The tests of poolers need PgBouncer 1.21 or newer. Install it.")
+        raise RuntimeError(
+            "The tests of poolers need PgBouncer 1.21 or newer. Install it: it is in most systems' packages."
+        )
+    UNPACKED.parent.mkdir(exist_ok=True)
     with UNPACKED.with_suffix(".lock").open("w") as lock:
         flock(lock, LOCK_EX)
         if not UNPACKED.exists():
             unpack(UNPACKED)
-    libraries = next(UNPACKED.glob("usr/lib/*/libevent-*.so.*")).parent
+    copy = folder / "programs"
+    shutil.copytree(UNPACKED, copy, symlinks=True, dirs_exist_ok=True)
+    libraries = next(copy.glob("usr/lib/*/libevent-*.so.*")).parent
     loader = next(libraries.glob("ld-linux*"))
-    return [str(loader), "--library-path", str(libraries), str(UNPACKED / "usr/sbin/pgbouncer")]
+    return [str(loader), "--library-path", str(libraries), str(copy / "usr/sbin/pgbouncer")]
 
 
 def version(path: str) -> tuple[int, ...]:

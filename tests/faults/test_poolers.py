@@ -13,7 +13,7 @@ from tests.faults.test_queues import seconds_to_begin
 from tests.pgbouncer import CLIENT_MODES
 from tests.storages import Storage
 
-JOBS = 25
+JOBS = 15
 WITH_REDIS, WITHOUT = 0.01, 0.1  # seconds
 
 
