@@ -97,7 +97,7 @@ scale: venv
 	$(BIN)/python -m pytest tests/scale
 
 deploy: venv
-	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 3 --dist loadfile -m 'long and not alone' tests/template tests/deploy \
+	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 2 --dist loadfile -m 'long and not alone' tests/template tests/deploy \
 	  tests/test_servers.py
 
 # One at a time, with nothing beside it. The rehearsal of pushes is among them, with fewer pushes than in deploy-test.

@@ -7,39 +7,27 @@ long claims take during pruning.
 import math
 import statistics
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
-import psycopg
 import pytest
 
 from jobqueue.consumer.pruner import BATCH
 from jobqueue.ledger.ledger import Ledger
-from tests.scale.conftest import Say, finished_jobs
+from tests.scale.conftest import Say, finish
 from tests.scale.meter import Execution, metered, metered_ledger
 from tests.scale.pruning import FINISHED, pruner, work
+from tests.servers import FAST, PostgresServer, fresh_database
 
 ROWS = 8  # rows read for each job: in its range, the job, rows that refer to it, its result and the like
 WINDOW = 2.0  # seconds
 
 
 @pytest.fixture(scope="module")
-def url(postgres: str) -> Iterator[str]:
-    """Yield a database with a long history, on a server with autovacuum, as in production."""
-    with finished_jobs(postgres, FINISHED) as url, autovacuum(postgres):
+def url() -> Iterator[str]:
+    """Yield a database with a long history, on a server of its own with autovacuum, as in production."""
+    with PostgresServer(FAST) as server, fresh_database(server.url) as url:
+        finish(url, FINISHED)
         yield url
-
-
-@contextmanager
-def autovacuum(postgres: str) -> Iterator[None]:
-    """Run the server with autovacuum in the block."""
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute("ALTER SYSTEM SET autovacuum = on")
-        connection.execute("SELECT pg_reload_conf()")
-        try:
-            yield
-        finally:
-            connection.execute("ALTER SYSTEM RESET autovacuum")
-            connection.execute("SELECT pg_reload_conf()")
 
 
 def test_a_batch_reads_a_few_rows_for_each_job_that_it_deletes(url: str, say: Say) -> None:
