@@ -16,7 +16,7 @@ from jobqueue.notifier.notifier import Notifier
 POOLERS = {
     "session": "in session mode, which changes nothing for this app",
     "transaction": "in transaction mode, which knows prepared statements",
-    "transaction-unprepared": "in transaction mode, which knows no prepared statements, so the database works three times as hard. "
+    "transaction-unprepared": "in transaction mode, which knows no prepared statements, so the database plans each one anew. "
     "PgBouncer knows them from 1.21, with max_prepared_statements",
 }
 NOT_HEARD = (
