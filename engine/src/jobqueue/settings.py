@@ -135,8 +135,8 @@ class Settings(BaseSettings):
 
     def for_queue(self) -> dict[str, Any]:
         """Return the arguments of DurableHuey that these settings give: `DurableHuey("app", **settings.for_queue())`."""
-        same = {"database_url", "database_pooling", "database_direct_url", "redis_url", "secret_key", "secret_key_fallbacks", "timezone", "place", "max_arguments",
-                "max_result", "max_file", "per_owner", "keep_days", "keep_jobs"}  # fmt: skip
+        same = {"database_url", "database_pooling", "database_direct_url", "redis_url", "secret_key", "secret_key_fallbacks",
+                "timezone", "place", "max_arguments", "max_result", "max_file", "per_owner", "keep_days", "keep_jobs"}  # fmt: skip
         return {name: getattr(self, name) for name in same} | {
             "lease_s": self.lease,
             "renew_s": self.lease / 3,

@@ -19,7 +19,7 @@ UNKNOWN = (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlS
 
 
 class Pooling(StrEnum):
-    """What a client may expect of its connection."""
+    """The kinds of connection that a client may have."""
 
     DIRECT = "direct"  # there is no pooler, or it hides well
     SESSION = "session"  # the connection to the server stays the same
