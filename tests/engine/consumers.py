@@ -28,7 +28,7 @@ def work(huey: Huey, until: Callable[[], object] = lambda: True, timeout: float 
     end = time.monotonic() + timeout
     while True:
         if hasattr(huey, "ledger"):
-            huey.ledger.consumers.promote()
+            huey.ledger.housekeeping.promote()
         else:
             for task in huey.read_schedule():
                 huey.enqueue(task)

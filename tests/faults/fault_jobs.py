@@ -101,6 +101,10 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         return value
 
     @huey.task()
+    def naps(seconds: float) -> None:
+        time.sleep(seconds)
+
+    @huey.task()
     def collect(path: str, values: list[Any]) -> list[Any]:
         note(path, "collected")
         return [value if isinstance(value, int) else type(value).__name__ for value in values]
