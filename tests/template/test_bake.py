@@ -25,7 +25,7 @@ app/pages/__init__.py app/pages/hello.py app/pages/not_found_404.py
 conftest.py
 notebooks/.jupyter/labconfig/default_setting_overrides.json notebooks/.jupyter/labconfig/page_config.json
 notebooks/first_job.ipynb
-tests/browser.py tests/conftest.py tests/test_accounts.py tests/test_hello.py
+tests/browser.py tests/conftest.py tests/test_accounts.py tests/test_hello.py tests/test_names.py
 tests/test_web.py
 """.split()
 # Files of the portfolio example only.
