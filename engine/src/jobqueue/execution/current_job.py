@@ -145,8 +145,8 @@ class CurrentJob:
         """Yield the results of Dask futures in the order in which they come, and report how many have come as progress.
 
         If the job is cancelled, released or out of time, or if a part fails, the futures that are not done are cancelled. A Dask
-        worker that dies costs the parts that it ran and the results that it held, which run again on others. A part whose worker
-        dies four times fails.
+        worker that dies costs the part that it ran and the results that it held, which are computed again. A part whose workers
+        die four times fails. A future is released when its result is taken, so do not use it afterwards.
 
         Example::
 
@@ -254,6 +254,7 @@ class ClaimedJob(CurrentJob):
 
     def check_claim(self) -> None:
         self.check_time()
+        self._write_progress()
         with contextlib.suppress(DatabaseUnavailable):
             if not self._ledger.attempts.still_held(self.id, self.token):
                 raise ClaimLost(f"This worker no longer holds job {self.id}.")

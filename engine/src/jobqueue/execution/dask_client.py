@@ -97,7 +97,10 @@ def gather(
     completed = as_completed(futures, loop=client.loop)
 
     async def following() -> Any:
-        return await client.gather(await anext(completed), asynchronous=True)
+        future = await anext(completed)
+        result = await client.gather(future, asynchronous=True)
+        future.release()  # a result that was taken is not computed again when its worker dies
+        return result
 
     try:
         for number in range(len(futures)):
