@@ -40,7 +40,9 @@ class Parts:
 
     def start(self, timeout: float | None = None, **options: object) -> None:
         self.start_consumer(**options)
-        self.handle = self._huey.enqueue(self._tasks.parts.s(str(self.path), str(self.go), str(self.late), timeout=timeout))
+        self.handle = self._huey.enqueue(
+            self._tasks.parts.s(str(self.path), str(self.go), str(self.late), timeout=timeout)
+        )
 
     def is_half_done(self) -> bool:
         """Return whether the ledger has half of the parts, and two others have begun."""

@@ -89,7 +89,9 @@ class Settings(BaseSettings):
     unknown_after: float = Field(default=UNKNOWN_AFTER, ge=1)  # seconds that a job may wait for code with its task
     keep_days: float = Field(default=KEEP_DAYS, ge=0)  # days that an ended job is kept; 0: for ever
     keep_jobs: int = Field(default=KEEP_JOBS, ge=0)  # the newest jobs that are kept, however old; 0: all
-    dask_scheduler: str | None = None  # address of the cluster for `job.dask`; by default processes of the worker's machine
+    dask_scheduler: str | None = (
+        None  # address of the cluster for `job.dask`; by default processes of the worker's machine
+    )
     log_format: Literal["text", "json"] | None = None  # by default JSON in production, text elsewhere
     metrics_token: str | None = None  # that Prometheus sends to read /metrics; without it there is no such address
     sentry_dsn: str | None = None  # where errors are sent, besides the log
@@ -169,7 +171,9 @@ class Settings(BaseSettings):
     @classmethod
     def _check_dask(cls, address: str | None) -> str | None:
         if address is not None and (not DASK_ADDRESS.fullmatch(address)):
-            raise ValueError("it is no address of a Dask scheduler. Set it to tcp://HOST:PORT, as `dask scheduler` prints it")
+            raise ValueError(
+                "it is no address of a Dask scheduler. Set it to tcp://HOST:PORT, as `dask scheduler` prints it"
+            )
         return address
 
     @field_validator("queues")

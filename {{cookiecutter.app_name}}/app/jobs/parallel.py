@@ -9,7 +9,12 @@ START = 10.0  # seconds until Dask's processes have started and have imported sk
 
 
 def compute(
-    job: Any, function: Callable[..., Any], calls: Mapping[int, tuple[Any, ...]], seconds: float, note: str, done: int = 0
+    job: Any,
+    function: Callable[..., Any],
+    calls: Mapping[int, tuple[Any, ...]],
+    seconds: float,
+    note: str,
+    done: int = 0,
 ) -> Iterator[tuple[int, Any]]:
     """Call the function for each part, and yield the part's number and value, in any order. Report the progress.
 

@@ -70,13 +70,17 @@ def connected(workers: int | None, scheduler: str | None, check: Callable[[], No
     :param check: called while local processes start. What it raises ends them.
     """
     if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
-        raise ValueError(f"workers is {workers!r}: give a whole number of processes, 1 or more, or None for all processors.")
+        raise ValueError(
+            f"workers is {workers!r}: give a whole number of processes, 1 or more, or None for all processors."
+        )
     if any(importlib.util.find_spec(package) is None for package in NEEDED):
         raise DaskUnavailable('job.dask needs the "dask" extra. Add it in pyproject.toml, then run make lock.')
     if scheduler:
         with _client(scheduler) as client:
             if not client.scheduler_info()["workers"]:
-                logger.warning("The Dask scheduler at %s has no worker yet. Start one: dask worker %s", scheduler, scheduler)
+                logger.warning(
+                    "The Dask scheduler at %s has no worker yet. Start one: dask worker %s", scheduler, scheduler
+                )
             yield client
         return
     with _local_cluster(workers, check) as (address, security), _client(address, security) as client:
@@ -135,7 +139,12 @@ def _client(address: str, security: "Security | None" = None) -> Iterator["Clien
 
     try:
         client = Client(address, security=security, timeout=ANSWERS_IN)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:  # the last three: no such protocol, or no certificate
+    except (
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:  # the last three: no such protocol, or no certificate
         raise DaskUnavailable(
             f"The Dask scheduler at {address} does not answer within {ANSWERS_IN:g} s: {error}. Start one with `dask scheduler`, "
             "or set DASK_SCHEDULER to its address, or to nothing to use processes of this machine."
@@ -177,7 +186,10 @@ def _local_cluster(workers: int | None, check: Callable[[], None]) -> Iterator[t
 
 
 def _fields(security: "Security") -> dict[str, Any]:
-    names = ("tls_ca_file", *(f"tls_{role}_{part}" for role in ("client", "scheduler", "worker") for part in ("cert", "key")))
+    names = (
+        "tls_ca_file",
+        *(f"tls_{role}_{part}" for role in ("client", "scheduler", "worker") for part in ("cert", "key")),
+    )
     return {name: getattr(security, name) for name in names} | {"require_encryption": True}
 
 
@@ -186,7 +198,9 @@ def _read_address(output: IO[bytes], check: Callable[[], None]) -> str:
     while not wait([output.fileno()], CHECK):
         check()
         if time.monotonic() >= until:
-            raise DaskUnavailable(f"Dask's processes did not start within {STARTS_IN:g} s. Give job.dask fewer workers.")
+            raise DaskUnavailable(
+                f"Dask's processes did not start within {STARTS_IN:g} s. Give job.dask fewer workers."
+            )
     address = output.readline().decode().strip()
     if not address:
         raise DaskUnavailable("Dask's processes ended while they started. The worker's output says why.")
