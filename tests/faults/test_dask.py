@@ -203,6 +203,7 @@ def test_killed_worker_of_a_job_on_a_cluster_takes_its_parts_away(parts: Parts, 
     wait_until(parts.is_half_done, STARTS_IN)
     (worker,) = parts.consumer.worker_pids()
     os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: parts.handle.get_job().attempt == 2, STARTS_IN)
     parts.ends_well()
     assert parts.handle.get_job().losses == 1
     assert all(map(alive, started))

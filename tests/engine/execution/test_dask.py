@@ -9,14 +9,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import dask
 import psutil
 import pytest
+from dask.delayed import delayed
 
 from jobqueue import DaskUnavailable, DurableHuey, current_job
 from jobqueue.execution import dask_client
 from jobqueue.execution.current_job import CurrentJob
 from tests.engine.consumers import ConsumerProcess, alive, consumer_process, environment
+from tests.faults.conftest import KIT
 from tests.waiting import wait_until
 
 LONG = 60.0  # seconds
@@ -60,7 +61,7 @@ def test_results_come_from_other_processes_which_end_with_the_block(
         started = {*psutil.Process().children(recursive=True)} - before
         found = dict(job.gather(client, client.map(ran_in, range(8)), "part", done=2))
         workers = client.nthreads()
-        assert dask.delayed(os.getpid)().compute() in {process.pid for process in started}
+        assert delayed(os.getpid)().compute() in {process.pid for process in started}
     assert found.keys() == {*range(8)}
     assert {*found.values()} <= {process.pid for process in started}
     assert noted == [(done, 10, f"part {done} of 10") for done in range(2, 11)]
@@ -151,7 +152,7 @@ def scheduler(tmp_path: Path) -> Iterator[tuple[str, ConsumerProcess]]:
     file, log = tmp_path / "scheduler.json", tmp_path / "dask.log"
     command = ["-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
     with consumer_process(
-        [*command, "--scheduler-file", str(file)], log=log, env=environment(), cwd=tmp_path
+        [*command, "--scheduler-file", str(file)], log=log, env=environment(KIT), cwd=tmp_path
     ) as process:
         wait_until(file.exists, STARTS_IN)
         yield json.loads(file.read_text())["address"], process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ def analyse(
     plan = walk_forward.windows(DAYS, training, rebalance)
     if job.attempt == 1:  # after a crash the progress bar stays where it was
         job.progress(0, len(plan), "loading prices")
-    returns = prices.load_returns(assets)
+    threading.Thread(target=prices.load_returns, args=(assets,), daemon=True).start()  # while Dask's processes start
 
     # Saved, so that an attempt after a crash fits only the windows that are missing.
     calls = {number: (assets, window, risk, cap) for number, window in enumerate(plan, start=1)}
@@ -55,6 +56,7 @@ def analyse(
     weights = [found[number] for number in calls]
 
     job.progress(len(plan), len(plan), "computing statistics")
+    returns = prices.load_returns(assets)
     earned, turnover = walk_forward.hold(returns, plan, weights)
     days = returns.index[plan[0].split : plan[-1].end]
     index = prices.load_index_returns()[days].to_numpy()

@@ -141,7 +141,7 @@ class CurrentJob:
         scheduler = self.dask_scheduler or os.environ.get("DASK_SCHEDULER")
         return dask_client.connected(workers, scheduler, self.check_claim)
 
-    def gather(self, client: "Client", futures: Iterable["Future"], note: str, done: int = 0) -> Iterator[Any]:
+    def gather(self, client: "Client", futures: Iterable["Future[Any]"], note: str, done: int = 0) -> Iterator[Any]:
         """Yield the results of Dask futures in the order in which they come, and report how many have come as progress.
 
         If the job is cancelled, released or out of time, or if a part fails, the futures that are not done are cancelled. A Dask

@@ -33,23 +33,28 @@ STARTS_IN = 120.0  # seconds that Dask's processes may take to start on a busy h
 ANSWERS_IN = 10.0  # seconds that a scheduler may take to answer
 CLOSES_IN = 2.0  # seconds that it may take to say goodbye to a client
 
-# The scheduler, and the nannies that start a worker again when it has died. A host's SIGTERM to all processes does not end it: the
-# consumer lets the job end, or releases it. The first line of its output is the address, and what the parts print goes to the log.
+# The scheduler, and the nannies that start a worker again when it has died. A host's SIGTERM to all processes ends neither them nor the
+# workers: the consumer lets the job end, or releases it. Processes that a part starts end as usual. The first line of the output is
+# the address. What parts print goes to the log.
 LAUNCH = """
 import json, os, signal, sys
-signal.signal(signal.SIGTERM, lambda *_: None)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the workers inherit it until they have a handler, which their processes do not inherit
 given = json.load(sys.stdin)
 output = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
-import dask
 from distributed import LocalCluster, Security
-dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})  # imports once for all workers
+HANDLER = '''
+import os, signal
+signal.signal(signal.SIGTERM, lambda *_: None)
+os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+'''
 cluster = LocalCluster(
     n_workers=given["workers"],
     threads_per_worker=1,
     host="127.0.0.1",
     dashboard_address=None,
     security=Security(**given["security"]),
+    preload=[HANDLER],
 )
 print(cluster.scheduler_address, file=output, flush=True)
 while True:
@@ -88,7 +93,7 @@ def connected(workers: int | None, scheduler: str | None, check: Callable[[], No
 
 
 def gather(
-    client: "Client", futures: Iterable["Future"], report: Callable[[int, int], None], check: Callable[[], None]
+    client: "Client", futures: Iterable["Future[Any]"], report: Callable[[int, int], None], check: Callable[[], None]
 ) -> Iterator[Any]:
     """Yield results in the order in which they come. See CurrentJob.gather.
 
@@ -98,7 +103,8 @@ def gather(
     from distributed import as_completed
 
     futures = list(futures)
-    completed = as_completed(futures, loop=client.loop)
+    loop: Any = client.loop  # its own types call it optional
+    completed = as_completed(futures, loop=loop)
 
     async def following() -> Any:
         future = await anext(completed)
@@ -109,7 +115,7 @@ def gather(
     try:
         for number in range(len(futures)):
             report(number, len(futures))
-            yield _result(asyncio.run_coroutine_threadsafe(following(), client.loop.asyncio_loop), check)
+            yield _result(asyncio.run_coroutine_threadsafe(following(), loop.asyncio_loop), check)
         report(len(futures), len(futures))
     except CancelledError:
         raise DaskUnavailable(
