@@ -173,7 +173,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[int]]]:
             log, env = tmp_path / "dask.log", environment(KIT)
             process = consumer_process(["-m", "dask", *command], log=log, env=env, cwd=tmp_path)
             started.append(stack.enter_context(process).pid)
-            wait_until(file.exists, STARTS_IN)
+            wait_until(lambda: file.exists() and file.stat().st_size, STARTS_IN)
         yield json.loads(file.read_text())["address"], started
         print((tmp_path / "dask.log").read_text()[-5000:])
 

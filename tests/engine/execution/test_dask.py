@@ -154,7 +154,7 @@ def scheduler(tmp_path: Path) -> Iterator[tuple[str, ConsumerProcess]]:
     with consumer_process(
         [*command, "--scheduler-file", str(file)], log=log, env=environment(KIT), cwd=tmp_path
     ) as process:
-        wait_until(file.exists, STARTS_IN)
+        wait_until(lambda: file.exists() and file.stat().st_size, STARTS_IN)
         yield json.loads(file.read_text())["address"], process
 
 

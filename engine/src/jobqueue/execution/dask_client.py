@@ -42,7 +42,9 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the workers inherit it until th
 given = json.load(sys.stdin)
 output = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
+import dask
 from distributed import LocalCluster, Security
+dask.config.set({f"distributed.{role}.http.routes": [] for role in ("scheduler", "worker")})
 HANDLER = '''
 import os, signal
 signal.signal(signal.SIGTERM, lambda *_: None)
@@ -53,6 +55,7 @@ cluster = LocalCluster(
     threads_per_worker=1,
     host="127.0.0.1",
     dashboard_address=None,
+    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # Dask always opens this port. Without routes it answers nothing
     security=Security(**given["security"]),
     preload=[HANDLER],
 )
