@@ -13,7 +13,7 @@ from typing import Any
 from huey.api import Huey
 
 import jobqueue
-from jobqueue.reports.guard import Guard
+from jobqueue.guard import Guard
 from tests.waiting import INTERVAL
 from tests.waiting import wait_until as wait_until  # for tests that import it from here
 

@@ -30,7 +30,7 @@ tests/test_web.py
 """.split()
 # Files of the portfolio example only.
 PORTFOLIO = """
-app/jobs/analysis.py app/jobs/frontier.py app/jobs/market.py app/jobs/weekly.py
+app/jobs/analysis.py app/jobs/frontier.py app/jobs/market.py app/jobs/parallel.py app/jobs/weekly.py
 app/pages/analysis.py app/pages/analysis_results.py app/pages/frontier.py app/pages/market.py
 app/pages/market_weights.py
 app/portfolio/__init__.py app/portfolio/figures.py app/portfolio/frontier.py app/portfolio/prices.py
