@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from jobqueue import DurableHuey
-from jobqueue.reports.guard import Guard
+from jobqueue.guard import Guard
 from tests.engine.consumers import environment, wait_until
 from tests.faults.conftest import KIT
 from tests.faults.fault_jobs import notes, tasks_on
