@@ -31,6 +31,7 @@ PUBLISHED = {
     "0009_users.py": "db0068c0c542f90d",
     "0010_turns.py": "15b23d50a82fa56c",
     "0011_files.py": "aa826d2cb270fcfd",
+    "0012_housekeeping.py": "2946f58d38e5d6ac",
 }
 
 
