@@ -159,6 +159,7 @@ def test_app_passes_its_own_tests(example: str, installed: Bake, tmp_path: Path)
     passes(app, app, f"--basetemp={tmp_path / 'base'}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("deploy", ["containers", "kubernetes"], indirect=True)
 def test_app_passes_the_tests_of_how_it_is_deployed(app: Path, example: str, deploy: str, installed: Bake) -> None:
     """Test the only tests that the answer adds."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from cloudcoil.models.keda.v1alpha1 import ScaledObject
-from kubernetes_validate import validate
+from kubernetes_validate import ValidationError, validate
 
 from jobqueue.huey import GRACE
 from jobqueue.settings import LINGER
@@ -24,6 +25,7 @@ from tests.baking import Bake
 KUBERNETES = ["1.35", "1.36", "1.37"]
 TESTS = ["test_dockerfile", "test_compose", "test_kubernetes"]
 OVERLAYS = ["staging", "production"]
+CONTAINERS = baking.KIT / "docs" / "containers.md"
 KEDA = "keda.sh/v1alpha1"
 SECRETS = {"SECRET_KEY": "a-key", "POSTGRES_PASSWORD": "a-password"}
 
@@ -94,12 +96,15 @@ def test_compose_says_which_secret_to_set(bake: Bake, missing: str) -> None:
 
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_kubernetes_accepts_every_overlay(rendered: list[dict[str, Any]], version: str) -> None:
-    for part in rendered:
-        if part["apiVersion"] == KEDA:
-            read = ScaledObject.model_validate(part)
-            assert read.model_dump(by_alias=True, exclude_unset=True, mode="json") == part
-        else:
-            validate(part, version, strict=True)
+    accept(rendered, version)
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Service", "NetworkPolicy", "Ingress", "ScaledObject"])
+def test_a_field_that_does_not_exist_is_refused(kubernetes: Path, kind: str) -> None:
+    rendered = render(kubernetes / "kubernetes" / "overlays" / "production")
+    of_kind(rendered, kind).popitem()[1]["replica"] = 1
+    with pytest.raises((AssertionError, ValidationError)):
+        accept(rendered, KUBERNETES[-1])
 
 
 def test_a_deploy_to_kubernetes_leaves_no_gap_and_processes_have_time_to_stop(rendered: list[dict[str, Any]]) -> None:
@@ -149,6 +154,31 @@ def test_production_never_has_less_than_one_worker(kubernetes: Path) -> None:
     assert "replicas" not in of_kind(rendered, "Deployment")[scaled["scaleTargetRef"]["name"]]
 
 
+def test_a_worker_for_one_queue_is_added_as_the_docs_say(
+    kubernetes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = shutil.copytree(kubernetes, tmp_path / "app")
+    base, production = app / "kubernetes" / "base", app / "kubernetes" / "overlays" / "production"
+    for text in ("env: [{ name: QUEUES, value: heavy }]", ") AS work WHERE queue IN ('heavy')"):
+        assert text in CONTAINERS.read_text()
+    heavy = re.sub("(name|component): worker", r"\1: heavy", base.joinpath("worker.yaml").read_text())
+    queues = r"\1\n          env: [{ name: QUEUES, value: heavy }]"
+    base.joinpath("heavy.yaml").write_text(re.sub(r"(args: .*)", queues, heavy))
+    replace(base / "kustomization.yaml", "worker.yaml", "worker.yaml, heavy.yaml")
+    scaled = production.joinpath("scaling.yaml").read_text()
+    of_heavy = scaled.replace("name: worker", "name: heavy").replace(") AS work", ") AS work WHERE queue IN ('heavy')")
+    production.joinpath("scaling.yaml").write_text(f"{scaled}---\n{of_heavy}")
+    for test in own_tests(app, monkeypatch):
+        test()
+    rendered = render(production)
+    accept(rendered, KUBERNETES[-1])
+    assert of_kind(rendered, "Deployment").keys() == {"web", "worker", "heavy"}
+    assert {name: each["scaleTargetRef"]["name"] for name, each in of_kind(rendered, "ScaledObject").items()} == {
+        "worker": "worker",
+        "heavy": "heavy",
+    }
+
+
 @pytest.mark.parametrize("deploy", ["containers", "kubernetes"])
 def test_an_app_without_drift_passes_its_tests(bake: Bake, deploy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tests = own_tests(bake("blank", deploy=deploy), monkeypatch)
@@ -162,9 +192,7 @@ def test_any_drift_from_the_procfile_fails_a_test_of_the_app(
     bake: Bake, deploy: str, name: str, old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = shutil.copytree(bake("blank", deploy=deploy), tmp_path / "app")
-    text = app.joinpath(name).read_text()
-    assert old in text
-    app.joinpath(name).write_text(text.replace(old, new))
+    replace(app / name, old, new)
     tests = own_tests(app, monkeypatch)
     with pytest.raises((AssertionError, ValueError)):
         for test in tests:
@@ -182,6 +210,22 @@ def own_tests(app: Path, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], N
             monkeypatch.setattr(module, "ROOT", app)
             found += [test for name, test in vars(module).items() if name.startswith("test_")]
     return found
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def accept(rendered: list[dict[str, Any]], version: str) -> None:
+    """Validate manifests against the schemas of a version of Kubernetes, and of KEDA. An unknown field raises an error."""
+    for part in rendered:
+        if part["apiVersion"] == KEDA:
+            read = ScaledObject.model_validate(part)
+            assert read.model_dump(by_alias=True, exclude_unset=True, mode="json") == part
+        else:
+            validate(part, version, strict=True)
 
 
 def compose(app: Path, **settings: str) -> subprocess.CompletedProcess[str]:
