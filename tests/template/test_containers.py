@@ -87,6 +87,26 @@ def test_compose_accepts_the_file(containers: Path, example: str) -> None:
     assert "${" not in json.dumps(services)
 
 
+def test_settings_of_env_reach_the_app_but_not_dask_which_workers_alone_reach(bake: Bake, tmp_path: Path) -> None:
+    app = shutil.copytree(bake("portfolio", deploy="containers"), tmp_path / "app")
+    app.joinpath(".env").write_text(
+        "PORT=8051\nHOST=127.0.0.1\nTIMEZONE=Europe/Paris\nDASK_SCHEDULER=tcp://dask-scheduler:8786\n"
+    )
+    services = json.loads(compose(app, **SECRETS).stdout)["services"]
+    settings = {name: service["environment"] for name, service in services.items() if "environment" in service}
+    for name in ("web", "worker"):
+        assert settings[name]["TIMEZONE"] == "Europe/Paris"
+        assert (settings[name]["HOST"], settings[name]["PORT"]) == ("0.0.0.0", "8050")
+    assert {port["published"] for port in services["web"]["ports"]} == {"8051"}
+    assert [name for name in settings if "DASK_SCHEDULER" in settings[name]] == ["web", "worker"]
+    assert {name for name in services if "dask" in services[name]["networks"]} == {
+        "worker",
+        "dask-scheduler",
+        "dask-worker",
+    }
+    assert services["dask-scheduler"]["networks"].keys() == {"dask"}
+
+
 @pytest.mark.parametrize("missing", SECRETS)
 def test_compose_says_which_secret_to_set(bake: Bake, missing: str) -> None:
     done = compose(bake("blank", deploy="containers"), **SECRETS | {missing: ""})
