@@ -9,6 +9,7 @@
 # make deploy   install the engine, an app and the kit in empty environments, as users and hosts do; needs a package index,
 #               and root and debootstrap for the test of the image
 # make deploy-test  rehearse PUSHES=10 pushes of an app to a host under load, and pushes that are refused: six minutes
+# make many     64 consumers with 1,000 workers behind a pooler of 40 connections: killed, deployed, idle and busy. Ten minutes
 # make alone    the tests that measure time, and need the whole machine
 # make wheel    build the engine into the template, and pin it there: before you commit a change of the engine
 # make lock     pin the newest versions of all that the examples and the kit need
@@ -110,6 +111,9 @@ PUSHES ?= 10
 deploy-test: venv
 	PUSHES=$(PUSHES) $(BIN)/python -m pytest -s tests/deploy/test_rehearsal.py
 
+many: venv
+	CONSUMERS=64 WORKERS=1000 JOBS=2000 IDLE_FOR=60 $(BIN)/python -m pytest -s tests/faults/test_many_consumers.py
+
 N ?= 10
 TESTS ?= tests/faults/test_torture.py
 STORAGES ?= sqlite,postgres,postgres+valkey
@@ -174,4 +178,4 @@ lock: venv
 	  --extra dev --extra lab --constraint build/lock/constraints.txt -o requirements.txt
 	$(UV_COMPILE) benchmarks/requirements.in -o benchmarks/requirements.txt
 
-.PHONY: help venv demo app test quick check lint faults scale deploy alone deploy-test wheel lock soak bench notebooks screenshots
+.PHONY: help venv demo app test quick check lint faults scale deploy alone deploy-test many wheel lock soak bench notebooks screenshots

@@ -9,6 +9,7 @@ PORTFOLIO = [
     "app/jobs/analysis.py",
     "app/jobs/frontier.py",
     "app/jobs/market.py",
+    "app/jobs/parallel.py",
     "app/jobs/weekly.py",
     "app/pages/analysis.py",
     "app/pages/analysis_results.py",

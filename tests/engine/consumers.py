@@ -13,7 +13,7 @@ from typing import Any
 from huey.api import Huey
 
 import jobqueue
-from jobqueue.reports.guard import Guard
+from jobqueue.guard import Guard
 from tests.waiting import INTERVAL
 from tests.waiting import wait_until as wait_until  # for tests that import it from here
 
@@ -28,7 +28,7 @@ def work(huey: Huey, until: Callable[[], object] = lambda: True, timeout: float 
     end = time.monotonic() + timeout
     while True:
         if hasattr(huey, "ledger"):
-            huey.ledger.consumers.promote()
+            huey.ledger.housekeeping.promote()
         else:
             for task in huey.read_schedule():
                 huey.enqueue(task)

@@ -26,8 +26,15 @@ PROMISES = {
     "jobs.md": 6,
     "notify.md": 3,
     "submitting.md": 4,
+    "updates.md": 8,
     "security.md": 31,
 }
+
+
+def test_each_release_tells_owners_of_apps_what_to_do() -> None:
+    releases = re.split(r"^## ", KIT.joinpath("engine", "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(releases) > 2
+    assert [text.splitlines()[0] for text in releases[1:] if "\n### For owners of an app\n" not in text] == []
 
 
 def test_states_table_in_docs_is_the_engines() -> None:

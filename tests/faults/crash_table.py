@@ -193,12 +193,12 @@ def with_many_writers(of: Operation) -> Operation:
 
 # Operations of a main process for all consumers: method -> statements, for the work that the test prepares.
 IN_MAIN_PROCESSES = {
-    "consumers.register": words("BEGIN REGISTER_CONSUMER PRUNE_CONSUMERS COMMIT"),
+    "consumers.register": words("BEGIN REGISTER_CONSUMER ADD_HOUSEKEEPING PRUNE_CONSUMERS COMMIT"),
     "consumers.heartbeat": words("BEGIN RENEW_LEASES TOUCH_CONSUMER CLOCK COMMIT"),
     "consumers.release_unheard": words("RELEASE_UNHEARD"),
-    "consumers.promote": words("ANY_DUE PROMOTE"),
-    "consumers.rescue": words("LAPSED BEGIN LAPSED MARK_LOST MARK_LOST SAVE_RESULT CANCEL_DEPENDENT COMMIT"),
-    "consumers.fail_unknown": words(
+    "housekeeping.promote": words("ANY_DUE PROMOTE"),
+    "housekeeping.rescue": words("LAPSED BEGIN LAPSED MARK_LOST MARK_LOST SAVE_RESULT CANCEL_DEPENDENT COMMIT"),
+    "housekeeping.fail_unknown": words(
         "BEGIN KNOWN_TASKS QUEUED_TASKS UNKNOWN FAIL_UNKNOWN SAVE_RESULT CANCEL_DEPENDENT COMMIT"
     ),
     "register": words("BEGIN CLOCK REGISTER_SCHEDULE UPDATE_PHRASE REGISTER_SCHEDULE UPDATE_PHRASE COMMIT"),
@@ -210,7 +210,10 @@ IN_MAIN_PROCESSES = {
 }
 # Operations of a main process for its own workers.
 WITH_A_WORKER = {"consumers.held_tokens": words("HELD_BY_CONSUMER")}
-WHEN_IT_STOPS = {"release": words("RELEASE_CONSUMER"), "consumers.deregister": words("DEREGISTER_CONSUMER")}
+WHEN_IT_STOPS = {
+    "release": words("RELEASE_CONSUMER"),
+    "consumers.deregister": words("BEGIN DEREGISTER_CONSUMER RESIGN COMMIT"),
+}
 WHEN_A_WORKER_DIES = {"consumers.mark_worker_lost": words("BEGIN HELD_BY_WORKER MARK_LOST COMMIT")}
 
 

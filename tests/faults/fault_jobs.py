@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -25,6 +26,7 @@ from jobqueue.execution.attempt import current_attempt
 from jobqueue.ledger.records import NewVersion
 
 TABLE_ROWS = 100_000  # 8 MB: more than the sockets between two processes buffer
+PARTS = 200
 LONG = 60.0  # seconds: longer than any test waits
 
 # Late action of the task `late` -> the note that the task writes when its own code ends
@@ -59,6 +61,22 @@ class Endless:
 
 def square(number: int) -> int:
     return number * number
+
+
+def part(path: str, number: int, go: str) -> tuple[int, int]:
+    """One of PARTS. The second half of them waits for a file. It runs in a process of Dask."""
+    note(path, "part", number)
+    if number >= PARTS // 2:
+        wait_for(go)
+    return number, square(number)
+
+
+def time_out_at(job: Any, path: str) -> None:
+    """Wait for the file. Then the job's timeout is over."""
+    wait_for(path)
+    job.deadline = time.monotonic()
+    if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:  # in a worker process
+        os.kill(os.getpid(), signal.SIGALRM)
 
 
 def wait_for(path: str) -> None:
@@ -101,6 +119,10 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         return value
 
     @huey.task()
+    def naps(seconds: float) -> None:
+        time.sleep(seconds)
+
+    @huey.task()
     def collect(path: str, values: list[Any]) -> list[Any]:
         note(path, "collected")
         return [value if isinstance(value, int) else type(value).__name__ for value in values]
@@ -133,6 +155,20 @@ def tasks_on(huey: DurableHuey) -> SimpleNamespace:
         for i in range(steps):
             current_job().step(f"step:{i}", step, i)
         return number
+
+    @huey.task()
+    def parts(path: str, go: str, late: str) -> int:
+        """Return the sum of PARTS squares, computed by Dask. Each is a step. Time out when the file `late` is there."""
+        job = current_job()
+        if job.attempt == 1:
+            threading.Thread(target=time_out_at, args=(job, late), daemon=True).start()
+        missing = [number for number in range(PARTS) if not job.is_saved(f"part:{number}")]
+        squares = [job.step(f"part:{number}", square, number) for number in {*range(PARTS)}.difference(missing)]
+        with job.dask(workers=2) as client:
+            futures = [client.submit(part, path, number, go) for number in missing]
+            for number, value in job.gather(client, futures, "part", done=len(squares)):
+                squares.append(job.step(f"part:{number}", int, value))
+        return sum(squares)
 
     @huey.task(retries=3, retry_delay=0.5)
     def fails_at_first() -> int:

@@ -10,7 +10,7 @@ from huey import chord
 from huey.utils import Error
 
 from jobqueue import DurableHuey, State
-from jobqueue.consumer.worker import IDLE
+from jobqueue.consumer.asking import IDLE
 from tests.engine.consumers import wait_until
 from tests.faults.conftest import StartConsumer
 from tests.faults.fault_jobs import notes

@@ -25,12 +25,12 @@ app/pages/__init__.py app/pages/hello.py app/pages/not_found_404.py
 conftest.py
 notebooks/.jupyter/labconfig/default_setting_overrides.json notebooks/.jupyter/labconfig/page_config.json
 notebooks/first_job.ipynb
-tests/browser.py tests/conftest.py tests/test_accounts.py tests/test_hello.py
+tests/browser.py tests/conftest.py tests/test_accounts.py tests/test_hello.py tests/test_names.py
 tests/test_web.py
 """.split()
 # Files of the portfolio example only.
 PORTFOLIO = """
-app/jobs/analysis.py app/jobs/frontier.py app/jobs/market.py app/jobs/weekly.py
+app/jobs/analysis.py app/jobs/frontier.py app/jobs/market.py app/jobs/parallel.py app/jobs/weekly.py
 app/pages/analysis.py app/pages/analysis_results.py app/pages/frontier.py app/pages/market.py
 app/pages/market_weights.py
 app/portfolio/__init__.py app/portfolio/figures.py app/portfolio/frontier.py app/portfolio/prices.py

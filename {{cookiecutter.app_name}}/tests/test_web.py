@@ -89,7 +89,7 @@ from app.jobs import huey
 huey.immediate = True
 for page in dash.page_registry.values():
     page["layout"](job="none")
-print(sorted({"skfolio", "sklearn", "pandas", "pyarrow"} & sys.modules.keys()))
+print(sorted({"dask", "distributed", "skfolio", "sklearn", "pandas", "pyarrow"} & sys.modules.keys()))
 """
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"

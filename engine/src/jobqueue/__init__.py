@@ -8,6 +8,7 @@ from jobqueue.codec.values import ResultNotEncodable, ResultTooLarge
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.datasets.dataset import Dataset, DatasetInfo, EmptyDataset, NotReady, VersionNotFound
 from jobqueue.execution.current_job import SubmitRefused, current_job
+from jobqueue.execution.dask_client import DaskUnavailable
 from jobqueue.execution.job_log import LogLine
 from jobqueue.files.file import File
 from jobqueue.files.refusals import EmptyFile, FileMissing, FileRefused, FileTooLarge
@@ -33,6 +34,7 @@ __all__ = [
     "ArgumentsTooLarge",
     "Check",
     "ClaimLost",
+    "DaskUnavailable",
     "DatabaseUnavailable",
     "Dataset",
     "DatasetInfo",

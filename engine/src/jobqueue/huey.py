@@ -96,6 +96,7 @@ class DurableHuey(ReportTasks):
     :param max_file: the most bytes of one file of `huey.files`.
     :param keep_days: days after its end for which a job and its result are kept. 0 or None for no limit.
     :param keep_jobs: the number of the newest jobs that are kept. 0 or None for no limit.
+    :param dask_scheduler: the address of the cluster for `job.dask`. By default processes of the worker's machine.
     :param version: the version of the code, which `workers` reports. By default the commit that the host's environment names.
     :param timezone: an IANA name: the time zone of the pages, and the default for schedules.
     :param place: the default place for schedules by the sun: a city that astral knows, or (degrees north, degrees east).
@@ -127,6 +128,7 @@ class DurableHuey(ReportTasks):
         max_file: int = MAX_FILE,
         keep_days: float | None = KEEP_DAYS,
         keep_jobs: int | None = KEEP_JOBS,
+        dask_scheduler: str | None = None,
         version: str | None = None,
         timezone: str = "UTC",
         place: Where | None = None,
@@ -136,14 +138,12 @@ class DurableHuey(ReportTasks):
         self.redis_url = redis_url
         self._open_database = partial(Database, pooling=database_pooling, direct_url=database_direct_url)
         self.lease_s, self.renew_s, self.grace_s = lease_s, renew_s, grace_s
-        self.max_losses = max_losses
-        self.unknown_after_s = unknown_after_s
+        self.max_losses, self.unknown_after_s = max_losses, unknown_after_s
         self.limits = ConcurrencyLimits(per_owner=check_limit("per_owner", per_owner))
         self.max_arguments, self.max_result, self.max_file = max_arguments, max_result, max_file
-        self.keep_days, self.keep_jobs = keep_days, keep_jobs
+        self.keep_days, self.keep_jobs, self.dask_scheduler = keep_days, keep_jobs, dask_scheduler
         self.version = version or code_version()
-        self.timezone = find_zone(timezone)
-        self.place = place
+        self.timezone, self.place = find_zone(timezone), place
         self.datasets: dict[str, Dataset[Any]] = {}  # the datasets of this code, by full name
         self._secret_key = secret_key
         self._secret_key_fallbacks = secret_key_fallbacks

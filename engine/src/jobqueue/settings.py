@@ -3,6 +3,7 @@
 An app's own settings inherit from `Settings`. Production refuses to start with defaults that are only safe on one machine.
 """
 
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ BAD_SETTINGS = 4  # exit code of a process whose settings cannot be used
 LINGER = 5.0  # seconds
 MAKE_A_KEY = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 USE_POSTGRES = "Set it to a Postgres database: postgresql://user:password@host/name"
+
+DASK_ADDRESS = re.compile(r"[a-z]+://(\[[0-9a-fA-F:.]+\]|[^:/\s]+):\d+")  # tcp, tls, ucx or ws
 
 URLS = ("database_url", "database_direct_url", "redis_url")  # they may hold a password
 KEYS = ("secret_key", "secret_key_fallbacks", "metrics_token", "sentry_dsn")
@@ -86,6 +89,9 @@ class Settings(BaseSettings):
     unknown_after: float = Field(default=UNKNOWN_AFTER, ge=1)  # seconds that a job may wait for code with its task
     keep_days: float = Field(default=KEEP_DAYS, ge=0)  # days that an ended job is kept; 0: for ever
     keep_jobs: int = Field(default=KEEP_JOBS, ge=0)  # the newest jobs that are kept, however old; 0: all
+    dask_scheduler: str | None = (
+        None  # address of the cluster for `job.dask`; by default processes of the worker's machine
+    )
     log_format: Literal["text", "json"] | None = None  # by default JSON in production, text elsewhere
     metrics_token: str | None = None  # that Prometheus sends to read /metrics; without it there is no such address
     sentry_dsn: str | None = None  # where errors are sent, besides the log
@@ -136,7 +142,8 @@ class Settings(BaseSettings):
     def for_queue(self) -> dict[str, Any]:
         """Return the arguments of DurableHuey that these settings give: `DurableHuey("app", **settings.for_queue())`."""
         same = {"database_url", "database_pooling", "database_direct_url", "redis_url", "secret_key", "secret_key_fallbacks",
-                "timezone", "place", "max_arguments", "max_result", "max_file", "per_owner", "keep_days", "keep_jobs"}  # fmt: skip
+                "timezone", "place", "max_arguments", "max_result", "max_file", "per_owner", "keep_days", "keep_jobs",
+                "dask_scheduler"}  # fmt: skip
         return {name: getattr(self, name) for name in same} | {
             "lease_s": self.lease,
             "renew_s": self.lease / 3,
@@ -159,6 +166,15 @@ class Settings(BaseSettings):
     @classmethod
     def _check_redis(cls, url: str | None) -> str | None:
         return None if url is None else checked(url)
+
+    @field_validator("dask_scheduler")
+    @classmethod
+    def _check_dask(cls, address: str | None) -> str | None:
+        if address is not None and (not DASK_ADDRESS.fullmatch(address)):
+            raise ValueError(
+                "it is no address of a Dask scheduler. Set it to tcp://HOST:PORT, as `dask scheduler` prints it"
+            )
+        return address
 
     @field_validator("queues")
     @classmethod

@@ -1,5 +1,6 @@
 """Real consumers: the console script, threads and processes, periodic tasks, hooks of workers."""
 
+import re
 import shutil
 import signal
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from jobqueue import DurableHuey, State
+from jobqueue.consumer.consumer import TOO_MANY_WORKERS
 from tests.engine.consumers import ConsumerProcess, consumer_process, environment, wait_until
 from tests.storages import Storage
 
@@ -274,6 +276,17 @@ def test_no_consumer_starts_in_immediate_mode(huey: DurableHuey) -> None:
     huey.immediate = True
     with pytest.raises(Exception, match="immediate"):
         huey.create_consumer().start()
+
+
+@pytest.mark.parametrize("storage", ["postgres"], indirect=True)
+def test_more_workers_than_the_database_has_connections_are_refused(
+    huey: DurableHuey, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as exit:
+        huey.create_consumer(workers=5000).start()
+    assert exit.value.code == TOO_MANY_WORKERS
+    assert re.search(r"5000 workers need 5002 connections, .* at most (\d+) workers \(--workers \1 ", caplog.text)
+    assert huey.ledger.consumers.all() == []
 
 
 @pytest.mark.parametrize("storage", ["sqlite", "postgres"], indirect=True)

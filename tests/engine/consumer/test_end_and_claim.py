@@ -9,6 +9,7 @@ from huey.api import Task
 from huey.consumer import WorkerRecycle
 
 from jobqueue import DurableHuey, State, codec, current_job
+from jobqueue.consumer.asking import Asking
 from jobqueue.consumer.worker import DurableWorker
 from jobqueue.database.database import DatabaseUnavailable, Row
 from jobqueue.execution.executor import Executor
@@ -29,6 +30,7 @@ def make_worker(huey: DurableHuey) -> MakeWorker:
             name="worker",
             parent=os.getpid(),
             queues=None,
+            asking=Asking(),
             ledger=huey.ledger,
             executor=huey.executor,
             messages=huey.messages,

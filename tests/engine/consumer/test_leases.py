@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from jobqueue import DurableHuey, State
+from jobqueue.consumer.housekeeper import Housekeeper
 from jobqueue.consumer.leases import Leases
-from jobqueue.ledger import consumers
+from jobqueue.consumer.pruner import Pruner
+from jobqueue.ledger.housekeeping import RESCUE_LIMIT
 from jobqueue.tasks.task import DurableTaskWrapper
 from tests.engine.conftest import HueyFactory
 from tests.engine.consumers import wait_until
@@ -23,7 +25,15 @@ class Consumer:
     def __init__(self, huey: DurableHuey, name: str) -> None:
         self.huey, self.name, self.tokens = huey, name, list[str]()
         huey.ledger.consumers.register(name, "host", 1, 1, huey.messages.task_names())
-        self.leases = Leases(name, huey.ledger, self._workers, lease_s=LEASE, unknown_after_s=HOUR)
+        self.leases = Leases(name, huey.ledger, self._workers, lease_s=LEASE)
+        self.housekeeper = Housekeeper(
+            name,
+            huey.ledger.housekeeping,
+            self.leases,
+            Pruner(huey.ledger.retention, None, None),
+            lease_s=LEASE,
+            unknown_after_s=HOUR,
+        )
         self.leases.renew(draining=False)
 
     def _workers(self) -> list[tuple[Any, Any]]:
@@ -68,16 +78,16 @@ def test_clock_that_jumps_forward_ends_no_lease_that_is_renewed(clock: MovedCloc
     holder.claim()
     renew_for_a_lease(clock, holder, other)
     clock.move(HOUR)
-    other.leases.sweep()  # before either has renewed by the new clock
+    other.housekeeper.sweep()  # before either has renewed by the new clock
     assert handle.state is State.RUNNING
     other.leases.renew(draining=False)
-    other.leases.sweep()  # before the holder has
+    other.housekeeper.sweep()  # before the holder has
     assert handle.state is State.RUNNING
     renew_for_a_lease(clock, holder, other)
-    other.leases.sweep()
+    other.housekeeper.sweep()
     assert handle.state is State.RUNNING
     renew_for_a_lease(clock, other)  # the holder died
-    other.leases.sweep()
+    other.housekeeper.sweep()
     assert (handle.state, handle.get_job().losses) == (State.QUEUED, 1)
 
 
@@ -88,10 +98,10 @@ def test_clock_that_goes_back_ends_no_lease(clock: MovedClock, task: DurableTask
     renew_for_a_lease(clock, holder, other)
     clock.move(-HOUR)
     holder.leases.renew(draining=False)  # by the new clock: its lease ends before what the other takes for the time
-    other.leases.sweep()
+    other.housekeeper.sweep()
     assert handle.state is State.RUNNING
     renew_for_a_lease(clock, holder, other)
-    other.leases.sweep()
+    other.housekeeper.sweep()
     assert handle.state is State.RUNNING
 
 
@@ -100,10 +110,10 @@ def test_clock_that_jumps_forward_fails_no_job_as_unknown(clock: MovedClock, tas
     consumer = Consumer(task.huey, "consumer")
     renew_for_a_lease(clock, consumer)
     clock.move(2 * HOUR)
-    consumer.leases.sweep()
+    consumer.housekeeper.sweep()
     assert handle.state is State.QUEUED
     renew_for_a_lease(clock, consumer)
-    consumer.leases.sweep()
+    consumer.housekeeper.sweep()
     assert handle.state is State.QUEUED
 
 
@@ -111,15 +121,15 @@ def test_sweep_ends_within_a_second_however_many_jobs_are_lost(
     clock: MovedClock, task: DurableTaskWrapper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next sweeps take the others back."""
-    n = 3 * consumers.RESCUE_LIMIT
+    n = 3 * RESCUE_LIMIT
     task.huey.enqueue_many([task.s() for _ in range(n)])
     dead, other = Consumer(task.huey, "dead"), Consumer(task.huey, "other")
     for _ in range(n):
         dead.claim()
     renew_for_a_lease(clock, other)
-    monkeypatch.setattr("jobqueue.consumer.leases.SWEEP_FOR", 0.0)
+    monkeypatch.setattr("jobqueue.consumer.housekeeper.SWEEP_FOR", 0.0)
     left: list[int] = []
     while not left or left[-1]:
-        other.leases.sweep()
+        other.housekeeper.sweep()
         left.append(task.huey.ledger.reading.count(State.RUNNING))
-    assert left == [2 * consumers.RESCUE_LIMIT, consumers.RESCUE_LIMIT, 0]
+    assert left == [2 * RESCUE_LIMIT, RESCUE_LIMIT, 0]

@@ -67,7 +67,7 @@ def lost(huey: DurableHuey) -> None:
 
 def unknown(huey: DurableHuey) -> None:
     huey.ledger.submit([NewJob(id="job", task="unknown", message=b"")])
-    wait_until(lambda: huey.ledger.consumers.fail_unknown(0))  # from the next tick of the clock on
+    wait_until(lambda: huey.ledger.housekeeping.fail_unknown(0))  # from the next tick of the clock on
 
 
 def unreadable(huey: DurableHuey) -> None:

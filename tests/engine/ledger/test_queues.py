@@ -178,7 +178,7 @@ def test_a_job_in_a_queue_that_no_worker_serves_waits_and_does_not_fail(ledger: 
     with ledger.database.statement() as tx:
         tx.run("UPDATE jobs SET queued_at = 1")
     ledger.consumers.register("consumer", "host", 1, 1, TASKS, ["default"])
-    assert ledger.consumers.fail_unknown(60) == []
+    assert ledger.housekeeping.fail_unknown(60) == []
 
 
 # --- turns ---

@@ -227,8 +227,8 @@ def test_no_worker_waits_for_a_batch_of_pruning(
             other.attempts.save_progress("running", "another", 1, 2, "")
             other.attempts.save_step("running", "another", "step", ("application/json", b"1"))
             other.end("running", "another", Outcome(result=("application/json", b"1")))
-            other.consumers.promote()
-            other.consumers.rescue([])
+            other.housekeeping.promote()
+            other.housekeeping.rescue([])
             assert other.cancel("new")
             assert prune(other) == 0
         return changed
@@ -254,5 +254,6 @@ def test_a_consumer_prunes_one_batch_in_each_turn(huey: DurableHuey) -> None:
     age(huey.ledger, "old")
     consumer = huey.create_consumer(worker_type="thread")
     consumer.notifier.expect(1)
+    consumer._register()
     consumer._tick(0)
     assert left(huey.ledger) == []

@@ -62,7 +62,7 @@ EVENTS = [
     Event("released", run(sql.RELEASE_DEPENDENT), State.SCHEDULED, {"pending": 1, "run_at": LATER}),
     Event("abandoned", run(sql.CANCEL_DEPENDENT, error="the job before it failed"), State.CANCELLED),
     Event("cancelled", lambda ledger: ledger.cancel("job"), State.CANCELLED),
-    Event("due", lambda ledger: ledger.consumers.promote(), State.QUEUED, {"run_at": FORMER}),
+    Event("due", lambda ledger: ledger.housekeeping.promote(), State.QUEUED, {"run_at": FORMER}),
     Event(
         "claimed",
         lambda ledger: ledger.claim(ClaimRequest(tasks=[TASK], **(CLAIM | {"token": "another"}))),
@@ -76,11 +76,11 @@ EVENTS = [
     Event("lost", lambda ledger: mark_lost(ledger, "job", TOKEN, "worker"), State.QUEUED),
     Event("lost", lambda ledger: mark_lost(ledger, "job", TOKEN, "worker"), State.FAILED, {"losses": 2}),
     Event("lost", lambda ledger: ledger.consumers.mark_worker_lost("consumer", "worker"), State.QUEUED),
-    Event("lost", lambda ledger: ledger.consumers.rescue([]), State.QUEUED, {"lease_until": FORMER}),
+    Event("lost", lambda ledger: ledger.housekeeping.rescue([]), State.QUEUED, {"lease_until": FORMER}),
     Event("given back", lambda ledger: ledger.release("consumer"), State.QUEUED),
     Event("given back", lambda ledger: ledger.release("consumer", "worker"), State.QUEUED),
     Event("given back", lambda ledger: ledger.release_one("job", TOKEN), State.QUEUED),
-    Event("unknown", lambda ledger: ledger.consumers.fail_unknown(60), State.FAILED, {"queued_at": FORMER}),
+    Event("unknown", lambda ledger: ledger.housekeeping.fail_unknown(60), State.FAILED, {"queued_at": FORMER}),
     Event("put back", lambda ledger: ledger.retry("job"), State.QUEUED),
     Event("put back", lambda ledger: ledger.retry("job"), State.WAITING, {"pending": 1}),
 ]
@@ -242,34 +242,34 @@ def test_a_submit_is_all_or_nothing_and_ignores_a_job_whose_id_is_known(ledger: 
 
 def test_only_a_job_whose_lease_ran_out_is_rescued(ledger: Ledger) -> None:
     bring_to(ledger, State.RUNNING)
-    assert ledger.consumers.rescue([]) == []
+    assert ledger.housekeeping.rescue([]) == []
     ledger.consumers.heartbeat("consumer", ["another token"], -1)
-    assert ledger.consumers.rescue([]) == []
+    assert ledger.housekeeping.rescue([]) == []
     ledger.consumers.heartbeat("consumer", [TOKEN], -1)
-    assert ledger.consumers.rescue([]) == ["job"]
-    assert ledger.consumers.rescue([]) == []
+    assert ledger.housekeeping.rescue([]) == ["job"]
+    assert ledger.housekeeping.rescue([]) == []
 
 
 def test_a_consumer_does_not_rescue_jobs_of_its_own_live_workers(ledger: Ledger) -> None:
     """A lease may run out although its worker lives, if a renewal takes longer than the lease."""
     ledger.submit([NewJob(id="job", task="task", message=b"")])
     ledger.claim(ClaimRequest(tasks=["task"], token="token", consumer="mine", worker="worker-1", lease_s=-1))
-    assert ledger.consumers.rescue(["token"]) == []
-    assert ledger.consumers.rescue(["another"]) == ["job"]
+    assert ledger.housekeeping.rescue(["token"]) == []
+    assert ledger.housekeeping.rescue(["another"]) == ["job"]
 
 
 def test_a_job_waits_if_any_consumer_has_or_recently_had_its_task(ledger: Ledger) -> None:
     bring_to(ledger, State.QUEUED, {"queued_at": FORMER})
     ledger.consumers.register("newer", "host", 1, 1, ["tests.other", TASK])
-    assert ledger.consumers.fail_unknown(60) == []
+    assert ledger.housekeeping.fail_unknown(60) == []
     ledger.consumers.deregister("newer")
     ledger.consumers.register("older", "host", 1, 1, ["tests.other"])
     assert (
-        ledger.consumers.fail_unknown(60) == []
+        ledger.housekeeping.fail_unknown(60) == []
     )  # the time runs from the moment when the last consumer with the task stopped
     with ledger.database.statement() as tx:
         tx.run("UPDATE consumers SET seen_at = seen_at - 61 WHERE id = 'newer'")
-    assert ledger.consumers.fail_unknown(60) == ["job"]
+    assert ledger.housekeeping.fail_unknown(60) == ["job"]
     job = ledger.reading.job("job")
     assert job is not None
     assert "No worker knew its task for 60 s" in job["error"]
@@ -277,5 +277,5 @@ def test_a_job_waits_if_any_consumer_has_or_recently_had_its_task(ledger: Ledger
 
 def test_a_job_with_an_unknown_task_waits_until_its_time_is_over(ledger: Ledger) -> None:
     bring_to(ledger, State.QUEUED)
-    assert ledger.consumers.fail_unknown(60) == []
+    assert ledger.housekeeping.fail_unknown(60) == []
     assert state_of(ledger) is State.QUEUED

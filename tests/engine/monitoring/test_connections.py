@@ -16,6 +16,15 @@ def test_the_workers_that_are_named_are_the_most_that_fit(most: int, listens: bo
     assert fits.advice == "" and too_many.advice.startswith(f"Set WORKERS to {fitting},")
 
 
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_consumer_is_refused_only_if_it_does_not_fit_alone(listens: bool) -> None:
+    most = 97
+    alone = most - SPARE - (2 if listens else 1)
+    assert ConnectionPlan(0, most, alone, listens).refusal == ""
+    fitting = ConnectionPlan(0, most, alone, listens).fitting_workers
+    assert f"--workers {fitting} " in ConnectionPlan(0, most, alone + 1, listens).refusal
+
+
 def test_a_database_that_is_too_small_for_any_worker_is_named() -> None:
     assert "WORKERS=1" in ConnectionPlan(0, 8, 1, True).advice
 

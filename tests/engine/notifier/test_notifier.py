@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from jobqueue.notifier import circuit_breaker
-from jobqueue.notifier.notifier import MAX_KEPT, WAIT_SLICE, RedisNotifier
+from jobqueue.notifier.notifier import MAX_KEPT, WAIT_SLICE, Heard, RedisNotifier
 from tests.engine.consumers import wait_until
 from tests.proxy import Proxy
 from tests.servers import redis_client
@@ -94,12 +94,12 @@ def test_two_apps_on_one_redis_do_not_wake_each_other(notifier: RedisNotifier, f
     assert time.monotonic() - begun >= 0.3
 
 
-@pytest.mark.parametrize("queues, woken", [(None, True), (["a", "heavy"], True), (["a"], False)])
+@pytest.mark.parametrize("queues, heard", [(None, Heard.ALONE), (["a", "heavy"], Heard.ALONE), (["a"], Heard.NOTHING)])
 def test_a_worker_is_woken_for_its_own_queues_only(
-    notifier: RedisNotifier, queues: list[str] | None, woken: bool
+    notifier: RedisNotifier, queues: list[str] | None, heard: Heard
 ) -> None:
     notifier.notify(["heavy"])
-    assert notifier.wait(0.3, queues=queues) is woken
+    assert notifier.wait(0.3, queues=queues) is heard
 
 
 def test_a_waiting_worker_stops_when_its_stop_flag_is_set(notifier: RedisNotifier) -> None:

@@ -3,6 +3,8 @@
 import datetime
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 AHEAD = float(os.environ["CLOCK_AHEAD"])
@@ -32,8 +34,14 @@ class _Datetime(_DatetimeOfC, metaclass=_Datetimes):
 
 _Datetime.__module__, _Datetime.__name__, _Datetime.__qualname__ = "datetime", "datetime", "datetime"  # for pickle
 
+
+def _moved(convert: Callable[[float], time.struct_time], seconds: float | None = None) -> time.struct_time:
+    return convert(time.time() if seconds is None else seconds)
+
+
 time.time = lambda: _time() + AHEAD
 time.time_ns = lambda: int(time.time() * 1e9)
-time.gmtime = lambda seconds=None: _gmtime(time.time() if seconds is None else seconds)
-time.localtime = lambda seconds=None: _localtime(time.time() if seconds is None else seconds)
+# Partials, because logging makes one of these an attribute of a class, and a function would become a method there.
+time.gmtime = partial(_moved, _gmtime)
+time.localtime = partial(_moved, _localtime)
 datetime.datetime = _Datetime  # type: ignore[misc]

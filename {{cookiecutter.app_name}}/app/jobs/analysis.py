@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from jobqueue import current_job
 
 from app.jobs import huey
+from app.jobs.parallel import compute
 from app.portfolio import prices, request, statistics, walk_forward
 from app.portfolio.universe import DAYS, SYMBOLS
 
@@ -38,18 +40,23 @@ def analyse(
     plan = walk_forward.windows(DAYS, training, rebalance)
     if job.attempt == 1:  # after a crash the progress bar stays where it was
         job.progress(0, len(plan), "loading prices")
-    returns = prices.load_returns(assets)
+    threading.Thread(target=prices.load_returns, args=(assets,), daemon=True).start()  # while Dask's processes start
 
-    weights = []
-    for number, window in enumerate(plan, start=1):
-        first, last = returns.index[[window.start, window.split - 1]]
-        job.progress(
-            number - 1, len(plan), f"window {number} of {len(plan)}: training {first:%Y-%m-%d} to {last:%Y-%m-%d}"
-        )
-        # Saved, so that an attempt after a crash continues with the first missing window.
-        weights.append(job.step(f"window:{number}", walk_forward.fit_window, returns, window, risk, cap))
+    # Saved, so that an attempt after a crash fits only the windows that are missing.
+    calls = {number: (assets, window, risk, cap) for number, window in enumerate(plan, start=1)}
+    found = {
+        number: job.step(f"window:{number}", walk_forward.fit, *call)
+        for number, call in calls.items()
+        if job.is_saved(f"window:{number}")
+    }
+    missing = {number: call for number, call in calls.items() if number not in found}
+    seconds = walk_forward.seconds(risk, training)
+    for number, fitted in compute(job, walk_forward.fit, missing, seconds, "window", done=len(found)):
+        found[number] = job.step(f"window:{number}", np.asarray, fitted)
+    weights = [found[number] for number in calls]
 
     job.progress(len(plan), len(plan), "computing statistics")
+    returns = prices.load_returns(assets)
     earned, turnover = walk_forward.hold(returns, plan, weights)
     days = returns.index[plan[0].split : plan[-1].end]
     index = prices.load_index_returns()[days].to_numpy()

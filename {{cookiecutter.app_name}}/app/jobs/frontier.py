@@ -6,6 +6,7 @@ from typing import Any
 from jobqueue import current_job
 
 from app.jobs import huey
+from app.jobs.parallel import compute
 from app.portfolio import frontier, prices
 from app.portfolio.universe import SYMBOLS
 
@@ -17,10 +18,9 @@ def efficient_frontier(assets: Sequence[str] = SYMBOLS, points: int = 30) -> dic
     job.progress(0, points, "loading prices")
     returns = prices.load_returns(assets)
     alone = frontier.single_assets(returns)
-    portfolios = [frontier.least_risk(returns)]
-    lowest, highest = portfolios[0]["return"], max(asset["return"] for asset in alone.values())
-    for point in range(1, points):
-        target = lowest + (highest - lowest) * point / (points - 1)
-        job.progress(point, points, f"a return of {target:.1%} a year")
-        portfolios.append(frontier.least_risk(returns, target))
-    return {"frontier": portfolios, "assets": alone}
+    least = frontier.least_risk(returns)
+    lowest, highest = least["return"], max(asset["return"] for asset in alone.values())
+    targets = {point: lowest + (highest - lowest) * point / (points - 1) for point in range(1, points)}
+    calls = {point: (assets, target) for point, target in targets.items()}
+    found = dict(compute(job, frontier.reaching, calls, frontier.SECONDS, "point", done=1))
+    return {"frontier": [least, *(found[point] for point in targets)], "assets": alone}

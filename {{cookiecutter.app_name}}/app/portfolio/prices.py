@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,7 +11,15 @@ if TYPE_CHECKING:
 
 
 def load_returns(assets: Sequence[str]) -> pd.DataFrame:
-    """Return daily returns as fractions, a row per day and a column per asset, in the given order."""
+    """Return daily returns as fractions, a row per day and a column per asset, in the given order.
+
+    A process loads the same assets once, so leave the table as it is.
+    """
+    return _load_returns(tuple(assets))
+
+
+@lru_cache(maxsize=1)
+def _load_returns(assets: tuple[str, ...]) -> pd.DataFrame:
     from skfolio.datasets import load_sp500_dataset
 
     return load_sp500_dataset()[list(assets)].pct_change().iloc[1:]

@@ -116,6 +116,7 @@ def run(app: App, name: str, arguments: tuple[str, ...]) -> None:
     given = _keywords(function, name, arguments)
     _check(app, name, given)
     job = CurrentJob(report=_print_progress)
+    job.dask_scheduler = app.huey.dask_scheduler
     try:
         with working_for(job):
             result = finished(function(**given))

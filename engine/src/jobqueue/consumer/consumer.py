@@ -1,7 +1,8 @@
 """The consumer's main process: it looks after its workers, and runs no jobs.
 
 In each pass of its loop it does what is due: renew leases, fire schedules, interrupt workers that lost their job, requeue the
-jobs of dead workers and dead consumers, prune. It continues while it drains, except that it fires no schedules.
+jobs of dead workers, and the housekeeping for all consumers while it is elected for that. It continues while it drains, except
+that it fires no schedules.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,12 +24,14 @@ from huey.constants import WORKER_PROCESS
 from huey.consumer import Consumer, Environment
 from huey.exceptions import ConfigurationError
 
+from jobqueue.consumer.asking import IDLE, Asking
+from jobqueue.consumer.housekeeper import Housekeeper
 from jobqueue.consumer.leases import Leases
 from jobqueue.consumer.processes import DurableProcesses, ask_to_check_claim, how_it_ended
 from jobqueue.consumer.pruner import Pruner
 from jobqueue.consumer.scheduler import Scheduler
 from jobqueue.consumer.watchdog import Watchdog
-from jobqueue.consumer.worker import IDLE, DurableWorker
+from jobqueue.consumer.worker import DurableWorker
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.database.problems import Reminder
 from jobqueue.execution.job_log import pass_on_info
@@ -44,6 +48,9 @@ SWEEP = 1.0  # seconds between two sweeps
 RECONNECT = 1.0  # seconds between two attempts to register while the database does not answer
 GIVE_UP = 60.0  # seconds after which a new consumer exits if only a person can end its database's problem
 NO_DATABASE = 3  # its exit code then
+TOO_MANY_WORKERS = (
+    4  # exit code of a consumer that needs more connections than the database has, as of settings that cannot be used
+)
 MEGABYTE = 1_000_000  # bytes
 CLEAN_UP = 0.5  # seconds in which interrupted workers may clean up before they are killed
 
@@ -77,6 +84,7 @@ class DurableConsumer(Consumer):
         self.queues = list(served) or None  # None for every queue
         self._queues_of_workers = share_out(served, options.get("workers", 1))
         self._worker_number = 0
+        self._asking: defaultdict[tuple[str, ...], Asking] = defaultdict(Asking)  # by the queues of a worker
         self._max_memory = None if max_memory_mb is None else max_memory_mb * MEGABYTE
         super().__init__(huey, **options)
         if max_memory_mb is not None and not self.environment.forks:
@@ -92,11 +100,16 @@ class DurableConsumer(Consumer):
         self._interrupts = 0  # number of SIGINTs; the second ends the grace period
         self._ticked_at = self._renewed_at = self._swept_at = 0.0  # by time.monotonic()
         self._ledger: Ledger = huey.ledger
-        self._leases = Leases(
-            self.id, self._ledger, self._live_workers, lease_s=huey.lease_s, unknown_after_s=huey.unknown_after_s
-        )
+        self._leases = Leases(self.id, self._ledger, self._live_workers, lease_s=huey.lease_s)
         self._watchdog = Watchdog(self.id, self._ledger, lambda: self.worker_threads)
-        self._pruner = Pruner(self._ledger.retention, huey.keep_days, huey.keep_jobs)
+        self._housekeeper = Housekeeper(
+            self.id,
+            self._ledger.housekeeping,
+            self._leases,
+            Pruner(self._ledger.retention, huey.keep_days, huey.keep_jobs),
+            lease_s=huey.lease_s,
+            unknown_after_s=huey.unknown_after_s,
+        )
         self._scheduler: Scheduler | None = None
         if self.periodic:
             self._scheduler = Scheduler(
@@ -144,8 +157,8 @@ class DurableConsumer(Consumer):
                 self._watchdog.check()
             if now >= self._swept_at + SWEEP:
                 self._swept_at = now
-                self._leases.sweep()
-            self._pruner.prune_batch()
+                self._housekeeper.sweep()
+            self._housekeeper.prune_batch()
         except DatabaseUnavailable as error:
             self._reminder.warn("Consumer %s cannot reach its database: %s", self.id, error, about=error.name)
             self._leases.lost_touch()
@@ -174,7 +187,8 @@ class DurableConsumer(Consumer):
         """Register the consumer and start its workers. Wait for the database as long as it does not answer.
 
         Raises ConfigurationError in immediate mode, where a submit runs the job itself, and SystemExit with NO_DATABASE if
-        the database refuses this app for GIVE_UP seconds.
+        the database refuses this app for GIVE_UP seconds, or with TOO_MANY_WORKERS if it accepts too few connections for so many
+        workers.
         """
         if self.huey.immediate:
             raise ConfigurationError("A consumer has nothing to do in immediate mode. Set huey.immediate = False.")
@@ -209,8 +223,12 @@ class DurableConsumer(Consumer):
                 return False
 
     def _register(self) -> None:
-        """Migrate the database and register this consumer."""
+        """Migrate the database and register this consumer, unless it can never get the connections that it needs."""
         self.huey.migrate()
+        plan = self._connection_plan()
+        if plan is not None and plan.refusal and self.environment.forks:
+            logger.error("%s", plan.refusal)
+            raise SystemExit(TOO_MANY_WORKERS)
         tasks = self.huey.messages.task_names()
         self._ledger.consumers.register(
             self.id, socket.gethostname(), os.getpid(), self.workers, tasks, self.queues, self.huey.version
@@ -220,19 +238,24 @@ class DurableConsumer(Consumer):
 
     def _announce(self) -> None:
         """Log that the workers start, and how many connections that takes."""
-        plan = ""
+        connections = ""
         with contextlib.suppress(DatabaseUnavailable):  # the next pass of the main loop says so
-            connections = self._ledger.reading.connections()
-            if connections is not None:
-                planned = ConnectionPlan(*connections, self.workers, listens=self.huey.redis_url is None)
-                plan = f" {planned} {planned.advice}".rstrip()
-        logger.info("Consumer %s starts %s %s workers.%s", self.id, self.workers, self.worker_type, plan)
+            if (plan := self._connection_plan()) is not None:
+                connections = f" {plan} {plan.advice}".rstrip()
+        logger.info("Consumer %s starts %s %s workers.%s", self.id, self.workers, self.worker_type, connections)
         taken = memory(os.getpid()) or 0
         if self._max_memory is not None and taken > self._max_memory:
             logger.warning(
                 "Each worker takes %.0f MB before its first job, so it is replaced after every job. Raise WORKER_MAX_MEMORY.",
                 taken / MEGABYTE,
             )
+
+    def _connection_plan(self) -> ConnectionPlan | None:
+        """Return the connections that this consumer needs, or None if the database does not limit them."""
+        connections = self._ledger.reading.connections()
+        if connections is None:
+            return None
+        return ConnectionPlan(*connections, self.workers, listens=self.huey.redis_url is None)
 
     def _start(self, process: Any) -> None:
         if self.environment.forks:
@@ -256,6 +279,7 @@ class DurableConsumer(Consumer):
             name=f"worker-{self._worker_number}",
             parent=os.getpid(),
             queues=queues,
+            asking=self._asking[tuple(queues or ())],
             ledger=self.huey.ledger,
             executor=self.huey.executor,
             messages=self.huey.messages,

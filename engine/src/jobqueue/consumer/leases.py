@@ -1,4 +1,4 @@
-"""Leases: renew the leases of this consumer's workers, and requeue jobs whose lease expired elsewhere."""
+"""Leases: renew the leases of this consumer's workers, and estimate the database's time from the answers."""
 
 import logging
 import os
@@ -8,15 +8,12 @@ from typing import Any
 
 from jobqueue.consumer.processes import is_stopped
 from jobqueue.consumer.worker import DurableWorker
-from jobqueue.ledger.consumers import RESCUE_LIMIT, SWEEP_LIMIT
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.monitoring.workers import Process, dump_processes, memory
 
 logger = logging.getLogger("jobqueue.consumer")
 
-SWEEP_FOR = 0.3  # seconds after which a sweep leaves the remaining jobs to the next one
 JUMP = 1.0  # seconds by which the database's clock may differ from the estimate before it counts as a jump
-FAIL_UNKNOWN_EVERY = 60.0  # seconds between two searches for jobs whose task no consumer knows
 
 
 class Leases:
@@ -25,7 +22,6 @@ class Leases:
     :param consumer: its id.
     :param live_workers: returns its live workers with their processes.
     :param lease_s: seconds that a claim holds unless it is renewed.
-    :param unknown_after_s: seconds that a job may wait for a consumer that knows its task.
     """
 
     def __init__(
@@ -35,19 +31,16 @@ class Leases:
         live_workers: Callable[[], Sequence[tuple[DurableWorker, Any]]],
         *,
         lease_s: float,
-        unknown_after_s: float,
     ) -> None:
         self._consumer = consumer
         self._ledger = ledger
         self._live_workers = live_workers
         self._lease_s = lease_s
-        self._unknown_after_s = max(unknown_after_s, lease_s)  # a live consumer has been seen within a lease
         self._in_touch_since: float | None = (
             None  # the database's time since which this consumer renewed every lease in time
         )
         self._last_contact = 0.0  # the database's time of the last renewal
         self._offset = 0.0  # seconds to add to time.monotonic() to get the database's time
-        self._searched_at = 0.0  # time.monotonic() of the last search for unknown tasks
 
     def now(self) -> float:
         """Return the database's time, extrapolated from the last renewal."""
@@ -69,25 +62,13 @@ class Leases:
         self._offset = now - time.monotonic()
         self._release_unheard()
 
-    def sweep(self) -> None:
-        """Do the work that any consumer may do for all: queue due jobs, and requeue the jobs of dead consumers.
+    @property
+    def may_judge(self) -> bool:
+        """Return whether this consumer may call others dead: it has renewed in time for a full lease.
 
-        Requeue nothing for a full lease after this consumer reached the database again, or after the database's clock jumped
-        forward. In that time the other consumers renew their leases, so neither requeues a live job. Raises
-        DatabaseUnavailable.
+        After an outage or a jump of the database's clock, the others renew their leases within that time.
         """
-        until = time.monotonic() + SWEEP_FOR
-        while self._ledger.consumers.promote() == SWEEP_LIMIT and time.monotonic() < until:
-            pass
-        if self._in_touch_since is None or self._last_contact - self._in_touch_since < self._lease_s:
-            return
-        while True:
-            rescued = self._ledger.consumers.rescue(self.held_tokens(), self.now())
-            for job_id in rescued:
-                logger.warning("Job %s is requeued: its lease expired.", job_id)
-            if len(rescued) < RESCUE_LIMIT or time.monotonic() >= until:
-                break
-        self._fail_unknown()
+        return self._in_touch_since is not None and self._last_contact - self._in_touch_since >= self._lease_s
 
     def lost_touch(self) -> None:
         """Note that the database did not answer."""
@@ -122,12 +103,3 @@ class Leases:
         names = [worker.name for worker in workers]
         for job_id in self._ledger.consumers.release_unheard(self._consumer, names, known, self._lease_s / 2):
             logger.warning("Job %s is requeued: its worker did not receive the claim.", job_id)
-
-    def _fail_unknown(self) -> None:
-        if time.monotonic() < self._searched_at + min(FAIL_UNKNOWN_EVERY, self._unknown_after_s):
-            return
-        failed = self._ledger.consumers.fail_unknown(self._unknown_after_s, self.now())
-        for job_id in failed:
-            logger.warning("Job %s fails: no worker knows its task.", job_id)
-        if len(failed) < RESCUE_LIMIT:  # otherwise the next sweep continues
-            self._searched_at = time.monotonic()

@@ -1,8 +1,8 @@
 """The pruner: it deletes old jobs with everything that belongs to them, and files that no job names.
 
-A job is old when it ended `keep_days` ago, or when `keep_jobs` newer jobs exist. Every consumer prunes in small batches with
-pauses between them. Batches are small because they share the database's processors and disk with the workers, and no batch
-waits for another consumer's.
+A job is old when it ended `keep_days` ago, or when `keep_jobs` newer jobs exist. The consumer that does the housekeeping prunes in
+small batches with pauses between them, because they share the database's processors and disk with the workers. No batch waits for
+another consumer's.
 """
 
 import sys

@@ -12,6 +12,7 @@ from typing import Any
 from huey.api import Task
 from huey.consumer import Worker, WorkerRecycle
 
+from jobqueue.consumer.asking import Asking
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.database.problems import Reminder
 from jobqueue.execution.attempt import Attempt
@@ -21,13 +22,10 @@ from jobqueue.ledger.queues import DEFAULT
 from jobqueue.ledger.records import ClaimRequest
 from jobqueue.messages.messages import Messages
 from jobqueue.monitoring.workers import memory
-from jobqueue.notifier.notifier import Notifier
+from jobqueue.notifier.notifier import Heard, Notifier
 
 logger = logging.getLogger("jobqueue.consumer")
 
-IDLE = 1.0  # seconds that an idle worker waits for the notifier before it polls
-POLL = 0.1  # the same shortly after a job, if notifications do not arrive
-SHORTLY = 60.0  # seconds
 YIELD = 0.25  # seconds that a worker ignores notifications after it passed one on to workers with other code
 TOKEN = 32  # characters in a token
 
@@ -39,6 +37,7 @@ class DurableWorker(Worker):
     :param name: its name within the consumer, such as "worker-1".
     :param parent: the process id of the consumer's main process.
     :param queues: the queues that it serves. None for every queue.
+    :param asking: when to ask for jobs, shared with the consumer's other workers of these queues.
     :param max_memory: the resident memory in bytes above which it claims no more jobs and ends, so that the consumer replaces
         it. None for no limit.
     """
@@ -50,6 +49,7 @@ class DurableWorker(Worker):
         name: str,
         parent: int,
         queues: list[str] | None,
+        asking: Asking,
         ledger: Ledger,
         executor: Executor,
         messages: Messages,
@@ -62,6 +62,7 @@ class DurableWorker(Worker):
         self.name = name
         self.parent = parent
         self.queues = queues
+        self.asking = asking
         self.ledger = ledger
         self.executor = executor
         self.messages = messages
@@ -73,43 +74,52 @@ class DurableWorker(Worker):
         self.requested_token = multiprocessing.RawArray("c", TOKEN)  # of its last request for a job
         self.deadline = multiprocessing.RawValue("d", 0.0)  # its job's timeout, by time.monotonic(); 0 for none
         self.made_at = time.monotonic()
-        self._worked_at = float("-inf")  # time.monotonic() at the end of its last job
         self._reminder = Reminder(self._logger)
         self.claim_in_doubt = False  # a claim was sent without an answer, so the database may have given it a job
-        self.notified = False  # this worker, and no other, was notified since its last claim
+        self._heard: Heard | None = None  # how its wait ended, if it waited since its last request
 
     def loop(self, now: Any = None) -> None:
         if self._is_orphan:
             sys.exit("The consumer's main process has ended, so its worker exits too.")
+        interval = self.asking.interval(self.notifier.hears)
+        if self._heard is Heard.NOTHING and not self.asking.takes_turn(interval):
+            self._heard = self._wait(interval)
+            return
         try:
             if self.claim_in_doubt:
                 self.ledger.release(self.consumer, self.name)
             self.claim_in_doubt = True
             task = self.executor.claim(self._request, self._holding)
             self.claim_in_doubt = False
+            self.asking.note(task is not None)
             for_other_code = (
-                task is None and self.notified and self.ledger.reading.any_queued_but(self.messages.task_names())
+                task is None
+                and self._heard is Heard.ALONE
+                and self.ledger.reading.any_queued_but(self.messages.task_names())
             )
         except DatabaseUnavailable as error:
             self._reminder.warn("Cannot claim a job: %s", error, about=error.name)
             self.requested_token.value = b""
+            self._heard = None
             self.sleep()
             return
         if task is None:
             if for_other_code:  # only other code knows the queued task: notify its workers, and stay out of their way
                 self.notifier.notify(self.queues or [DEFAULT])
                 self.stop_flag.wait(YIELD)
-            self.notified = self.notifier.wait(self._patience, self.stop_flag.wait, self.queues)
+            self._heard = self._wait(interval)
             return
-        self.notified = False
+        self._heard = None
         self.delay = self.default_delay
         while task is not None:
             task = self._next_after(self._execute(task))
-        self._worked_at = time.monotonic()
         if self._is_worn_out:
             taken = (memory(os.getpid()) or 0) / 1e6
             logger.info("%s is replaced: it has run %s jobs, and takes %.0f MB.", self.name, self.task_count, taken)
             raise WorkerRecycle
+
+    def _wait(self, seconds: float) -> Heard:
+        return self.notifier.wait(seconds, self.stop_flag.wait, self.queues)
 
     def _request(self) -> ClaimRequest:
         return self.executor.request(self.consumer, self.name, self._announce, self.queues, self.lately)
@@ -140,6 +150,7 @@ class DurableWorker(Worker):
     def _next_after(self, executed: Executed) -> Task | None:
         """Return the job that was claimed together with the end of the last one, or None."""
         self.claim_in_doubt = executed.claim_in_doubt
+        self.asking.note(True)
         if executed.next is None:
             return None
         self.claim_in_doubt = True
@@ -156,11 +167,6 @@ class DurableWorker(Worker):
             with contextlib.suppress(DatabaseUnavailable):
                 self.ledger.release(self.consumer, self.name)
         super().shutdown()
-
-    @property
-    def _patience(self) -> float:
-        """Return the seconds to wait for the notifier before the next claim."""
-        return IDLE if self.notifier.hears or time.monotonic() > self._worked_at + SHORTLY else POLL
 
     @property
     def _is_orphan(self) -> bool:

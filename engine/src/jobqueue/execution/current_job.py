@@ -1,4 +1,4 @@
-"""The current job: steps that survive a crash, and progress.
+"""The current job: steps that survive a crash, progress, and Dask for its parts.
 
 Outside a worker (in a notebook, a test, or `jobs run`) the same code gets an inert job: steps run without being saved, and
 progress is shown in notebooks.
@@ -7,23 +7,27 @@ progress is shown in notebooks.
 import contextlib
 import logging
 import math
+import os
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from huey.exceptions import TaskTimeout
 
 from jobqueue import codec
 from jobqueue.database.database import DatabaseUnavailable
-from jobqueue.execution import closed_files
+from jobqueue.execution import closed_files, dask_client
 from jobqueue.interrupts import ClaimLost
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.records import FenceRefused
 from jobqueue.text import NOTE, STEP, name_of, said, shown
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
 
 logger = logging.getLogger("jobqueue.context")
 
@@ -68,6 +72,7 @@ class CurrentJob:
     owner: str | None = None
     attempt = 1
     log: Log | None = None
+    dask_scheduler: str | None = None  # by default the one that the environment names
 
     def __init__(self, report: Callable[[float, float, str], None] | None = None) -> None:
         self._report = report
@@ -104,6 +109,68 @@ class CurrentJob:
         elif "ipykernel" in sys.modules:
             _notebook_bar(done, total, said(note, NOTE))
 
+    def is_saved(self, name: str) -> bool:
+        """Return whether an earlier attempt has saved the value of the step with this name. Raises TypeError as `step` does.
+
+        Example::
+
+            missing = [i for i in range(200) if not job.is_saved(f"part:{i}")]
+        """
+        _checked(name)
+        return False
+
+    def dask(self, workers: int | None = None) -> contextlib.AbstractContextManager["Client"]:
+        """Return a context manager that yields a `distributed.Client`, for parts of the job that run in parallel.
+
+        Where DASK_SCHEDULER is set, the client is connected to that cluster. At the end of the block the cluster goes on, without
+        the parts that are left. Otherwise the block starts Dask's processes on this machine, in some seconds, and kills them at
+        its end. They also end with this process. Each runs one part at a time, and is started again if it dies.
+
+        Example::
+
+            with job.dask(workers=8) as client:
+                futures = client.map(price, tickers)
+                prices = dict(job.gather(client, futures, "prices"))
+
+        :param workers: the number of processes. By default one for each processor of the machine. A cluster has its own number.
+
+        The block raises ValueError for fewer than 1 workers. It raises DaskUnavailable if Dask is not installed (the extra
+        `dask`), if the scheduler does not answer, or if the processes do not start. On a worker it also raises ClaimLost and
+        TaskTimeout, as `progress` does.
+        """
+        scheduler = self.dask_scheduler or os.environ.get("DASK_SCHEDULER")
+        return dask_client.connected(workers, scheduler, self.check_claim)
+
+    def gather(self, client: "Client", futures: Iterable["Future[Any]"], note: str, done: int = 0) -> Iterator[Any]:
+        """Yield the results of Dask futures in the order in which they come, and report how many have come as progress.
+
+        If the job is cancelled, released or out of time, or if a part fails, the futures that are not done are cancelled. A Dask
+        worker that dies costs the part that it ran and the results that it held, which are computed again. A part whose workers
+        die four times fails. A future is released when its result is taken, so do not use it afterwards.
+
+        Example::
+
+            with job.dask() as client:
+                futures = [client.submit(fit, i) for i in range(200) if not job.is_saved(f"part:{i}")]
+                for i, fitted in job.gather(client, futures, "part", done=200 - len(futures)):
+                    job.step(f"part:{i}", lambda: fitted)
+
+        :param client: the client that submitted the futures.
+        :param note: what the parts are, for people. The progress reads "part 12 of 200".
+        :param done: the number of parts that were done before. They count as progress.
+
+        Raises the exception of a part that fails, and DaskUnavailable if the scheduler is lost. On a worker it also raises
+        ClaimLost and TaskTimeout, as `progress` does.
+        """
+
+        def report(came: int, of: int) -> None:
+            self.progress(done + came, done + of, f"{note} {done + came} of {done + of}")
+
+        return dask_client.gather(client, futures, report, self.check_claim)
+
+    def check_claim(self) -> None:
+        """Do nothing. On a worker, raise ClaimLost if the job was cancelled or requeued, and TaskTimeout if it has timed out."""
+
     def submitting(self, jobs: int) -> None:
         """Do nothing. A subclass is called here before `jobs` jobs are submitted, and may raise SubmitRefused to refuse them."""
 
@@ -113,9 +180,7 @@ class CurrentJob:
 
     def _once(self, name: str) -> str:
         """Return a step's name as it is stored. Raise an error if it cannot be used, or was used before."""
-        if not issubclass(type(name), str):
-            raise TypeError(f"The step name {shown(name)} is not text. Give text, for example f'window:{{i}}'.")
-        name = name_of(name, STEP)
+        name = _checked(name)
         if name in self._names:
             raise ValueError(
                 f"The step name {name!r} is used twice in this job. A saved value is found by its step's name, so give each "
@@ -183,6 +248,17 @@ class ClaimedJob(CurrentJob):
                 time.sleep(pause)
                 pause = min(pause * 2, AGAIN)
 
+    def is_saved(self, name: str) -> bool:
+        with self._lock:
+            return _checked(name) in self._saved_steps()
+
+    def check_claim(self) -> None:
+        self.check_time()
+        self._write_progress()
+        with contextlib.suppress(DatabaseUnavailable):
+            if not self._ledger.attempts.still_held(self.id, self.token):
+                raise ClaimLost(f"This worker no longer holds job {self.id}.")
+
     def read_file(self, file_id: str, offset: int) -> bytes:
         """Return the bytes of a file from an offset to the end of its piece. Raises FileMissing."""
         return self.patiently(lambda: self._ledger.files.read(file_id, offset))
@@ -227,6 +303,13 @@ class ClaimedJob(CurrentJob):
             yield
         except FenceRefused as refused:
             raise ClaimLost(str(refused)) from refused
+
+
+def _checked(name: str) -> str:
+    """Return a step's name as it is stored. Raises TypeError."""
+    if not issubclass(type(name), str):
+        raise TypeError(f"The step name {shown(name)} is not text. Give text, for example f'window:{{i}}'.")
+    return name_of(name, STEP)
 
 
 _current: ContextVar[CurrentJob | None] = ContextVar("current_job", default=None)

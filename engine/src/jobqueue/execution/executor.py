@@ -43,6 +43,7 @@ class Host(Protocol):
 
     immediate: bool
     results: bool
+    dask_scheduler: str | None  # the address of the cluster for `job.dask`
 
     def execute_as_huey(self, task: Task, timestamp: datetime) -> Any:
         """Run the task with Huey's hooks, signals, locks and timeouts."""
@@ -162,6 +163,7 @@ class Executor:
         """
         row, token = claimed
         job = ClaimedJob(self._ledger(), row["id"], token, row["attempt"], row["owner"], self._max_result)
+        job.dask_scheduler = self._host.dask_scheduler
         attempt = Attempt(row, token, job)
         try:
             with holding(token), working_for(job), readable(job.read_file), self._host.limit_time(READ_WITHIN):

@@ -15,6 +15,7 @@ from jobqueue.ledger.consumers import Consumers
 from jobqueue.ledger.dataset_versions import DatasetVersions
 from jobqueue.ledger.dependents import after_end, move_follower
 from jobqueue.ledger.entries import Entries
+from jobqueue.ledger.housekeeping import Housekeeping
 from jobqueue.ledger.limits import ConcurrencyLimits
 from jobqueue.ledger.reading import Reading
 from jobqueue.ledger.records import ClaimRequest, FenceRefused, NewJob, Notify, Outcome
@@ -35,8 +36,8 @@ class Ledger:
     :param limits: how many jobs may run at once.
     :param notify: called with the queue of each job that may be ready to run, after the commit. It must not raise.
 
-    These parts have their own methods: `attempts` (writes of running attempts), `consumers` (leases and sweeps), `entries` (Huey's
-    keys and counters), `files` (the files of jobs), `reading` (queries), `retention` (pruning) and `versions` (datasets).
+    These parts have their own methods: `attempts` (writes of running attempts), `consumers` (leases), `entries` (Huey's keys and
+    counters), `files` (the files of jobs), `housekeeping` (sweeps), `reading` (queries), `retention` (pruning) and `versions` (datasets).
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Ledger:
         self.consumers = Consumers(database, notify, max_losses)
         self.entries = Entries(database)
         self.files = StoredFiles(database)
+        self.housekeeping = Housekeeping(database, notify, max_losses)
         self.reading = Reading(database)
         self.retention = Retention(database)
         self.versions = DatasetVersions(database)

@@ -3,8 +3,11 @@
 A release does not count against the job. A loss does: a job that kills its worker each time fails after `max_losses` losses.
 """
 
+from collections.abc import Sequence
+
 from jobqueue.database.database import Row, Transaction
 from jobqueue.ledger.dependents import after_failure
+from jobqueue.ledger.records import Notify
 from jobqueue.ledger.sql import AFTER, event
 from jobqueue.ledger.states import State
 
@@ -80,3 +83,10 @@ def mark_lost(
     if row is not None and row["state"] == State.FAILED:
         after_failure(tx, row, poison)
     return row
+
+
+def notify_of(notify: Notify, rows: Sequence[Row | None]) -> list[str]:
+    """Notify workers of jobs that were requeued, after the commit. Return the ids of these jobs."""
+    queued = [row for row in rows if row is not None]
+    notify([row["queue"] for row in queued])
+    return [row["id"] for row in queued]

@@ -51,6 +51,21 @@ class ConnectionPlan:
         return f"Set WORKERS to {self.fitting_workers}, or use a database with more connections."
 
     @property
+    def refusal(self) -> str:
+        """Return why this consumer can never run, and what would, or an empty text if it can.
+
+        >>> ConnectionPlan(used=3, most=97, workers=500, listens=True).refusal
+        '500 workers need 502 connections, and the database accepts 97. Start at most 44 workers (--workers 44 or WORKERS=44), or connect through a pooler such as PgBouncer.'
+        """
+        if self.consumer + SPARE <= self.most:
+            return ""
+        fitting = max(self.fitting_workers, 1)
+        return (
+            f"{self.workers} workers need {self.consumer} connections, and the database accepts {self.most}. Start at most "
+            f"{fitting} workers (--workers {fitting} or WORKERS={fitting}), or connect through a pooler such as PgBouncer."
+        )
+
+    @property
     def _main(self) -> int:
         return 2 if self.listens else 1
 

@@ -9,7 +9,7 @@ There is one for each kind of server:
   twenty times a second is cheap.
 - A database in memory: its threads share a condition.
 
-A notification carries no data. Idle workers also look for jobs once a second, so a lost one only delays a job.
+A notification carries no data. An idle worker of each consumer also asks for jobs once a second, so a lost one only delays a job.
 """
 
 import logging
@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Any
 
 from jobqueue import interrupts
@@ -37,6 +38,14 @@ MAX_KEPT = 64  # notifications that Redis keeps; more workers are rarely idle at
 Pause = Callable[[float], object]  # sleeps for some seconds; returns a true value to stop waiting
 
 
+class Heard(Enum):
+    """What ended a wait for notifications."""
+
+    NOTHING = "nothing"  # the time is over
+    SHARED = "shared"  # a notification that other idle workers receive too
+    ALONE = "alone"  # a notification that no other worker receives, so no other looks for the job
+
+
 class Notifier:
     """Base class of the notifiers. Its methods wake nobody.
 
@@ -52,16 +61,15 @@ class Notifier:
         :param queues: the queue of each job that may be ready, one item for each job.
         """
 
-    def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> bool:
+    def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> Heard:
         """Wait for a notification. Return early if one came since this thread's last wait, or if `pause` returns true.
 
         :param timeout: seconds.
         :param pause: sleeps for some seconds. A worker passes the `wait` of its stop flag.
         :param queues: the queues to wait for; None for all.
-        :returns: True if this thread alone received the notification, so that no other worker looks for the job.
         """
         pause(timeout)
-        return False
+        return Heard.NOTHING
 
     def check(self) -> str | None:
         """Return an error message, "" if the notification server works, or None if the notifier has no server of its own."""
@@ -99,12 +107,12 @@ class MemoryNotifier(Notifier):
         if queues:
             self.wake_all()
 
-    def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> bool:
+    def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> Heard:
         with self._notified:
             seen = getattr(self._seen, "count", 0)
-            self._notified.wait_for(lambda: self._count != seen, timeout)
+            heard = self._notified.wait_for(lambda: self._count != seen, timeout)
             self._seen.count = self._count
-        return False
+        return Heard.SHARED if heard else Heard.NOTHING
 
     def wake_all(self) -> None:
         with self._notified:
@@ -121,13 +129,13 @@ class SqliteNotifier(Notifier):
         self._database = database
         self._local = threading.local()  # connection, pid, and the last version that this thread saw
 
-    def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> bool:
+    def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> Heard:
         until = time.monotonic() + timeout
         while not self._has_changed():
             left = until - time.monotonic()
             if left <= 0 or pause(min(POLL_INTERVAL, left)):
-                break
-        return False
+                return Heard.NOTHING
+        return Heard.SHARED
 
     def close(self) -> None:
         connection = self._local.__dict__.pop("connection", None)
@@ -176,12 +184,11 @@ class PostgresNotifier(Notifier):
                 "Cannot send a notification, so idle workers find the job within a second: %s", error, about=error.name
             )
 
-    def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> bool:
+    def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> Heard:
         if self._wakeups is None:
             pause(timeout)
-        else:
-            self._wakeups.acquire(timeout=timeout)
-        return False
+            return Heard.NOTHING
+        return Heard.SHARED if self._wakeups.acquire(timeout=timeout) else Heard.NOTHING
 
     def close(self) -> None:
         for connection in self.sockets:
@@ -248,7 +255,7 @@ class RedisNotifier(Notifier):
                         pipeline.ltrim(key, -MAX_KEPT, -1)
                     pipeline.execute()
 
-    def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> bool:
+    def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> Heard:
         until = time.monotonic() + timeout
         keys = [self._key] if queues is None else [self._key_of(queue) for queue in queues]
         while (left := until - time.monotonic()) > 0:
@@ -258,10 +265,10 @@ class RedisNotifier(Notifier):
                 continue
             with self._breaker.guard():
                 if self._breaker.redis(WAIT_SLICE + ANSWER).blpop(keys, timeout=min(WAIT_SLICE, left)):
-                    return True
+                    return Heard.ALONE
                 if pause(0):
                     break
-        return False
+        return Heard.NOTHING
 
     def check(self) -> str | None:
         from redis.exceptions import RedisError

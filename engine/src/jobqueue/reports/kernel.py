@@ -18,8 +18,8 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from jobqueue import interrupts
 from jobqueue.execution.current_job import CurrentJob
+from jobqueue.guard import Guard
 from jobqueue.reports import cells
-from jobqueue.reports.guard import Guard
 
 STARTUP = 120  # seconds that a kernel may take to start on a busy host
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal

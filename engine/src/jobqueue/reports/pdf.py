@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from jobqueue import interrupts
-from jobqueue.reports.guard import Guard
+from jobqueue.guard import Guard
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOST = "127.0.0.1"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-HEAD = "0011"  # the newest revision in versions/; a newer one sorts behind it
+HEAD = "0012"  # the newest revision in versions/; a newer one sorts behind it
 
 logger = logging.getLogger("jobqueue.migrations")
 

@@ -7,7 +7,7 @@ import sys
 
 import psutil
 
-from jobqueue.reports.guard import SHELL
+from jobqueue.guard import SHELL
 from tests.engine.consumers import environment
 from tests.engine.reports.processes import lives
 from tests.waiting import wait_until
@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 # Starts a program with a child, and forks. Prints the process ids of the program, its child and the fork.
 STARTS = """
 import os, subprocess, time
-from jobqueue.reports.guard import Guard
+from jobqueue.guard import Guard
 guard = Guard()
 program = 'trap "" TERM; sleep 60 & echo $$ $!; wait'
 started = subprocess.Popen([*guard.command, "sh", "-c", program], stdout=subprocess.PIPE, **guard.options)

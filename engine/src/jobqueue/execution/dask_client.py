@@ -1,0 +1,216 @@
+"""Dask for a job: processes of its own that never outlive it, or a shared cluster, and results as they come.
+
+A job's own scheduler and workers are one program under a guard: whatever they do, they end at once with the block, and with this
+process, even if it is killed. They accept connections of this process alone, by a certificate that is made for them: a scheduler
+runs any code that it is sent, and other users of the machine reach its port.
+"""
+
+import asyncio
+import importlib.util
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
+from typing import IO, TYPE_CHECKING, Any
+
+from jobqueue import interrupts
+from jobqueue.guard import Guard
+
+if TYPE_CHECKING:
+    from distributed import Client, Future, Security
+
+logger = logging.getLogger("jobqueue.dask")
+
+NEEDED = ("cryptography", "distributed")
+CHECK = 1.0  # seconds between two looks whether the job has timed out or was cancelled
+STARTS_IN = 120.0  # seconds that Dask's processes may take to start on a busy host
+ANSWERS_IN = 10.0  # seconds that a scheduler may take to answer
+CLOSES_IN = 2.0  # seconds that it may take to say goodbye to a client
+
+# The scheduler, and the nannies that start a worker again when it has died. A host's SIGTERM to all processes ends neither them nor the
+# workers: the consumer lets the job end, or releases it. Processes that a part starts end as usual. The first line of the output is
+# the address. What parts print goes to the log.
+LAUNCH = """
+import json, os, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the workers inherit it until they have a handler, which their processes do not inherit
+given = json.load(sys.stdin)
+output = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+import dask
+from distributed import LocalCluster, Security
+dask.config.set({f"distributed.{role}.http.routes": [] for role in ("scheduler", "worker")})
+HANDLER = '''
+import os, signal
+signal.signal(signal.SIGTERM, lambda *_: None)
+os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+'''
+cluster = LocalCluster(
+    n_workers=given["workers"],
+    threads_per_worker=1,
+    host="127.0.0.1",
+    dashboard_address=None,
+    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # Dask always opens this port. Without routes it answers nothing
+    security=Security(**given["security"]),
+    preload=[HANDLER],
+)
+print(cluster.scheduler_address, file=output, flush=True)
+while True:
+    signal.pause()
+"""
+
+
+class DaskUnavailable(RuntimeError):
+    """Dask is not installed, did not start, does not answer, or lost the parts of a job."""
+
+
+@contextmanager
+def connected(workers: int | None, scheduler: str | None, check: Callable[[], None]) -> Iterator["Client"]:
+    """Yield a client of a new local cluster, or of the cluster at an address. See CurrentJob.dask.
+
+    :param workers: the number of local processes. None for one for each processor.
+    :param scheduler: the address of a cluster, such as "tcp://10.0.0.5:8786". None to start local processes.
+    :param check: called while local processes start. What it raises ends them.
+    """
+    if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
+        raise ValueError(
+            f"workers is {workers!r}: give a whole number of processes, 1 or more, or None for all processors."
+        )
+    if any(importlib.util.find_spec(package) is None for package in NEEDED):
+        raise DaskUnavailable('job.dask needs the "dask" extra. Add it in pyproject.toml, then run make lock.')
+    if scheduler:
+        with _client(scheduler) as client:
+            if not client.scheduler_info()["workers"]:
+                logger.warning(
+                    "The Dask scheduler at %s has no worker yet. Start one: dask worker %s", scheduler, scheduler
+                )
+            yield client
+        return
+    with _local_cluster(workers, check) as (address, security), _client(address, security) as client:
+        yield client
+
+
+def gather(
+    client: "Client", futures: Iterable["Future[Any]"], report: Callable[[int, int], None], check: Callable[[], None]
+) -> Iterator[Any]:
+    """Yield results in the order in which they come. See CurrentJob.gather.
+
+    :param report: called with the number of results that were taken, and the number of futures.
+    :param check: called every CHECK seconds. What it raises cancels the futures that are not done.
+    """
+    from distributed import as_completed
+
+    futures = list(futures)
+    loop: Any = client.loop  # its own types call it optional
+    completed = as_completed(futures, loop=loop)
+
+    async def following() -> Any:
+        future = await anext(completed)
+        result = await client.gather(future, asynchronous=True)
+        future.release()  # a result that was taken is not computed again when its worker dies
+        return result
+
+    try:
+        for number in range(len(futures)):
+            report(number, len(futures))
+            yield _result(asyncio.run_coroutine_threadsafe(following(), loop.asyncio_loop), check)
+        report(len(futures), len(futures))
+    except CancelledError:
+        raise DaskUnavailable(
+            f"The Dask scheduler at {client._start_arg} is gone, or parts of this job were cancelled there. Run the job again: it "
+            "keeps its saved steps."
+        ) from None
+    finally:
+        if client.status == "running":
+            client.cancel([future for future in futures if not future.done()])
+
+
+def _result(following: Any, check: Callable[[], None]) -> Any:
+    """Wait for a result, and check the job meanwhile. A thread has no other way to learn that it must stop."""
+    while True:
+        try:
+            return following.result(CHECK)
+        except TimeoutError:
+            if following.done():  # it is the part's own
+                raise
+        check()
+
+
+@contextmanager
+def _client(address: str, security: "Security | None" = None) -> Iterator["Client"]:
+    """Connect to a scheduler. At the end of the block, it forgets what this client asked for, and does not run what is left."""
+    from distributed import Client
+
+    try:
+        client = Client(address, security=security, timeout=ANSWERS_IN)
+    except (
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:  # the last three: no such protocol, or no certificate
+        raise DaskUnavailable(
+            f"The Dask scheduler at {address} does not answer within {ANSWERS_IN:g} s: {error}. Start one with `dask scheduler`, "
+            "or set DASK_SCHEDULER to its address, or to nothing to use processes of this machine."
+        ) from error
+    try:
+        yield client
+    finally:
+        with interrupts.deferred(), suppress(TimeoutError):
+            client.close(CLOSES_IN)
+
+
+@contextmanager
+def _local_cluster(workers: int | None, check: Callable[[], None]) -> Iterator[tuple[str, "Security"]]:
+    """Start a scheduler and its workers. Yield the address, and what a client needs to connect. Kill them at the end."""
+    from dask.system import CPU_COUNT
+    from distributed import Security
+
+    security = Security.temporary()
+    given = {"workers": workers or CPU_COUNT, "security": _fields(security)}
+    path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)  # they import what this process can
+    guard, program = Guard(), None
+    try:
+        with interrupts.deferred():  # an interrupt in between would lose sight of the process
+            program = subprocess.Popen(
+                [*guard.command, sys.executable, "-P", "-c", LAUNCH],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | {"PYTHONPATH": path},
+                **guard.options,
+            )
+        assert program.stdin is not None and program.stdout is not None
+        with suppress(BrokenPipeError), program.stdin:
+            program.stdin.write(json.dumps(given).encode())
+        yield _read_address(program.stdout, check), security
+    finally:
+        guard.kill(program)
+        if program is not None and program.stdout is not None:
+            program.stdout.close()
+
+
+def _fields(security: "Security") -> dict[str, Any]:
+    names = (
+        "tls_ca_file",
+        *(f"tls_{role}_{part}" for role in ("client", "scheduler", "worker") for part in ("cert", "key")),
+    )
+    return {name: getattr(security, name) for name in names} | {"require_encryption": True}
+
+
+def _read_address(output: IO[bytes], check: Callable[[], None]) -> str:
+    until = time.monotonic() + STARTS_IN
+    while not wait([output.fileno()], CHECK):
+        check()
+        if time.monotonic() >= until:
+            raise DaskUnavailable(
+                f"Dask's processes did not start within {STARTS_IN:g} s. Give job.dask fewer workers."
+            )
+    address = output.readline().decode().strip()
+    if not address:
+        raise DaskUnavailable("Dask's processes ended while they started. The worker's output says why.")
+    return address

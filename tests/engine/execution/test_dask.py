@@ -1,0 +1,173 @@
+"""`job.dask` and `job.gather`, in real Dask processes: their results, their errors, and their end."""
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from dask.delayed import delayed
+
+from jobqueue import DaskUnavailable, DurableHuey, current_job
+from jobqueue.execution import dask_client
+from jobqueue.execution.current_job import CurrentJob
+from tests.engine.consumers import ConsumerProcess, alive, consumer_process, environment
+from tests.faults.conftest import KIT
+from tests.waiting import wait_until
+
+LONG = 60.0  # seconds
+STARTS_IN = 60.0  # seconds, on a busy machine
+
+Noted = list[tuple[float, float, str]]
+
+
+def ran_in(number: int) -> tuple[int, int]:
+    print("what a part prints is no answer to the job")
+    return number, os.getpid()
+
+
+def fails_or_waits(number: int) -> None:
+    if number == 0:
+        raise TimeoutError("the part's own")
+    time.sleep(LONG)
+
+
+@pytest.fixture(autouse=True)
+def no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DASK_SCHEDULER", raising=False)
+
+
+@pytest.fixture
+def noted() -> Noted:
+    return []
+
+
+@pytest.fixture
+def job(noted: Noted) -> CurrentJob:
+    """Return a job outside of a worker. It notes its progress."""
+    return CurrentJob(report=lambda *progress: noted.append(progress))
+
+
+def test_results_come_from_other_processes_which_end_with_the_block(
+    job: CurrentJob, noted: Noted, running_loop: None
+) -> None:
+    before = {*psutil.Process().children(recursive=True)}
+    with job.dask(workers=2) as client:
+        started = {*psutil.Process().children(recursive=True)} - before
+        found = dict(job.gather(client, client.map(ran_in, range(8)), "part", done=2))
+        workers = client.nthreads()
+        assert delayed(os.getpid)().compute() in {process.pid for process in started}
+    assert found.keys() == {*range(8)}
+    assert {*found.values()} <= {process.pid for process in started}
+    assert noted == [(done, 10, f"part {done} of 10") for done in range(2, 11)]
+    assert [*workers.values()] == [1, 1]
+    assert all(address.startswith("tls://127.0.0.1:") for address in workers)  # which refuse others
+    assert started
+    wait_until(lambda: not any(alive(process.pid) for process in started), 1)
+
+
+def test_failed_part_raises_its_error_and_cancels_the_others(job: CurrentJob) -> None:
+    with job.dask(workers=2) as client:
+        futures = client.map(fails_or_waits, range(3))
+        with pytest.raises(TimeoutError, match="the part's own"):
+            list(job.gather(client, futures, "part"))
+        assert [future.status for future in futures] == ["error", "cancelled", "cancelled"]
+
+
+def test_immediate_mode_runs_parts_in_dask_and_saves_them_as_steps(huey: DurableHuey) -> None:
+    huey.immediate = True
+
+    @huey.task()
+    def analyse() -> list[int]:
+        job = current_job()
+        with job.dask(workers=1) as client:
+            parts = job.gather(client, client.map(ran_in, range(3)), "part")
+            return sorted(job.step(f"part:{number}", int, number) for number, _ in parts)
+
+    handle = analyse()
+    assert handle() == [0, 1, 2]
+    assert handle.progress == (3, 3, "part 3 of 3")
+    assert huey.ledger.attempts.step_names(handle.id) == {"part:0", "part:1", "part:2"}
+
+
+def test_is_saved_names_the_steps_of_earlier_attempts(huey: DurableHuey) -> None:
+    seen = []
+
+    @huey.task(retries=1)
+    def analyse() -> None:
+        job = current_job()
+        seen.append([job.is_saved(name) for name in ("one", "two")])
+        job.step("one", int)
+        seen.append([job.is_saved(name) for name in ("one", "two")])
+        raise ValueError
+
+    huey.immediate = True
+    analyse()
+    assert seen == [[False, False], [False, False], [True, False], [True, False]]
+    assert not CurrentJob().is_saved("one")
+    with pytest.raises(TypeError, match="The step name 1 is not text."):
+        CurrentJob().is_saved(1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, True, "2"])
+def test_wrong_number_of_workers_is_refused(job: CurrentJob, workers: int) -> None:
+    with pytest.raises(ValueError, match=f"workers is {workers!r}: give a whole number of processes, 1 or more"):
+        with job.dask(workers=workers):
+            pass
+
+
+def test_without_dask_the_error_names_the_extra(job: CurrentJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(DaskUnavailable, match='job.dask needs the "dask" extra.'), job.dask():
+        pass
+
+
+def test_processes_that_cannot_start_say_so(job: CurrentJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_client, "LAUNCH", "raise SystemExit('no memory')")
+    with pytest.raises(DaskUnavailable, match="Dask's processes ended while they started."), job.dask():
+        pass
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "carrier-pigeon://127.0.0.1:1"])
+def test_scheduler_that_does_not_answer_is_named_with_what_to_do(
+    job: CurrentJob, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setattr(dask_client, "ANSWERS_IN", 0.2)
+    monkeypatch.setenv("DASK_SCHEDULER", address)
+    with pytest.raises(
+        DaskUnavailable, match=f"The Dask scheduler at {address} does not answer within 0.2 s: .*DASK_SCHEDULER"
+    ):
+        with job.dask():
+            pass
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[tuple[str, ConsumerProcess]]:
+    """Yield the address of a scheduler without workers, and its process."""
+    file, log = tmp_path / "scheduler.json", tmp_path / "dask.log"
+    command = ["-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    with consumer_process(
+        [*command, "--scheduler-file", str(file)], log=log, env=environment(KIT), cwd=tmp_path
+    ) as process:
+        wait_until(lambda: file.exists() and file.stat().st_size, STARTS_IN)
+        yield json.loads(file.read_text())["address"], process
+
+
+def test_cluster_without_workers_is_told_in_the_log_and_a_lost_one_fails_the_job(
+    job: CurrentJob,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    scheduler: tuple[str, ConsumerProcess],
+) -> None:
+    address, process = scheduler
+    monkeypatch.setenv("DASK_SCHEDULER", address)
+    with caplog.at_level(logging.WARNING, "jobqueue.dask"), job.dask() as client:
+        threading.Timer(0.5, process.kill_all).start()
+        with pytest.raises(DaskUnavailable, match=f"The Dask scheduler at {address} is gone"):
+            list(job.gather(client, client.map(ran_in, range(3)), "part"))
+    assert f"has no worker yet. Start one: dask worker {address}" in caplog.text
