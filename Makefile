@@ -6,7 +6,8 @@
 # make quick    the quick tests without those that measure time, and without the promises, which are tests of faults
 # make faults   the tests that kill processes, and the engine's on Postgres; the long end-to-end tests
 # make scale    what an operation reads with a million finished jobs, and with a hundred thousand that wait
-# make deploy   install the engine, an app and the kit in empty environments, as users and hosts do; needs a package index
+# make deploy   install the engine, an app and the kit in empty environments, as users and hosts do; needs a package index,
+#               and root and debootstrap for the test of the image
 # make deploy-test  rehearse PUSHES=10 pushes of an app to a host under load, and pushes that are refused: six minutes
 # make many     64 consumers with 1,000 workers behind a pooler of 40 connections: killed, deployed, idle and busy. Ten minutes
 # make alone    the tests that measure time, and need the whole machine

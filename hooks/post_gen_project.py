@@ -1,4 +1,4 @@
-"""Drops what the answers exclude, by one list, and says what to type next. The standard library alone, and no network."""
+"""Drops what the answers exclude, by a list for each, and says what to type next. The standard library alone, and no network."""
 
 import shlex
 import shutil
@@ -22,17 +22,26 @@ PORTFOLIO = [
     "notebooks/reports",
     "tests/portfolio",
 ]
+IMAGE = [".dockerignore", "Dockerfile", "tests/test_dockerfile.py"]
+COMPOSE = ["compose.yaml", "tests/test_compose.py"]
+KUBERNETES = ["kubernetes", "tests/test_kubernetes.py"]
+EXCLUDED = {
+    "portfolio": [],
+    "blank": PORTFOLIO,
+    "procfile": IMAGE + COMPOSE + KUBERNETES,
+    "containers": KUBERNETES,
+    "kubernetes": COMPOSE,
+}
 # Left by who worked on the template, and copied with it.
 CACHES = ["__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"]
-EXAMPLE: str = "{{ cookiecutter.example }}"
+ANSWERS = ["{{ cookiecutter.example }}", "{{ cookiecutter.deploy }}"]
 FOLDERS = ["app", "notebooks", "tests"]
 
 
 def main() -> None:
     dropped = [Path(cache) for cache in CACHES]
     dropped += [found for folder in FOLDERS for cache in CACHES for found in Path(folder).rglob(cache)]
-    if EXAMPLE == "blank":
-        dropped += [Path(name) for name in PORTFOLIO]
+    dropped += [Path(name) for answer in ANSWERS for name in EXCLUDED[answer]]
     for path in dropped:
         if path.is_dir():
             shutil.rmtree(path)

@@ -78,11 +78,11 @@ def bake(shared: Path) -> Bake:
 def installed(bake: Bake, shared: Path) -> Bake:
     """Return `installed(example="blank")`, which returns an installed app's folder, with programs in `.venv/bin`."""
 
-    def made(example: str = "portfolio") -> Path:
-        place = shared / f"installed-{example}"
+    def made(example: str = "portfolio", **answers: str) -> Path:
+        place = shared / "-".join(["installed", example, *answers.values()])
         with made_once(place) as done:
             if not done:
-                shutil.copytree(bake(example), place)
+                shutil.copytree(bake(example, **answers), place)
                 baking.install(place)
         return place
 

@@ -33,7 +33,7 @@ def test_the_demo_of_the_readme_runs(clone: Path, environment: dict[str, str]) -
 
 def test_the_app_of_the_readme_is_made_and_runs(clone: Path, environment: dict[str, str]) -> None:
     make, *others = APP.splitlines()
-    made = run(["sh", "-ec", make], clone, environment, typed=5 * os.linesep)  # Enter takes each proposed answer
+    made = run(["sh", "-ec", make], clone, environment, typed=6 * os.linesep)  # Enter takes each proposed answer
     (go_there,) = re.findall(r"^ +(cd .*)$", made, re.MULTILINE)
     assert run(["sh", "-ec", f"{go_there} && pwd"], clone, environment) == f"{clone.parent / 'portfolio-desk'}\n"
     serves(["sh", "-ec", "\n".join(others)], clone, environment)

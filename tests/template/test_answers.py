@@ -113,7 +113,7 @@ def test_title_that_starts_without_a_letter_gives_a_name_too(tmp_path: Path, tit
 def test_answer_typed_at_a_prompt_is_unchanged(tmp_path: Path) -> None:
     """Test an answer that is invalid as a Jinja template."""
     typed = '{{ open {% ended }} {{ cookiecutter.author }} "Q" <b>'
-    answers = [typed, "typed", typed, typed, "2"]
+    answers = [typed, "typed", typed, typed, "2", "2"]
     config = str(baking.configuration(tmp_path))
     command = [sys.executable, "-m", "cookiecutter", "--config-file", config, str(baking.KIT)]
     subprocess.run(command, cwd=tmp_path, input="\n".join(answers) + "\n", text=True, check=True, capture_output=True)
@@ -121,6 +121,7 @@ def test_answer_typed_at_a_prompt_is_unchanged(tmp_path: Path) -> None:
     assert pyproject["tool"]["app"]["title"] == typed
     assert pyproject["project"]["authors"] == [{"name": typed}]
     assert "skfolio" not in str(pyproject["project"]["dependencies"])
+    assert tmp_path.joinpath("typed", "compose.yaml").exists()
 
 
 def shown_texts(markdown: str) -> list[str]:

@@ -42,14 +42,43 @@ tests/portfolio/test_request.py tests/portfolio/test_sources.py
 tests/portfolio/test_statistics.py tests/portfolio/test_universe.py tests/portfolio/test_walk_forward.py
 """.split()
 
+# Files of an answer to `deploy` only.
+IMAGE = [".dockerignore", "Dockerfile", "tests/test_dockerfile.py"]
+DEPLOY = {
+    "procfile": [],
+    "containers": [*IMAGE, "compose.yaml", "tests/test_compose.py"],
+    "kubernetes": [
+        *IMAGE,
+        *(f"kubernetes/base/{name}.yaml" for name in ("kustomization", "web", "worker", "ingress", "network")),
+        *(f"kubernetes/overlays/production/{name}.yaml" for name in ("kustomization", "scaling")),
+        "kubernetes/overlays/staging/kustomization.yaml",
+        "tests/test_kubernetes.py",
+    ],
+}
+
 AT_MOST = 3  # seconds of processor time for a bake with its hooks
 CACHES = ("__pycache__", "_cache")
 
 
-def test_bake_makes_the_exact_files(app: Path, example: str) -> None:
+@pytest.fixture(params=DEPLOY, ids="deploy:{}".format)
+def deploy(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def app(example: str, deploy: str, bake: Bake) -> Path:
+    return bake(example, deploy=deploy)
+
+
+@pytest.fixture(scope="module")
+def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mypy")
+
+
+def test_bake_makes_the_exact_files(app: Path, example: str, deploy: str) -> None:
     (wheel,) = baking.TEMPLATE.glob("vendor/*.whl")
     assert sorted(files(app)) == sorted(
-        [*FILES, f"vendor/{wheel.name}", *(PORTFOLIO if example == "portfolio" else [])]
+        [*FILES, f"vendor/{wheel.name}", *(PORTFOLIO if example == "portfolio" else []), *DEPLOY[deploy]]
     )
 
 
@@ -66,8 +95,8 @@ def test_python_and_notebooks_are_copied_unchanged(app: Path) -> None:
             assert filecmp.cmp(app / name, baking.TEMPLATE / name, shallow=False), name
 
 
-def test_two_bakes_are_identical(app: Path, example: str, tmp_path: Path) -> None:
-    again = baking.bake(tmp_path / "out", example=example)
+def test_two_bakes_are_identical(app: Path, example: str, deploy: str, tmp_path: Path) -> None:
+    again = baking.bake(tmp_path / "out", example=example, deploy=deploy)
     assert again.name == app.name
     assert contents(again) == contents(app)
 
@@ -115,9 +144,9 @@ def test_git_ignores_settings_ledger_and_environment(app: Path, tmp_path: Path) 
 
 
 @pytest.mark.long
-def test_app_passes_lint_and_type_checks(app: Path, example: str, installed: Bake, tmp_path: Path) -> None:
+def test_app_passes_lint_and_type_checks(app: Path, example: str, installed: Bake, mypy_cache: Path) -> None:
     python = installed(example=example) / ".venv" / "bin" / "python"  # it has the wheel, whose types mypy reads
-    mypy = ["mypy", f"--cache-dir={tmp_path}", f"--python-executable={python}"]
+    mypy = ["mypy", f"--cache-dir={mypy_cache}", f"--python-executable={python}"]
     for check in (["ruff", "check", "--no-cache"], ["ruff", "format", "--check", "--no-cache"], mypy):
         command = [str(baking.PROGRAMS / check[0]), *check[1:]]
         done = subprocess.run(command, cwd=app, env=baking.without_source(), capture_output=True, text=True)
@@ -126,11 +155,23 @@ def test_app_passes_lint_and_type_checks(app: Path, example: str, installed: Bak
 
 @pytest.mark.parametrize("example", ["blank", pytest.param("portfolio", marks=pytest.mark.long)], indirect=True)
 def test_app_passes_its_own_tests(example: str, installed: Bake, tmp_path: Path) -> None:
-    python = installed(example=example) / ".venv" / "bin" / "python"
+    app = installed(example=example)
+    passes(app, app, f"--basetemp={tmp_path / 'base'}")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("deploy", ["containers", "kubernetes"], indirect=True)
+def test_app_passes_the_tests_of_how_it_is_deployed(app: Path, example: str, deploy: str, installed: Bake) -> None:
+    """Test the only tests that the answer adds."""
+    passes(app, installed(example=example), *(name for name in DEPLOY[deploy] if name.startswith("tests/")))
+
+
+def passes(app: Path, environment: Path, *arguments: str) -> None:
+    """Run tests of an app, with the environment of an installed one."""
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'base'}"],
-        cwd=installed(example=example),
-        env=baking.in_the_app(installed(example=example)),
+        [environment / ".venv" / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        cwd=app,
+        env=baking.in_the_app(environment),
         capture_output=True,
         text=True,
     )

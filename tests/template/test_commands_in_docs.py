@@ -15,7 +15,7 @@ DOCS = [
     baking.TEMPLATE / "README.md",
 ]
 # Users with an account at a host have its client.
-COMMANDS = {"cd", "dokku", "git", "heroku", "make", "pg_dump", "pg_restore", "python3", "rm", "."}
+COMMANDS = {"cd", "docker", "dokku", "git", "heroku", "kubectl", "make", "pg_dump", "pg_restore", "python3", "rm", "."}
 ACTIVATES = ". .venv/bin/activate"  # after this line, a page may use the environment's programs
 
 
