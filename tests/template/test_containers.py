@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import yaml
-from cloudcoil.models.keda.v1alpha1 import ScaledObject
 from kubernetes_validate import ValidationError, validate
 
 from jobqueue.huey import GRACE
@@ -239,11 +238,16 @@ def replace(path: Path, old: str, new: str) -> None:
 
 
 def accept(rendered: list[dict[str, Any]], version: str) -> None:
-    """Validate manifests against the schemas of a version of Kubernetes, and of KEDA. An unknown field raises an error."""
+    """Validate manifests against the schemas of a version of Kubernetes. An unknown field raises an error.
+
+    These schemas lack KEDA's kinds, so its fields are compared with those of its documentation that the app uses.
+    """
     for part in rendered:
         if part["apiVersion"] == KEDA:
-            read = ScaledObject.model_validate(part)
-            assert read.model_dump(by_alias=True, exclude_unset=True, mode="json") == part
+            (trigger,) = part["spec"]["triggers"]
+            assert part["spec"].keys() == {"scaleTargetRef", "minReplicaCount", "maxReplicaCount", "triggers"}
+            assert (trigger.keys(), trigger["type"]) == ({"type", "metadata"}, "postgresql")
+            assert trigger["metadata"].keys() == {"connectionFromEnv", "targetQueryValue", "query"}
         else:
             validate(part, version, strict=True)
 
