@@ -193,6 +193,7 @@ def test_production_refuses(monkeypatch: pytest.MonkeyPatch, variables: dict[str
         ({"PER_OWNER": "0"}, "PER_OWNER is '0'"),
         ({"WORKER_MAX_JOBS": "0"}, "WORKER_MAX_JOBS is '0'"),
         ({"WORKER_MAX_MEMORY": "1 GB"}, "WORKER_MAX_MEMORY is '1 GB'"),
+        ({"DASK_SCHEDULER": "10.0.0.5:8786"}, "DASK_SCHEDULER is '10.0.0.5:8786': .* Set it to tcp://HOST:PORT"),
         ({"TIMEZONE": "Europe/Pariss"}, "TIMEZONE cannot be used: 'Europe/Pariss' is not a time zone.*'Europe/Paris'"),
         (
             {"PLACE": "Montreel"},

@@ -14,11 +14,12 @@ from distributed import Client
 
 from jobqueue import DurableHuey, JobHandle, State
 from tests.engine.consumers import ConsumerProcess, alive, consumer_process, environment, wait_until
-from tests.faults.conftest import KIT, STARTS_IN, StartConsumer
+from tests.faults.conftest import KIT, StartConsumer
 from tests.faults.fault_jobs import PARTS, notes, square
 
 MARK = "FAULT_TEST"  # a variable in the environment of the consumer, and so of all processes of its jobs
 GONE_IN = 5.0  # seconds
+STARTS_IN = 180.0  # seconds in which Dask starts on a busy machine; no test measures it
 TIMEOUT = 300.0  # seconds. It is over when the test says so, however long the start took
 SUM = sum(map(square, range(PARTS)))
 WORKERS = pytest.mark.parametrize("worker_type", ["process", "thread"])

@@ -170,7 +170,7 @@ class Settings(BaseSettings):
     @field_validator("dask_scheduler")
     @classmethod
     def _check_dask(cls, address: str | None) -> str | None:
-        if address is not None and (not DASK_ADDRESS.fullmatch(address)):
+        if address is not None and not DASK_ADDRESS.fullmatch(address):
             raise ValueError(
                 "it is no address of a Dask scheduler. Set it to tcp://HOST:PORT, as `dask scheduler` prints it"
             )

@@ -293,7 +293,9 @@ def test_check_says_that_the_app_can_start(run: Run, queue: DurableHuey) -> None
 
 
 def test_the_apps_commands_import_neither_dash_nor_pandas() -> None:
-    heavy = "import app.__main__, sys; print(sorted({'dash', 'pandas', 'numpy', 'skfolio'} & sys.modules.keys()))"
+    heavy = (
+        "import app.__main__, sys; print(sorted({'dash', 'dask', 'pandas', 'numpy', 'skfolio'} & sys.modules.keys()))"
+    )
     environment = os.environ | {"PYTHONPATH": str(KIT / "engine" / "src")}
     found = subprocess.run(
         [sys.executable, "-c", heavy], cwd=TEMPLATE, env=environment, capture_output=True, text=True, check=True

@@ -125,7 +125,7 @@ def by_the_clock(): ...
 @huey.periodic_task(every("sunday at sunset", place=(45.5, -73.57)))
 def by_the_sun(): ...
 task.using(owner="ann"), jobqueue.current_job()
-heavy = {"pandas", "alembic", "cronsim", "astral", "plotly", "numpy", "pyarrow"} & set(sys.modules)
+heavy = {"dask", "distributed", "pandas", "alembic", "cronsim", "astral", "plotly", "numpy", "pyarrow"} & set(sys.modules)
 print(sorted(heavy), os.listdir())
 """
 
