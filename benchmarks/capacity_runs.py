@@ -54,7 +54,7 @@ class Size(NamedTuple):
     queued: int  # jobs of a long queue
 
 
-FULL = Size(30.0, 20.0, 5000)
+FULL = Size(30.0, 15.0, 5000)
 QUICK = Size(3.0, 2.0, 200)
 
 

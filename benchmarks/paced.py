@@ -9,10 +9,13 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from benchmarks.capacity import Load
 from jobqueue import DurableHuey, current_job
+
+SUBMITTERS = 2  # threads
+FOREVER = 1e6  # seconds
 
 huey = DurableHuey(
     "bench", os.environ["BENCH_DATABASE_URL"], os.environ.get("BENCH_REDIS_URL"), secret_key="a key for benchmarks"
@@ -38,29 +41,31 @@ def work(seconds: float = 0.0, steps: float = 0, progress: float = 0, result_kb:
 def main() -> None:
     """Submit jobs and read them, as often as the load in the first argument says, until SIGTERM."""
     load = Load(**json.loads(sys.argv[1]))
-    latest = work(load.seconds, load.steps, load.progress, load.result_kb)
-    if load.users:
-        threading.Thread(target=lambda: read(load.users, lambda: latest.id), daemon=True).start()
-    for _ in moments(load.rate):
-        latest = work(load.seconds, load.steps, load.progress, load.result_kb)
+    latest = [submit(load)]
+
+    def replace_latest() -> None:
+        latest[0] = submit(load)
+
+    for _ in range(SUBMITTERS):
+        threading.Thread(target=often, args=[load.rate / SUBMITTERS, replace_latest], daemon=True).start()
+    often(load.users, lambda: huey.get_job(latest[0]))
 
 
-def read(rate: float, job_id: Callable[[], str]) -> None:
-    """Read the job that `job_id` returns, so many times a second."""
-    for _ in moments(rate):
-        huey.get_job(job_id())
+def submit(load: Load) -> str:
+    """Submit a job of this load. Return its id."""
+    return str(work(load.seconds, load.steps, load.progress, load.result_kb).id)
+
+
+def often(rate: float, call: Callable[[], object]) -> None:
+    """Call at random moments, `rate` times a second on average. Make up for late calls at once."""
+    due = time.monotonic()
+    while True:
+        due += random.expovariate(rate) if rate else FOREVER
+        time.sleep(max(0.0, due - time.monotonic()))
+        call()
 
 
 def fill(jobs: int) -> None:
     """Submit jobs that do nothing, one by one."""
     for _ in range(jobs):
         work()
-
-
-def moments(rate: float) -> Iterator[None]:
-    """Yield at random moments, `rate` a second on average. Late moments are made up at once."""
-    chance, due = random.Random(7), time.monotonic()
-    while True:
-        due += chance.expovariate(rate)
-        time.sleep(max(0.0, due - time.monotonic()))
-        yield
