@@ -1,6 +1,6 @@
 """Real runs that measure the costs of benchmarks/capacity.py, and check what it predicts.
 
-`python -m benchmarks.capacity_runs [--costs FILE] [--seconds 300] [--quick] [--check-only]`, run by `make bench`: 25 minutes.
+`python -m benchmarks.capacity_runs [--costs FILE] [--seconds 300] [--quick] [--check-only]`, run by `make bench`: half an hour.
 
 A run has a durable Postgres, consumers, and a program that submits jobs at random moments and reads them as open pages do.
 Processor time is that of all processes of Postgres. Each measured run is an equation: the time that Postgres worked is the
@@ -66,6 +66,11 @@ class Setup(NamedTuple):
     def workers(self) -> int:
         return self.consumers * self.load.workers_per_consumer
 
+    def __str__(self) -> str:
+        own = ("seconds", "steps", "progress", "result_kb", "users", "redis")
+        shape = "".join(f", {name} {getattr(self.load, name):g}" for name in own if getattr(self.load, name))
+        return f"{self.consumers} x {self.load.workers_per_consumer} workers, {self.load.rate:.0f} jobs a second{shape}"
+
 
 class Run(NamedTuple):
     """Figures of a run, each second or at the most."""
@@ -78,6 +83,12 @@ class Run(NamedTuple):
     wal: float  # bytes
     disk: float  # bytes
     memory: float  # megabytes of all consumers and workers at the end
+
+    def __str__(self) -> str:
+        return (
+            f"{self.jobs:.1f} jobs a second ended, {self.busy_workers:.2f} busy workers, {self.processors:.4f} processors of Postgres, "
+            f"{self.wal:.0f} B WAL, {self.disk:.0f} B disk"
+        )
 
 
 def every_day(rate: float, **shape: Any) -> Load:
@@ -120,13 +131,16 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="try it with short runs, whose figures mean nothing")
     asked = parser.parse_args()
     size, seconds = (QUICK, QUICK.measured) if asked.quick else (FULL, asked.seconds)
+    try:
+        costs = read(asked.costs) if asked.check_only else None
+    except ValueError as error:
+        parser.error(str(error))
     with PostgresServer(SERVER) as postgres, ValkeyServer() as valkey:
         runs = Runs(postgres, valkey)
-        if not asked.check_only:
+        if costs is None:
             costs = measure(runs, size)
             asked.costs.parent.mkdir(exist_ok=True)
             asked.costs.write_text(json.dumps(asdict(costs), indent=2) + "\n")
-        costs = read(asked.costs)
         print(f"Costs: {costs.measured}\n")
         return check(runs, costs, seconds, size.warm_up)
 
@@ -245,9 +259,7 @@ def measure(runs: Runs, size: Size) -> Costs:
     found: list[tuple[Setup, Run]] = []
     for setup in MEASURED:
         found.append((setup, runs.run(setup, size.measured, size.warm_up)))
-        progress(
-            f"{setup.consumers} x {setup.load.workers_per_consumer:g} workers, {shape(setup.load)}: {found[-1][1]}"
-        )
+        progress(f"{setup}: {found[-1][1]}")
     processor = fit(found, [1000 * run.processors for _, run in found])
     busy = [(setup, run) for setup, run in found if setup.load.rate > 1]
     plain, steps = ([each for each in busy if each[0].load.seconds == 0], [each for each in busy if each[0].load.steps])
@@ -266,7 +278,7 @@ def measure(runs: Runs, size: Size) -> Costs:
         connection=sum(run.in_use for _, run in busy) / sum(run.processors for _, run in busy),
         web_read_ms=measure_web(size),
         job_time_ms=1000 * float(job_time),
-        step_time_ms=1000 * float(step_time),
+        step_time_ms=1000 * max(0.0, float(step_time)),
         consumer_mb=few - 2 * (many - few) / 10,
         worker_mb=(many - few) / 10,
     )  # fmt: skip
@@ -337,16 +349,9 @@ def check(runs: Runs, costs: Costs, seconds: float, warm_up: float) -> int:
             print(f"| {name} | {figure} | {predicted:.2f} | {measured:.2f} | {predicted / measured:.2f} |", flush=True)
             if abs(predicted / measured - 1) > TOLERANCE:
                 off.append(f"{name}: {figure}")
-    print("\n" + "\n".join(f"MISSED: {each} differs by more than {TOLERANCE:.0%}" for each in off or ()))
+    for each in off:
+        print(f"MISSED: {each} differs by more than {TOLERANCE:.0%}")
     return 1 if off else 0
-
-
-def shape(load: Load) -> str:
-    """Return what a load has beside its defaults."""
-    own = ("seconds", "steps", "progress", "result_kb", "users", "redis")
-    return ", ".join(
-        [f"{load.rate:.0f} jobs/s", *(f"{name} {getattr(load, name):g}" for name in own if getattr(load, name))]
-    )
 
 
 def model() -> str:
