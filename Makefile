@@ -16,8 +16,8 @@
 # make soak     the torture among the faults N=10 times: prints round, seed and pytest's closing line (pytest --seed 7 takes
 #               that seed's chances); TESTS=tests/faults repeats them all, STORAGES=sqlite on one storage
 # make bench    this queue beside its peers and where a job's time goes, what an idle app, the jobs page and what watching costs,
-#               a consumer's memory after many jobs, a read of a dataset beside a bare request, and a claim beside pruning, the web server beside others,
-#               and the costs of benchmarks/capacity.py with three runs that check it: an hour and a half on a machine that does nothing else
+#               a consumer's memory after many jobs, a read of a dataset beside a bare request, and a claim beside pruning, the web server beside others, an
+#               analysis by Dask, and the costs of benchmarks/capacity.py with three runs that check it: an hour and a half on a machine that does nothing else
 # make notebooks   run the notebooks, and store what they show for the tests to compare with
 # make screenshots  take every page of the example anew for docs/screens.md: light and dark, wide and on a phone
 # make venv     the one environment that all of these use, in .venv
@@ -140,6 +140,7 @@ bench: venv $(PEERS)/ready
 	$(BIN)/python -m benchmarks.pruning
 	$(BIN)/python -m benchmarks.web
 	$(BIN)/python -m benchmarks.web_servers
+	$(BIN)/python -m benchmarks.parallel
 	$(BIN)/python -m benchmarks.capacity_runs
 
 notebooks: venv

@@ -17,6 +17,8 @@ from tests.engine.consumers import ConsumerProcess, alive, consumer_process, env
 from tests.faults.conftest import KIT, StartConsumer
 from tests.faults.fault_jobs import PARTS, notes, square
 
+pytestmark = pytest.mark.parametrize("storage", ["sqlite"], indirect=True)  # parts do not touch the ledger
+
 MARK = "FAULT_TEST"  # a variable in the environment of the consumer, and so of all processes of its jobs
 GONE_IN = 5.0  # seconds
 STARTS_IN = 180.0  # seconds in which Dask starts on a busy machine; no test measures it
@@ -135,9 +137,8 @@ def test_dask_processes_die_with_the_worker_of_their_job(parts: Parts) -> None:
     assert (job.attempt, job.losses) == (2, 1)
 
 
-@WORKERS
-def test_stopped_consumer_ends_the_dask_processes_of_a_job_that_it_releases(parts: Parts, worker_type: str) -> None:
-    parts.start(worker_type=worker_type)
+def test_stopped_consumer_ends_the_dask_processes_of_a_job_that_it_releases(parts: Parts) -> None:
+    parts.start()
     wait_until(parts.is_half_done, STARTS_IN)
     assert parts.processes()
     parts.consumer.send(signal.SIGTERM)
