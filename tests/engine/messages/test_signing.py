@@ -1,11 +1,13 @@
 """Only signed messages are unpickled. The development key is created once, and only its owner can read it."""
 
+import copyreg
 import pickle
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tblib.pickling_support
 
 import jobqueue
 from jobqueue import DurableHuey, JobNotFound, State
@@ -93,6 +95,32 @@ def test_values_of_public_classes_are_pickled_under_names_that_every_version_has
     assert {value.__module__ for value in public} == {"jobqueue"}
     assert b"jobqueue.ledger" not in pickle.dumps(State.FAILED)
     assert pickle.loads(pickle.dumps([State.FAILED, JobNotFound("No job.")]))[0] is State.FAILED
+
+
+def test_an_exception_is_stored_without_its_context_after_dask_was_imported(huey: DurableHuey) -> None:
+    """Test tblib, which Dask imports: it registers all exceptions, so that they are pickled with their context."""
+
+    class Local(Exception):
+        pass
+
+    try:
+        try:
+            raise Local
+        except Local:
+            raise LookupError("gone")  # noqa: B904 - with a context that cannot be pickled
+    except LookupError as error:
+        stored = error
+    registered = dict(copyreg.dispatch_table)
+    tblib.pickling_support.install()
+    try:
+        with pytest.raises(Exception, match="pickle local object"):
+            pickle.dumps(stored)
+        message = huey.serializer.serialize(stored)
+    finally:
+        for kind in copyreg.dispatch_table.keys() - registered.keys():
+            del copyreg.dispatch_table[kind]
+    assert b"tblib" not in message and b"Local" not in message
+    assert huey.serializer.deserialize(message).args == ("gone",)
 
 
 def test_a_key_from_the_settings_writes_no_file(huey: DurableHuey, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Sign messages with SECRET_KEY, and unpickle them only after verifying the signature."""
 
+import copyreg
 import hmac
 import io
 import os
@@ -70,7 +71,10 @@ class KeyRing(Serializer):
         return [_signer(key) for key in self._keys()]
 
     def _serialize(self, data: Any) -> bytes:
-        signed: bytes = self._signers[0]._serialize(data)
+        signer = self._signers[0]
+        pickled = io.BytesIO()
+        _Pickler(pickled, signer.pickle_protocol).dump(data)
+        signed: bytes = signer._sign(pickled.getvalue())
         return signed
 
     def compressed(self, signed: bytes) -> bytes:
@@ -96,6 +100,24 @@ class KeyRing(Serializer):
             "The signature does not verify: the message was signed with another SECRET_KEY, or was altered or truncated. If the "
             "key was changed, add the old one to SECRET_KEY_FALLBACKS."
         )
+
+
+class _Reducers:
+    """The reducers that libraries have registered with copyreg, without tblib's.
+
+    Dask imports tblib, which registers all exceptions. An exception would then take its traceback and its context along, whatever they
+    hold, and only processes with tblib could read the message.
+    """
+
+    def __getitem__(self, kind: type) -> Any:
+        reducer = copyreg.dispatch_table[kind]
+        if (getattr(reducer, "__module__", None) or "").startswith("tblib."):
+            raise KeyError(kind)
+        return reducer
+
+
+class _Pickler(pickle.Pickler):
+    dispatch_table: Any = _Reducers()
 
 
 class _Unpickler(pickle.Unpickler):
