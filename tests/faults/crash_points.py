@@ -23,6 +23,7 @@ from jobqueue.ledger.attempts import Attempts
 from jobqueue.ledger.consumers import Consumers
 from jobqueue.ledger.dataset_versions import DatasetVersions
 from jobqueue.ledger.entries import Entries
+from jobqueue.ledger.housekeeping import Housekeeping
 from jobqueue.ledger.ledger import Ledger
 from jobqueue.ledger.reading import Reading
 from jobqueue.ledger.records import ClaimRequest, NewJob
@@ -45,6 +46,7 @@ OWNERS: dict[type, str] = {
     Consumers: "consumers.",
     DatasetVersions: "versions.",
     Entries: "entries.",
+    Housekeeping: "housekeeping.",
     Reading: "reading.",
     Retention: "retention.",
 }
@@ -217,7 +219,7 @@ def _key(first: Any = "", *_: Any) -> str:
 def _names(database: Database) -> dict[str, str]:
     """Return the names of statements by their text in this database's dialect."""
     named = {database.dialect.compile(sql): name for name, sql in named_statements().items()}
-    return named | {sqlite.BEGIN: "BEGIN"}
+    return named | {sqlite.BEGIN: "BEGIN", database.dialect.connections: "USED"}
 
 
 def named_statements() -> dict[str, str]:

@@ -208,6 +208,8 @@ IN_MAIN_PROCESSES = {
     "fire": words("BEGIN ADVANCE_WATERMARK ACTIVE_RUN INSERT MARK_FIRED SET_FOLLOWER NOTE_LAST_FIRE COMMIT"),
     "drop": words("SCHEDULE_NAMES LIVE_CONSUMERS DROP_SCHEDULES"),
 }
+# The same on databases with many writers at a time, where one of several consumers is elected.
+IN_MAIN_PROCESSES_WITH_MANY_WRITERS = IN_MAIN_PROCESSES | {"housekeeping.elect": words("ELECT")}
 # Operations of a main process for its own workers.
 WITH_A_WORKER = {"consumers.held_tokens": words("HELD_BY_CONSUMER")}
 WHEN_IT_STOPS = {

@@ -13,6 +13,7 @@ from pathlib import Path
 import jobqueue.consumer.consumer
 import jobqueue.database.postgres
 import jobqueue.database.sqlite
+import jobqueue.ledger.housekeeping
 from jobqueue import DurableHuey
 from jobqueue.execution import executor
 from tests.faults import crash_points
@@ -20,7 +21,8 @@ from tests.faults.fault_jobs import schedules_on, table_on, tasks_on
 from tests.faults.moments import at
 from tests.moved_clock import read_it
 
-TICK = 0.05  # seconds between two passes of the main loop, short because it dies many times
+# Seconds between two passes of the main loop, and of an election. They are short because it dies many times.
+TICK, TERM = 0.05, 0.2
 
 
 def main() -> None:
@@ -50,6 +52,7 @@ def main() -> None:
 def die_again_and_again(huey: DurableHuey, folder: Path) -> None:
     """Fork a child, and return in it. The parent forks another child whenever one has died at a crash point."""
     jobqueue.consumer.consumer.TICK = TICK
+    jobqueue.ledger.housekeeping.TERM = TERM
 
     while (pid := os.fork()) != 0:
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -24,7 +24,6 @@ GONE_IN = 5.0  # seconds
 STARTS_IN = 180.0  # seconds in which Dask starts on a busy machine; no test measures it
 TIMEOUT = 300.0  # seconds. It is over when the test says so, however long the start took
 SUM = sum(map(square, range(PARTS)))
-WORKERS = pytest.mark.parametrize("worker_type", ["process", "thread"])
 
 
 class Parts:
@@ -99,7 +98,7 @@ def test_killed_dask_worker_costs_its_parts_again_and_not_the_job(parts: Parts) 
     assert (job.state, job.attempt, job.losses) == (State.SUCCEEDED, 1, 0)
 
 
-@WORKERS
+@pytest.mark.parametrize("worker_type", ["process", "thread"])
 def test_cancelled_job_ends_its_dask_processes(parts: Parts, worker_type: str) -> None:
     parts.start(worker_type=worker_type)
     wait_until(parts.is_half_done, STARTS_IN)
@@ -111,9 +110,8 @@ def test_cancelled_job_ends_its_dask_processes(parts: Parts, worker_type: str) -
     parts.ends_well()
 
 
-@WORKERS
-def test_job_out_of_time_ends_its_dask_processes(parts: Parts, worker_type: str) -> None:
-    parts.start(timeout=TIMEOUT, worker_type=worker_type)
+def test_job_out_of_time_ends_its_dask_processes(parts: Parts) -> None:
+    parts.start(timeout=TIMEOUT)
     wait_until(parts.is_half_done, STARTS_IN)
     before = parts.processes()
     parts.late.touch()

@@ -95,6 +95,7 @@ class DurableConsumer(Consumer):
         self.grace_s = huey.grace_s if self.shutdown_timeout is None else self.shutdown_timeout
         self._reminder = Reminder(logger)
         self._started = False  # the workers were started
+        self._plan: ConnectionPlan | None = None  # None if the database does not limit connections
         self._stop_requested_at: float | None = None  # time.monotonic() of the first signal to stop
         self._signal_actions[signal.SIGQUIT] = (False, False)
         self._interrupts = 0  # number of SIGINTs; the second ends the grace period
@@ -225,10 +226,12 @@ class DurableConsumer(Consumer):
     def _register(self) -> None:
         """Migrate the database and register this consumer, unless it can never get the connections that it needs."""
         self.huey.migrate()
-        plan = self._connection_plan()
-        if plan is not None and plan.refusal and self.environment.forks:
-            logger.error("%s", plan.refusal)
-            raise SystemExit(TOO_MANY_WORKERS)
+        connections = self._ledger.reading.connections()
+        if connections is not None:
+            self._plan = ConnectionPlan(*connections, self.workers, listens=self.huey.redis_url is None)
+            if self._plan.refusal and self.environment.forks:
+                logger.error("%s", self._plan.refusal)
+                raise SystemExit(TOO_MANY_WORKERS)
         tasks = self.huey.messages.task_names()
         self._ledger.consumers.register(
             self.id, socket.gethostname(), os.getpid(), self.workers, tasks, self.queues, self.huey.version
@@ -238,24 +241,14 @@ class DurableConsumer(Consumer):
 
     def _announce(self) -> None:
         """Log that the workers start, and how many connections that takes."""
-        connections = ""
-        with contextlib.suppress(DatabaseUnavailable):  # the next pass of the main loop says so
-            if (plan := self._connection_plan()) is not None:
-                connections = f" {plan} {plan.advice}".rstrip()
-        logger.info("Consumer %s starts %s %s workers.%s", self.id, self.workers, self.worker_type, connections)
+        plan = "" if self._plan is None else f" {self._plan} {self._plan.advice}".rstrip()
+        logger.info("Consumer %s starts %s %s workers.%s", self.id, self.workers, self.worker_type, plan)
         taken = memory(os.getpid()) or 0
         if self._max_memory is not None and taken > self._max_memory:
             logger.warning(
                 "Each worker takes %.0f MB before its first job, so it is replaced after every job. Raise WORKER_MAX_MEMORY.",
                 taken / MEGABYTE,
             )
-
-    def _connection_plan(self) -> ConnectionPlan | None:
-        """Return the connections that this consumer needs, or None if the database does not limit them."""
-        connections = self._ledger.reading.connections()
-        if connections is None:
-            return None
-        return ConnectionPlan(*connections, self.workers, listens=self.huey.redis_url is None)
 
     def _start(self, process: Any) -> None:
         if self.environment.forks:
