@@ -191,7 +191,6 @@ def test_many_workers_share_few_connections(
             huey.enqueue(tasks.naps.s(NAP, id=f"job {number}"))
         wait_until(lambda: count(huey, "state = 'succeeded'") == JOBS, ENDS_IN)
         took = time.monotonic() - begin
-    assert count(huey, "attempt = 1") == JOBS
     with huey.ledger.database.statement() as tx:
         waited = sorted(row["waited"] for row in tx.all("SELECT claimed_at - queued_at AS waited FROM jobs"))
     p99 = waited[int(0.99 * JOBS)]
@@ -200,5 +199,6 @@ def test_many_workers_share_few_connections(
         f"claimed within {1000 * statistics.median(waited):.0f} ms (median), {1000 * p99:.0f} ms (p99), "
         f"{1000 * waited[-1]:.0f} ms (most)."
     )
+    assert count(huey, "losses = 0 AND attempt = 1 + returns") == JOBS
     assert idle < IDLE_COST
     assert p99 < CLAIMED_IN

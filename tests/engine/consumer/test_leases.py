@@ -1,5 +1,6 @@
 """Leases when the database's clock jumps forward: two consumers without their processes, one of which sweeps."""
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -89,6 +90,19 @@ def test_clock_that_jumps_forward_ends_no_lease_that_is_renewed(clock: MovedCloc
     renew_for_a_lease(clock, other)  # the holder died
     other.housekeeper.sweep()
     assert (handle.state, handle.get_job().losses) == (State.QUEUED, 1)
+
+
+def test_search_for_unheard_claims_that_a_slow_database_carries_out_late_spares_those_that_came_meanwhile(
+    clock: MovedClock, task: DurableTaskWrapper
+) -> None:
+    handle = task()
+    consumer, asked_at = Consumer(task.huey, "consumer"), clock.now()
+    clock.move(HOUR)
+    consumer.claim()
+    clock.move(LEASE)
+    release = partial(task.huey.ledger.consumers.release_unheard, "consumer", ["w0"], ["another"], LEASE / 2)
+    assert release(asked_at) == []
+    assert release(clock.now()) == [handle.id]
 
 
 def test_clock_that_goes_back_ends_no_lease(clock: MovedClock, task: DurableTaskWrapper) -> None:

@@ -98,8 +98,8 @@ class Leases:
 
         This happens, for example, when a delayed query reaches the database late.
         """
-        workers = [worker for worker, _ in self._live_workers()]
+        now, workers = self.now(), [worker for worker, _ in self._live_workers()]
         known = [token.value.decode() for worker in workers for token in (worker.held_token, worker.requested_token)]
         names = [worker.name for worker in workers]
-        for job_id in self._ledger.consumers.release_unheard(self._consumer, names, known, self._lease_s / 2):
+        for job_id in self._ledger.consumers.release_unheard(self._consumer, names, known, self._lease_s / 2, now):
             logger.warning("Job %s is requeued: its worker did not receive the claim.", job_id)

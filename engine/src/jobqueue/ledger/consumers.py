@@ -1,6 +1,7 @@
 """Consumers: register, renew leases, and requeue the jobs of their own dead workers. See `housekeeping` for those of other consumers."""
 
 import json
+import math
 from collections.abc import Sequence
 
 from jobqueue.database.database import Database, Row
@@ -56,7 +57,7 @@ HELD_BY_WORKER = "SELECT id, token FROM jobs WHERE consumer = :consumer AND work
 RELEASE_UNHEARD = f"""
 UPDATE jobs {SET_RELEASED}
 WHERE consumer = :consumer AND worker IN EACH(:workers) AND NOT token IN EACH(:known)
-  AND lease_until < NOW + :left AND state = 'running'
+  AND lease_until < NOW + :left AND lease_until < :now + :left AND state = 'running'
 RETURNING id, queue
 """
 
@@ -157,14 +158,19 @@ class Consumers:
             rows = [mark_lost(tx, row["id"], row["token"], self.max_losses, worker, how, advice) for row in held]
         return notify_of(self.notify, rows)
 
-    def release_unheard(self, consumer: str, workers: Sequence[str], known: Sequence[str], left_s: float) -> list[str]:
+    def release_unheard(
+        self, consumer: str, workers: Sequence[str], known: Sequence[str], left_s: float, now: float = math.inf
+    ) -> list[str]:
         """Requeue jobs that were claimed for live workers under tokens which the workers do not know.
 
         This happens when a worker stops waiting for a claim that the database carries out later.
 
         :param known: the tokens that the workers hold or have requested.
         :param left_s: only consider leases with less than this many seconds left, since `known` may lack the newest tokens.
+        :param now: the estimate of the database's time at which `known` was read. A slow database carries this out much later.
         """
         with self.database.statement() as tx:
-            rows = tx.all(RELEASE_UNHEARD, consumer=consumer, workers=list(workers), known=list(known), left=left_s)
+            rows = tx.all(
+                RELEASE_UNHEARD, consumer=consumer, workers=list(workers), known=list(known), left=left_s, now=now
+            )
         return notify_of(self.notify, rows)
