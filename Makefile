@@ -114,7 +114,8 @@ deploy-test: venv
 	PUSHES=$(PUSHES) $(BIN)/python -m pytest -s tests/deploy/test_rehearsal.py
 
 many: venv
-	CONSUMERS=64 WORKERS=1000 JOBS=2000 IDLE_FOR=60 $(BIN)/python -m pytest -s tests/faults/test_many_consumers.py
+	CONSUMERS=64 JOBS=2000 $(BIN)/python -m pytest -s tests/faults/test_many_consumers.py -k once
+	CONSUMERS=64 WORKERS=1000 JOBS=10000 IDLE_FOR=60 $(BIN)/python -m pytest -s tests/faults/test_many_consumers.py -k few_connections
 
 N ?= 10
 TESTS ?= tests/faults/test_torture.py
