@@ -86,10 +86,11 @@ check: venv
 # Redis holds no job: it wakes workers. A pooler passes statements on. So beside the tests that break them, each kind of kill runs with
 # one of them, in place of a plain Postgres. All run by `make soak TESTS=tests/faults STORAGES=hosted`, and so on.
 
-# The engine's tests that `make test` runs on SQLite alone run here on Postgres too. Tests of faults wait for half of their time, and
-# those in a browser for a quarter or more, so more than two at a time are not too many for two cores.
+# The engine's tests that `make test` runs on SQLite alone run here on Postgres too. It runs those of ON_BOTH on both. Tests of faults
+# wait for half of their time, and those in a browser for a quarter or more, so more than two at a time are not too many for two cores.
+ON_BOTH := database datasets ledger monitoring notifier schedules
 faults: venv
-	$(BIN)/python -m pytest -n 3 tests/engine --storages postgres -k postgres
+	$(BIN)/python -m pytest -n 3 tests/engine --storages postgres -k postgres $(ON_BOTH:%=--ignore=tests/engine/%)
 	$(CHROMIUM_FOUND) && $(BIN)/python -m pytest -n 4 --dist loadgroup -m 'not alone' tests/faults --storages sqlite,postgres \
 	  -k 'not (test_torture.py or test_cancels.py or test_stops.py or test_kills.py) or not postgres'
 	$(BIN)/python -m pytest -n 4 tests/faults --storages pgbouncer-transaction-unprepared,pgbouncer-transaction+valkey,hosted \
