@@ -48,9 +48,7 @@ SWEEP = 1.0  # seconds between two sweeps
 RECONNECT = 1.0  # seconds between two attempts to register while the database does not answer
 GIVE_UP = 60.0  # seconds after which a new consumer exits if only a person can end its database's problem
 NO_DATABASE = 3  # its exit code then
-TOO_MANY_WORKERS = (
-    4  # exit code of a consumer that needs more connections than the database has, as of settings that cannot be used
-)
+TOO_MANY_WORKERS = 4  # its exit code if its workers need more connections than the database accepts
 MEGABYTE = 1_000_000  # bytes
 CLEAN_UP = 0.5  # seconds in which interrupted workers may clean up before they are killed
 

@@ -14,7 +14,7 @@ FAIL_UNKNOWN_EVERY = 60.0  # seconds between two searches for jobs whose task no
 
 
 class Housekeeper:
-    """Does one consumer's share of the housekeeping: all of it while it is elected, else nothing.
+    """The housekeeping of one consumer: all of it while the consumer is elected, else nothing.
 
     :param consumer: its id.
     :param lease_s: seconds after which a consumer without a heartbeat counts as dead.

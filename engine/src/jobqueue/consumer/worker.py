@@ -150,7 +150,7 @@ class DurableWorker(Worker):
     def _next_after(self, executed: Executed) -> Task | None:
         """Return the job that was claimed together with the end of the last one, or None."""
         self.claim_in_doubt = executed.claim_in_doubt
-        self.asking.note(True)
+        self.asking.note(True)  # the end may have released jobs that wait for it, also if it claimed none
         if executed.next is None:
             return None
         self.claim_in_doubt = True

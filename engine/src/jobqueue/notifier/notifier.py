@@ -39,7 +39,7 @@ Pause = Callable[[float], object]  # sleeps for some seconds; returns a true val
 
 
 class Heard(Enum):
-    """What ended a wait for notifications."""
+    """The end of a wait for notifications."""
 
     NOTHING = "nothing"  # the time is over
     SHARED = "shared"  # a notification that other idle workers receive too
