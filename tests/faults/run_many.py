@@ -31,10 +31,15 @@ def main() -> None:
             huey.create_consumer(workers=workers, worker_type="process").run()
             sys.exit()
         hosts[pid] = host
-        print(host, "started", pid, flush=True)
+        tell(f"{host} started {pid}")
     for _ in list(hosts):
         pid, status = os.wait()
-        print(hosts[pid], "ended", os.waitstatus_to_exitcode(status), flush=True)
+        tell(f"{hosts[pid]} ended {os.waitstatus_to_exitcode(status)}")
+
+
+def tell(line: str) -> None:
+    """Print a line in a single write, so that the test never reads half of it."""
+    os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 if __name__ == "__main__":
