@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -75,13 +76,16 @@ class Kernel:
 @contextmanager
 def kernel(**variables: str) -> Iterator[Kernel]:
     """Start a kernel of this interpreter, and stop it at the end of the block."""
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(env=environment() | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"} | variables, cwd=os.getcwd())
-    client = manager.blocking_client()
-    try:
-        client.start_channels()
-        client.wait_for_ready(timeout=60)
-        yield Kernel(manager, client)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    with (
+        tempfile.TemporaryDirectory() as folder
+    ):  # sockets: another program may take a TCP port before the kernel opens it
+        manager = KernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/kernel")
+        manager.start_kernel(env=environment() | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"} | variables, cwd=os.getcwd())
+        client = manager.blocking_client()
+        try:
+            client.start_channels()
+            client.wait_for_ready(timeout=60)
+            yield Kernel(manager, client)
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel(now=True)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +12,12 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 from huey.exceptions import TaskException
+from nbclient import NotebookClient
+from nbformat import v4
 
 from jobqueue import DurableHuey, State, codec
 from jobqueue.cli import commands
+from jobqueue.reports.kernel import Kernel
 from jobqueue.reports.parameters import INJECTED
 from jobqueue.reports.report import PLOTLY_HERE, report_of
 from jobqueue.settings import Settings
@@ -123,3 +127,17 @@ def test_interrupted_cell_that_runs_a_report_leaves_no_kernel(tasks: SimpleNames
         person.submit(interrupt)
         tasks.weekly.call_local(what="sleep", note=str(note))
     assert not any(map(alive, map(int, note.read_text().split())))
+
+
+@pytest.mark.parametrize("folder", ["short", "long" * 20])
+def test_kernel_is_reached_by_sockets_in_a_folder_of_its_own(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / folder).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
+    source = "from ipykernel.connect import get_connection_info; print(get_connection_info())"
+    node = v4.new_notebook(cells=[v4.new_code_cell(source)])
+    NotebookClient(node, kernel_manager_class=Kernel).execute()
+    info = json.loads(node.cells[0].outputs[0].text)
+    assert (info["transport"], Path(info["ip"]).name) == ("ipc", "socket")
+    assert not Path(info["ip"]).parent.exists()

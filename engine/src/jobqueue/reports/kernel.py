@@ -43,9 +43,19 @@ class CellFailed(Exception):
 
 
 class Kernel(AsyncKernelManager):
-    """A kernel of this interpreter, whatever kernels are installed. It ends with this process, and its children do too."""
+    """A kernel of this interpreter, whatever kernels are installed. It ends with this process, and its children do too.
+
+    It is reached by sockets in a folder of its own. TCP ports are chosen before the kernel opens them, and another program may
+    take one in between.
+    """
 
     _guard: Guard | None = None
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        short = None if len(tempfile.gettempdir()) < 70 else "/tmp"  # a socket's path has at most 103 bytes on macOS
+        self._sockets = tempfile.TemporaryDirectory(prefix="kernel-", dir=short, ignore_cleanup_errors=True)
+        self.transport, self.ip = "ipc", str(Path(self._sockets.name, "socket"))
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -65,6 +75,8 @@ class Kernel(AsyncKernelManager):
     async def _async_cleanup_resources(self, restart: bool = False) -> None:
         self.kill()
         await super()._async_cleanup_resources(restart)
+        if not restart:
+            self._sockets.cleanup()
 
     cleanup_resources = _async_cleanup_resources
 
