@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ from tests.baking import Bake
 from tests.servers import PostgresServer, ValkeyServer, fresh_database, fresh_redis, shared_postgres, shared_valkey
 from tests.storages import STORAGES, Storage, storage_for
 
-# Some tests import the template in place while others bake it, so nothing may be written there.
-sys.dont_write_bytecode = True
+# Some tests import the template in place while others bake it, so nothing may be written there. The tests' own bytecode, with
+# pytest's changes of assertions, is kept elsewhere for the next run.
+sys.dont_write_bytecode, sys.pycache_prefix = False, str(baking.KIT / "build" / "bytecode")
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 # Processes that a test starts use the engine's source by default. Only installed apps use the wheel.
 os.environ["PYTHONPATH"] = str(baking.ENGINE)
@@ -37,6 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=random.randrange(10**6),
         help="seed of the random choices in the fault tests. By default each run chooses one and prints it at the end",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile what processes of tests import, once for all of them."""
+    if not hasattr(config, "workerinput"):
+        subprocess.run([sys.executable, "-m", "compileall", "-q", baking.ENGINE, Path(__file__).parent], check=True)
 
 
 @pytest.hookimpl(wrapper=True)

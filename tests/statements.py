@@ -1,5 +1,6 @@
 """Every SQL statement of the engine under its name: `statements.CLAIM`. The engine keeps each beside the method that runs it."""
 
+import functools
 import re
 from collections.abc import Iterator
 from importlib import import_module
@@ -7,7 +8,6 @@ from pkgutil import iter_modules
 from types import ModuleType
 
 from jobqueue import ledger, monitoring, schedules
-from jobqueue.dash import callback_updates
 from jobqueue.monitoring import figures, own_jobs, search, snapshot
 
 SQL = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE)\b")
@@ -18,9 +18,10 @@ def modules() -> Iterator[ModuleType]:
     for package in (ledger, monitoring, schedules):
         for module in iter_modules(package.__path__, f"{package.__name__}."):
             yield import_module(module.name)
-    yield callback_updates
+    yield import_module("jobqueue.dash.callback_updates")  # the last: Dash takes longer than all the others
 
 
+@functools.cache
 def of(module: ModuleType) -> dict[str, str]:
     """Return the statements that a module names: constants in capitals whose value is SQL."""
     return {
@@ -30,6 +31,7 @@ def of(module: ModuleType) -> dict[str, str]:
     }
 
 
+@functools.cache
 def by_name() -> dict[str, str]:
     """Return every statement. Raise ValueError if two modules give one name to different statements."""
     found: dict[str, str] = {}
@@ -40,12 +42,11 @@ def by_name() -> dict[str, str]:
     return found
 
 
-BY_NAME = by_name()
 LISTING = set[str]().union(*map(of, (search, figures, snapshot, own_jobs)))  # what people see of jobs
 
 
 def __getattr__(name: str) -> str:
-    try:
-        return BY_NAME[name]
-    except KeyError:
-        raise AttributeError(name) from None
+    for module in modules() if name.isupper() else ():
+        if name in (found := of(module)):
+            return found[name]
+    raise AttributeError(name)

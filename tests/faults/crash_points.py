@@ -222,6 +222,10 @@ def _names(database: Database) -> dict[str, str]:
     return named | {sqlite.BEGIN: "BEGIN", database.dialect.connections: "USED"}
 
 
+@functools.cache
 def named_statements() -> dict[str, str]:
-    """Return the statements that the engine executes as they are, without parts of statements and templates."""
-    return {name: sql for name, sql in statements.BY_NAME.items() if name[0] != "_" and not TEMPLATE.search(sql)}
+    """Return the statements that the engine executes as they are, without parts of statements and templates.
+
+    The first call imports Dash. Call it before a fork, so that the children need not.
+    """
+    return {name: sql for name, sql in statements.by_name().items() if name[0] != "_" and not TEMPLATE.search(sql)}

@@ -64,7 +64,7 @@ def at(moment: str, act: str, place: str) -> None:
 
     def executed(self: Transaction, sql: str, params: dict[str, Any]) -> None:
         execute(self, sql, params)
-        if sql is getattr(statements, moment) and self._cursor.rowcount > 0:
+        if sql is statement and self._cursor.rowcount > 0:
             come(self._cursor.connection)
 
     def listened(self: Connection, query: Any, *args: Any, **kwargs: Any) -> Any:
@@ -80,6 +80,7 @@ def at(moment: str, act: str, place: str) -> None:
             come()
         send(self, command, *args, **kwargs)
 
+    statement = getattr(statements, moment, None)
     match moment:
         case "claimed":
             Ledger.claim, Ledger.end_and_claim = claimed, claimed_at_an_end  # type: ignore[method-assign]
@@ -91,7 +92,7 @@ def at(moment: str, act: str, place: str) -> None:
             AbstractConnection.send_packed_command = copying  # type: ignore[method-assign]
         case "listened":
             Connection.execute = listened  # type: ignore[assignment, method-assign]
-        case _ if moment in statements.BY_NAME:
+        case _ if statement is not None:
             Transaction._execute = executed  # type: ignore[method-assign]
         case _:
             raise ValueError(f"{moment!r} is neither a moment nor a statement of the engine.")

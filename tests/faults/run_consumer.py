@@ -53,6 +53,7 @@ def die_again_and_again(huey: DurableHuey, folder: Path) -> None:
     """Fork a child, and return in it. The parent forks another child whenever one has died at a crash point."""
     jobqueue.consumer.consumer.TICK = TICK
     jobqueue.ledger.housekeeping.TERM = TERM
+    crash_points.named_statements()
 
     while (pid := os.fork()) != 0:
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -19,6 +19,7 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     huey = DurableHuey("faults", **options["storage"], secret_key="a key for tests")
     tasks = tasks_on(huey)
+    crash_points.named_statements()
     for request, name, path in options["requests"]:
         pid = os.fork()
         if pid == 0:

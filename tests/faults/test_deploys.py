@@ -23,6 +23,7 @@ STEPS = 8  # of a long job, 0.25 s each: longer than the grace period
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("storage", ["postgres"], indirect=True)  # where apps are deployed
 def test_ten_deploys_lose_no_job_and_count_no_attempt(
     huey: DurableHuey, start: StartConsumer, tasks: SimpleNamespace, path: str, dice: random.Random
 ) -> None:

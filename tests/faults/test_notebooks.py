@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +17,7 @@ from jobqueue import DurableHuey, State
 from jobqueue.jobs.handle import JobHandle
 from jobqueue.reports.report import Report, report_of
 from tests.engine.consumers import ConsumerProcess, alive, consumer_process, environment, kill, wait_until
-from tests.engine.reports.notebook_jobs import SHORT, prints_on, tasks_on, write_notebook
+from tests.engine.reports.notebook_jobs import prints_on, tasks_on, write_notebook
 from tests.engine.reports.processes import START, family_of_print, lives
 from tests.faults.conftest import KIT, SETTINGS, all_have_ended
 from tests.storages import Storage
@@ -104,16 +105,21 @@ def test_timeout_cancel_and_stop_leave_no_kernel_and_none_of_its_children(
     huey: DurableHuey, notebooks: SimpleNamespace, start_reports: StartReports, tmp_path: Path, worker_type: str
 ) -> None:
     consumer = start_reports(worker_type=worker_type, workers=3)
-    timed_out = Running(notebooks.brief, "C call", tmp_path / "brief")
     cancelled = Running(notebooks.weekly, "C call", tmp_path / "cancelled")
+    claimed_at = cancelled.handle.get_job().claimed_at
+    assert claimed_at is not None
+    timeout = 2 + 2 * round(time.time() - claimed_at.timestamp())  # seconds: enough for another kernel to start
+    timed_out = Running(
+        lambda **given: huey.enqueue(notebooks.weekly.s(**given, timeout=timeout)), "C call", tmp_path / "late"
+    )
     assert cancelled.handle.cancel()
     wait_until(cancelled.is_gone, 2 * GONE)  # a consumer or a thread looks first
     released = Running(notebooks.weekly, "sleep", tmp_path / "released")
 
-    wait_until(lambda: timed_out.handle.state.ended, SHORT + 10)
+    wait_until(lambda: timed_out.handle.state.ended, timeout + 10)
     assert timed_out.is_gone()
     job = timed_out.handle.get_job()
-    assert (job.state, job.error) == (State.FAILED, f"Timed out: it ran longer than its timeout of {SHORT} s.")
+    assert (job.state, job.error) == (State.FAILED, f"Timed out: it ran longer than its timeout of {timeout} s.")
     report = report_of(huey.ledger, job.id)
     assert report is not None and report.html is not None and "for north in" in report.html
 

@@ -21,6 +21,7 @@ SCHEDULES = {"each_second": "second", "each_other_second": "2 seconds"}
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("storage", ["postgres"], indirect=True)  # SQLite's one writer lets no two fires overlap
 def test_five_consumers_that_are_killed_fire_each_moment_once(
     huey: DurableHuey, start: StartConsumer, dice: random.Random
 ) -> None:

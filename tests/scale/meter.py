@@ -30,7 +30,7 @@ EXPLAINED = {
     "auto_explain.log_level": "notice",
     "auto_explain.log_timing": "off",
 }
-NAMES = {text: name for name, text in statements.BY_NAME.items()}
+NAMES = {text: name for name, text in statements.by_name().items()}
 
 # Index of a constraint -> its table and columns, because each database gives it a different name.
 CONSTRAINTS = {

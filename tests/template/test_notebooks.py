@@ -88,12 +88,13 @@ def test_a_stored_notebook_is_small(path: Path) -> None:
 
 
 @pytest.mark.long
-def test_the_docs_commands_promote_a_notebook_of_a_second_in_under_thirty_and_take_it_back(
-    bake: Bake, tmp_path: Path
-) -> None:
+def test_the_docs_commands_promote_a_notebook_and_take_it_back(bake: Bake, tmp_path: Path) -> None:
     app = Path(shutil.copytree(bake(example="blank"), tmp_path / "desk"))
     (app / ".venv").symlink_to(sys.prefix)
-    write(app / "notebooks" / "sales.ipynb", SALES, run=True)
+    path = write(app / "notebooks" / "sales.ipynb", SALES, run=True)
+    used = processor_time()
+    subprocess.run(["jupyter", "execute", path], env=baking.in_the_app(app), capture_output=True, check=True)
+    peer = processor_time() - used
     before = files(app)
     text = (baking.KIT / "docs" / "notebooks.md").read_text()
     [promote] = re.findall(r"^\S+python -m app promote .*$", text, re.MULTILINE)
@@ -102,8 +103,8 @@ def test_the_docs_commands_promote_a_notebook_of_a_second_in_under_thirty_and_ta
     done = subprocess.run(["bash", "-ec", promote], cwd=app, capture_output=True, text=True)
     took, used = time.monotonic() - begun, processor_time() - used
     assert done.returncode == 0, done.stdout + done.stderr
-    print(f"promote took {took:.1f} s, {used:.1f} s of them on a processor")
-    assert used < 20  # on an idle machine it waits for 4 s besides, three of them in the notebook
+    print(f"promote took {took:.1f} s, {used:.1f} s of them on a processor. Jupyter runs the notebook in {peer:.1f} s")
+    assert used < 7 * peer  # on an idle machine it waits for 4 s besides, three of them in the notebook
     promoted = {"app/jobs/sales.py", "tests/jobs/test_sales.py", "app/pages/sales.py"}
     assert files(app).keys() - before.keys() == promoted
     assert all(f"| `{path}` |" in text for path in promoted)
@@ -117,11 +118,15 @@ def test_the_docs_commands_promote_a_notebook_of_a_second_in_under_thirty_and_ta
 def test_all_notebooks_of_kit_and_app_show_what_is_stored_and_are_checked_in_under_two_minutes(installed: Bake) -> None:
     app = installed(example="portfolio")
     begun = time.monotonic()
-    for folder, environment, notebooks in (
-        (baking.KIT, baking.with_programs(), TOUR),
-        (app, baking.in_the_app(app), "notebooks"),
+    for folder, environment, arguments in (
+        (
+            baking.KIT,
+            baking.with_programs(),
+            ["-p", "nbval.plugin", TOUR],
+        ),  # the kit's own tests run without this plugin
+        (app, baking.in_the_app(app), ["notebooks"]),
     ):
-        done = pytest_in(folder, environment, "--nbval", "--nbval-current-env", notebooks)
+        done = pytest_in(folder, environment, "--nbval", "--nbval-current-env", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
     took = time.monotonic() - begun
     print(f"the notebooks took {took:.1f} s")

@@ -15,8 +15,6 @@ from nbformat import v4
 
 from jobqueue import DurableHuey, every
 
-SHORT = 6  # seconds: the timeout of `brief`, enough for a kernel to start
-
 START = """
 import os, pathlib, subprocess, sys, time
 import tests.engine.consumers  # the app's code is importable
@@ -73,7 +71,6 @@ def tasks_on(huey: DurableHuey, folder: Path) -> SimpleNamespace:
     path = folder / "weekly.ipynb"
     return SimpleNamespace(
         weekly=huey.notebook(path),
-        brief=huey.notebook(path, name="brief", timeout=SHORT),
         with_code=huey.notebook(path, name="with_code", code=True),
     )
 
