@@ -1,5 +1,6 @@
 """Leases when the database's clock jumps forward: two consumers without their processes, one of which sweeps."""
 
+import time
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from jobqueue import DurableHuey, State
+from jobqueue.consumer import leases
 from jobqueue.consumer.housekeeper import Housekeeper
 from jobqueue.consumer.leases import Leases
 from jobqueue.consumer.pruner import Pruner
@@ -103,6 +105,32 @@ def test_search_for_unheard_claims_that_a_slow_database_carries_out_late_spares_
     release = partial(task.huey.ledger.consumers.release_unheard, "consumer", ["w0"], ["another"], LEASE / 2)
     assert release(asked_at) == []
     assert release(clock.now()) == [handle.id]
+
+
+def test_slow_answer_is_no_jump_of_the_clock(
+    clock: MovedClock, task: DurableTaskWrapper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    task()
+    holder, other = Consumer(task.huey, "holder"), Consumer(task.huey, "other")
+    holder.claim()  # it dies
+    renew_for_a_lease(clock, other)
+    consumers, real, delay = task.huey.ledger.consumers, time.monotonic, 0.9 * LEASE
+    heartbeat = consumers.heartbeat
+
+    def slow(*args: Any) -> float:
+        """Answer after a delay, in which the database's clock goes on."""
+        now = heartbeat(*args)
+        clock.move(delay)
+        monkeypatch.setattr(consumers, "heartbeat", heartbeat)
+        monkeypatch.setattr(time, "monotonic", lambda: real() + delay)
+        return now
+
+    monkeypatch.setattr(leases, "JUMP", delay / 2)
+    monkeypatch.setattr(consumers, "heartbeat", slow)
+    other.leases.renew(draining=False)
+    other.leases.renew(draining=False)
+    assert other.leases.may_judge
+    assert "jumped" not in caplog.text
 
 
 def test_clock_that_goes_back_ends_no_lease(clock: MovedClock, task: DurableTaskWrapper) -> None:

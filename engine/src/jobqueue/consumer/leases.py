@@ -1,6 +1,7 @@
 """Leases: renew the leases of this consumer's workers, and estimate the database's time from the answers."""
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -40,26 +41,29 @@ class Leases:
             None  # the database's time since which this consumer renewed every lease in time
         )
         self._last_contact = 0.0  # the database's time of the last renewal
-        self._offset = 0.0  # seconds to add to time.monotonic() to get the database's time
+        # Seconds to add to time.monotonic() to get the database's time: at least, and at most. The database reads its clock at some
+        # moment between the request and the answer.
+        self._offset, self._offset_at_most = 0.0, math.inf
 
     def now(self) -> float:
-        """Return the database's time, extrapolated from the last renewal."""
+        """Return the database's time, extrapolated from the last renewal. It is this time or somewhat later."""
         return self._offset + time.monotonic()
 
     def renew(self, draining: bool) -> None:
         """Renew all leases, and report the workers' processes. Raises DatabaseUnavailable."""
-        started = time.monotonic()
+        asked = time.monotonic()
         processes = dump_processes(self._processes())
         now = self._ledger.consumers.heartbeat(self._consumer, self.held_tokens(), self._lease_s, processes, draining)
-        slow = time.monotonic() - started > self._lease_s
+        answered = time.monotonic()
+        slow = answered - asked > self._lease_s
         late = slow or now - self._last_contact > self._lease_s  # after an outage, or after this process stood still
-        jumped = now - self.now() > JUMP
-        if jumped and self._last_contact:
-            logger.warning("The database's clock jumped forward by %.0f s.", now - self.now())
+        jump = now - answered - self._offset_at_most
+        if jumped := jump > JUMP:
+            logger.warning("The database's clock jumped forward by %.0f s.", jump)
         if self._in_touch_since is None or late or jumped:
             self._in_touch_since = now
         self._last_contact = now
-        self._offset = now - time.monotonic()
+        self._offset, self._offset_at_most = now - answered, now - asked
         self._release_unheard()
 
     @property
