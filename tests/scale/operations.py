@@ -399,6 +399,7 @@ OPERATIONS = [
         lambda ledger: ledger.entries.add("key", 1),
     ),
     Operation("register", lambda ledger, _: ledger.consumers.register(secrets.token_hex(4), "host", 1, 4, KNOWN)),
+    Operation("elect", lambda ledger, _: ledger.housekeeping.elect("somebody", may_rescue=True)),
     Operation("deregister", lambda ledger, _: ledger.consumers.deregister("nobody")),
     Operation("consumers", lambda ledger, _: ledger.consumers.all()),
     Operation("fire", fire(False), scheduled(lambda ledger: ended(ledger, State.SUCCEEDED))),
