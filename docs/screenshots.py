@@ -24,7 +24,7 @@ import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from docs.small_png import small
-from jobqueue import DurableHuey, State
+from jobqueue import DurableHuey, Job, State
 from tests import baking, chromium
 from tests.end_to_end.running import RunningApp
 
@@ -305,12 +305,21 @@ def fill(app: RunningApp, prices_url: str) -> Filled:
         )
         wait_until(lambda: huey.jobs(task="app.jobs.market.prices", state=State.SUCCEEDED))
         ids |= submit(app, REST)
-        wait_until(lambda: (huey.get_job(ids["running"]).done or 0) > 100)
+        wait_until(lambda: far_enough(huey.get_job(ids["running"])))
         for worker in huey.workers():
-            psutil.Process(worker.pid).nice(19)  # an analysis runs on, and the browser goes first
+            process = psutil.Process(worker.pid)
+            for each in [process, *process.children(recursive=True)]:
+                each.nice(19)  # an analysis runs on, and the browser goes first
     finally:
         huey.storage.close()
     return Filled(**ids)
+
+
+def far_enough(job: Job) -> bool:
+    """Return whether a running job has done a part that shows. Raise RuntimeError if it does not run any more."""
+    if job.state.ended:
+        raise RuntimeError(f"The job that was to run has ended: {job}")
+    return (job.done or 0) > 100
 
 
 def wait_until(condition: Callable[[], object]) -> None:

@@ -91,7 +91,7 @@ def connected(workers: int | None, scheduler: str | None, check: Callable[[], No
                 )
             yield client
         return
-    with _local_cluster(workers, check) as (address, security), _client(address, security) as client:
+    with _local_cluster(workers, check) as (address, security), _client(address, security, STARTS_IN) as client:
         yield client
 
 
@@ -142,12 +142,12 @@ def _result(following: Any, check: Callable[[], None]) -> Any:
 
 
 @contextmanager
-def _client(address: str, security: "Security | None" = None) -> Iterator["Client"]:
+def _client(address: str, security: "Security | None" = None, answers_in: float = ANSWERS_IN) -> Iterator["Client"]:
     """Connect to a scheduler. At the end of the block, it forgets what this client asked for, and does not run what is left."""
     from distributed import Client
 
     try:
-        client = Client(address, security=security, timeout=ANSWERS_IN)
+        client = Client(address, security=security, timeout=answers_in)
     except (
         OSError,
         RuntimeError,
@@ -155,7 +155,7 @@ def _client(address: str, security: "Security | None" = None) -> Iterator["Clien
         ValueError,
     ) as error:  # the last three: no such protocol, or no certificate
         raise DaskUnavailable(
-            f"The Dask scheduler at {address} does not answer within {ANSWERS_IN:g} s: {error}. Start one with `dask scheduler`, "
+            f"The Dask scheduler at {address} does not answer within {answers_in:g} s: {error}. Start one with `dask scheduler`, "
             "or set DASK_SCHEDULER to its address, or to nothing to use processes of this machine."
         ) from error
     try:
