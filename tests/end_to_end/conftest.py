@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, Playwright
+from playwright.sync_api import ConsoleMessage, Page, Playwright, expect
 
 from tests.end_to_end.running import RunningApp, is_local
 from tests.end_to_end.tabs import Tabs, window
+
+# Seconds in which something shows, on a busy machine. Tests that promise a time give their own.
+SHOWS = 60
+expect.set_options(timeout=SHOWS * 1000)
 
 
 @pytest.fixture
@@ -53,7 +57,7 @@ def watch() -> Iterator[Callable[[Page], Page]]:
 
     def watched(page: Page) -> Page:
         page.on("console", lambda message: complaints.append(message.text) if is_error(message) else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("pageerror", lambda error: complaints.append(error.stack or str(error)))
         page.on(
             "request", lambda request: None if is_local(request.url) else complaints.append(f"requests {request.url}")
         )

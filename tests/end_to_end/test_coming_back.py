@@ -33,8 +33,6 @@ WAYS = ["job", "callback"]
 PENDING = """output => Object.values(window.store.getState().callbacks).filter(Array.isArray).flat()
     .some(call => call.callback.output === output)"""
 
-expect.set_options(timeout=PATIENCE * 1000)
-
 # All tests share one app.
 pytestmark = pytest.mark.xdist_group("coming back")
 
