@@ -84,7 +84,7 @@ def connected(workers: int | None, scheduler: str | None, check: Callable[[], No
     if any(importlib.util.find_spec(package) is None for package in NEEDED):
         raise DaskUnavailable('job.dask needs the "dask" extra. Add it in pyproject.toml, then run make lock.')
     if scheduler:
-        with _client(scheduler) as client:
+        with _client(scheduler, None, ANSWERS_IN) as client:
             if not client.scheduler_info()["workers"]:
                 logger.warning(
                     "The Dask scheduler at %s has no worker yet. Start one: dask worker %s", scheduler, scheduler
@@ -142,7 +142,7 @@ def _result(following: Any, check: Callable[[], None]) -> Any:
 
 
 @contextmanager
-def _client(address: str, security: "Security | None" = None, answers_in: float = ANSWERS_IN) -> Iterator["Client"]:
+def _client(address: str, security: "Security | None", answers_in: float) -> Iterator["Client"]:
     """Connect to a scheduler. At the end of the block, it forgets what this client asked for, and does not run what is left."""
     from distributed import Client
 
