@@ -118,12 +118,9 @@ def test_the_docs_commands_promote_a_notebook_and_take_it_back(bake: Bake, tmp_p
 def test_all_notebooks_of_kit_and_app_show_what_is_stored_and_are_checked_in_under_two_minutes(installed: Bake) -> None:
     app = installed(example="portfolio")
     begun = time.monotonic()
+    # The kit's own tests run without the plugin, the app's with it.
     for folder, environment, arguments in (
-        (
-            baking.KIT,
-            baking.with_programs(),
-            ["-p", "nbval.plugin", TOUR],
-        ),  # the kit's own tests run without this plugin
+        (baking.KIT, baking.with_programs(), ["-p", "nbval.plugin", TOUR]),
         (app, baking.in_the_app(app), ["notebooks"]),
     ):
         done = pytest_in(folder, environment, "--nbval", "--nbval-current-env", *arguments)

@@ -76,9 +76,8 @@ class Kernel:
 @contextmanager
 def kernel(**variables: str) -> Iterator[Kernel]:
     """Start a kernel of this interpreter, and stop it at the end of the block."""
-    with (
-        tempfile.TemporaryDirectory() as folder
-    ):  # sockets: another program may take a TCP port before the kernel opens it
+    # It is reached by sockets: another program may take a TCP port before the kernel opens it.
+    with tempfile.TemporaryDirectory() as folder:
         manager = KernelManager(kernel_name="python3", transport="ipc", ip=f"{folder}/kernel")
         manager.start_kernel(env=environment() | {"PYDEVD_DISABLE_FILE_VALIDATION": "1"} | variables, cwd=os.getcwd())
         client = manager.blocking_client()

@@ -53,8 +53,8 @@ class Kernel(AsyncKernelManager):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        short = None if len(tempfile.gettempdir()) < 70 else "/tmp"  # a socket's path has at most 103 bytes on macOS
-        self._sockets = tempfile.TemporaryDirectory(prefix="kernel-", dir=short, ignore_cleanup_errors=True)
+        parent = None if len(tempfile.gettempdir()) < 70 else "/tmp"  # a socket's path has at most 103 bytes on macOS
+        self._sockets = tempfile.TemporaryDirectory(prefix="kernel-", dir=parent, ignore_cleanup_errors=True)
         self.transport, self.ip = "ipc", str(Path(self._sockets.name, "socket"))
 
     @property
