@@ -113,6 +113,21 @@ def log_in(page: Page, name: str, password: str = PASSWORD) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
+# JavaScript: whether a page's callbacks have ended, also those that were started by others. Pages without Dash have none.
+HAS_LOADED = """() => {
+    if (!document.getElementById("react-entry-point")) return document.readyState === "complete";
+    const state = window.store?.getState();
+    return state?.appLifecycle === "HYDRATED" && !state.isLoading;
+}"""
+
+
+def open_page(page: Page, url: str) -> None:
+    """Open a page, and wait until its callbacks have ended and it asks for nothing more."""
+    page.goto(url)
+    page.wait_for_function(HAS_LOADED, timeout=1000 * WAIT)
+    page.wait_for_load_state("networkidle")
+
+
 def is_local(url: str) -> bool:
     return url.startswith(("http://127.0.0.1:", "data:", "blob:", "about:"))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.end_to_end.running import RunningApp
+from tests.end_to_end.running import RunningApp, open_page
 
 FIRST, AGAIN = 1_200_000, 60_000  # bytes at most
 
@@ -30,6 +30,6 @@ def transferred(page: Page, url: str) -> int:
     network = page.context.new_cdp_session(page)
     network.send("Network.enable")
     network.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
-    page.goto(url, wait_until="networkidle")
+    open_page(page, url)
     expect(page.get_by_role("button", name="Say hello")).to_be_visible()
     return int(sum(sizes))

@@ -87,9 +87,10 @@ class Desk:
         wait_until(lambda: line.search(self.app.log.read_text()), f"{line.pattern} is logged")
 
 
+PARTS = ["#jobs-rows tbody tr", "#jobs-rows a", "#jobs-tiles a", ".recharts-surface", "#jobs-updated"]
+
 # JavaScript: notes each part of the page that is removed or replaced at a moment at which the page might be painted
-WATCH = """() => {
-    const parts = ["#jobs-rows tbody tr", "#jobs-rows a", "#jobs-tiles a", ".recharts-surface", "#jobs-updated"];
+WATCH = """(parts) => {
     const there = parts.map((part) => document.querySelector(part)), title = document.title;
     window.flickered = new Set();
     new MutationObserver(() => {
@@ -230,7 +231,9 @@ def use_every_control(page: Page, app: RunningApp, watch: Watch) -> None:
     failed = page.locator("#jobs-rows tbody tr").filter(has_text="failed")
     expect(failed).to_have_count(25, timeout=SLOW)  # the list before has 25 rows too: two of them run or wait
     select(page, 1, 2)
-    page.evaluate(WATCH)
+    for part in PARTS:  # the chart is drawn last, once its script has loaded
+        expect(page.locator(part).first).to_be_attached()
+    page.evaluate(WATCH, PARTS)
     updated = page.get_by_text(re.compile("Updated ")).inner_text()
     expect(page.get_by_text(updated)).to_have_count(0, timeout=SLOW)
     assert page.evaluate("[...flickered]") == []

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Page, Request, expect
 
 from tests import nginx
-from tests.end_to_end.running import PASSWORD, WAIT, RunningApp, log_in
+from tests.end_to_end.running import PASSWORD, WAIT, RunningApp, log_in, open_page
 
 PREFIX = "/explorer/"  # as in the README
 WAYS = {"served": "DASH_URL_BASE_PATHNAME", "stripped": "DASH_REQUESTS_PATHNAME_PREFIX"}
@@ -100,8 +100,7 @@ def crawl(page: Page, site: str) -> set[str]:
     seen: set[str] = set()
     while todo:
         address = todo.pop()
-        page.goto(address)
-        page.wait_for_load_state("networkidle")  # the page and its data have loaded
+        open_page(page, address)
         found = page.evaluate(LINKS)
         assert outside(site, found["links"] + found["others"]) == [], f"on {address}"
         for link in found["links"]:
