@@ -62,8 +62,8 @@ def each_second(jobs: float, **shape: float) -> Load:
         (each_second(100, result_kb=10), costing(kilobyte=7.0), "processors", 10),
         (each_second(7, users=700), costing(read=2.0), "processors", 2),
         (each_second(100, peak=2), costing(pruned=14.0), "processors", 2),  # pruning goes on all day
-        (each_second(7, seconds=10), costing(woken_consumer=5.0, woken_worker=10.0), "processors", 4),
-        (each_second(7, seconds=10, redis=True), costing(woken_consumer=5.0, woken_worker=10.0), "processors", 0),
+        (each_second(7, seconds=10), costing(woken_consumer=15.0), "processors", 4),
+        (each_second(7, seconds=10, redis=True), costing(woken_consumer=15.0), "processors", 0),
         (Load(1e6), replace(NONE, disk_bytes={"job": 2000.0}), "gigabytes", 2),  # a day: KEEP_JOBS is a million
         (Load(1e6, keep_jobs=0), replace(NONE, disk_bytes={"job": 2000.0}), "gigabytes", 60),
         (Load(1e6, keep_jobs=0, keep_days=0, peak=3), replace(NONE, disk_bytes={"job": 2000.0}), "gigabytes", 730),
@@ -100,7 +100,7 @@ def test_the_limit_that_is_passed_furthest_breaks_first() -> None:
 
 
 def test_costs_are_found_from_runs() -> None:
-    costs = {"server": 1.0, "consumer": 2.0, "idle_worker": 0.5, "busy_worker": 0.7, "job": 3.0, "woken_worker": 0.3}
+    costs = {"server": 1.0, "consumer": 2.0, "idle_worker": 0.5, "busy_worker": 0.7, "job": 3.0, "woken_consumer": 0.3}
     found = [
         (
             Setup(Load(jobs * DAY or 1, keep_jobs=0, workers_per_consumer=workers), consumers),

@@ -194,7 +194,7 @@ def with_many_writers(of: Operation) -> Operation:
 # Operations of a main process for all consumers: method -> statements, for the work that the test prepares.
 IN_MAIN_PROCESSES = {
     "consumers.register": words("BEGIN REGISTER_CONSUMER ADD_HOUSEKEEPING PRUNE_CONSUMERS COMMIT"),
-    "consumers.heartbeat": words("BEGIN RENEW_LEASES TOUCH_CONSUMER CLOCK COMMIT"),
+    "consumers.heartbeat": words("BEGIN RENEW_LEASES TOUCH_CONSUMER COUNT_CONSUMERS COMMIT"),
     "consumers.release_unheard": words("RELEASE_UNHEARD"),
     "housekeeping.promote": words("ANY_DUE PROMOTE"),
     "housekeeping.rescue": words("LAPSED BEGIN LAPSED MARK_LOST MARK_LOST SAVE_RESULT CANCEL_DEPENDENT COMMIT"),

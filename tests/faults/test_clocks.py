@@ -171,7 +171,7 @@ def test_database_clock_that_jumps_forward_fires_one_missed_moment_and_takes_no_
 
 def now(huey: DurableHuey) -> float:
     """Return the time by the database's clock."""
-    return huey.ledger.consumers.heartbeat("nobody", [], 0)
+    return huey.ledger.consumers.heartbeat("nobody", [], 0).now
 
 
 def seconds(moment: datetime | None) -> float:

@@ -97,4 +97,4 @@ def due(job: Job) -> int:
 
 def now(huey: DurableHuey) -> float:
     """Return the time by the database's clock."""
-    return huey.ledger.consumers.heartbeat("nobody", [], 0)
+    return huey.ledger.consumers.heartbeat("nobody", [], 0).now

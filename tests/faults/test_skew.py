@@ -125,4 +125,4 @@ def claimed_by(huey: DurableHuey, job_id: str) -> int:
 
 def now(huey: DurableHuey) -> float:
     """Return the time by the database's clock."""
-    return huey.ledger.consumers.heartbeat("nobody", [], 0)
+    return huey.ledger.consumers.heartbeat("nobody", [], 0).now

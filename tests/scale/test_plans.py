@@ -144,6 +144,7 @@ OF_SMALL_TABLES = {
         "PRUNE_CONSUMERS",
         "DEREGISTER_CONSUMER",
         "TOUCH_CONSUMER",
+        "COUNT_CONSUMERS",
         "CONSUMERS",
         "KNOWN_TASKS",
         "ADD_TO_COUNTER",

@@ -35,6 +35,14 @@ def test_the_interval_is_short_after_a_job_if_notifications_do_not_arrive() -> N
     assert (asking.interval(hears=True), asking.interval(hears=False)) == (IDLE, POLL)
 
 
+@pytest.mark.parametrize("consumers, interval", [(1, POLL), (10, POLL), (64, 0.64), (1_000, IDLE)])
+def test_many_consumers_ask_together_no_more_than_a_hundred_times_a_second(consumers: int, interval: float) -> None:
+    asking = Asking()
+    asking.consumers.value = consumers
+    asking.note(got_a_job=True)
+    assert asking.interval(hears=False) == pytest.approx(interval)
+
+
 @pytest.mark.parametrize("storage", ["postgres"], indirect=True)  # on SQLite a heartbeat wakes all of them
 def test_idle_workers_of_a_consumer_ask_together(huey: DurableHuey, monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight workers ask once in each interval. All eight begin a job at once when there is one for each."""

@@ -12,6 +12,7 @@ from jobqueue.consumer import leases
 from jobqueue.consumer.housekeeper import Housekeeper
 from jobqueue.consumer.leases import Leases
 from jobqueue.consumer.pruner import Pruner
+from jobqueue.ledger.consumers import Contact
 from jobqueue.ledger.housekeeping import RESCUE_LIMIT
 from jobqueue.tasks.task import DurableTaskWrapper
 from tests.engine.conftest import HueyFactory
@@ -117,13 +118,13 @@ def test_slow_answer_is_no_jump_of_the_clock(
     consumers, real, delay = task.huey.ledger.consumers, time.monotonic, 0.9 * LEASE
     heartbeat = consumers.heartbeat
 
-    def slow(*args: Any) -> float:
+    def slow(*args: Any) -> Contact:
         """Answer after a delay, in which the database's clock goes on."""
-        now = heartbeat(*args)
+        contact = heartbeat(*args)
         clock.move(delay)
         monkeypatch.setattr(consumers, "heartbeat", heartbeat)
         monkeypatch.setattr(time, "monotonic", lambda: real() + delay)
-        return now
+        return contact
 
     monkeypatch.setattr(leases, "JUMP", delay / 2)
     monkeypatch.setattr(consumers, "heartbeat", slow)

@@ -253,7 +253,7 @@ def test_a_consumer_prunes_one_batch_in_each_turn(huey: DurableHuey) -> None:
     finish(huey.ledger, "old")
     age(huey.ledger, "old")
     consumer = huey.create_consumer(worker_type="thread")
-    consumer.notifier.expect(1)
+    consumer.notifier.expect([None])
     consumer._register()
     consumer._tick(0)
     assert left(huey.ledger) == []

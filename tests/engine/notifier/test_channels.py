@@ -1,14 +1,18 @@
-"""The channel of NOTIFY: each schema of a Postgres database has its own."""
+"""NOTIFY: each schema of a Postgres database has a channel of its own, and a notification wakes one idle worker of each queue."""
 
+import threading
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from jobqueue.database.database import Database
-from jobqueue.notifier.notifier import PostgresNotifier
+from jobqueue.notifier.notifier import Heard, PostgresNotifier
 from tests.hosted import hosted_database
 from tests.servers import shared_postgres
+from tests.waiting import wait_until
 
 LONG = "a schema with the longest name that Postgres allows, 63 letters"
 
@@ -20,7 +24,7 @@ def test_apps_in_two_schemas_of_a_database_do_not_wake_each_other(shared: Path, 
         notifiers = [PostgresNotifier(database) for database in databases]
         for database, notifier in zip(databases, notifiers, strict=True):
             database.migrate()
-            notifier.expect(1)
+            notifier.expect([None])
             notifier.listen()
             stack.callback(notifier.close)
         for sender in range(2):
@@ -29,6 +33,40 @@ def test_apps_in_two_schemas_of_a_database_do_not_wake_each_other(shared: Path, 
             (heard,) = notifiers[sender].sockets[0].notifies(timeout=10, stop_after=1)
             assert heard.pid == process(databases[sender])
             list(notifiers[1 - sender].sockets[0].notifies(timeout=10, stop_after=1))
+
+
+def test_a_notification_wakes_one_worker_of_each_queue_and_a_worker_with_a_job_wakes_another(
+    fresh_postgres: str,
+) -> None:
+    groups: list[Sequence[str] | None] = [None, ["heavy"]]
+    woken: Counter[str] = Counter()
+
+    def wait(queues: Sequence[str] | None) -> None:
+        while notifier.wait(60, queues=queues) is Heard.SHARED:
+            woken[str(queues)] += 1
+            if stop.is_set():
+                return
+
+    stop = threading.Event()
+    with closing(Database(fresh_postgres)) as database:
+        database.migrate()
+        notifier = PostgresNotifier(database)
+        notifier.expect(groups * 4)
+        threads = [threading.Thread(target=wait, args=[queues]) for queues in groups * 4]
+        for thread in threads:
+            thread.start()
+        with closing(notifier):
+            notifier.listen()
+            wait_until(lambda: woken == {"None": 1, "['heavy']": 1})  # one may have been missed before it listened
+            notifier.notify(["default"])
+            wait_until(lambda: notifier.forward() or woken == {"None": 2, "['heavy']": 2})  # type: ignore[func-returns-value]
+            notifier.wake_another(["heavy"])
+            wait_until(lambda: woken == {"None": 2, "['heavy']": 3})
+            stop.set()
+            notifier.wake_all()
+        for thread in threads:
+            thread.join(60)
+    assert woken == {"None": 6, "['heavy']": 7}
 
 
 def process(database: Database) -> int:

@@ -1,7 +1,7 @@
 """Asking for jobs: idle workers of one consumer with the same queues ask one at a time.
 
 While none of them hears of a job, one asks in each interval, and the others wait. As soon as one gets a job, the others may ask at
-once.
+once. The notifier wakes one of them, so that they do not all ask for one job.
 """
 
 import multiprocessing
@@ -9,6 +9,7 @@ import time
 
 IDLE = 1.0  # seconds between two requests of idle workers that hear nothing of a job
 POLL = 0.1  # the same shortly after a job, if notifications do not arrive
+ASKED = 100  # requests a second of all such consumers, so that hundreds of them do not ask a thousand times a second
 SHORTLY = 60.0  # seconds
 NEVER = float("-inf")
 
@@ -19,13 +20,16 @@ class Asking:
     def __init__(self) -> None:
         self._asked_in_vain_at = multiprocessing.RawValue("d", NEVER)
         self._worked_at = multiprocessing.RawValue("d", NEVER)  # when one of them last got a job
+        self.consumers = multiprocessing.RawValue("i", 1)  # number of consumers of this database
 
     def interval(self, hears: bool) -> float:
         """Return the seconds between two requests.
 
         :param hears: whether notifications arrive.
         """
-        return IDLE if hears or time.monotonic() > self._worked_at.value + SHORTLY else POLL
+        if hears or time.monotonic() > self._worked_at.value + SHORTLY:
+            return IDLE
+        return min(max(POLL, self.consumers.value / ASKED), IDLE)
 
     def takes_turn(self, interval: float) -> bool:
         """Return whether the calling worker is to ask. Then the others wait for an interval."""

@@ -148,6 +148,8 @@ class DurableConsumer(Consumer):
             if now >= self._renewed_at + self.huey.renew_s:
                 self._leases.renew(draining)
                 self._renewed_at = now
+                for asking in self._asking.values():
+                    asking.consumers.value = self._leases.consumers
                 self.notifier.listen()
             if self._scheduler is not None and not draining:  # draining workers would not claim the fired jobs
                 if not self._scheduler.fire_due(self._leases.now()):
@@ -196,7 +198,7 @@ class DurableConsumer(Consumer):
             return
         self._announce()
         self._set_signal_handlers()
-        self.notifier.expect(self.workers)
+        self.notifier.expect([worker.queues for worker, _ in self.worker_threads])
         if self.environment.forks:
             gc.freeze()  # a collection in a worker leaves the imported objects alone, so their memory remains shared
         self._started = True

@@ -41,6 +41,7 @@ class Leases:
             None  # the database's time since which this consumer renewed every lease in time
         )
         self._last_contact = 0.0  # the database's time of the last renewal
+        self.consumers = 1  # number of live consumers at the last renewal
         # Seconds to add to time.monotonic() to get the database's time: at least, and at most. The database reads its clock at some
         # moment between the request and the answer.
         self._offset, self._offset_at_most = 0.0, math.inf
@@ -53,7 +54,9 @@ class Leases:
         """Renew all leases, and report the workers' processes. Raises DatabaseUnavailable."""
         asked = time.monotonic()
         processes = dump_processes(self._processes())
-        now = self._ledger.consumers.heartbeat(self._consumer, self.held_tokens(), self._lease_s, processes, draining)
+        now, self.consumers = self._ledger.consumers.heartbeat(
+            self._consumer, self.held_tokens(), self._lease_s, processes, draining
+        )
         answered = time.monotonic()
         slow = answered - asked > self._lease_s
         late = slow or now - self._last_contact > self._lease_s  # after an outage, or after this process stood still

@@ -12,7 +12,7 @@ from typing import Any
 from huey.api import Task
 from huey.consumer import Worker, WorkerRecycle
 
-from jobqueue.consumer.asking import Asking
+from jobqueue.consumer.asking import IDLE, Asking
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.database.problems import Reminder
 from jobqueue.execution.attempt import Attempt
@@ -83,7 +83,7 @@ class DurableWorker(Worker):
             sys.exit("The consumer's main process has ended, so its worker exits too.")
         interval = self.asking.interval(self.notifier.hears)
         if self._heard is Heard.NOTHING and not self.asking.takes_turn(interval):
-            self._heard = self._wait(interval)
+            self._heard = self._wait(IDLE)  # another worker asks, and wakes this one when it gets a job
             return
         try:
             if self.claim_in_doubt:
@@ -110,6 +110,7 @@ class DurableWorker(Worker):
             self._heard = self._wait(interval)
             return
         self._heard = None
+        self.notifier.wake_another(self.queues)
         self.delay = self.default_delay
         while task is not None:
             task = self._next_after(self._execute(task))

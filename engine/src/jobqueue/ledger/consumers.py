@@ -3,11 +3,11 @@
 import json
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from jobqueue.database.database import Database, Row
 from jobqueue.ledger.records import Notify
 from jobqueue.ledger.releasing import KILLED, LEASE_EXPIRED, SET_RELEASED, mark_lost, notify_of
-from jobqueue.ledger.sql import CLOCK
 
 CONSUMER_FORGOTTEN = 24 * 3600  # seconds without a heartbeat after which a consumer is deleted from the list
 
@@ -40,6 +40,10 @@ UPDATE jobs SET lease_until = NOW + :lease WHERE seq IN (SELECT seq FROM held)
 
 TOUCH_CONSUMER = "UPDATE consumers SET seen_at = NOW, draining = :draining, processes = :processes WHERE id = :id"
 
+COUNT_CONSUMERS = """
+SELECT NOW AS now, count(*) AS consumers FROM consumers WHERE left_at IS NULL AND seen_at > NOW - :age
+"""
+
 CONSUMERS = """
 SELECT id, host, pid, workers, tasks, queues, version, draining, processes, started_at, seen_at,
        NOW - seen_at AS silent_s
@@ -60,6 +64,17 @@ WHERE consumer = :consumer AND worker IN EACH(:workers) AND NOT token IN EACH(:k
   AND lease_until < NOW + :left AND lease_until < :now + :left AND state = 'running'
 RETURNING id, queue
 """
+
+
+class Contact(NamedTuple):
+    """The answer to a heartbeat.
+
+    :param now: the database's time, in seconds since the epoch.
+    :param consumers: the number of consumers that were heard of within a lease, the caller among them.
+    """
+
+    now: float
+    consumers: int
 
 
 class Consumers:
@@ -114,21 +129,20 @@ class Consumers:
 
     def heartbeat(
         self, consumer: str, tokens: Sequence[str], lease_s: float, processes: str = "[]", draining: bool = False
-    ) -> float:
+    ) -> Contact:
         """Renew the leases of a consumer's claims, and update its entry in the list.
 
         :param tokens: the tokens that its live workers hold.
         :param lease_s: seconds from now until the leases run out.
         :param processes: the status of its workers, as a JSON list.
         :param draining: whether it takes no more jobs, because it is about to stop.
-        :returns: the database's time, in seconds since the epoch.
         """
         with self.database.transaction() as tx:
             tx.run(RENEW_LEASES, tokens=list(tokens), lease=lease_s)
             tx.run(TOUCH_CONSUMER, id=consumer, processes=processes, draining=draining)
-            clock = tx.one(CLOCK)
-            assert clock is not None
-            return float(clock["now"])
+            row = tx.one(COUNT_CONSUMERS, age=lease_s)
+            assert row is not None
+            return Contact(**row)
 
     def all(self) -> list[Row]:
         """Return the consumers in the list, in the order of their start. `silent_s` is the time since the last heartbeat."""

@@ -3,8 +3,8 @@
 There is one for each kind of server:
 
 - Redis: idle workers wait for an item in a list. `notify` adds one.
-- Postgres: `notify` sends NOTIFY. The consumer's main process has one connection that listens, and wakes its workers through a
-  semaphore.
+- Postgres: `notify` sends NOTIFY. The consumer's main process has one connection that listens, and wakes one of its idle workers
+  through a semaphore. A worker that gets a job wakes another. So a thousand idle workers do not all look for one job.
 - SQLite: waiting workers poll the file's data version, which changes with each commit. It is in shared memory, so reading it
   twenty times a second is cheap.
 - A database in memory: its threads share a condition.
@@ -82,17 +82,25 @@ class Notifier:
 
     sockets: tuple[Any, ...] = ()  # connections to watch; call `forward` when one is ready to read
 
-    def expect(self, workers: int) -> None:
-        """Prepare to wake this number of workers. Call this before they start."""
+    def expect(self, workers: Sequence[Sequence[str] | None]) -> None:
+        """Prepare to wake workers. Call this before they start.
+
+        :param workers: the queues of each worker, as its `wait` gives them.
+        """
 
     def listen(self) -> None:
         """Begin to receive notifications. Call this after the workers have started, and again to restore a connection."""
 
     def forward(self) -> None:
-        """Wake the workers if a notification has arrived. Does not block."""
+        """Wake idle workers if a notification has arrived. Does not block."""
 
     def wake_all(self) -> None:
         """Wake all workers of this consumer."""
+
+    # --- for a worker ---
+
+    def wake_another(self, queues: Sequence[str] | None) -> None:
+        """Wake another idle worker of this consumer with the same queues: the caller has got a job, and more may wait."""
 
 
 class MemoryNotifier(Notifier):
@@ -159,13 +167,13 @@ class SqliteNotifier(Notifier):
 
 
 class PostgresNotifier(Notifier):
-    """A notifier through NOTIFY. The consumer's main process listens, and wakes its workers through a semaphore."""
+    """A notifier through NOTIFY. The consumer's main process listens, and wakes its workers through semaphores."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._reminder = Reminder(logger)
-        self._wakeups: Any = None  # a semaphore that the main process shares with its workers
-        self._workers = 0
+        # By the queues of workers: their number, and a semaphore that the consumer's processes share
+        self._wakeups: dict[tuple[str, ...], tuple[int, Any]] = {}
 
     @property
     def hears(self) -> bool:  # type: ignore[override]
@@ -174,8 +182,8 @@ class PostgresNotifier(Notifier):
     def notify(self, queues: Sequence[str]) -> None:
         if not queues:
             return
-        if self._wakeups is not None and not self.hears:
-            self.wake_all()  # of this consumer; others look by themselves
+        if not self.hears:
+            self._wake_one()  # of this consumer; others look by themselves
         try:
             with self._database.statement() as tx:
                 tx.one(f"SELECT pg_notify({CHANNEL}, '')")
@@ -185,19 +193,20 @@ class PostgresNotifier(Notifier):
             )
 
     def wait(self, timeout: float, pause: Pause = time.sleep, queues: Sequence[str] | None = None) -> Heard:
-        if self._wakeups is None:
+        if not self._wakeups:
             pause(timeout)
             return Heard.NOTHING
-        return Heard.SHARED if self._wakeups.acquire(timeout=timeout) else Heard.NOTHING
+        _, wakeups = self._wakeups[tuple(queues or ())]
+        return Heard.SHARED if wakeups.acquire(timeout=timeout) else Heard.NOTHING
 
     def close(self) -> None:
         for connection in self.sockets:
             connection.close()
         self.sockets = ()
 
-    def expect(self, workers: int) -> None:
-        self._workers = workers
-        self._wakeups = self._wakeups or multiprocessing.Semaphore(0)
+    def expect(self, workers: Sequence[Sequence[str] | None]) -> None:
+        counts = Counter(tuple(queues or ()) for queues in workers)
+        self._wakeups = {queues: (number, multiprocessing.Semaphore(0)) for queues, number in counts.items()}
 
     def listen(self) -> None:
         if self.sockets or not self.hears:
@@ -215,7 +224,7 @@ class PostgresNotifier(Notifier):
             )
             return
         self.sockets = (connection,)
-        self.wake_all()  # a notification may have been sent before this connection listened
+        self._wake_one()  # a notification may have been sent before this connection listened
 
     def forward(self) -> None:
         for connection in self.sockets:
@@ -226,13 +235,29 @@ class PostgresNotifier(Notifier):
                 self.close()
             else:
                 if received:
-                    self.wake_all()
+                    self._wake_one()
 
     def wake_all(self) -> None:
-        while self._wakeups.acquire(block=False):
-            pass  # clear wake-ups that no worker took, so that there is at most one for each worker
-        for _ in range(self._workers):
-            self._wakeups.release()
+        for number, wakeups in self._wakeups.values():
+            _raise_to(number, wakeups)
+
+    def wake_another(self, queues: Sequence[str] | None) -> None:
+        if self._wakeups:
+            _, wakeups = self._wakeups[tuple(queues or ())]
+            _raise_to(1, wakeups)
+
+    def _wake_one(self) -> None:
+        """Wake one worker of each set of queues."""
+        for _, wakeups in self._wakeups.values():
+            _raise_to(1, wakeups)
+
+
+def _raise_to(number: int, semaphore: Any) -> None:
+    """Raise a semaphore to this number. Wake-ups that no worker has taken count, so they do not pile up."""
+    for _ in range(number):
+        semaphore.acquire(block=False)
+    for _ in range(number):
+        semaphore.release()
 
 
 class RedisNotifier(Notifier):
