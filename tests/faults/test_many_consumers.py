@@ -38,7 +38,8 @@ IDLE_FOR = float(os.environ.get("IDLE_FOR", "10"))  # seconds
 KILLED = max(CONSUMERS * 10 // 64, 2)
 STARTS_IN = ENDS_IN = 60.0 + CONSUMERS * 2  # seconds
 
-LEASE: dict[str, Any] = {"lease_s": 10.0, "renew_s": 3.0, "grace_s": 5.0}
+# Dead consumers are noticed soon. The grace period is the usual one: a deploy gives no job back, also on a busy machine.
+LEASE: dict[str, Any] = {"lease_s": 10.0, "renew_s": 3.0}
 EACH_SECOND = MappingProxyType({"tick": "every second"})
 PACE = 100  # jobs a second that are submitted to many workers
 NAP = 0.05  # seconds that each of these jobs takes
@@ -164,10 +165,14 @@ def test_many_consumers_run_each_job_once_while_they_are_killed_and_deployed(
         wait_until(lambda: len(new.pids) == CONSUMERS, STARTS_IN)
         assert new.exit_codes == {}
     began = Counter(int(words[1]) for words in notes(Path(path)) if words[0] == "attempt")
+    again = []
     for number in range(JOBS):
         job = huey.get_job(f"job {number}")
         assert 1 <= began[number] <= job.attempt == 1 + job.losses + job.returns, job
-    assert count(huey, "attempt > 1") <= 2 * KILLED  # each of the killed consumers ran two jobs at most
+        if job.attempt > 1:
+            again.append(job)
+    # Each of the killed consumers ran two jobs at most.
+    assert len(again) <= 2 * KILLED, [huey.history(job.id) for job in again]
     ticks = huey.jobs(limit=10_000)
     dues = sorted(tick.due_at.timestamp() for tick in ticks if tick.due_at)
     assert dues == [dues[0] + n for n in range(len(dues))]
