@@ -38,8 +38,7 @@ IDLE_FOR = float(os.environ.get("IDLE_FOR", "10"))  # seconds
 KILLED = max(CONSUMERS * 10 // 64, 2)
 STARTS_IN = ENDS_IN = 60.0 + CONSUMERS * 2  # seconds
 
-# Dead consumers are noticed soon. The grace period is the usual one: a deploy gives no job back, also on a busy machine.
-LEASE: dict[str, Any] = {"lease_s": 10.0, "renew_s": 3.0}
+LEASE: dict[str, Any] = {"lease_s": 10.0, "renew_s": 3.0, "grace_s": 5.0}
 EACH_SECOND = MappingProxyType({"tick": "every second"})
 PACE = 100  # jobs a second that are submitted to many workers
 NAP = 0.05  # seconds that each of these jobs takes

@@ -205,8 +205,10 @@ class PostgresNotifier(Notifier):
         self.sockets = ()
 
     def expect(self, workers: Sequence[Sequence[str] | None]) -> None:
-        counts = Counter(tuple(queues or ()) for queues in workers)
-        self._wakeups = {queues: (number, multiprocessing.Semaphore(0)) for queues, number in counts.items()}
+        for queues, number in Counter(tuple(queues or ()) for queues in workers).items():
+            # Another consumer of this process may wait for the semaphore that is there.
+            wakeups = self._wakeups[queues][1] if queues in self._wakeups else multiprocessing.Semaphore(0)
+            self._wakeups[queues] = (number, wakeups)
 
     def listen(self) -> None:
         if self.sockets or not self.hears:
