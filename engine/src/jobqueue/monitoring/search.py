@@ -199,11 +199,11 @@ FROM (SELECT seq, state, task, queue, owner, unique_key, error FROM jobs
 WHERE lower(error) LIKE :pattern ESCAPE '\' AND {conditions}
 """
 
-ERRORS_BY_WORDS = rf"""
-{NEWEST_ERRORS} UNION SELECT seq
+ERRORS_BY_WORDS = r"""
+SELECT seq
 FROM (SELECT seq, state, task, queue, owner, unique_key FROM jobs
       WHERE error <> '' AND lower(error) LIKE :pattern ESCAPE '\' LIMIT :errors) AS some_of_them
-WHERE {{conditions}}
+WHERE {conditions}
 """
 
 FOUND_BY_TEXT = rf"""
@@ -218,24 +218,27 @@ SELECT seq FROM (
         SELECT seq FROM jobs
         WHERE task IN EACH(:tasks) AND {{conditions}} AND seq > 0 AND returns >= 0 {_NEWEST}) AS of_task
     UNION
-    {{errors}}) AS found
-{_NEWEST} OFFSET :offset
+    {NEWEST_ERRORS}) AS found
+{_NEWEST}
 """
+
+SEQS = "SELECT CAST(value AS bigint) FROM EACH(:seqs) AS found"
 
 
 def _jobs_by_text(tx: Transaction, asked: dict[str, Any], by_words: bool, part: dict[str, int]) -> list[Row]:
     """Search the newest errors first. If they do not fill the page, use the index of words, if there is one."""
-    conditions = _all(CONDITIONS, asked)
+    conditions, upto = _all(CONDITIONS, asked), part["upto"]
     since = 0 if by_words else _first_since(tx, RECENT_ERRORS)
 
-    def find(errors: str, most: int) -> list[Row]:
-        found = FOUND_BY_TEXT.format(conditions=conditions, errors=errors.format(conditions=conditions))
-        return tx.all(PAGE.format(found=found), **asked, **part, errors_since=since, errors=most)
+    def find(statement: str, most: int) -> set[int]:
+        found = tx.all(statement.format(conditions=conditions), **asked, upto=upto, errors_since=since, errors=most)
+        return {row["seq"] for row in found}
 
-    rows = find(NEWEST_ERRORS, ERRORS if by_words else MOST)
-    if by_words and len(rows) < part["upto"] - part["offset"]:
-        rows = find(ERRORS_BY_WORDS, ERRORS)
-    return rows
+    found = find(FOUND_BY_TEXT, ERRORS if by_words else MOST)
+    if by_words and len(found) < upto:
+        found |= find(ERRORS_BY_WORDS, ERRORS)
+    shown = sorted(found, reverse=True)[part["offset"] : upto]
+    return tx.all(PAGE.format(found=SEQS), seqs=[str(seq) for seq in shown])
 
 
 def _text_parameters(text: str, task_names: Sequence[str]) -> dict[str, Any]:
