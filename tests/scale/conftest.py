@@ -16,7 +16,7 @@ from tests.scale.growth import DATABASES, GROWTHS, Pair, Side
 from tests.servers import FAST, MEMORY, PostgresServer, fresh_database, template_database
 
 Say = Callable[[str], None]
-ROOM = 4 * 1024**3  # bytes: a million jobs in SQLite, and as much again while they are written
+ROOM = 4 * 1024**3  # bytes: a million jobs, and as much again while they are written
 FIGURES = pytest.StashKey[list[str]]()
 
 
@@ -37,7 +37,7 @@ def pair(request: pytest.FixtureRequest, postgres: str) -> Iterator[Pair]:
     with ExitStack() as stack:
         if database == "sqlite":
             # In memory, because commits would wait for the disk, which these tests do not measure.
-            folder = stack.enter_context(TemporaryDirectory(dir=MEMORY if roomy(MEMORY) else None))
+            folder = stack.enter_context(TemporaryDirectory(dir=roomy_memory()))
             urls = [f"sqlite:///{folder}/{name}.sqlite" for name in ("small", "large")]
             for url, finished in zip(urls, growth.finished, strict=True):
                 finish(url, finished)
@@ -57,8 +57,9 @@ def finish(url: str, count: int) -> None:
         filling.finish(Ledger(database), count)
 
 
-def roomy(folder: Path) -> bool:
-    return folder.is_dir() and shutil.disk_usage(folder).free > ROOM
+def roomy_memory() -> Path | None:
+    """Return a folder in memory, or None if a million jobs do not fit there."""
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else None
 
 
 @pytest.fixture(params=DATABASES)
