@@ -42,7 +42,7 @@ class Consumer:
 
     def _workers(self) -> list[tuple[Any, Any]]:
         def shared(token: str) -> SimpleNamespace:
-            return SimpleNamespace(value=token.encode())
+            return SimpleNamespace(value=token)
 
         workers = [
             SimpleNamespace(name=f"w{number}", held_token=shared(token), requested_token=shared(""), made_at=0.0)

@@ -87,10 +87,10 @@ class Leases:
         Leave out workers that were stopped (SIGSTOP): such a worker makes no progress, and may never continue.
         """
         return [
-            token.value.decode()
+            token
             for worker, process in self._live_workers()
-            for token in (worker.held_token, worker.requested_token)
-            if token.value and not is_stopped(process)
+            for token in (worker.held_token.value, worker.requested_token.value)
+            if token and not is_stopped(process)
         ]
 
     def _processes(self) -> list[Process]:
@@ -106,7 +106,7 @@ class Leases:
         This happens, for example, when a delayed query reaches the database late.
         """
         now, workers = self.now(), [worker for worker, _ in self._live_workers()]
-        known = [token.value.decode() for worker in workers for token in (worker.held_token, worker.requested_token)]
+        known = [token for worker in workers for token in (worker.held_token.value, worker.requested_token.value)]
         names = [worker.name for worker in workers]
         for job_id in self._ledger.consumers.release_unheard(self._consumer, names, known, self._lease_s / 2, now):
             logger.warning("Job %s is requeued: its worker did not receive the claim.", job_id)

@@ -41,7 +41,7 @@ class Watchdog:
         A worker interrupts its own job at the timeout. It cannot do so during a long call into C.
         """
         for worker, process in self._workers():
-            token = worker.held_token.value.decode()
+            token = worker.held_token.value
             deadline = worker.deadline.value  # read after the token, so that it belongs to this job or a later one
             if not deadline or not token or time.monotonic() < deadline + TIMEOUT_GRACE:
                 continue
@@ -51,9 +51,7 @@ class Watchdog:
 
     def _interrupt_lost(self) -> None:
         """Interrupt workers that run a cancelled or requeued job. Kill those that still run it after CANCEL_GRACE."""
-        running = {
-            worker.held_token.value.decode(): process for worker, process in self._workers() if worker.held_token.value
-        }
+        running = {token: process for worker, process in self._workers() if (token := worker.held_token.value)}
         if not running:
             self._lost_since.clear()
             return

@@ -13,6 +13,7 @@ from huey.api import Task
 from huey.consumer import Worker, WorkerRecycle
 
 from jobqueue.consumer.asking import IDLE, Asking
+from jobqueue.consumer.shared_token import SharedToken
 from jobqueue.database.database import DatabaseUnavailable
 from jobqueue.database.problems import Reminder
 from jobqueue.execution.attempt import Attempt
@@ -27,7 +28,6 @@ from jobqueue.notifier.notifier import Heard, Notifier
 logger = logging.getLogger("jobqueue.consumer")
 
 YIELD = 0.25  # seconds that a worker ignores notifications after it passed one on to workers with other code
-TOKEN = 32  # characters in a token
 
 
 class DurableWorker(Worker):
@@ -70,8 +70,8 @@ class DurableWorker(Worker):
         self.max_memory = max_memory
         self.lately: list[str] = []  # queues of its recent jobs, the latest last
         # Shared with the main process:
-        self.held_token = multiprocessing.RawArray("c", TOKEN)  # of the job that it runs; empty if it runs none
-        self.requested_token = multiprocessing.RawArray("c", TOKEN)  # of its last request for a job
+        self.held_token = SharedToken()  # of the job that it runs; empty if it runs none
+        self.requested_token = SharedToken()  # of its last request for a job
         self.deadline = multiprocessing.RawValue("d", 0.0)  # its job's timeout, by time.monotonic(); 0 for none
         self.made_at = time.monotonic()
         self._reminder = Reminder(self._logger)
@@ -99,7 +99,7 @@ class DurableWorker(Worker):
             )
         except DatabaseUnavailable as error:
             self._reminder.warn("Cannot claim a job: %s", error, about=error.name)
-            self.requested_token.value = b""
+            self.requested_token.value = ""
             self._heard = None
             self.sleep()
             return
@@ -131,7 +131,7 @@ class DurableWorker(Worker):
         return self._request()
 
     def _announce(self, token: str) -> None:
-        self.requested_token.value = token.encode()
+        self.requested_token.value = token
 
     def _execute(self, task: Task) -> Executed:
         attempt: Attempt = task.attempt
@@ -142,11 +142,11 @@ class DurableWorker(Worker):
 
     @contextlib.contextmanager
     def _holding(self, token: str) -> Iterator[None]:
-        self.held_token.value = token.encode()
+        self.held_token.value = token
         try:
             yield
         finally:
-            self.held_token.value = b""
+            self.held_token.value = ""
 
     def _next_after(self, executed: Executed) -> Task | None:
         """Return the job that was claimed together with the end of the last one, or None."""
