@@ -1,6 +1,6 @@
 """Real runs that measure the costs of benchmarks/capacity.py, and check what it predicts.
 
-`python -m benchmarks.capacity_runs [--costs FILE] [--seconds 300] [--quick] [--check-only]`, run by `make bench`: half an hour.
+`python -m benchmarks.capacity_runs [--costs FILE] [--seconds 300] [--quick] [--check-only]`, run by `make bench`: 40 minutes.
 
 A run has a durable Postgres, consumers, and a program that submits jobs at random moments and reads them as open pages do.
 Processor time is that of all processes of Postgres. Each measured run is an equation: the time that Postgres worked is the
@@ -38,8 +38,15 @@ from jobqueue.ledger.retention import Retention  # noqa: E402
 from tests.servers import DURABLE, PostgresServer, ValkeyServer, fresh_database, fresh_redis  # noqa: E402
 from tests.waiting import wait_until  # noqa: E402
 
-# Dead rows are a small share of the rows of a month. In a run of minutes they are not, unless they are removed often.
-SERVER = DURABLE | {"autovacuum_naptime": "5s"}
+# Dead rows are a small share of the rows of a month. In a run of minutes they are not, unless they are removed often. But each VACUUM or
+# ANALYZE makes all workers plan their statements anew, which takes a busy worker some milliseconds. In a table of a month they are hours
+# apart. So dead rows are removed by the thousand here, and the rows are analyzed once.
+SERVER = DURABLE | {
+    "autovacuum_naptime": "5s",
+    "autovacuum_vacuum_threshold": "2000",
+    "autovacuum_vacuum_scale_factor": "0",
+    "autovacuum_analyze_threshold": "1000000000",
+}
 MEASURED_COSTS = KIT / "build" / "capacity.json"
 LOOK = 5.0  # seconds between two looks at the connections, which take processor time too
 STARTS_IN = 180.0  # seconds, on a busy machine
@@ -50,12 +57,13 @@ TOLERANCE = 0.25
 
 class Size(NamedTuple):
     measured: float  # seconds of each run that measures costs
-    warm_up: float  # seconds before each run
+    warm_up: float  # seconds before each run, at least
+    prepared: int  # jobs of each worker in the warm-up. After a dozen, Postgres has planned its statements for good
     queued: int  # jobs of a long queue
 
 
-FULL = Size(30.0, 15.0, 5000)
-QUICK = Size(3.0, 2.0, 200)
+FULL = Size(30.0, 15.0, 12, 5000)
+QUICK = Size(3.0, 2.0, 0, 200)
 
 
 class Setup(NamedTuple):
@@ -112,7 +120,7 @@ MEASURED = [
 ]
 # A young database grows faster than later, until the room of dead rows is used again. So the growth is measured after a while.
 LASTING = Setup(every_day(50, seconds=0), 1)
-LONGER = 3  # times the seconds and the warm-up of the other runs
+LONGER = 3
 CHECKED = {
     "50 short jobs a second": every_day(50, seconds=0.05),
     "10 a second with steps, progress, results and readers": every_day(
@@ -145,7 +153,7 @@ def main() -> int:
             asked.costs.parent.mkdir(exist_ok=True)
             asked.costs.write_text(json.dumps(asdict(costs), indent=2) + "\n")
         print(f"Costs: {costs.measured}\n")
-        return check(runs, costs, seconds, size.warm_up)
+        return check(runs, costs, size._replace(measured=seconds))
 
 
 class Runs:
@@ -155,7 +163,11 @@ class Runs:
         self.postgres = postgres
         self.valkey = valkey
 
-    def run(self, setup: Setup, seconds: float, warm_up: float) -> Run:
+    def run(self, setup: Setup, size: Size, longer: float = 1) -> Run:
+        """Measure a setup for size.measured seconds. `longer` multiplies them, and those of the warm-up."""
+        seconds, warm_up = longer * size.measured, longer * size.warm_up
+        if setup.load.rate > 1:
+            warm_up = max(warm_up, size.prepared * setup.workers / setup.load.rate)
         with ExitStack() as stack:
             environment = self.database(stack, setup.load.redis)
             consumers = self.start_consumers(stack, environment, setup)
@@ -169,7 +181,9 @@ class Runs:
                     json.dumps(asdict(setup.load)),
                 )
                 wait_until(lambda: connection.execute(ENDED).fetchone() != (0,), STARTS_IN)
-            time.sleep(warm_up)
+            time.sleep(warm_up / 4)
+            connection.execute("ANALYZE")
+            time.sleep(warm_up * 3 / 4)
             before, most = self.look(connection), 0
             while time.time() < before["at"] + seconds:
                 time.sleep(min(LOOK, seconds))
@@ -261,9 +275,9 @@ def measure(runs: Runs, size: Size) -> Costs:
     )
     found: list[tuple[Setup, Run]] = []
     for setup in MEASURED:
-        found.append((setup, runs.run(setup, size.measured, size.warm_up)))
+        found.append((setup, runs.run(setup, size)))
         progress(f"{setup}: {found[-1][1]}")
-    lasting = runs.run(LASTING, LONGER * size.measured, LONGER * size.warm_up)
+    lasting = runs.run(LASTING, size, LONGER)
     grown = [(LASTING, lasting), *((setup, run) for setup, run in found if setup.load.steps or setup.load.result_kb)]
     processor = fit(found, [1000 * run.processors for _, run in found])
     busy = [(setup, run) for setup, run in found if setup.load.rate > 1]
@@ -337,13 +351,13 @@ def measure_web(size: Size) -> float:
 # --- checking ---
 
 
-def check(runs: Runs, costs: Costs, seconds: float, warm_up: float) -> int:
+def check(runs: Runs, costs: Costs, size: Size) -> int:
     """Run each load with what it needs, and print predicted and measured figures. Return 1 if one is too far off, else 0."""
-    print(f"| {seconds:g} s each | figure | predicted | measured | ratio |\n|---|---|---:|---:|---:|")
+    print(f"| {size.measured:g} s each | figure | predicted | measured | ratio |\n|---|---|---:|---:|---:|")
     off = []
     for name, load in CHECKED.items():
         of = needs(load, costs)
-        run = runs.run(Setup(load, of.consumers), seconds, warm_up)
+        run = runs.run(Setup(load, of.consumers), size)
         for figure, predicted, measured in (
             ("jobs a second", load.rate, run.jobs),
             ("busy workers", of.busy_workers, run.busy_workers),
