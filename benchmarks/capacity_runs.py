@@ -58,7 +58,7 @@ TOLERANCE = 0.25
 class Size(NamedTuple):
     measured: float  # seconds of each run that measures costs
     warm_up: float  # seconds before each run, at least
-    prepared: int  # jobs of each worker in the warm-up. After a dozen, Postgres has planned its statements for good
+    prepared: int  # jobs of a worker in the warm-up, on average. After a dozen, its statements are planned for good
     queued: int  # jobs of a long queue
 
 
@@ -120,7 +120,7 @@ MEASURED = [
 ]
 # A young database grows faster than later, until the room of dead rows is used again. So the growth is measured after a while.
 LASTING = Setup(every_day(50, seconds=0), 1)
-LONGER = 3
+LONGER = 3  # times as long as the other runs
 CHECKED = {
     "50 short jobs a second": every_day(50, seconds=0.05),
     "10 a second with steps, progress, results and readers": every_day(
@@ -181,6 +181,7 @@ class Runs:
                     json.dumps(asdict(setup.load)),
                 )
                 wait_until(lambda: connection.execute(ENDED).fetchone() != (0,), STARTS_IN)
+            # The load of the run lasts all the while: ANALYZE needs rows, and after it each worker plans its statements once more.
             time.sleep(warm_up / 4)
             connection.execute("ANALYZE")
             time.sleep(warm_up * 3 / 4)
