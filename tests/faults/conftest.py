@@ -137,6 +137,21 @@ def all_have_ended(huey: DurableHuey) -> bool:
         return tx.one("SELECT 1 FROM jobs WHERE state IN ('waiting', 'scheduled', 'queued', 'running')") is None
 
 
+def wait_while_jobs_end(huey: DurableHuey) -> None:
+    """Wait until all jobs have ended, however many. Raise TimeoutError if none ends for ten seconds."""
+    ended = -1
+    while not all_have_ended(huey):
+        wait_until(lambda: number_ended(huey) > ended)  # noqa: B023
+        ended = number_ended(huey)
+
+
+def number_ended(huey: DurableHuey) -> int:
+    with huey.ledger.database.statement() as tx:
+        row = tx.one("SELECT count(*) AS n FROM jobs WHERE state IN ('succeeded', 'failed', 'cancelled')")
+    assert row is not None
+    return int(row["n"])
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> str:
     """Return the path of the file in which jobs note their actions."""

@@ -20,7 +20,7 @@ MEGABYTE = 1_000_000  # bytes
 def at(moment: str, act: str, place: str) -> None:
     """Make this process, or a fork of it, do `act` when it reaches the moment.
 
-    moment: "claimed"; "ending" or "ended" (before and after an end is written, with or without a claim);
+    moment: "claiming" or "claimed" (before and after a claim); "ending" or "ended" (before and after an end is written, with or without a claim);
         "listened" (for notifications); "copying" (half of a dataset has been sent to Redis); or the name of a statement
         that has changed rows, while its transaction is still open.
     act: One of ACTS.
@@ -48,11 +48,11 @@ def at(moment: str, act: str, place: str) -> None:
         return written, row
 
     def before(method: Callable[..., Any]) -> Any:
-        def ending(self: Ledger, *args: Any, **kwargs: Any) -> Any:
+        def first(self: Ledger, *args: Any, **kwargs: Any) -> Any:
             come()
             return method(self, *args, **kwargs)
 
-        return ending
+        return first
 
     def after(method: Callable[..., Any]) -> Any:
         def ended(self: Ledger, *args: Any, **kwargs: Any) -> Any:
@@ -82,6 +82,8 @@ def at(moment: str, act: str, place: str) -> None:
 
     statement = getattr(statements, moment, None)
     match moment:
+        case "claiming":
+            Ledger.claim = before(claim)  # type: ignore[method-assign]
         case "claimed":
             Ledger.claim, Ledger.end_and_claim = claimed, claimed_at_an_end  # type: ignore[method-assign]
         case "ending":

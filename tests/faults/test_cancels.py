@@ -10,7 +10,7 @@ import pytest
 from jobqueue import DurableHuey, JobHandle, State
 from jobqueue.ledger.records import ERROR
 from tests.engine.consumers import alive, wait_until
-from tests.faults.conftest import StartConsumer, all_have_ended, is_sound
+from tests.faults.conftest import StartConsumer, is_sound, wait_while_jobs_end
 from tests.faults.fault_jobs import LONG, notes
 
 
@@ -84,7 +84,7 @@ def test_a_thousand_cancels_stop_only_the_cancelled_jobs(
             time.sleep(dice.choice([0, dice.uniform(SHORTEST, LONGEST)]))  # a random moment
             seen.add(handle.state)
             cancelled[handle.id] = handle.cancel()
-    wait_until(lambda: all_have_ended(huey), timeout=30)
+    wait_while_jobs_end(huey)
 
     assert seen == set(State) - {State.FAILED, State.CANCELLED}
     assert len(cancelled) == CANCELS

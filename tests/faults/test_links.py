@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from jobqueue import DurableHuey, State
@@ -105,6 +106,32 @@ def test_large_result_over_a_slow_link_ends_once_while_leases_are_renewed_and_sh
     assert link.passed["up"] < 1.3 * measures.size
 
 
+def test_job_does_not_wait_while_a_large_result_is_written(
+    huey: DurableHuey, start: StartConsumer, storage: Storage, tasks: SimpleNamespace, path: str
+) -> None:
+    large = tasks.makes(path, SCALED.size, "a result")
+    short = tasks.quick(1)
+    with psycopg.connect(storage.database_url) as connection:  # its row keeps the large result waiting
+        connection.execute(
+            "INSERT INTO results (job_id, media_type, body, saved_at) VALUES (%s, '', '', 0)", (large.id,)
+        )
+        start(workers=1, postgres={"HELD": 60})  # so it does not begin anew
+        wait_until(lambda: is_blocked(huey))
+        assert large.state is State.RUNNING
+        start(workers=1)
+        assert short.get(blocking=True, timeout=10) == 1
+        connection.rollback()
+    assert large.get(blocking=True, timeout=10) == body(SCALED.size)
+    assert_undisturbed(large, short)
+
+
+def is_blocked(huey: DurableHuey) -> bool:
+    """Return whether a connection to the test's database waits for another transaction."""
+    with huey.ledger.database.statement() as tx:
+        waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return tx.one(waits) is not None
+
+
 def test_every_kind_of_large_value_over_a_slow_link_is_written_once(
     huey: DurableHuey, start: StartConsumer, slow: Storage, link: Proxy, tasks: SimpleNamespace, path: str
 ) -> None:
@@ -133,7 +160,7 @@ def test_large_result_survives_a_cut_of_the_link(
     wait_until(lambda: link.passed["up"] > size / 3, measures.patience)
     link.cut()
     cut_at = time.monotonic()
-    for line in ("cannot reach its database", f"the end of job {large.id} without claiming"):  # main process and worker
+    for line in ("cannot reach its database", f"Job {large.id} waits for its database"):  # main process and worker
         wait_until(lambda: line in consumer.log.read_text(), cut_at + 20 - time.monotonic())  # noqa: B023
     wait_until(lambda: time.monotonic() > cut_at + measures.cut_s, 30)
     assert large.state is State.RUNNING

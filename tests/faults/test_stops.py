@@ -119,6 +119,34 @@ def test_sigquit_releases_running_jobs_at_once(
     assert (handle.state, handle.get_job().returns, handle.get_job().losses) == (State.QUEUED, 1, 0)
 
 
+@pytest.mark.parametrize("storage", ["postgres"], indirect=True)  # SQLite takes no claim while the release is written
+@pytest.mark.parametrize("worker_type", ["process", "thread"])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGQUIT])
+def test_job_claimed_while_the_consumer_releases_its_jobs_is_released_too(
+    start: StartConsumer, tasks: SimpleNamespace, path: str, tmp_path: Path, worker_type: str, signum: int
+) -> None:
+    claims, releases = tmp_path / "claims", tmp_path / "releases"
+    moments = {"claiming": ("waits", str(claims)), "RELEASE_CONSUMER": ("waits", str(releases))}
+    consumer = start(workers=2, worker_type=worker_type, grace_s=0.3, at=moments)
+    wait_until(claims.exists)  # one worker waits, and the other runs the first job
+    first = tasks.slow_at_first(path)
+    wait_until(lambda: notes(Path(path)))
+    second = tasks.slow_at_first(f"{path} of the second", priority=1)  # it comes before the first when that is released
+    consumer.send(signum)
+    wait_until(releases.exists)
+    go(claims)
+    wait_until(lambda: second.state is State.RUNNING)
+    go(releases)
+    assert consumer.wait() == 0
+    for job in (first.get_job(), second.get_job()):
+        assert (job.state, job.attempt, job.returns, job.losses) == (State.QUEUED, 1, 1, 0)
+
+
+def go(place: Path) -> None:
+    """Let the process go on that waits at this place."""
+    Path(f"{place}.go").touch()
+
+
 def test_worker_that_dies_during_the_grace_period_loses_its_job_and_the_stop_continues(
     start: StartConsumer, tasks: SimpleNamespace, path: str
 ) -> None:

@@ -11,7 +11,7 @@ from huey import group
 
 from jobqueue import DurableHuey, State
 from tests.engine.consumers import ConsumerProcess, wait_until
-from tests.faults.conftest import StartConsumer, all_have_ended, is_sound
+from tests.faults.conftest import StartConsumer, all_have_ended, is_sound, wait_while_jobs_end
 from tests.faults.fault_jobs import Endless, notes
 
 FIRINGS = 1000
@@ -26,7 +26,7 @@ def test_a_thousand_timeouts_leave_no_job_running_and_no_connection_broken(
     longest = 2 * submits_within(huey, tasks)
     before = len(huey.jobs(task=tasks.quick, limit=FIRINGS))
     huey.enqueue(group([tasks.hammer.s(i, timeout=dice.uniform(SHORTEST, longest)) for i in range(FIRINGS)]))
-    wait_until(lambda: all_have_ended(huey), timeout=60)
+    wait_while_jobs_end(huey)
 
     hammers = huey.jobs(task=tasks.hammer, limit=FIRINGS)
     assert {job.state for job in hammers} == {State.FAILED}
@@ -60,7 +60,7 @@ def test_timeout_at_the_end_of_a_job_gives_either_a_success_or_a_timeout(
     dice = random.Random(7)
     jobs = [tasks.brief.s(0.003, timeout=dice.uniform(0.0025, 0.0055)) for _ in range(400)]
     results = huey.enqueue(group(jobs))
-    wait_until(lambda: all_have_ended(huey), timeout=60)
+    wait_while_jobs_end(huey)
     ended = [handle.get_job() for handle in results]
     assert {job.state for job in ended} == {State.SUCCEEDED, State.FAILED}
     for handle, job in zip(results, ended, strict=True):
@@ -151,7 +151,7 @@ def test_cancels_during_ledger_calls_end_the_job_and_break_nothing(
         time.sleep(dice.uniform(0, 0.02))  # a random moment
         assert all(handle.cancel() for handle in handles)
     assert {job.state for job in huey.jobs(task=tasks.hammer)} == {State.CANCELLED}
-    wait_until(lambda: all_have_ended(huey), timeout=60)
+    wait_while_jobs_end(huey)
     assert not any(huey.is_locked(f"lock:{i}") for i in range(30))
     assert_all_is_well(huey, consumer, workers, tasks)
 

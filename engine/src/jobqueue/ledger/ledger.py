@@ -24,6 +24,7 @@ from jobqueue.ledger.states import State
 from jobqueue.ledger.submitting import insert
 
 MAX_LOSSES = 3  # attempts that may die with their worker before the job fails as poison
+LARGE = 1_000_000  # bytes of a result or log that the database takes long to write
 
 
 class Ledger:
@@ -122,9 +123,12 @@ class Ledger:
     def may_end_and_claim(self, outcome: Outcome, tasks: Sequence[str]) -> bool:
         """Return whether `end_and_claim` may be called with this outcome for a worker of these tasks.
 
-        It cannot count running jobs, so none of the tasks may have a concurrency limit. The job must have no dependents.
+        It cannot count running jobs, so none of the tasks may have a concurrency limit. The job must have no dependents. The next
+        job would wait, claimed already, until a large result is written: another worker may run it meanwhile.
         """
-        return self._fits_one_statement(outcome) and not self.limits.apply_to(tasks)
+        _, result = outcome.result or ("", b"")
+        large = len(result) + len(outcome.log or "") > LARGE
+        return self._fits_one_statement(outcome) and not large and not self.limits.apply_to(tasks)
 
     def end_and_claim(
         self, job_id: str, token: str, outcome: Outcome, request: ClaimRequest
