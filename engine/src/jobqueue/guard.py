@@ -8,6 +8,7 @@ does, so no moment is unguarded. PR_SET_PDEATHSIG would spare the program's chil
 import os
 import signal
 import subprocess
+import tempfile
 from contextlib import suppress
 from typing import IO, Any
 from weakref import WeakSet
@@ -16,6 +17,12 @@ from jobqueue import interrupts
 
 # The shell is no child of the program, and outlives signals that a host sends to all processes before it stops.
 SHELL = ["sh", "-c", '( { trap "" HUP INT TERM; read _ <"$0"; kill -9 0; } >/dev/null 2>&1 & ); exec "$@"']
+
+
+def socket_folder(prefix: str) -> "tempfile.TemporaryDirectory[str]":
+    """Return a new temporary folder for sockets of a program. A socket's path has at most 103 bytes on macOS."""
+    parent = None if len(tempfile.gettempdir()) < 60 else "/tmp"
+    return tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True)
 
 
 class Guard:

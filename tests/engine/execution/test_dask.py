@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -29,6 +30,11 @@ Noted = list[tuple[float, float, str]]
 def ran_in(number: int) -> tuple[int, int]:
     print("what a part prints is no answer to the job")
     return number, os.getpid()
+
+
+def importer_of(number: int, module: str) -> tuple[int, int]:
+    """Return the process in which the module was imported, and this one."""
+    return sys.modules[module].IMPORTED_IN, os.getpid()
 
 
 def fails_or_waits(number: int) -> None:
@@ -69,6 +75,31 @@ def test_results_come_from_other_processes_which_end_with_the_block(
     assert all(address.startswith("tls://127.0.0.1:") for address in workers)  # which refuse others
     assert started
     wait_until(lambda: not any(alive(process.pid) for process in started), 1)
+
+
+def test_modules_are_imported_once_before_the_processes_begin(
+    job: CurrentJob, noted: Noted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "heavy_module.py").write_text("import os\nIMPORTED_IN = os.getpid()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with job.dask(workers=2, imports=["heavy_module"]) as client:
+        futures = client.map(importer_of, range(8), module="heavy_module")
+        importers, processes = zip(*job.gather(client, futures), strict=True)
+    assert len({*importers}) == 1
+    assert len({*processes}) == 2
+    assert not {*importers} & {*processes, os.getpid()}
+    assert noted == []  # without a note
+
+
+@pytest.mark.parametrize("source", [None, "raise ValueError('not today')"])
+def test_module_that_cannot_be_imported_stops_no_part_that_does_without(
+    job: CurrentJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str | None
+) -> None:
+    if source is not None:
+        (tmp_path / "broken_module.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+    with job.dask(workers=1, imports=["broken_module"]) as client:
+        assert [number for number, _ in job.gather(client, client.map(ran_in, range(2)))] == [0, 1]
 
 
 def test_failed_part_raises_its_error_and_cancels_the_others(job: CurrentJob) -> None:
@@ -119,6 +150,12 @@ def test_wrong_number_of_workers_is_refused(job: CurrentJob, workers: int) -> No
     with pytest.raises(ValueError, match=f"workers is {workers!r}: give a whole number of processes, 1 or more"):
         with job.dask(workers=workers):
             pass
+
+
+@pytest.mark.parametrize("imports", ["sklearn.linear_model", [sys]])
+def test_imports_that_are_no_list_of_names_are_refused(job: CurrentJob, imports: Any) -> None:
+    with pytest.raises(ValueError, match="imports is .*: give a list of names of modules"), job.dask(imports=imports):
+        pass
 
 
 def test_without_dask_the_error_names_the_extra(job: CurrentJob, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,11 @@ from typing import Any
 
 from app.settings import settings
 
-START = 10.0  # seconds until Dask's processes have started and have imported skfolio
+START = 6.0  # seconds until Dask's processes have started and have imported skfolio
+IMPORTS = ["skfolio.datasets", "skfolio.optimization"]
+BATCH = 0.5  # seconds of calls that one of them gets at a time, since each handover takes some hundredths of a second
+
+Numbered = tuple[int, Any]  # a part's number, and its arguments or its value
 
 
 def compute(
@@ -15,7 +19,7 @@ def compute(
     seconds: float,
     note: str,
     done: int = 0,
-) -> Iterator[tuple[int, Any]]:
+) -> Iterator[Numbered]:
     """Call the function for each part, and yield the part's number and value, in any order. Report the progress.
 
     :param job: the current job.
@@ -27,15 +31,23 @@ def compute(
     """
     from dask.system import CPU_COUNT  # only workers import Dask
 
-    def numbered(number: int, *args: Any) -> tuple[int, Any]:
-        return number, function(*args)
-
+    of = done + len(calls)
     alone = seconds * len(calls)
-    if calls and (settings.dask_scheduler or START + alone / CPU_COUNT < alone):
-        with job.dask() as client:
-            futures = [client.submit(numbered, number, *args) for number, args in calls.items()]
-            yield from job.gather(client, futures, note, done)
-        return
-    for position, (number, args) in enumerate(calls.items(), start=done):
-        job.progress(position, done + len(calls), f"{note} {position} of {done + len(calls)}")
-        yield numbered(number, *args)
+    parallel = settings.dask_scheduler or START + alone / CPU_COUNT < alone
+    size = max(1, round(BATCH / seconds)) if parallel else 1
+    parts = list(calls.items())
+    batches = [parts[first : first + size] for first in range(0, len(parts), size)]
+
+    def call(batch: list[Numbered]) -> list[Numbered]:
+        return [(number, function(*args)) for number, args in batch]
+
+    def by_dask() -> Iterator[list[Numbered]]:
+        with job.dask(imports=IMPORTS) as client:
+            yield from job.gather(client, [client.submit(call, batch) for batch in batches])
+
+    job.progress(done, of, f"{note} {done} of {of}")
+    for batch in by_dask() if batches and parallel else map(call, batches):
+        for numbered in batch:
+            yield numbered
+            done += 1
+            job.progress(done, of, f"{note} {done} of {of}")

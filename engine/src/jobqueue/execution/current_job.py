@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -119,7 +119,9 @@ class CurrentJob:
         _checked(name)
         return False
 
-    def dask(self, workers: int | None = None) -> contextlib.AbstractContextManager["Client"]:
+    def dask(
+        self, workers: int | None = None, imports: Sequence[str] = ()
+    ) -> contextlib.AbstractContextManager["Client"]:
         """Return a context manager that yields a `distributed.Client`, for parts of the job that run in parallel.
 
         Where DASK_SCHEDULER is set, the client is connected to that cluster. At the end of the block the cluster goes on, without
@@ -133,15 +135,19 @@ class CurrentJob:
                 prices = dict(job.gather(client, futures, "prices"))
 
         :param workers: the number of processes. By default one for each processor of the machine. A cluster has its own number.
+        :param imports: modules that the parts need, such as "sklearn.linear_model". They are imported once, while Dask starts, and
+            the processes begin with them. An exception comes when a part imports the module itself. A cluster ignores them.
 
-        The block raises ValueError for fewer than 1 workers. It raises DaskUnavailable if Dask is not installed (the extra
+        The block raises ValueError for fewer than 1 workers, and for imports that are no names. It raises DaskUnavailable if Dask is not installed (the extra
         `dask`), if the scheduler does not answer, or if the processes do not start. On a worker it also raises ClaimLost and
         TaskTimeout, as `progress` does.
         """
         scheduler = self.dask_scheduler or os.environ.get("DASK_SCHEDULER")
-        return dask_client.connected(workers, scheduler, self.check_claim)
+        return dask_client.connected(workers, imports, scheduler, self.check_claim)
 
-    def gather(self, client: "Client", futures: Iterable["Future[Any]"], note: str, done: int = 0) -> Iterator[Any]:
+    def gather(
+        self, client: "Client", futures: Iterable["Future[Any]"], note: str | None = None, done: int = 0
+    ) -> Iterator[Any]:
         """Yield the results of Dask futures in the order in which they come, and report how many have come as progress.
 
         If the job is cancelled, released or out of time, or if a part fails, the futures that are not done are cancelled. A Dask
@@ -156,7 +162,8 @@ class CurrentJob:
                     job.step(f"part:{i}", lambda: fitted)
 
         :param client: the client that submitted the futures.
-        :param note: what the parts are, for people. The progress reads "part 12 of 200".
+        :param note: what the parts are, for people. The progress reads "part 12 of 200". None to report no progress, because the job
+            does, for example if a future stands for several parts.
         :param done: the number of parts that were done before. They count as progress.
 
         Raises the exception of a part that fails, and DaskUnavailable if the scheduler is lost. On a worker it also raises
@@ -164,7 +171,8 @@ class CurrentJob:
         """
 
         def report(came: int, of: int) -> None:
-            self.progress(done + came, done + of, f"{note} {done + came} of {done + of}")
+            if note is not None:
+                self.progress(done + came, done + of, f"{note} {done + came} of {done + of}")
 
         return dask_client.gather(client, futures, report, self.check_claim)
 

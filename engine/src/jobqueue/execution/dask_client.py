@@ -13,14 +13,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from typing import IO, TYPE_CHECKING, Any
 
 from jobqueue import interrupts
-from jobqueue.guard import Guard
+from jobqueue.guard import Guard, socket_folder
 
 if TYPE_CHECKING:
     from distributed import Client, Future, Security
@@ -33,18 +33,34 @@ STARTS_IN = 120.0  # seconds that Dask's processes may take to start on a busy h
 ANSWERS_IN = 10.0  # seconds that a scheduler may take to answer
 CLOSES_IN = 2.0  # seconds that it may take to say goodbye to a client
 
+# Each processor has a part, so a part has one thread. Dask would set this for each worker, but a fork has read it before. Dask's
+# MALLOC_TRIM_THRESHOLD_ is not among them: it costs a job with numpy a sixth of its time, and the processes end with the job.
+ENVIRON = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
 # The scheduler, and the nannies that start a worker again when it has died. A host's SIGTERM to all processes ends neither them nor the
 # workers: the consumer lets the job end, or releases it. Processes that a part starts end as usual. The first line of the output is
-# the address. What parts print goes to the log.
+# the address. What parts print goes to the log. Workers are forks of a server that has imported what they need; multiprocessing
+# starts it at once, so that its imports take no time of the parts.
 LAUNCH = """
-import json, os, signal, sys
+import json, multiprocessing, os, signal, sys, tempfile
+from multiprocessing import forkserver
 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the workers inherit it until they have a handler, which their processes do not inherit
-given = json.load(sys.stdin)
 output = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
+given = json.loads(sys.stdin.readline())
+multiprocessing.set_forkserver_preload(["distributed", *given["imports"]])
+tempfile.tempdir = given["folder"]  # of the fork server's socket
+forkserver.ensure_running()
+tempfile.tempdir = None
 import dask
 from distributed import LocalCluster, Security
+given = json.loads(sys.stdin.readline())
 dask.config.set({f"distributed.{role}.http.routes": [] for role in ("scheduler", "worker")})
+dask.config.set({
+    "distributed.worker.multiprocessing-method": "forkserver",
+    "distributed.worker.profile.enabled": False,  # only a dashboard shows it
+    "distributed.admin.tick.interval": "1s",  # 50 looks a second at each event loop would take a tenth of a processor
+})
 HANDLER = '''
 import os, signal
 signal.signal(signal.SIGTERM, lambda *_: None)
@@ -70,10 +86,13 @@ class DaskUnavailable(RuntimeError):
 
 
 @contextmanager
-def connected(workers: int | None, scheduler: str | None, check: Callable[[], None]) -> Iterator["Client"]:
+def connected(
+    workers: int | None, imports: Sequence[str], scheduler: str | None, check: Callable[[], None]
+) -> Iterator["Client"]:
     """Yield a client of a new local cluster, or of the cluster at an address. See CurrentJob.dask.
 
     :param workers: the number of local processes. None for one for each processor.
+    :param imports: modules that the local processes import.
     :param scheduler: the address of a cluster, such as "tcp://10.0.0.5:8786". None to start local processes.
     :param check: called while local processes start. What it raises ends them.
     """
@@ -81,6 +100,8 @@ def connected(workers: int | None, scheduler: str | None, check: Callable[[], No
         raise ValueError(
             f"workers is {workers!r}: give a whole number of processes, 1 or more, or None for all processors."
         )
+    if isinstance(imports, str) or not all(isinstance(name, str) for name in imports):
+        raise ValueError(f'imports is {imports!r}: give a list of names of modules, such as ["sklearn.linear_model"].')
     if any(importlib.util.find_spec(package) is None for package in NEEDED):
         raise DaskUnavailable('job.dask needs the "dask" extra. Add it in pyproject.toml, then run make lock.')
     if scheduler:
@@ -91,7 +112,10 @@ def connected(workers: int | None, scheduler: str | None, check: Callable[[], No
                 )
             yield client
         return
-    with _local_cluster(workers, check) as (address, security), _client(address, security, STARTS_IN) as client:
+    with (
+        _local_cluster(workers, imports, check) as (address, security),
+        _client(address, security, STARTS_IN) as client,
+    ):
         yield client
 
 
@@ -166,32 +190,40 @@ def _client(address: str, security: "Security | None", answers_in: float) -> Ite
 
 
 @contextmanager
-def _local_cluster(workers: int | None, check: Callable[[], None]) -> Iterator[tuple[str, "Security"]]:
+def _local_cluster(
+    workers: int | None, imports: Sequence[str], check: Callable[[], None]
+) -> Iterator[tuple[str, "Security"]]:
     """Start a scheduler and its workers. Yield the address, and what a client needs to connect. Kill them at the end."""
-    from dask.system import CPU_COUNT
-    from distributed import Security
-
-    security = Security.temporary()
-    given = {"workers": workers or CPU_COUNT, "security": _fields(security)}
     path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)  # they import what this process can
     guard, program = Guard(), None
-    try:
-        with interrupts.deferred():  # an interrupt in between would lose sight of the process
-            program = subprocess.Popen(
-                [*guard.command, sys.executable, "-P", "-c", LAUNCH],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=os.environ | {"PYTHONPATH": path},
-                **guard.options,
-            )
-        assert program.stdin is not None and program.stdout is not None
-        with suppress(BrokenPipeError), program.stdin:
-            program.stdin.write(json.dumps(given).encode())
-        yield _read_address(program.stdout, check), security
-    finally:
-        guard.kill(program)
-        if program is not None and program.stdout is not None:
-            program.stdout.close()
+    with socket_folder("dask-") as folder:
+        try:
+            with interrupts.deferred():  # an interrupt in between would lose sight of the process
+                program = subprocess.Popen(
+                    [*guard.command, sys.executable, "-P", "-c", LAUNCH],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env=ENVIRON | os.environ | {"PYTHONPATH": path},
+                    **guard.options,
+                )
+            assert program.stdin is not None and program.stdout is not None
+            with suppress(BrokenPipeError), program.stdin:
+                _tell(program.stdin, {"imports": [*imports], "folder": folder})
+                from dask.system import CPU_COUNT  # while they are imported there
+                from distributed import Security
+
+                security = Security.temporary()
+                _tell(program.stdin, {"workers": workers or CPU_COUNT, "security": _fields(security)})
+            yield _read_address(program.stdout, check), security
+        finally:
+            guard.kill(program)
+            if program is not None and program.stdout is not None:
+                program.stdout.close()
+
+
+def _tell(program: IO[bytes], values: dict[str, Any]) -> None:
+    program.write(json.dumps(values).encode() + b"\n")
+    program.flush()
 
 
 def _fields(security: "Security") -> dict[str, Any]:

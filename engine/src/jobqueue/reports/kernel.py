@@ -18,7 +18,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from jobqueue import interrupts
 from jobqueue.execution.current_job import CurrentJob
-from jobqueue.guard import Guard
+from jobqueue.guard import Guard, socket_folder
 from jobqueue.reports import cells
 
 STARTUP = 120  # seconds that a kernel may take to start on a busy host
@@ -53,8 +53,7 @@ class Kernel(AsyncKernelManager):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        parent = None if len(tempfile.gettempdir()) < 70 else "/tmp"  # a socket's path has at most 103 bytes on macOS
-        self._sockets = tempfile.TemporaryDirectory(prefix="kernel-", dir=parent, ignore_cleanup_errors=True)
+        self._sockets = socket_folder("kernel-")
         self.transport, self.ip = "ipc", str(Path(self._sockets.name, "socket"))
 
     @property
