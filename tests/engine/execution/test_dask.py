@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -89,6 +90,17 @@ def test_modules_are_imported_once_before_the_processes_begin(
     assert len({*processes}) == 2
     assert not {*importers} & {*processes, os.getpid()}
     assert noted == []  # without a note
+
+
+def test_nothing_stays_in_temporary_folders_and_shared_memory(job: CurrentJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as parent:
+        monkeypatch.setattr(tempfile, "tempdir", parent)
+        with job.dask(workers=1):
+            (folder,) = Path(parent).iterdir()
+            semaphores = [*dask_client.SHARED_MEMORY.glob(f"sem.{folder.name}-*")]
+        assert semaphores
+        assert not any(semaphore.exists() for semaphore in semaphores)
+        assert [*Path(parent).iterdir()] == []
 
 
 @pytest.mark.parametrize("source", [None, "raise ValueError('not today')"])

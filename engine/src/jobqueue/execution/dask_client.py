@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from jobqueue import interrupts
@@ -32,6 +33,8 @@ CHECK = 1.0  # seconds between two looks whether the job has timed out or was ca
 STARTS_IN = 120.0  # seconds that Dask's processes may take to start on a busy host
 ANSWERS_IN = 10.0  # seconds that a scheduler may take to answer
 CLOSES_IN = 2.0  # seconds that it may take to say goodbye to a client
+
+SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps semaphores
 
 # Each processor has a part, so a part has one thread. Dask would set this for each worker, but a fork has read it before. Dask's
 # MALLOC_TRIM_THRESHOLD_ is not among them: it costs a job with numpy a sixth of its time, and the processes end with the job.
@@ -49,12 +52,13 @@ output = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 given = json.loads(sys.stdin.readline())
 multiprocessing.set_forkserver_preload(["distributed", *given["imports"]])
+multiprocessing.current_process()._config["semprefix"] = given["semaphores"]  # SIGKILL leaves them to the job's process
 tempfile.tempdir = given["folder"]  # of the fork server's socket
 forkserver.ensure_running()
 tempfile.tempdir = None
 import dask
 from distributed import LocalCluster, Security
-given = json.loads(sys.stdin.readline())
+given |= json.loads(sys.stdin.readline())
 dask.config.set({f"distributed.{role}.http.routes": [] for role in ("scheduler", "worker")})
 dask.config.set({
     "distributed.worker.multiprocessing-method": "forkserver",
@@ -70,6 +74,7 @@ cluster = LocalCluster(
     n_workers=given["workers"],
     threads_per_worker=1,
     host="127.0.0.1",
+    local_directory=given["folder"],
     dashboard_address=None,
     scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # Dask always opens this port. Without routes it answers nothing
     security=Security(**given["security"]),
@@ -208,7 +213,7 @@ def _local_cluster(
                 )
             assert program.stdin is not None and program.stdout is not None
             with suppress(BrokenPipeError), program.stdin:
-                _tell(program.stdin, {"imports": [*imports], "folder": folder})
+                _tell(program.stdin, {"imports": [*imports], "folder": folder, "semaphores": f"/{Path(folder).name}"})
                 from dask.system import CPU_COUNT  # while they are imported there
                 from distributed import Security
 
@@ -219,6 +224,8 @@ def _local_cluster(
             guard.kill(program)
             if program is not None and program.stdout is not None:
                 program.stdout.close()
+            for semaphore in SHARED_MEMORY.glob(f"sem.{Path(folder).name}-*"):
+                semaphore.unlink(missing_ok=True)
 
 
 def _tell(program: IO[bytes], values: dict[str, Any]) -> None:
