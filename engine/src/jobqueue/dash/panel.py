@@ -129,7 +129,7 @@ class JobPanel:
         if not job_id:
             return []
         return [
-            html.Div(dmc.Skeleton(height=24, radius="sm"), id=self._id(job_id, "status")),
+            html.Div(dmc.Skeleton(height=24, radius="sm"), id=self._id(job_id, "status"), className="job-status"),
             html.Div(id=self._id(job_id, "result")),
             # The id of the job that "Run again" makes. Pressed twice, it makes one job.
             dcc.Store(id=self._id(job_id, "seen"), data={"next": str(uuid.uuid4()), "given": dict(given)}),

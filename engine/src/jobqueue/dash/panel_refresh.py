@@ -125,7 +125,8 @@ def serve_file() -> Response:
 
 
 # A page refreshes new panels until the server says that it need not, even if the first answer is lost. A tab that is seen
-# again refreshes at once.
+# again refreshes at once. If an open page shows another job, its panel comes into view: the button that started it may be far
+# below.
 clientside_callback(
     """(paces, panels, ticks) => {
         const every = () => window.jobPanels.every;
@@ -139,7 +140,13 @@ clientside_callback(
         }
         const shown = JSON.stringify(panels);
         if (shown !== window.jobPanels.shown) {
-            window.jobPanels = {shown, every: panels.length ? REFRESH_MS : 0};
+            const known = window.jobPanels.shown, page = location.pathname;
+            const added = panels.find((panel) => !known.includes(JSON.stringify(panel)));
+            if (added && page === window.jobPanels.page) {
+                const status = JSON.stringify({job: added.job, panel: added.panel, part: 'status'});
+                document.getElementById(status)?.scrollIntoView({block: 'nearest'});
+            }
+            window.jobPanels = {shown, page, every: panels.length ? REFRESH_MS : 0};
         } else if (paces[0]) {
             window.jobPanels.every = paces[0].every;
         }
