@@ -48,9 +48,8 @@ def test_analysis_from_form_to_four_charts_survives_a_reload(desk: Page, app: Ru
     fill(desk, "Training window", "504")
     fill(desk, "Rebalanced every", "63")
     start(desk)
-    expect(desk.get_by_text(re.compile(r"window \d+ of 123"))).to_be_in_viewport(
-        timeout=SLOW
-    )  # the button is far below
+    # The button that starts it is far below.
+    expect(desk.get_by_text(re.compile(r"window \d+ of 123"))).to_be_in_viewport(timeout=SLOW)
     assert "job=" in desk.url
     bar = desk.get_by_role("progressbar")
     before = percent(bar)

@@ -20,9 +20,9 @@ MEGABYTE = 1_000_000  # bytes
 def at(moment: str, act: str, place: str) -> None:
     """Make this process, or a fork of it, do `act` when it reaches the moment.
 
-    moment: "claiming" or "claimed" (before and after a claim); "ending" or "ended" (before and after an end is written, with or without a claim);
-        "listened" (for notifications); "copying" (half of a dataset has been sent to Redis); or the name of a statement
-        that has changed rows, while its transaction is still open.
+    moment: "claiming" (before any request for a job) or "claimed"; "ending" or "ended" (before and after an end is written,
+        with or without a claim); "listened" (for notifications); "copying" (half of a dataset has been sent to Redis); or the
+        name of a statement that has changed rows, while its transaction is still open.
     act: One of ACTS.
     place: A path. The process that reaches the moment creates a file there with its process id.
     """

@@ -333,17 +333,17 @@ class DurableConsumer(Consumer):
         for worker, process in self.worker_threads:
             if not self.environment.is_alive(process):
                 self._requeue_job_of_dead(worker, process)
-        self._release_jobs()
-        self._kill_workers()
-        self._release_jobs()  # a worker's claim may have come after the first release, if its database was slow
         with contextlib.suppress(DatabaseUnavailable):
+            self._release_jobs()
+        self._kill_workers()
+        with contextlib.suppress(DatabaseUnavailable):
+            self._release_jobs()  # a worker's claim may have come after the first release, if its database was slow
             self._ledger.consumers.deregister(self.id)
 
     def _release_jobs(self) -> None:
-        """Release all jobs of this consumer. If the database does not answer, their leases will expire."""
-        with contextlib.suppress(DatabaseUnavailable):
-            for job_id in self._ledger.release(self.id):
-                logger.info("Job %s is released: the consumer stops before the job has ended.", job_id)
+        """Release all jobs that this consumer holds."""
+        for job_id in self._ledger.release(self.id):
+            logger.info("Job %s is released: the consumer stops before the job has ended.", job_id)
 
     def _kill_workers(self) -> None:
         """Interrupt worker processes, so that their tasks can clean up, then kill them."""

@@ -136,11 +136,12 @@ class CurrentJob:
 
         :param workers: the number of processes. By default one for each processor of the machine. A cluster has its own number.
         :param imports: modules that the parts need, such as "sklearn.linear_model". They are imported once, while Dask starts, and
-            the processes begin with them. An exception comes when a part imports the module itself. A cluster ignores them.
+            the processes begin with them. If an import fails, the parts that import the module raise the exception. A cluster
+            ignores this.
 
-        The block raises ValueError for fewer than 1 workers, and for imports that are no names. It raises DaskUnavailable if Dask is not installed (the extra
-        `dask`), if the scheduler does not answer, or if the processes do not start. On a worker it also raises ClaimLost and
-        TaskTimeout, as `progress` does.
+        The block raises ValueError for fewer than 1 workers, or if `imports` is not a list of names. It raises DaskUnavailable if
+        Dask is not installed (the extra `dask`), if the scheduler does not answer, or if the processes do not start. On a worker
+        it also raises ClaimLost and TaskTimeout, as `progress` does.
         """
         scheduler = self.dask_scheduler or os.environ.get("DASK_SCHEDULER")
         return dask_client.connected(workers, imports, scheduler, self.check_claim)
