@@ -89,6 +89,17 @@ def read_only(server: PostgresServer) -> Iterator[None]:
         admin.execute(END_SESSIONS)
 
 
+@contextmanager
+def old_schema(server: PostgresServer) -> Iterator[None]:
+    with psycopg.connect(server.url, autocommit=True) as admin:
+        newest = admin.execute("SELECT version_num FROM alembic_version").fetchone()
+        admin.execute("UPDATE alembic_version SET version_num = '0010'")
+        try:
+            yield
+        finally:
+            admin.execute("UPDATE alembic_version SET version_num = %s", newest)
+
+
 FAULTS: dict[str, tuple[Callable[[PostgresServer], object], dict[str, str]]] = {
     "paused": (paused, {"database": "does not answer"}),
     "stopped": (stopped, {"database": "unreachable"}),
@@ -97,12 +108,7 @@ FAULTS: dict[str, tuple[Callable[[PostgresServer], object], dict[str, str]]] = {
         lambda server: run(server, "REVOKE ALL ON jobs FROM desk", "GRANT ALL ON jobs TO desk"),
         {"database": "no rights"},
     ),
-    "old schema": (
-        lambda server: run(
-            server, "UPDATE alembic_version SET version_num = '0010'", "UPDATE alembic_version SET version_num = '0011'"
-        ),
-        {"schema": "older than this release"},
-    ),
+    "old schema": (old_schema, {"schema": "older than this release"}),
 }
 
 
