@@ -42,7 +42,8 @@ venv: .venv/ready
 .venv/ready: requirements.txt
 $(PEERS)/ready: benchmarks/requirements.txt
 
-# With uv where there is one, with venv and pip where not. pip leaves a wheel of the same version as it is, so it is forced.
+# With uv where there is one, with venv and pip where not. pip leaves a wheel of the same version as it is, so it is forced. It would
+# compile on one processor alone. Some packages hold files that are no Python of today, and these do not compile.
 .venv/ready $(PEERS)/ready:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than Python 3.11: name a newer one with make venv PYTHON=/path/to/python3"; exit 1; }
@@ -54,7 +55,8 @@ $(PEERS)/ready: benchmarks/requirements.txt
 	  set -e; \
 	  test -x $(@D)/bin/python || "$(PYTHON)" -m venv $(@D); \
 	  echo "Installing into $(@D): with pip, some minutes."; \
-	  $(@D)/bin/python -m pip install --quiet -r $<; \
+	  $(@D)/bin/python -m pip install --quiet --no-compile -r $<; \
+	  $(@D)/bin/python -m compileall -qq -j 0 $(@D)/lib || true; \
 	  test $(@D) != .venv || $(@D)/bin/python -m pip install --quiet --no-deps --force-reinstall '$(TEMPLATE)'/vendor/*.whl; \
 	fi
 	@touch $@

@@ -137,15 +137,10 @@ class Host:
         return {"PATH": path, "HOME": str(place), "LANG": "C.UTF-8", **self.read("settings.json")}
 
     def install(self, environment: Path, place: Path) -> None:
-        """Make an environment of what requirements.txt names, and nothing else. With uv where it is, else with venv and pip."""
+        """Make an environment of what requirements.txt names, and nothing else."""
         with_python = ["--python", str(environment / "bin" / "python")]
-        hashed = ["--require-hashes", "-r", "requirements.txt"]
-        if uv := shutil.which("uv"):
-            run([uv, "venv", "--quiet", "--python", sys.executable, str(environment)], place)
-            run([uv, "pip", "install", "--quiet", *with_python, *hashed], place)
-        else:
-            run([sys.executable, "-m", "venv", str(environment)], place)
-            run([str(environment / "bin" / "pip"), "install", "--quiet", *hashed], place)
+        run(["uv", "venv", "--quiet", "--python", sys.executable, str(environment)], place)
+        run(["uv", "pip", "install", "--quiet", *with_python, "--require-hashes", "-r", "requirements.txt"], place)
 
     # --- start ---
 

@@ -1,4 +1,7 @@
-"""The first commands of the README, and the kit's own targets, as a user types them: in a clone, with Python and make alone."""
+"""The first commands of the README, and the kit's own targets, as a user types them: in a clone, with Python, make and uv alone.
+
+Without uv, they install with pip, as the run of all tests itself begins on a fresh machine. That takes ten times as long.
+"""
 
 import os
 import re
@@ -19,7 +22,7 @@ UNTRACKED = shutil.ignore_patterns(".git", ".venv", "build", "*_cache", "__pycac
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return user(tmp_path_factory.mktemp("home"))
+    return user(tmp_path_factory.mktemp("home"), uv=True)
 
 
 @pytest.fixture(scope="module")

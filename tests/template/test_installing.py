@@ -30,11 +30,13 @@ def copy(app: Path, tmp_path: Path) -> Path:
 
 
 def test_pinned_requirements_install_in_an_empty_environment(copy: Path, home: Path) -> None:
-    environment = user(home)
-    run([PYTHON, "-m", "venv", ".venv"], copy, environment)
+    """Test with uv, which takes a tenth of pip's time. pip installs the kit's own environment, with the same pins."""
+    environment = user(home, uv=True)
+    into = ["--python", ".venv"]
+    run(["uv", "venv", "--python", PYTHON, ".venv"], copy, environment)
+    run(["uv", "pip", "install", *into, "--require-hashes", "-r", "requirements.txt"], copy, environment)
+    run(["uv", "pip", "check", *into], copy, environment)
     python = copy / ".venv" / "bin" / "python"
-    run([python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", "requirements.txt"], copy, environment)
-    run([python, "-m", "pip", "check"], copy, environment)
     assert run([python, "-c", ANSWERS], copy, environment) == "200 OK\n"
     assert "worker" in run([python, "-m", "app", "--help"], copy, environment)
 
@@ -44,6 +46,7 @@ def test_pinned_requirements_install_in_an_empty_environment(copy: Path, home: P
 def test_make_starts_tests_and_lints_a_fresh_app(copy: Path, home: Path, installer: str) -> None:
     environment = user(home, uv=installer == "uv")
     serves(["make", "start"], copy, environment)
+    run([baking.PROGRAMS / "uv", "pip", "check", "--python", ".venv"], copy, environment)
     serves(["make", "start", "PROCFILE=Procfile"], copy, environment)
     assert "passed" in run(["make", "test"], copy, environment)
     run(["make", "lint"], copy, environment)
