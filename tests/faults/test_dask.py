@@ -186,9 +186,9 @@ def test_cancelled_job_on_a_cluster_leaves_the_cluster_and_takes_its_parts_away(
     wait_until(parts.is_half_done, STARTS_IN)
     assert {int(pid) for *_, pid in notes(parts.path)} == {*started[1:]}
     assert parts.processes() == set()
-    assert parts.handle.cancel()
-    assert parts.consumer.worker_pids()
-    with Client(address, set_as_default=False) as client:
+    with Client(address, set_as_default=False) as client:  # before the cancel, of which the scheduler tells all clients
+        assert parts.handle.cancel()
+        assert parts.consumer.worker_pids()
         wait_until(lambda: len(sum(client.processing().values(), ())) <= 2)  # a part that runs cannot be interrupted
         assert len(parts.times()) == PARTS // 2 + 2
         assert parts.handle.retry()

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from dask.delayed import delayed
+from distributed import Client
 
 from jobqueue import DaskUnavailable, DurableHuey, current_job
 from jobqueue.execution import dask_client
@@ -195,16 +196,47 @@ def test_scheduler_that_does_not_answer_is_named_with_what_to_do(
             pass
 
 
+# Code of a scheduler that tells all clients something in the moment that the first or the second one joins them.
+SPEAKS = """
+from distributed import SchedulerPlugin
+
+class Speaks(SchedulerPlugin):
+    clients = 0
+
+    def add_client(self, scheduler, client):
+        self.clients += 1
+        if self.clients <= 2:
+            scheduler.loop.add_callback(scheduler.report, {"op": "cancelled-keys", "keys": []})
+
+def dask_setup(scheduler):
+    scheduler.add_plugin(Speaks())
+"""
+
+
 @pytest.fixture
-def scheduler(tmp_path: Path) -> Iterator[tuple[str, ConsumerProcess]]:
-    """Yield the address of a scheduler without workers, and its process."""
+def scheduler(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, ConsumerProcess]]:
+    """Yield the address of a scheduler without workers, and its process. A parameter is code that it runs first."""
     file, log = tmp_path / "scheduler.json", tmp_path / "dask.log"
     command = ["-m", "dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    if (code := getattr(request, "param", None)) is not None:
+        command += ["--preload", code]
     with consumer_process(
         [*command, "--scheduler-file", str(file)], log=log, env=environment(KIT), cwd=tmp_path
     ) as process:
         wait_until(lambda: file.exists() and file.stat().st_size, STARTS_IN)
         yield json.loads(file.read_text())["address"], process
+
+
+@pytest.mark.parametrize("scheduler", [SPEAKS], indirect=True, ids=["speaks"])
+def test_scheduler_that_speaks_while_a_client_joins_is_joined(
+    job: CurrentJob, monkeypatch: pytest.MonkeyPatch, scheduler: tuple[str, ConsumerProcess]
+) -> None:
+    address, _ = scheduler
+    with pytest.raises(AssertionError):
+        Client(address, set_as_default=False)
+    monkeypatch.setenv("DASK_SCHEDULER", address)
+    with job.dask() as client:
+        assert client.status == "running"
 
 
 def test_cluster_without_workers_is_told_in_the_log_and_a_lost_one_fails_the_job(

@@ -170,15 +170,31 @@ def _result(following: Any, check: Callable[[], None]) -> Any:
         check()
 
 
+def _connect(address: str, security: "Security | None", answers_in: float) -> "Client":
+    """Connect to a scheduler.
+
+    Dask raises an AssertionError if the scheduler tells all clients something in the moment that this one joins them, for example
+    that a job's parts were cancelled. Then connect again.
+    """
+    from distributed import Client
+
+    until = time.monotonic() + answers_in
+    while True:
+        try:
+            return Client(address, security=security, timeout=answers_in)
+        except AssertionError:
+            if time.monotonic() > until:
+                raise
+
+
 @contextmanager
 def _client(address: str, security: "Security | None", answers_in: float) -> Iterator["Client"]:
     """Connect to a scheduler. At the end of the block, it forgets what this client asked for, and does not run what is left."""
-    from distributed import Client
-
     try:
-        client = Client(address, security=security, timeout=answers_in)
+        client = _connect(address, security, answers_in)
     except (
         OSError,
+        AssertionError,
         RuntimeError,
         TypeError,
         ValueError,
