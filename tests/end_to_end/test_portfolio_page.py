@@ -14,6 +14,13 @@ from tests.end_to_end.running import RunningApp, wait_until
 ANALYSE = "app.jobs.analysis.analyse"
 MINE = SYMBOLS[:18]  # of an uploaded file
 SLOW = 60_000  # milliseconds that an analysis may take on a busy machine
+INVALID = [  # a field's label, its value, and words of the message beside it
+    ("Training window", "8300", "Train on"),
+    ("Training window", "", "Enter a whole number"),
+    ("Rebalanced every", "0", "Enter between"),
+    ("Weight of one asset, at most", "4", "add up to 80 %"),
+    ("Assets", "", "Choose at least one asset"),
+]
 
 
 @pytest.fixture
@@ -86,33 +93,20 @@ def test_cancelled_analysis_ends_and_the_page_shows_it(desk: Page, app: RunningA
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("label", "value", "message"),
-    [
-        ("Training window", "8300", "Train on"),
-        ("Training window", "", "Enter a whole number"),
-        ("Rebalanced every", "0", "Enter between"),
-        ("Weight of one asset, at most", "4", "add up to 80 %"),
-        ("Assets", "", "Choose at least one asset"),
-    ],
-    ids=lambda value: value.replace(" ", "-") or "empty",
-)
-def test_invalid_input_is_refused_beside_its_field(
-    desk: Page, app: RunningApp, label: str, value: str, message: str
-) -> None:
-    if label == "Assets":
-        for _ in range(20):
-            desk.locator("#analysis-assets").press("Backspace")
-    else:
-        fill(desk, label, value)
-    start(desk)
-    expect(desk.get_by_text(message)).to_be_visible()
-    assert "job=" not in desk.url
+def test_invalid_input_and_an_address_without_a_job_are_told(desk: Page, app: RunningApp) -> None:
+    """Test one field after the other on a fresh page."""
+    for label, value, message in INVALID:
+        desk.goto(app.url)
+        expect(desk.get_by_label("Training window")).to_be_visible()
+        if label == "Assets":
+            for _ in range(20):
+                desk.locator("#analysis-assets").press("Backspace")
+        else:
+            fill(desk, label, value)
+        start(desk)
+        expect(desk.get_by_text(message)).to_be_visible()
+        assert "job=" not in desk.url
     jobs = DurableHuey("seen", f"sqlite:///{app.folder}/var/jobs.sqlite").jobs(task=ANALYSE)
     assert jobs == []
-
-
-@pytest.mark.long
-def test_address_without_a_job_shows_a_message(desk: Page, app: RunningApp) -> None:
     desk.goto(f"{app.url}/analysis?job=%3Cscript%3Enone")
     expect(desk.get_by_text("No such job")).to_be_visible()
