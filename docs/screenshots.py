@@ -153,18 +153,24 @@ def take_all(browser: Browser, app: RunningApp, filled: Filled, hidden: dict[str
 def shown(browser: Browser, app: RunningApp, filled: Filled) -> Iterator[tuple[str, Page]]:
     """Yield the name of each picture, and the page to take it of. Wait until it is still with `rest`."""
     session = log_in(browser, app)
+    # Few contexts, because each compiles all scripts anew.
+    contexts = {
+        (size, logged_in): browser.new_context(
+            viewport={"width": width, "height": height},
+            reduced_motion="reduce",
+            locale="en-GB",
+            timezone_id="UTC",
+            storage_state=session if logged_in else None,
+        )
+        for size, (width, height) in SIZES.items()
+        for logged_in in (True, False)
+    }
     for name, scene in SCENES.items():
         if scene.without_database:
             app.stop()
             app.start(AUTH="accounts", DATABASE_URL=NOWHERE)
-        for size, (width, height) in SIZES.items():
-            page = browser.new_page(
-                viewport={"width": width, "height": height},
-                reduced_motion="reduce",
-                locale="en-GB",
-                timezone_id="UTC",
-                storage_state=session if scene.logged_in else None,
-            )
+        for size in SIZES:
+            page = contexts[size, scene.logged_in].new_page()
             page.set_default_timeout(1000 * SLOW)
             for scheme in SCHEMES:
                 page.emulate_media(color_scheme=scheme)
@@ -245,7 +251,7 @@ from app.jobs.frontier import efficient_frontier
 from app.jobs.hello import greet
 from app.jobs.market import prices
 from app.portfolio.universe import SYMBOLS
-for n in range(8):
+for n in range(rounds):
     ann, ben = ("ann", "ben") if n % 2 else ("ben", "ann")
     greet.using(owner=ann)("Ben", n % 3)
     efficient_frontier.using(owner=ben)(SYMBOLS[: 4 + n], 5 + n)
@@ -281,8 +287,11 @@ print(json.dumps({"running": running}))
 """
 
 
-def fill(app: RunningApp, prices_url: str) -> Filled:
-    """Start the app, and let its workers do the work that the pages show. Return while an analysis runs."""
+def fill(app: RunningApp, prices_url: str, rounds: int = 8) -> Filled:
+    """Start the app, and let its workers do the work that the pages show. Return while an analysis runs.
+
+    :param rounds: how often jobs of each kind have run before. Tables and charts are as long as that.
+    """
     user(app, "ann", "--admin")
     user(app, "ben")
     settings = {"AUTH": "accounts", "WORKERS": "3", "QUEUES": "default,interactive,heavy:1"}
@@ -290,7 +299,7 @@ def fill(app: RunningApp, prices_url: str) -> Filled:
     huey = DurableHuey("screenshots", ledger)
     try:
         app.start(PRICES_URL=prices_url, **settings)
-        ids = submit(app, MANY)
+        ids = submit(app, f"rounds = {rounds}\n{MANY}")
         wait_until(lambda: all(job.state.ended for job in huey.jobs(limit=1000)))
         put_back(app, before=ids["failed"])
         app.stop()
