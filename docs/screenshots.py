@@ -316,9 +316,9 @@ def fill(app: RunningApp, prices_url: str, rounds: int = 8) -> Filled:
         ids |= submit(app, REST)
         wait_until(lambda: far_enough(huey.get_job(ids["running"])))
         for worker in huey.workers():
-            process = psutil.Process(worker.pid)
-            for each in [process, *process.children(recursive=True)]:
-                each.nice(19)  # an analysis runs on, and the browser goes first
+            if worker.job == ids["running"]:
+                for each in psutil.Process(worker.pid).children(recursive=True):
+                    each.suspend()  # otherwise its parts and the browser share the processors
     finally:
         huey.storage.close()
     return Filled(**ids)
