@@ -42,8 +42,8 @@ venv: .venv/ready
 .venv/ready: requirements.txt
 $(PEERS)/ready: benchmarks/requirements.txt
 
-# With uv where there is one, with venv and pip where not. pip leaves a wheel of the same version as it is, so it is forced. It would
-# compile on one processor alone. Some packages hold files that are no Python of today, and these do not compile.
+# With uv where there is one, with venv and pip where not. pip leaves a wheel of the same version as it is, so it is forced. pip
+# compiles on one processor, compileall on all of them. It fails on a few files of packages that are for other versions of Python.
 .venv/ready $(PEERS)/ready:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than Python 3.11: name a newer one with make venv PYTHON=/path/to/python3"; exit 1; }

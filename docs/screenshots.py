@@ -21,7 +21,7 @@ from threading import Thread
 from typing import Any, Literal
 
 import psutil
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from docs.small_png import small
 from jobqueue import DurableHuey, Job, State
@@ -153,18 +153,26 @@ def take_all(browser: Browser, app: RunningApp, filled: Filled, hidden: dict[str
 def shown(browser: Browser, app: RunningApp, filled: Filled) -> Iterator[tuple[str, Page]]:
     """Yield the name of each picture, and the page to take it of. Wait until it is still with `rest`."""
     session = log_in(browser, app)
-    # Few contexts, because each compiles all scripts anew.
-    contexts = {
-        (size, logged_in): browser.new_context(
-            viewport={"width": width, "height": height},
-            reduced_motion="reduce",
-            locale="en-GB",
-            timezone_id="UTC",
-            storage_state=session if logged_in else None,
-        )
-        for size, (width, height) in SIZES.items()
-        for logged_in in (True, False)
-    }
+    with contextlib.ExitStack() as opened:
+        contexts = {  # few, because each compiles all scripts anew
+            (size, logged_in): opened.enter_context(
+                browser.new_context(
+                    viewport={"width": width, "height": height},
+                    reduced_motion="reduce",
+                    locale="en-GB",
+                    timezone_id="UTC",
+                    storage_state=session if logged_in else None,
+                )
+            )
+            for size, (width, height) in SIZES.items()
+            for logged_in in (True, False)
+        }
+        yield from _in_contexts(contexts, app, filled)
+
+
+def _in_contexts(
+    contexts: dict[tuple[str, bool], BrowserContext], app: RunningApp, filled: Filled
+) -> Iterator[tuple[str, Page]]:
     for name, scene in SCENES.items():
         if scene.without_database:
             app.stop()
@@ -251,11 +259,12 @@ from app.jobs.frontier import efficient_frontier
 from app.jobs.hello import greet
 from app.jobs.market import prices
 from app.portfolio.universe import SYMBOLS
-for n in range(rounds):
+for n in range(8):
     ann, ben = ("ann", "ben") if n % 2 else ("ben", "ann")
     greet.using(owner=ann)("Ben", n % 3)
     efficient_frontier.using(owner=ben)(SYMBOLS[: 4 + n], 5 + n)
-    analyse.using(owner=ann)(SYMBOLS[n : n + 6], "variance", 1260, 252)
+    if n < analyses:
+        analyse.using(owner=ann)(SYMBOLS[n : n + 6], "variance", 1260, 252)
     if n % 3 == 0:
         efficient_frontier.using(owner=ben)(["AAPL", "TSLA"])  # TSLA has no prices
 print(json.dumps({"failed": prices.refresh().id}))
@@ -287,10 +296,10 @@ print(json.dumps({"running": running}))
 """
 
 
-def fill(app: RunningApp, prices_url: str, rounds: int = 8) -> Filled:
-    """Start the app, and let its workers do the work that the pages show. Return while an analysis runs.
+def fill(app: RunningApp, prices_url: str, analyses: int = 8) -> Filled:
+    """Start the app, and let its workers do the work that the pages show. Return in the middle of an analysis, which is stopped there.
 
-    :param rounds: how often jobs of each kind have run before. Tables and charts are as long as that.
+    :param analyses: how many short analyses run before. They take most of the time.
     """
     user(app, "ann", "--admin")
     user(app, "ben")
@@ -299,7 +308,7 @@ def fill(app: RunningApp, prices_url: str, rounds: int = 8) -> Filled:
     huey = DurableHuey("screenshots", ledger)
     try:
         app.start(PRICES_URL=prices_url, **settings)
-        ids = submit(app, f"rounds = {rounds}\n{MANY}")
+        ids = submit(app, f"analyses = {analyses}\n{MANY}")
         wait_until(lambda: all(job.state.ended for job in huey.jobs(limit=1000)))
         put_back(app, before=ids["failed"])
         app.stop()
@@ -318,7 +327,7 @@ def fill(app: RunningApp, prices_url: str, rounds: int = 8) -> Filled:
         for worker in huey.workers():
             if worker.job == ids["running"]:
                 for each in psutil.Process(worker.pid).children(recursive=True):
-                    each.suspend()  # otherwise its parts and the browser share the processors
+                    each.suspend()  # otherwise the browser waits for its parts
     finally:
         huey.storage.close()
     return Filled(**ids)

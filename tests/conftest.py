@@ -22,7 +22,7 @@ from tests.storages import STORAGES, Storage, storage_for
 # pytest's changes of assertions, is kept elsewhere for the next run.
 sys.dont_write_bytecode, sys.pycache_prefix = False, str(baking.KIT / "build" / "bytecode")
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-# nbformat imports it by way of jsonschema, to check addresses in other alphabets. It builds its parsers for one to three seconds.
+# nbformat imports jsonschema, which would load this package to check addresses in other alphabets. Loading it takes seconds.
 sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 # Processes that a test starts use the engine's source by default. Only installed apps use the wheel.
 os.environ["PYTHONPATH"] = str(baking.ENGINE)

@@ -44,7 +44,7 @@ def test_the_app_of_the_readme_is_made_and_runs(clone: Path, environment: dict[s
     assert "app/pages/first_job.py" in promoted
 
 
-@pytest.mark.parametrize("target", ["lint", "wheel", "lock"])
+@pytest.mark.parametrize("target", ["lint", "wheel", "notebooks", "lock"])
 def test_the_kits_targets_work_in_any_folder(clone: Path, environment: dict[str, str], target: str) -> None:
     run(["make", target], clone, environment)
 

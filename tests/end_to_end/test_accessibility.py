@@ -22,7 +22,7 @@ def test_axe_finds_no_fault_on_any_page(browser: Browser, bake: Bake, tmp_path: 
     faults = {}
     try:
         with screenshots.prices_that_fail() as prices_url:
-            filled = screenshots.fill(app, prices_url, rounds=2)
+            filled = screenshots.fill(app, prices_url, analyses=2)
         for name, page in screenshots.shown(browser, app, filled):
             screenshots.rest(page)
             found = Axe().run(page, options=COLOURS if "dark" in name else EVERYTHING)

@@ -105,11 +105,11 @@ def run_all(page: Page, address: str, name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("app", ["blank"], indirect=True)
-def test_an_app_is_shown_inline_and_its_links_lead_to_its_pages(app: RunningApp, page: Page) -> None:
-    """Test under a prefix, as JupyterHub serves it. The other tests have none."""
+@pytest.mark.parametrize("base", ["/", "/user/ann/"])
+def test_an_app_is_shown_inline_and_its_links_lead_to_its_pages(app: RunningApp, page: Page, base: str) -> None:
     app.start()  # for its workers
     write(app.folder / "notebooks" / "inline.ipynb", *[HELLO] * 10, "'room below the last frame'")
-    with jupyterlab(app.folder, "/user/ann/") as address:
+    with jupyterlab(app.folder, base) as address:
         run_all(page, address, "inline.ipynb")
         frames = page.locator(".jp-OutputArea iframe")
         expect(frames).to_have_count(10, timeout=SECONDS)

@@ -93,7 +93,7 @@ def test_cancelled_analysis_ends_and_the_page_shows_it(desk: Page, app: RunningA
 
 
 @pytest.mark.long
-def test_invalid_input_and_an_address_without_a_job_are_told(desk: Page, app: RunningApp) -> None:
+def test_invalid_input_and_an_unknown_job_show_a_message(desk: Page, app: RunningApp) -> None:
     """Test one field after the other on a fresh page."""
     for label, value, message in INVALID:
         desk.goto(app.url)

@@ -82,8 +82,8 @@ def pile_up(ledger: Ledger, count: int, state: State, task: str) -> None:
 def tidy(ledger: Ledger) -> None:
     """Update the statistics, as a server's autovacuum would. Do nothing on SQLite, where nobody runs ANALYZE.
 
-    They are of ten times as many rows. By the statistics of a small sample, RARE has few jobs once in a while: Postgres then reads and
-    sorts all of them for a list.
+    Sample ten times as many rows as by default. In a small sample, RARE sometimes has so few jobs that Postgres reads and sorts all of
+    them for a list.
     """
     if not ledger.database.dialect.one_writer:
         with patient(ledger) as tx:
