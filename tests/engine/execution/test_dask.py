@@ -1,8 +1,10 @@
 """`job.dask` and `job.gather`, in real Dask processes: their results, their errors, and their end."""
 
+import importlib
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -37,6 +39,14 @@ def ran_in(number: int) -> tuple[int, int]:
 def importer_of(number: int, module: str) -> tuple[int, int]:
     """Return the process in which the module was imported, and this one."""
     return sys.modules[module].IMPORTED_IN, os.getpid()
+
+
+def error_of_import(module: str) -> str:
+    try:
+        importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        return f"{type(error).__name__}: {error}"
+    return "none"
 
 
 def fails_or_waits(number: int) -> None:
@@ -104,15 +114,20 @@ def test_nothing_stays_in_temporary_folders_and_shared_memory(job: CurrentJob, m
         assert [*Path(parent).iterdir()] == []
 
 
-@pytest.mark.parametrize("source", [None, "raise ValueError('not today')"])
-def test_module_that_cannot_be_imported_stops_no_part_that_does_without(
-    job: CurrentJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str | None
+@pytest.mark.parametrize(
+    "statement", ["import module_that_is_missing", "raise ValueError('not today')", "raise SystemExit"]
+)
+def test_module_that_cannot_be_imported_fails_only_the_parts_that_import_it(
+    job: CurrentJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], statement: str
 ) -> None:
-    if source is not None:
-        (tmp_path / "broken_module.py").write_text(source)
-        monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken_module.py").write_text(f"import os\nprint('imported in', os.getpid())\n{statement}\n")
+    monkeypatch.syspath_prepend(tmp_path)
     with job.dask(workers=1, imports=["broken_module"]) as client:
-        assert [number for number, _ in job.gather(client, client.map(ran_in, range(2)))] == [0, 1]
+        parents = {client.submit(os.getppid, pure=False).result() for _ in range(2)}
+        error = client.submit(error_of_import, "broken_module").result()
+    output = capfd.readouterr().err
+    assert [f"imported in {server}" for server in parents] == re.findall("imported in [0-9]+", output)[:1]
+    assert f"Dask's processes begin without the module broken_module: its import raised {error}" in output
 
 
 def test_failed_part_raises_its_error_and_cancels_the_others(job: CurrentJob) -> None:

@@ -136,8 +136,8 @@ class CurrentJob:
 
         :param workers: the number of processes. By default one for each processor of the machine. A cluster has its own number.
         :param imports: modules that the parts need, such as "sklearn.linear_model". They are imported once, while Dask starts, and
-            the processes begin with them. If an import fails, the parts that import the module raise the exception. A cluster
-            ignores this.
+            the processes begin with them. If an import fails, the worker's output says so, and the parts that import the module
+            raise the exception. A cluster ignores this.
 
         The block raises ValueError for fewer than 1 workers, or if `imports` is not a list of names. It raises DaskUnavailable if
         Dask is not installed (the extra `dask`), if the scheduler does not answer, or if the processes do not start. On a worker

@@ -40,6 +40,8 @@ SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps semaphores
 # MALLOC_TRIM_THRESHOLD_ is not among them: it costs a job with numpy a sixth of its time, and the processes end with the job.
 ENVIRON = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
+IMPORTS = "JOBQUEUE_DASK_IMPORTS"  # the variable with the names of the modules that `dask_imports` imports, as JSON
+
 # The scheduler, and the nannies that start a worker again when it has died. A host's SIGTERM to all processes ends neither them nor the
 # workers: the consumer lets the job end, or releases it. Processes that a part starts end as usual. The first line of the output is
 # the address. What parts print goes to the log. Workers are forks of a server that has imported what they need; multiprocessing
@@ -51,7 +53,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the workers inherit it until th
 output = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
 given = json.loads(sys.stdin.readline())
-multiprocessing.set_forkserver_preload(["distributed", *given["imports"]])
+multiprocessing.set_forkserver_preload(["distributed", "jobqueue.execution.dask_imports"])
 multiprocessing.current_process()._config["semprefix"] = given["semaphores"]  # SIGKILL leaves them to the job's process
 tempfile.tempdir = given["folder"]  # of the fork server's socket
 forkserver.ensure_running()
@@ -224,12 +226,12 @@ def _local_cluster(
                     [*guard.command, sys.executable, "-P", "-c", LAUNCH],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    env=ENVIRON | os.environ | {"PYTHONPATH": path},
+                    env=ENVIRON | os.environ | {"PYTHONPATH": path, IMPORTS: json.dumps([*imports])},
                     **guard.options,
                 )
             assert program.stdin is not None and program.stdout is not None
             with suppress(BrokenPipeError), program.stdin:
-                _tell(program.stdin, {"imports": [*imports], "folder": folder, "semaphores": f"/{Path(folder).name}"})
+                _tell(program.stdin, {"folder": folder, "semaphores": f"/{Path(folder).name}"})
                 from dask.system import CPU_COUNT  # while they are imported there
                 from distributed import Security
 
