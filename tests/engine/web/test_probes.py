@@ -54,13 +54,13 @@ def test_a_ready_process_names_each_check_the_release_and_the_workers(client: Fl
 
 
 def test_a_process_that_stops_is_not_ready_and_healthy(client: FlaskClient) -> None:
-    stopping.set()
+    stopping.is_set = True
     try:
         answer = client.get("/readyz")
         assert (answer.status_code, (answer.json or {})["checks"]["process"]) == (503, "stopping")
         assert client.get("/healthz").status_code == 200
     finally:
-        stopping.clear()
+        stopping.is_set = False
 
 
 def test_a_process_without_its_database_says_so_without_a_name(client: FlaskClient, huey: DurableHuey) -> None:

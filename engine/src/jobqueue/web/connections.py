@@ -54,7 +54,7 @@ class Connection(HTTPChannel):
 
     def service(self) -> None:
         """Answer a request, in a thread of its own."""
-        if stopping.is_set():
+        if stopping.is_set:
             self.requests[0].headers["CONNECTION"] = "close"
         super().service()
 

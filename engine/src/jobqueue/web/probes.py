@@ -51,7 +51,7 @@ class Probes:
     def readyz(self) -> Answer:
         """Say whether this process should get requests, and why not."""
         found = self._readiness.findings()
-        stops = stopping.is_set()
+        stops = stopping.is_set
         ready = found.good and not stops
         told = {
             "ready": ready,

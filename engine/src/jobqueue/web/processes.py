@@ -1,5 +1,6 @@
 """Serve in several processes (WEB_CONCURRENCY). They die with the first process, which starts those again that were killed."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -26,17 +27,19 @@ def run(count: int, serve: Callable[[int], None]) -> int:
         nonlocal stops
         stops = True
         for child in children:
-            os.kill(child, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # it has ended just now
+                os.kill(child, signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     while True:
         while not stops and len(children) < count:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until the child is known, and has no handler
-            child = os.fork()
-            if child == 0:
-                os._exit(_serve(serve, parent))
-            children.add(child)
+            if not stops:  # a SIGTERM may have come since the last look
+                child = os.fork()
+                if child == 0:
+                    os._exit(_serve(serve, parent))
+                children.add(child)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         if not children:
             return next(filter(None, codes), 0)

@@ -47,13 +47,13 @@ def serve(app: Any, listening: socket.socket, *, linger_s: float, parent: int | 
     server.channel_class = Connection
 
     def stop(*_: object) -> None:
-        stopping.set()
+        stopping.is_set = True
         server.pull_trigger()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     logger.info("Serving on %s, port %s.", server.effective_host, server.effective_port)
-    while not stopping.is_set():
+    while not stopping.is_set:
         _turn(server, LOOK, parent)
     logger.info("Stopping: accepting requests for %g s more.", linger_s)
     _turn_until(time.monotonic() + linger_s, server, parent)

@@ -1,5 +1,13 @@
-"""The event of a stop: the server sets it at SIGTERM, and `/readyz` reads it."""
+"""Whether this web process is stopping: the server notes it at SIGTERM, and `/readyz` reads it."""
 
-import threading
 
-stopping = threading.Event()
+class Stopping:
+    """A flag that a signal's handler may set at any moment.
+
+    An event has a lock. If a second SIGTERM interrupts the handler of the first while it holds that lock, the process waits for itself.
+    """
+
+    is_set = False
+
+
+stopping = Stopping()
