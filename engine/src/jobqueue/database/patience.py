@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-READ = 2.0  # seconds that a request waits for a statement by itself, or for a connection
+READ = 1.5  # seconds that a request waits for a statement by itself, or for a connection
 WRITE = 4.0  # seconds that it waits for one of a transaction, which may have to wait for others and for the disk
 HANGS = 1.0  # seconds without an answer after which a failed call counts as having waited in vain
 REST = 2.0  # seconds after such a call in which requests do not ask the database
