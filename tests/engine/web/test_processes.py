@@ -32,7 +32,7 @@ signal.pthread_sigmask = stop_and_mask
 """
 
 PROCESSES = """
-import os, signal, time
+import os, signal
 from jobqueue.web import processes
 
 first = os.getpid()
@@ -42,7 +42,7 @@ def serve(parent):
     try:
         open("the first to serve", "x").close()
     except FileExistsError:
-        time.sleep(60)
+        signal.pause()  # until SIGTERM, which ends it
 {moment}
 raise SystemExit(processes.run(2, serve))
 """

@@ -1,4 +1,4 @@
-"""Whether this web process is stopping: the server notes it at SIGTERM, and `/readyz` reads it."""
+"""The flag of a stop: the server sets it at SIGTERM, and `/readyz` reads it."""
 
 
 class Stopping:
