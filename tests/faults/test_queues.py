@@ -34,7 +34,7 @@ def test_reserved_worker_starts_interactive_jobs_at_once_and_its_replacement_too
     before = consumer.worker_pids()
     for pid in before:
         kill(pid)
-    wait_until(lambda: len(consumer.worker_pids()) == 2 and not {*before} & {*consumer.worker_pids()})
+    wait_until(lambda: len(pids := consumer.worker_pids()) == 2 and not {*pids} & {*before})
     wait_until(lambda: heavy[0].state is State.RUNNING)
     assert tasks.quick.using(queue="interactive")("after").get(blocking=True, timeout=10) == "after"
     assert [handle.state for handle in heavy] == [State.RUNNING, *[State.QUEUED] * 4]

@@ -112,7 +112,7 @@ def test_timeout_in_an_uninterruptible_call_ends_the_process_and_is_retried(
     assert (failed.state, failed.attempt, failed.losses) == (State.FAILED, 1, 0)
     assert failed.error == "Timed out: the attempt exceeded its timeout in a call that could not be interrupted."
     assert (retried.state, retried.attempt, retried.losses) == (State.SUCCEEDED, 2, 0)
-    wait_until(lambda: len(consumer.worker_pids()) == 2 and not {*consumer.worker_pids()} & {*workers})
+    wait_until(lambda: len(pids := consumer.worker_pids()) == 2 and not {*pids} & {*workers})
 
 
 def test_job_whose_arguments_never_unpickle_fails(start: StartConsumer, tasks: SimpleNamespace) -> None:
