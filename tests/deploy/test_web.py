@@ -140,7 +140,7 @@ def test_an_interrupt_ends_a_web_at_once(start: Start) -> None:
 
 def test_a_killed_web_leaves_no_child_that_serves(start: Start) -> None:
     with start(WEB_CONCURRENCY="2") as web:
-        children = wait_until(lambda: web.children() if len(web.children()) == 2 else [])
+        children = wait_until(lambda: both if len(both := web.children()) == 2 else [])
         web.process.kill()
         web.process.wait()
         wait_until(lambda: refuses(web), 1)
@@ -149,7 +149,7 @@ def test_a_killed_web_leaves_no_child_that_serves(start: Start) -> None:
 
 def test_a_killed_child_is_started_again_and_all_stop_as_one_does(start: Start) -> None:
     with start(WEB_CONCURRENCY="2") as web:
-        first, second = wait_until(lambda: web.children() if len(web.children()) == 2 else [])
+        first, second = wait_until(lambda: both if len(both := web.children()) == 2 else [])
         first.kill()
         wait_until(lambda: len({child.pid for child in web.children()} - {first.pid}) == 2)
         assert second.is_running() and web.answers()
