@@ -190,6 +190,9 @@ def test_cancelled_job_on_a_cluster_leaves_the_cluster_and_takes_its_parts_away(
         assert parts.handle.cancel()
         assert parts.consumer.worker_pids()
         wait_until(lambda: len(sum(client.processing().values(), ())) <= 2)  # a part that runs cannot be interrupted
+        wait_until(
+            lambda: not any(client.run(lambda dask_worker: len(dask_worker.state.ready)).values())
+        )  # they hear it later
         assert len(parts.times()) == PARTS // 2 + 2
         assert parts.handle.retry()
         parts.ends_well()

@@ -10,9 +10,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import dask.system
+import distributed.system
 import psutil
 import pytest
 from dask.delayed import delayed
@@ -72,18 +75,21 @@ def job(noted: Noted) -> CurrentJob:
 
 
 def test_results_come_from_other_processes_which_end_with_the_block(
-    job: CurrentJob, noted: Noted, running_loop: None
+    job: CurrentJob, noted: Noted, running_loop: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {*psutil.Process().children(recursive=True)}
+    monkeypatch.setattr(distributed.system, "MEMORY_LIMIT", 3 * dask_client.ROOM)
     with job.dask(workers=2) as client:
         started = {*psutil.Process().children(recursive=True)} - before
         found = dict(job.gather(client, client.map(ran_in, range(8)), "part", done=2))
         workers = client.nthreads()
+        limits = [worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()]
         assert delayed(os.getpid)().compute() in {process.pid for process in started}
     assert found.keys() == {*range(8)}
     assert {*found.values()} <= {process.pid for process in started}
     assert noted == [(done, 10, f"part {done} of 10") for done in range(2, 11)]
     assert [*workers.values()] == [1, 1]
+    assert limits == [1.5 * dask_client.ROOM] * 2
     assert all(address.startswith("tls://127.0.0.1:") for address in workers)  # which refuse others
     assert started
     wait_until(lambda: not any(alive(process.pid) for process in started), 1)
@@ -101,6 +107,25 @@ def test_modules_are_imported_once_before_the_processes_begin(
     assert len({*processes}) == 2
     assert not {*importers} & {*processes, os.getpid()}
     assert noted == []  # without a note
+
+
+@pytest.mark.parametrize(
+    ("processors", "memory", "workers"), [(2, 24 * 2**30, 2), (16, 2 * 2**30, 4), (8, 500 * 2**20, 1)]
+)
+def test_processes_have_a_processor_and_room_each(
+    job: CurrentJob, monkeypatch: pytest.MonkeyPatch, processors: int, memory: int, workers: int
+) -> None:
+    monkeypatch.setattr(dask.system, "CPU_COUNT", processors)
+    monkeypatch.setattr(distributed.system, "MEMORY_LIMIT", memory)
+    assert job.dask_workers == workers
+
+
+def test_process_gets_more_than_its_share_of_a_small_memory(job: CurrentJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed.system, "MEMORY_LIMIT", dask_client.ROOM // 4)
+    with job.dask(workers=1) as client:
+        (worker,) = client.scheduler_info()["workers"].values()
+        assert worker["memory_limit"] == dask_client.ROOM
+        assert client.submit(os.getpid).result() != os.getpid()
 
 
 def test_nothing_stays_in_temporary_folders_and_shared_memory(job: CurrentJob, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +161,20 @@ def test_failed_part_raises_its_error_and_cancels_the_others(job: CurrentJob) ->
         with pytest.raises(TimeoutError, match="the part's own"):
             list(job.gather(client, futures, "part"))
         assert [future.status for future in futures] == ["error", "cancelled", "cancelled"]
+
+
+class JustInTime(Future[str]):
+    """A result that comes when the wait for it has timed out, and the caller does not know that yet."""
+
+    def result(self, timeout: float | None = None) -> str:
+        if not self.done():
+            self.set_result("came")
+            raise TimeoutError
+        return super().result(timeout)
+
+
+def test_result_that_comes_when_the_wait_for_it_times_out_is_taken() -> None:
+    assert dask_client._result(JustInTime(), lambda: None) == "came"
 
 
 def test_immediate_mode_runs_parts_in_dask_and_saves_them_as_steps(huey: DurableHuey) -> None:

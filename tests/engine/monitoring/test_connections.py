@@ -19,7 +19,7 @@ def test_the_workers_that_are_named_are_the_most_that_fit(most: int, listens: bo
 @pytest.mark.parametrize("listens", [True, False])
 def test_a_consumer_is_refused_only_if_it_does_not_fit_alone(listens: bool) -> None:
     most = 97
-    alone = most - SPARE - (2 if listens else 1)
+    alone = most - (2 if listens else 1)
     assert ConnectionPlan(0, most, alone, listens).refusal == ""
     fitting = ConnectionPlan(0, most, alone, listens).fitting_workers
     assert f"--workers {fitting} " in ConnectionPlan(0, most, alone + 1, listens).refusal
@@ -27,6 +27,8 @@ def test_a_consumer_is_refused_only_if_it_does_not_fit_alone(listens: bool) -> N
 
 def test_a_database_that_is_too_small_for_any_worker_is_named() -> None:
     assert "WORKERS=1" in ConnectionPlan(0, 8, 1, True).advice
+    assert ConnectionPlan(0, 3, 1, True).refusal == ""
+    assert ". Use a database with more connections, or connect" in ConnectionPlan(0, 2, 1, True).refusal
 
 
 def test_a_web_process_opens_as_many_as_are_planned() -> None:

@@ -31,6 +31,32 @@ def stop_and_mask(how, signals):
 signal.pthread_sigmask = stop_and_mask
 """
 
+# A process that ends was left behind by another, and is given to the first process, as to process 1 of a container.
+WITH_AN_ORPHAN = """
+import ctypes
+
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1) == 0
+child = os.fork()
+if child == 0:
+    if os.fork():
+        os._exit(0)
+    while os.getppid() != first:
+        pass
+    os._exit(0)
+os.waitpid(child, 0)
+wait = os.wait
+ended = []
+
+def wait_and_stop():
+    ended.append(wait())
+    if len(ended) == 2:  # the orphan and the first child
+        os.kill(first, signal.SIGTERM)
+    return ended[-1]
+
+os.wait = wait_and_stop
+"""
+
 PROCESSES = """
 import os, signal
 from jobqueue.web import processes
@@ -78,7 +104,9 @@ assert times > 2
 """
 
 
-@pytest.mark.parametrize("moment", [AFTER_AN_END, BEFORE_A_CHILD], ids=["after an end", "before a child"])
+@pytest.mark.parametrize(
+    "moment", [AFTER_AN_END, BEFORE_A_CHILD, WITH_AN_ORPHAN], ids=["after an end", "before a child", "with an orphan"]
+)
 def test_sigterm_at_any_moment_stops_all_processes(tmp_path: Path, moment: str) -> None:
     code = PROCESSES.format(moment=moment)
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=30).returncode == 0

@@ -29,11 +29,9 @@ def compute(
     :param note: what a part is, for people.
     :param done: the number of parts that were done before.
     """
-    from dask.system import CPU_COUNT  # only workers import Dask
-
     of = done + len(calls)
     alone = seconds * len(calls)
-    parallel = settings.dask_scheduler or START + alone / CPU_COUNT < alone
+    parallel = settings.dask_scheduler or (START < alone and START + alone / job.dask_workers < alone)
     size = max(1, round(BATCH / seconds)) if parallel else 1
     parts = list(calls.items())
     batches = [parts[first : first + size] for first in range(0, len(parts), size)]

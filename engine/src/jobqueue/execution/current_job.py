@@ -134,7 +134,7 @@ class CurrentJob:
                 futures = client.map(price, tickers)
                 prices = dict(job.gather(client, futures, "prices"))
 
-        :param workers: the number of processes. By default one for each processor of the machine. A cluster has its own number.
+        :param workers: the number of processes. By default `dask_workers`. A cluster has its own number.
         :param imports: modules that the parts need, such as "sklearn.linear_model". They are imported once, while Dask starts, and
             the processes begin with them. If an import fails, the worker's output says so, and the parts that import the module
             raise the exception. A cluster ignores this.
@@ -145,6 +145,14 @@ class CurrentJob:
         """
         scheduler = self.dask_scheduler or os.environ.get("DASK_SCHEDULER")
         return dask_client.connected(workers, imports, scheduler, self.check_claim)
+
+    @property
+    def dask_workers(self) -> int:
+        """Return the number of processes that `dask` starts by default: one for each processor, each with 512 MiB of memory or more.
+
+        A container's limits count as the machine's size. Raises ImportError if Dask is not installed (the extra `dask`).
+        """
+        return dask_client.default_workers()
 
     def gather(
         self, client: "Client", futures: Iterable["Future[Any]"], note: str | None = None, done: int = 0

@@ -34,6 +34,8 @@ STARTS_IN = 120.0  # seconds that Dask's processes may take to start on a busy h
 ANSWERS_IN = 10.0  # seconds that a scheduler may take to answer
 CLOSES_IN = 2.0  # seconds that it may take to say goodbye to a client
 
+ROOM = 512 * 2**20  # bytes of memory for each process. What its parts import takes a good part of it
+
 SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps semaphores
 
 # Each processor has a part, so a part has one thread. Dask would set this for each worker, but a fork has read it before. Dask's
@@ -75,6 +77,7 @@ os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.
 cluster = LocalCluster(
     n_workers=given["workers"],
     threads_per_worker=1,
+    memory_limit=given["memory"],
     host="127.0.0.1",
     local_directory=given["folder"],
     dashboard_address=None,
@@ -92,13 +95,21 @@ class DaskUnavailable(RuntimeError):
     """Dask is not installed, did not start, does not answer, or lost the parts of a job."""
 
 
+def default_workers() -> int:
+    """Return one for each processor, or fewer if there is less than ROOM for each. A container may limit both."""
+    from dask.system import CPU_COUNT
+    from distributed.system import MEMORY_LIMIT
+
+    return max(1, min(CPU_COUNT, MEMORY_LIMIT // ROOM))
+
+
 @contextmanager
 def connected(
     workers: int | None, imports: Sequence[str], scheduler: str | None, check: Callable[[], None]
 ) -> Iterator["Client"]:
     """Yield a client of a new local cluster, or of the cluster at an address. See CurrentJob.dask.
 
-    :param workers: the number of local processes. None for one for each processor.
+    :param workers: the number of local processes. None for `default_workers`.
     :param imports: modules that the local processes import.
     :param scheduler: the address of a cluster, such as "tcp://10.0.0.5:8786". None to start local processes.
     :param check: called while local processes start. What it raises ends them.
@@ -167,8 +178,8 @@ def _result(following: Any, check: Callable[[], None]) -> Any:
         try:
             return following.result(CHECK)
         except TimeoutError:
-            if following.done():  # it is the part's own
-                raise
+            if following.done():  # the error is the part's own, or the result came just now
+                return following.result()
         check()
 
 
@@ -232,11 +243,13 @@ def _local_cluster(
             assert program.stdin is not None and program.stdout is not None
             with suppress(BrokenPipeError), program.stdin:
                 _tell(program.stdin, {"folder": folder, "semaphores": f"/{Path(folder).name}"})
-                from dask.system import CPU_COUNT  # while they are imported there
-                from distributed import Security
+                from distributed import Security  # while it is imported there
+                from distributed.system import MEMORY_LIMIT
 
-                security = Security.temporary()
-                _tell(program.stdin, {"workers": workers or CPU_COUNT, "security": _fields(security)})
+                workers, security = workers or default_workers(), Security.temporary()
+                # Dask pauses a process that takes more, and starts it again: with too little, the parts would never end.
+                memory = max(MEMORY_LIMIT // workers, ROOM)
+                _tell(program.stdin, {"workers": workers, "memory": memory, "security": _fields(security)})
             yield _read_address(program.stdout, check), security
         finally:
             guard.kill(program)

@@ -57,12 +57,15 @@ class ConnectionPlan:
         >>> ConnectionPlan(used=3, most=97, workers=500, listens=True).refusal
         '500 workers need 502 connections, and the database accepts 97. Start at most 44 workers (--workers 44 or WORKERS=44), or connect through a pooler such as PgBouncer.'
         """
-        if self.consumer + SPARE <= self.most:
+        if self.consumer <= self.most:
             return ""
-        fitting = max(self.fitting_workers, 1)
+        fitting = self.fitting_workers
+        mend = f"Start at most {fitting} workers (--workers {fitting} or WORKERS={fitting})"
+        if fitting < 1:
+            mend = "Use a database with more connections"
         return (
-            f"{self.workers} workers need {self.consumer} connections, and the database accepts {self.most}. Start at most "
-            f"{fitting} workers (--workers {fitting} or WORKERS={fitting}), or connect through a pooler such as PgBouncer."
+            f"{self.workers} workers need {self.consumer} connections, and the database accepts {self.most}. {mend}, or connect "
+            "through a pooler such as PgBouncer."
         )
 
     @property

@@ -44,6 +44,8 @@ def run(count: int, serve: Callable[[int], None]) -> int:
         if not children:
             return next(filter(None, codes), 0)
         child, status = os.wait()
+        if child not in children:  # process 1 of a container is given the processes that others leave behind
+            continue
         children.remove(child)
         code = os.waitstatus_to_exitcode(status)
         if code > 0 and not stops:  # another one would fail alike
