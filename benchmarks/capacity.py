@@ -212,7 +212,7 @@ def passed(of: Needs, limits: Mapping[str, float]) -> dict[str, float]:
 
 
 def simulation(load: Load, costs: Costs, limits: Mapping[str, float], seconds: Sequence[float]) -> Iterator[str]:
-    """Yield lines that show what breaks first as the jobs of a day grow, and where one Postgres ends."""
+    """Yield lines that show what breaks first as the jobs of a day grow, and how much one Postgres can carry."""
     yield "| jobs a day | seconds a job | woken by | workers | connections | with a pooler | processors | GB | WAL MB/s | memory GB | breaks |"
     yield "|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---|"
     for each, redis in itertools.product(seconds, [True] if load.redis else [False, True]):
@@ -285,14 +285,14 @@ def read(path: Path) -> Costs:
 def report(load: Load, costs: Costs) -> Iterator[str]:
     """Yield lines that say what a load needs."""
     of = needs(load, costs)
-    kept = f"of jobs of {load.kept_days:.3g} days" if math.isfinite(load.kept_days) else "after a year"
+    kept = f"for the jobs of the last {load.kept_days:.3g} days" if math.isfinite(load.kept_days) else "after a year"
     yield f"{load.jobs_a_day:,.0f} jobs a day of {load.seconds:g} s, {load.rate:.3g} a second at the peak, {load.users:g} users:"
     for name, figure, meaning in (
         ("workers", f"{of.workers}", f"{of.busy_workers:.1f} have a job at the peak"),
         ("consumers", f"{of.consumers}", f"with WORKERS={load.workers_per_consumer:g}"),
         ("web processes", f"{of.web_processes}", "for the pages of the users"),
         ("connections", f"{of.connections}", f"without a pooler; {2 * of.connections} during a deploy"),
-        ("", f"{of.pooled}", "of the pooler"),
+        ("", f"{of.pooled}", "with a pooler"),
         ("processors of Postgres", f"{of.processors}", f"{sum(of.busy_processors.values()):.2f} work at the peak, of these for"),
         *(("", f"{busy:.2f}", CAUSES[cause]) for cause, busy in of.busy_processors.items() if busy >= 0.005),
         ("gigabytes", f"{of.gigabytes:.2f}", kept),

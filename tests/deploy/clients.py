@@ -62,7 +62,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "heroku addons:create heroku-postgresql:essential-0 --app desk --wait": attach_database,
     "heroku config:set (.+) --app desk": configure,
     "heroku config:unset (.+) --app desk": unset,
-    "heroku run (.+) --app desk": run,
+    "heroku run --app desk -- (.+)": run,
     "heroku ps:scale web=1 worker=1 --app desk": nothing,
     "heroku features:enable http-preboot --app desk": nothing,
     "heroku open --app desk": nothing,
